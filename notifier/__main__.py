@@ -1,0 +1,6 @@
+"""Start the command line: `notifier` and `python -m notifier`."""
+
+from notifier.cli import main
+
+if __name__ == "__main__":
+    main()

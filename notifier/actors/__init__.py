@@ -1,0 +1,1 @@
+"""The cooperating parts of the service; they meet only in the store."""

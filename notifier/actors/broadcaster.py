@@ -1,0 +1,95 @@
+"""Passes the event log on to everyone who watches, and never waits for any of them."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from notifier import clock
+from notifier.events import Filter, Logged
+from notifier.frames import HEARTBEAT, MOST_EVENTS, cursor, write_events
+from notifier.storage.store import Store
+
+GATHER = 0.025
+"""Seconds that an event waits for others to share its frame."""
+POLL = 10.0
+"""Seconds after which the log is looked at although nobody said that it has grown."""
+
+
+class Subscriber(Protocol):
+    """One watcher; `after` is the place of the log up to which it has been told."""
+
+    wanted: Filter
+    after: int
+
+    def push(self, frame: bytes, events: int) -> None:
+        """Take one frame without waiting."""
+
+
+class Hub:
+    """Who watches now, and how far the log has been passed on."""
+
+    def __init__(self, store_id: str, position: int) -> None:
+        self.position = position
+        self._store_id = store_id
+        self._last_push: dict[Subscriber, float] = {}
+
+    def add(self, subscriber: Subscriber, now: float) -> None:
+        """Pass on to it from now on; it must have been told everything up to `position`."""
+        self._last_push[subscriber] = now
+
+    def remove(self, subscriber: Subscriber) -> None:
+        """Pass on nothing more to it."""
+        self._last_push.pop(subscriber, None)
+
+    def publish(self, events: Sequence[Logged], now: float) -> None:
+        """Push events to those whose filter they pass, encoded once for each filter."""
+        self.position = events[-1].seq
+        frames: dict[tuple[Filter, int], tuple[bytes, int]] = {}
+        for subscriber in list(self._last_push):
+            key = (subscriber.wanted, max(subscriber.after, events[0].seq - 1))
+            if key not in frames:
+                frames[key] = self._frame(*key, events)
+            frame, count = frames[key]
+            subscriber.after = max(subscriber.after, self.position)
+            if count:
+                self._last_push[subscriber] = now
+                subscriber.push(frame, count)
+
+    def beat(self, now: float) -> float:
+        """Move the cursor of those who have heard nothing for a while; the seconds until someone else is due."""
+        for subscriber, last in list(self._last_push.items()):
+            if now - last >= HEARTBEAT:
+                self._last_push[subscriber] = now
+                at = cursor(self._store_id, max(subscriber.after, self.position), subscriber.wanted)
+                subscriber.push(write_events(at, ()), 0)
+        return min(self._last_push.values(), default=now) + HEARTBEAT - now
+
+    def _frame(self, wanted: Filter, after: int, events: Sequence[Logged]) -> tuple[bytes, int]:
+        passing = [event for event in events if event.seq > after and wanted.passes(event)]
+        at = cursor(self._store_id, max(after, events[-1].seq), wanted)
+        return write_events(at, passing), len(passing)
+
+
+async def broadcast(
+    store: Store,
+    hub: Hub,
+    observe: Callable[[Sequence[Logged]], None],
+    running: Callable[[], None],
+    stop: asyncio.Event,
+) -> None:
+    """Pass the log on until told to stop; what was logged before that is still passed on.
+
+    `observe` sees every event once, whoever watches.
+    """
+    running()
+    loop = asyncio.get_running_loop()
+    while True:
+        ending = stop.is_set()
+        while events := await store.events(hub.position, MOST_EVENTS):
+            hub.publish(events, loop.time())
+            observe(events)
+        if ending:
+            return
+        await clock.first_of(store.beyond(hub.position), stop.wait(), within=min(POLL, hub.beat(loop.time())))
+        if not stop.is_set():
+            await asyncio.sleep(GATHER)

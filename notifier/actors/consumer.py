@@ -1,0 +1,73 @@
+"""Takes messages from the broker into the store: decode, store, acknowledge, in this order."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+import structlog
+
+from notifier.contract import Message, Origin, decode
+from notifier.errors import DeadLetterCode, Refused
+
+log = structlog.get_logger(__name__)
+
+
+class Delivery(Protocol):
+    """One message of the broker's, not acknowledged yet."""
+
+    @property
+    def body(self) -> bytes:
+        """The bytes that were published."""
+
+    @property
+    def origin(self) -> Origin:
+        """What came beside them."""
+
+
+class Session(Protocol):
+    """An open session with the broker; every method raises Unreachable when it is lost."""
+
+    async def batch(self) -> Sequence[Any]:
+        """Wait for deliveries; none means that the service stops."""
+
+    async def acknowledge(self, last: Any) -> None:
+        """Acknowledge this delivery and all before it."""
+
+    async def dead_letter(self, delivery: Any, code: DeadLetterCode, detail: str) -> None:
+        """Put aside, confirmed, what can never be used."""
+
+
+async def consume(
+    connect: Callable[[asyncio.Event], AbstractAsyncContextManager[Session]],
+    store: Callable[[Sequence[Message]], Awaitable[object]],
+    running: Callable[[], None],
+    stop: asyncio.Event,
+) -> None:
+    """Consume until told to stop; returns when the last batch taken is stored and acknowledged.
+
+    Raises Unreachable when the broker is lost and StoreUnusable when the store cannot
+    write: nothing is acknowledged then, and the broker delivers it again.
+    """
+    async with connect(stop) as session:
+        running()
+        while batch := await session.batch():
+            await _take_in(session, batch, store)
+
+
+async def _take_in(
+    session: Session, batch: Sequence[Delivery], store: Callable[[Sequence[Message]], Awaitable[object]]
+) -> None:
+    messages: list[Message] = []
+    refused: list[tuple[Delivery, Refused]] = []
+    for delivery in batch:
+        try:
+            messages.append(decode(delivery.body, delivery.origin))
+        except Refused as error:
+            refused.append((delivery, error))
+    if messages:
+        await store(messages)
+    for delivery, reason in refused:
+        await session.dead_letter(delivery, reason.code, reason.detail)
+        log.warning("message dead-lettered", code=reason.code, detail=reason.detail, event=delivery.origin.message_id)
+    await session.acknowledge(batch[-1])

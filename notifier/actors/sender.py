@@ -1,0 +1,231 @@
+"""Sends what is due: claim, hand over, record; woken by arriving mail, its cron tick and its own timers."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
+
+import structlog
+
+from notifier import clock
+from notifier.circuit import Circuit, State
+from notifier.errors import StoreUnusable, Unreachable
+from notifier.mail import Mail, Reply, RetryPolicy, failed, handed_back, refused, sent
+from notifier.rate import Guard
+from notifier.replies import Phase, Verdict, verdict
+from notifier.storage.store import Start, Store
+
+log = structlog.get_logger(__name__)
+
+RECORD_AGAIN = 1.0
+"""Seconds between two tries to record an outcome that the store could not take."""
+
+
+class Result(Protocol):
+    """How a dialogue with the SMTP server ended."""
+
+    @property
+    def phase(self) -> Phase:
+        """Where it ended."""
+
+    @property
+    def reply(self) -> Reply | None:
+        """The server's last word; None where the dialogue broke."""
+
+    @property
+    def fault(self) -> str | None:
+        """What broke it."""
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the server took the message over."""
+
+
+class Transport(Protocol):
+    """One way to hand mail over."""
+
+    name: str
+
+    async def open(self) -> None:
+        """Log in; Unreachable says why that is refused."""
+
+    async def deliver(self, mail: Mail, turn: Callable[[], Awaitable[None]]) -> Result:
+        """Hand one mail over, awaiting `turn` right before it starts."""
+
+
+@dataclass
+class Lane:
+    """A transport and whether it is fit to be used."""
+
+    transport: Transport
+    circuit: Circuit
+
+
+class Limits(NamedTuple):
+    """How many deliveries at a time, how many starts a second (0: any), and when refused mail is tried again."""
+
+    connections: int
+    rate: float
+    retry: RetryPolicy
+
+
+class Sender:
+    """One run of the sending actor.
+
+    A connection counts as taken from the claim until the outcome is recorded, so
+    no more is ever under way than the store has been told of.
+    """
+
+    def __init__(self, store: Store, lanes: Sequence[Lane], limits: Limits) -> None:
+        self._store = store
+        self._lanes = lanes
+        self._limits = limits
+        self._guard = Guard(limits.rate)
+        self._deliveries: set[asyncio.Task[None]] = set()
+        self._probes: set[asyncio.Task[None]] = set()
+        self._outcomes: list[Mail] = []
+        self._recorded = asyncio.Lock()
+
+    async def run(self, ticks: AsyncIterator[datetime], running: Callable[[], None], stop: asyncio.Event) -> None:
+        """Send until told to stop; returns when every dialogue under way is finished and recorded.
+
+        Raises StoreUnusable when no mail can be claimed, then too after all is recorded.
+        """
+        await self._adopt_orphans()
+        running()
+        wakers = [asyncio.create_task(self._wake_on(ticks)), asyncio.create_task(self._wake_when(stop))]
+        try:
+            try:
+                while not stop.is_set():
+                    self._store.wake.clear()
+                    await clock.first_of(self._store.wake.wait(), within=await self._claim())
+            finally:
+                # Cut off, a dialogue past its final dot would be a mail sent twice.
+                await asyncio.gather(*self._deliveries)
+        finally:
+            await _end(*wakers, *self._probes, *self._deliveries)
+
+    async def _adopt_orphans(self) -> None:
+        """Take over what a process before this one was sending: nobody knows how that ended."""
+        orphans = await self._store.sending()
+        now = clock.now()
+        why = "outcome unknown: the service ended while this mail was being sent"
+        await self._store.record([refused(mail, None, why, self._limits.retry, now) for mail in orphans], now)
+        if orphans:
+            log.warning("mails were being sent when the service ended; they will be sent again", mails=len(orphans))
+
+    async def _claim(self) -> float | None:
+        """Begin what can be handed over now; the seconds until it is worth asking again (None: until woken)."""
+        self._probe_paused()
+        lane = next((lane for lane in self._lanes if lane.circuit.state is State.READY), None)
+        free = self._limits.connections - len(self._deliveries) if lane else 0
+        claim = await self._store.claim(free, self._limits.rate, clock.now())
+        waits = [wait for each in self._lanes if (wait := each.circuit.wait(_monotonic())) is not None]
+        if lane:
+            for start in claim.starts:
+                _spawn(self._deliver(lane, start), self._deliveries).add_done_callback(self._freed)
+            if claim.again_at and len(claim.starts) < free:
+                waits.append(_seconds_until(claim.again_at))
+        return min(waits, default=None)
+
+    async def _deliver(self, lane: Lane, start: Start) -> None:
+        async def turn() -> None:
+            await asyncio.sleep(_seconds_until(start.at))
+            while delay := self._guard.delay(_monotonic()):  # noqa: ASYNC110 - the turn may go to another one meanwhile
+                await asyncio.sleep(delay)
+            self._guard.started(_monotonic())
+
+        try:
+            result = await lane.transport.deliver(start.mail, turn)
+            outcome = self._outcome(lane, start.mail, result)
+        except Exception as error:
+            log.exception("mail cannot be handed over", mail=start.mail.id)
+            why = f"{type(error).__name__}: {error}"
+            outcome = refused(start.mail, None, why, self._limits.retry, clock.now())
+        await self._record(outcome)
+
+    def _outcome(self, lane: Lane, mail: Mail, result: Result) -> Mail:
+        now, reply = clock.now(), result.reply
+        if reply and result.accepted:
+            lane.circuit.delivered()
+            return sent(mail, reply, now)
+        judged = verdict(result.phase, reply)
+        if judged is Verdict.TRANSPORT:
+            self._fault(lane, f"{reply.code} {reply.text}" if reply else result.fault or "")
+            return handed_back(mail)
+        if judged is Verdict.FAIL:
+            log.warning("mail refused for good", mail=mail.id, phase=result.phase, reply=reply)
+            return failed(mail, reply, None)
+        unknown = "outcome unknown: " if result.phase is Phase.DOT and not reply else ""
+        error = None if reply else f"{unknown}{result.fault} (in {result.phase})"
+        return refused(mail, reply, error, self._limits.retry, now)
+
+    async def _record(self, outcome: Mail) -> None:
+        """Store an outcome, in one transaction with those that became ready meanwhile; tries until it is stored."""
+        self._outcomes.append(outcome)
+        async with self._recorded:
+            while outcome in self._outcomes and not await self._record_ready():  # noqa: ASYNC110 - a disk sends no signal
+                await asyncio.sleep(RECORD_AGAIN)
+
+    async def _record_ready(self) -> bool:
+        ready = list(self._outcomes)
+        try:
+            await self._store.record(ready, clock.now())
+        except StoreUnusable as error:
+            log.warning("outcomes cannot be recorded; nothing is sent until they are", reason=str(error))
+            return False
+        del self._outcomes[: len(ready)]
+        return True
+
+    def _probe_paused(self) -> None:
+        for lane in self._lanes:
+            if lane.circuit.wait(_monotonic()) == 0:
+                lane.circuit.probe()
+                _spawn(self._probe(lane), self._probes)
+
+    async def _probe(self, lane: Lane) -> None:
+        try:
+            await lane.transport.open()
+        except Unreachable as error:
+            self._fault(lane, str(error))
+        else:
+            if lane.circuit.admitted():
+                log.info("transport is back", transport=lane.transport.name)
+        self._store.wake.set()
+
+    def _fault(self, lane: Lane, reason: str) -> None:
+        if lane.circuit.fault(reason, _monotonic(), clock.now()):
+            log.warning("transport is paused", transport=lane.transport.name, reason=reason, until=lane.circuit.until)
+
+    def _freed(self, _: asyncio.Task[None]) -> None:
+        self._store.wake.set()
+
+    async def _wake_on(self, ticks: AsyncIterator[datetime]) -> None:
+        async for _ in ticks:
+            self._store.wake.set()
+
+    async def _wake_when(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._store.wake.set()
+
+
+def _spawn(work: Coroutine[Any, Any, None], into: set[asyncio.Task[None]]) -> asyncio.Task[None]:
+    task = asyncio.create_task(work)
+    into.add(task)
+    task.add_done_callback(into.discard)
+    return task
+
+
+async def _end(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _monotonic() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _seconds_until(at: datetime) -> float:
+    return max(0.0, (at - clock.now()).total_seconds())

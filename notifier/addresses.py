@@ -1,0 +1,27 @@
+"""E-mail addresses: what can be one, how to compare two, how to show one without giving it away."""
+
+from email_validator import EmailNotValidError, validate_email
+
+
+def normalised(address: str) -> str:
+    """Bring an address into the one form that is stored and mailed.
+
+    Raises ValueError with the reason where no mail can go there. Only the form
+    is judged (RFC 5321 section 4.1.2, with IDNA for the domain); nothing is looked up.
+    """
+    try:
+        found = validate_email(address, check_deliverability=False, test_environment=True)
+    except EmailNotValidError as error:
+        raise ValueError(str(error)) from None
+    return found.ascii_email or found.normalized
+
+
+def identity(address: str) -> str:
+    """Reduce an address to what decides whether two are the same mailbox: letters without case."""
+    return address.casefold()
+
+
+def masked(address: str) -> str:
+    """Show an address to people who need not know it: `a•••@example.com`."""
+    local, _, domain = address.rpartition("@")
+    return f"{local[:1]}•••@{domain}"

@@ -1,0 +1,267 @@
+"""From a booking message and what is known of the booking to the mails that should exist. Pure.
+
+Newer wins: a message that is not newer than the newest one handled plans
+nothing, so messages may come late, twice and in any order.
+"""
+
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+from zlib import crc32
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from notifier.addresses import identity
+from notifier.mail import Flight, Itinerary, Kind, Mail, Price, Status, mail_id
+from notifier.planning import Known, KnownBooking, Plan, Rules, Told, withdrawn
+
+SPREAD = timedelta(minutes=50)
+"""Reminders of one flight start within this long, spread so that a full aircraft is no burst.
+
+Their window is an hour; ten minutes of it are left for sending.
+"""
+
+Reminded = tuple[str, str, datetime | None]
+"""What one reminder is about: the address's identity, the flight's number, its departure."""
+
+
+class Change(StrEnum):
+    """What a booking message says has happened."""
+
+    CONFIRMED = "booking.confirmed"
+    CHANGED = "booking.changed"
+    CANCELLED = "booking.cancelled"
+
+
+class Passenger(Struct, frozen=True):
+    """One traveller; `fault` says why nothing can be mailed to `email`."""
+
+    name: str
+    email: str
+    locale: str | None = None
+    fault: str | None = None
+
+
+class BookingMessage(Struct, frozen=True, kw_only=True):
+    """A booking's whole new state, or its end.
+
+    `note` is what was wrong with the message and yet must not lose the booking.
+    """
+
+    id: str
+    source: str
+    correlation: str | None = None
+    change: Change
+    booking: str
+    version: int | None = None
+    time: datetime
+    passengers: tuple[Passenger, ...] = ()
+    flights: tuple[Flight, ...] = ()
+    price: Price | None = None
+    note: str | None = None
+
+    @property
+    def matter(self) -> str:
+        """What the message's mails belong to."""
+        return f"booking:{self.booking}"
+
+    def plan(self, known: Known | None, existing: Sequence[Mail], rules: Rules, now: datetime) -> Plan:
+        """Decide what becomes of the booking's mails (`existing`, in any status)."""
+        before = known if isinstance(known, KnownBooking) else None
+        if before and not _newer(self, before):
+            return Plan()
+        if self.change is Change.CANCELLED:
+            return _end(self, before, existing, rules, now)
+        return _state(self, before, existing, rules, now)
+
+
+def _newer(message: BookingMessage, known: KnownBooking) -> bool:
+    if message.version is not None and known.version is not None:
+        return message.version > known.version
+    return message.time > known.time
+
+
+def _state(
+    message: BookingMessage, known: KnownBooking | None, existing: Sequence[Mail], rules: Rules, now: datetime
+) -> Plan:
+    """Plan for a booking as it now is: news to each address, and the reminders that fit."""
+    drafts = _Drafts(message, message.flights, rules, now)
+    parties = _parties(message.passengers)
+    told = dict(known.told) if known else {}
+    added = [drafts.unmailable(passenger) for passenger in message.passengers if passenger.fault]
+    for who, party in parties.items():
+        before, told[who] = told.get(who), _told(party)
+        if before is None:
+            added.append(drafts.confirmation(party))
+        elif known and (before, known.flights, known.price) != (told[who], message.flights, message.price):
+            added.append(drafts.notice(Kind.CHANGE, told[who]))
+    for who, gone in [(who, each) for who, each in told.items() if each.included and who not in parties]:
+        told[who] = replace(gone, included=False)
+        added.append(drafts.notice(Kind.CANCELLATION, gone))
+    cancelled = {mail.id for mail in existing if mail.status is Status.CANCELLED}
+    reminders, outdated = _compare(drafts.reminders(parties, cancelled), known, existing)
+    return Plan(
+        added=(*added, *reminders),
+        changed=withdrawn(outdated, "no longer fits the booking"),
+        known=KnownBooking(message.version, message.time, message.flights, message.price, told),
+        forget_at=_forget_at(message.flights, rules, now),
+    )
+
+
+def _end(
+    message: BookingMessage, known: KnownBooking | None, existing: Sequence[Mail], rules: Rules, now: datetime
+) -> Plan:
+    """Plan for a cancelled booking: nothing unsent stays, and everyone who is still in is told once."""
+    flights = message.flights or (known.flights if known else ())
+    drafts = _Drafts(message, flights, rules, now)
+    named = {who: _told(party) for who, party in _parties(message.passengers).items()}
+    told = {**named, **(known.told if known else {})}
+    return Plan(
+        added=tuple(drafts.notice(Kind.CANCELLATION, each) for each in told.values() if each.included),
+        changed=withdrawn(existing, "the booking was cancelled"),
+        known=KnownBooking(
+            message.version,
+            message.time,
+            flights,
+            message.price,
+            {who: replace(each, included=False) for who, each in told.items()},
+        ),
+        forget_at=_forget_at(flights, rules, now),
+    )
+
+
+def _compare(
+    wanted: Iterable[Mail], known: KnownBooking | None, existing: Sequence[Mail]
+) -> tuple[list[Mail], list[Mail]]:
+    """Hold the reminders that should exist against those that do: which are new, which no longer fit."""
+    drafts = {_about(mail): mail for mail in wanted}
+    there = {
+        _about(mail): mail for mail in existing if mail.kind is Kind.REMINDER and mail.status is not Status.CANCELLED
+    }
+    settled = there.keys() | _reminded_before(known)
+    return (
+        [mail for about, mail in drafts.items() if about not in settled],
+        [mail for about, mail in there.items() if about not in drafts],
+    )
+
+
+def _about(reminder: Mail) -> Reminded:
+    flight = reminder.flight
+    return (identity(reminder.to), flight.number, flight.departs_at) if flight else (reminder.id, "", None)
+
+
+def _reminded_before(known: KnownBooking | None) -> set[Reminded]:
+    """What the state before wanted reminders for: one that is gone since then was cancelled by an operator."""
+    if known is None:
+        return set()
+    included = [who for who, told in known.told.items() if told.included]
+    return {(who, flight.number, flight.departs_at) for who in included for flight in known.flights}
+
+
+def _told(party: Sequence[Passenger]) -> Told:
+    return Told(party[0].email, tuple(passenger.name for passenger in party), party[0].locale, included=True)
+
+
+def _parties(passengers: Iterable[Passenger]) -> dict[str, list[Passenger]]:
+    """Group those whom mail can reach by address: who shares one gets one mail that names them all."""
+    parties: dict[str, list[Passenger]] = {}
+    for passenger in passengers:
+        if not passenger.fault:
+            parties.setdefault(identity(passenger.email), []).append(passenger)
+    return parties
+
+
+def _last_departure(flights: Iterable[Flight]) -> datetime | None:
+    return max((flight.departs_at for flight in flights if flight.departs_at), default=None)
+
+
+def _forget_at(flights: Iterable[Flight], rules: Rules, now: datetime) -> datetime:
+    return max(now, _last_departure(flights) or now) + rules.remember
+
+
+class _Drafts:
+    """Writes the mails that one message calls for."""
+
+    def __init__(self, message: BookingMessage, flights: tuple[Flight, ...], rules: Rules, now: datetime) -> None:
+        self._message = message
+        self._flights = flights
+        self._rules = rules
+        self._now = now
+        # Without versions the time tells one state of a booking from the next.
+        self._state = str(message.version) if message.version is not None else message.time.isoformat()
+
+    def confirmation(self, party: Sequence[Passenger]) -> Mail:
+        told = _told(party)
+        return self._mail(Kind.CONFIRMATION, told, "confirmation", identity(told.address))
+
+    def unmailable(self, passenger: Passenger) -> Mail:
+        """Report an address that no mail can go to: a confirmation that failed before its first attempt."""
+        mail = self.confirmation([passenger])
+        return replace(mail, status=Status.FAILED, error=f"{passenger.email!r} is no address: {passenger.fault}")
+
+    def notice(self, kind: Kind, told: Told) -> Mail:
+        return self._mail(kind, told, kind, self._state, identity(told.address))
+
+    def reminders(self, parties: Mapping[str, Sequence[Passenger]], cancelled: Container[str]) -> Iterator[Mail]:
+        """One for each address and flight whose window has not begun: inside it, the notice itself reminds."""
+        for party in parties.values():
+            for flight in self._flights:
+                if flight.departs_at and self._now < flight.departs_at - self._rules.remind_before:
+                    yield self._reminder(_told(party), flight, flight.departs_at, cancelled)
+
+    def _reminder(self, told: Told, flight: Flight, departs_at: datetime, cancelled: Container[str]) -> Mail:
+        what: tuple[str, ...] = ("reminder", flight.number, departs_at.isoformat(), identity(told.address))
+        late = timedelta(seconds=crc32("\x1f".join((self._message.booking, *what)).encode()) % SPREAD.seconds)
+        if mail_id(self._message.booking, *what) in cancelled:
+            # The departure moved away and is back: what was cancelled stays so, another takes its place.
+            what = (*what, self._state)
+        opens = departs_at - self._rules.remind_before
+        return self._mail(Kind.REMINDER, told, *what, flights=(flight,), send_at=opens + late, expires_at=departs_at)
+
+    def _mail(
+        self,
+        kind: Kind,
+        told: Told,
+        *what: str,
+        flights: tuple[Flight, ...] | None = None,
+        send_at: datetime | None = None,
+        expires_at: datetime | None = None,
+    ) -> Mail:
+        message = self._message
+        shown = self._flights if flights is None else flights
+        id_ = mail_id(message.booking, *what)
+        return Mail(
+            id=id_,
+            matter=message.matter,
+            kind=kind,
+            to=told.address,
+            subject=subject(kind, message.booking, shown),
+            content=Itinerary(told.names, shown, message.price, told.locale, message.note),
+            booking=message.booking,
+            flight=shown[0] if kind is Kind.REMINDER else None,
+            event=message.id,
+            correlation=message.correlation,
+            message_id=f"<{id_}@{self._rules.domain}>",
+            created_at=self._now,
+            send_at=send_at or self._now,
+            expires_at=expires_at or _last_departure(shown),
+            error=message.note,
+        )
+
+
+def subject(kind: Kind, booking: str, flights: Sequence[Flight]) -> str:
+    """Say in one line what the mail says: what happened, which flight, when it leaves."""
+    first = flights[0] if flights else None
+    route = f"{first.number} {first.origin} to {first.destination}, {first.departs_local}" if first else ""
+    more = f" and {len(flights) - 1} more" if len(flights) > 1 else ""
+    match kind:
+        case Kind.REMINDER:
+            return f"Reminder: {route}"
+        case Kind.CONFIRMATION:
+            says = "is confirmed"
+        case Kind.CHANGE:
+            says = "has changed"
+        case _:
+            says = "is cancelled"
+    return f"Booking {booking} {says}" + (f": {route}{more}" if route else "")

@@ -1,0 +1,289 @@
+"""The `notifier` command: what each subcommand does, what it prints where, and how it exits.
+
+Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 bad
+usage or settings, 3 the store is unusable, 4 the service cannot be reached.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import uuid
+from collections.abc import Coroutine, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import structlog
+import typer
+import uvloop
+from websockets.asyncio.server import Server
+
+from notifier import __version__, clock, logs, service
+from notifier import settings as configuration
+from notifier.client import FeedClient, follow, reachable, readiness
+from notifier.errors import Misconfigured, NotifierError, StoreUnusable, Unreachable
+from notifier.events import timestamp
+from notifier.mail import FINISHED
+from notifier.settings import FeedSettings
+
+log = structlog.get_logger(__name__)
+app = typer.Typer(
+    help="A reminder and notification mailer for services that talk over RabbitMQ.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+_EXIT_CODES: Mapping[type[NotifierError], int] = {Misconfigured: 2, StoreUnusable: 3, Unreachable: 4}
+_FINISHED = {str(status) for status in FINISHED} | {"uncertain"}
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON.")]
+
+
+def main() -> None:
+    """Run the command line; every known error is one line and an exit code."""
+    try:
+        app()
+    except NotifierError as error:
+        fail(error)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def fail(error: NotifierError) -> NoReturn:
+    """Say on stderr what is wrong and exit with the code that belongs to it."""
+    for line in str(error).splitlines():
+        typer.echo(f"notifier: {line}", err=True)
+    sys.exit(next((code for kind, code in _EXIT_CODES.items() if isinstance(error, kind)), 1))
+
+
+@app.command()
+def serve() -> None:
+    """Run the service until SIGTERM or SIGINT; a second signal ends it at once."""
+    settings = configuration.load(os.environ)
+    logs.configure(settings.log)
+    for name in configuration.unknown(os.environ):
+        log.warning("not a setting of this version, ignored", name=name)
+    _run(_serve(settings))
+
+
+@app.command()
+def send(
+    file: Annotated[str | None, typer.Argument(help="File with one message as JSON; - is stdin.")] = None,
+    *,
+    to: Annotated[list[str] | None, typer.Option(help="Address; may be repeated.")] = None,
+    subject: Annotated[str | None, typer.Option()] = None,
+    text: Annotated[str | None, typer.Option()] = None,
+    html: Annotated[str | None, typer.Option()] = None,
+    send_at: Annotated[str | None, typer.Option(help="RFC 3339 time with offset; default: now.")] = None,
+    example: Annotated[bool, typer.Option(help="Submit an example booking.")] = False,
+    wait: Annotated[bool, typer.Option(help="Follow the mails that are due now to their end.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Submit one message to the running service: from a file, from flags, or an example."""
+    if sum((file is not None, to is not None, example)) != 1:
+        raise typer.BadParameter("give a file, or --to with --subject and --text, or --example")
+    if to is not None and not (subject and text):
+        raise typer.BadParameter("--to needs --subject and --text")
+    fields = {"to": to, "subject": subject, "text": text, "html": html, "send_at": send_at}
+    if file is not None:
+        message = _read_message(file)
+    elif example:
+        message = _example_booking(clock.now())
+    else:
+        message = _event("notification.requested", {name: value for name, value in fields.items() if value})
+    _run(_send(configuration.load_feed(os.environ), message, wait=wait, as_json=as_json))
+
+
+@app.command()
+def watch(*, as_json: AsJson = False) -> None:
+    """Show every change of every mail as it happens, until Ctrl-C."""
+    _run(_watch(configuration.load_feed(os.environ), as_json=as_json))
+
+
+@app.command()
+def health(*, as_json: AsJson = False) -> None:
+    """Ask the running service how it is; exit 0 where it is ready to work."""
+    ready, parts = readiness(configuration.load_feed(os.environ))
+    if as_json:
+        typer.echo(json.dumps(parts))
+    else:
+        actors = ", ".join(f"{name} {each['state']}" for name, each in parts["actors"].items())
+        typer.echo(f"{parts['status']}: store {parts['store']['state']}, {actors}")
+    sys.exit(0 if ready else 1)
+
+
+@app.command()
+def settings(*, as_json: AsJson = False) -> None:
+    """Print the effective settings, secrets hidden."""
+    shown = configuration.load(os.environ).shown()
+    if as_json:
+        typer.echo(json.dumps(shown))
+        return
+    for name, value in shown.items():
+        typer.echo(f"{name}={'' if value is None else value}")
+
+
+@app.command()
+def demo(
+    *,
+    once: Annotated[bool, typer.Option(help="Stop when the last mail is sent, and print the ledger.")] = False,
+    bookings: Annotated[int, typer.Option(help="How many, with --once.", min=1)] = 600,
+    rate: Annotated[float, typer.Option(help="Bookings published a second.", min=0)] = 100,
+    send_rate: Annotated[float, typer.Option(help="Mails sent a second; 0 is no limit.", min=0)] = 20,
+) -> None:
+    """Run everything on real parts, with a local inbox, and show it live."""
+    try:
+        from notifier.demo import command  # noqa: PLC0415 - its inbox is no part of an installed service
+    except ModuleNotFoundError as error:
+        raise NotifierError(f"the demo needs {error.name}: install notifier with its extra 'dev'") from error
+    command.demo(once=once, bookings=bookings, rate=rate, send_rate=send_rate)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+async def _serve(settings: configuration.Settings) -> None:
+    stop = asyncio.Event()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            os._exit(1)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, on_signal)
+    async with service.running(settings) as server:
+        log.info("notifier is running", version=__version__, feed=_address(server))
+        await stop.wait()
+        log.info("stopping")
+    log.info("stopped")
+
+
+async def _send(settings: FeedSettings, message: Mapping[str, Any], *, wait: bool, as_json: bool) -> None:
+    async with FeedClient.connect(settings, snapshot=0) as client:
+        ids = await _submit(client, message, as_json=as_json)
+        if wait:
+            await _follow_to_end(client, ids, as_json=as_json)
+
+
+async def _submit(client: FeedClient, message: Mapping[str, Any], *, as_json: bool) -> list[str]:
+    result = await _result(client, await client.command("submit", {"message": message}))
+    ids: list[str] = result["mails"]
+    if as_json:
+        typer.echo(json.dumps(result))
+    else:
+        typer.echo(f"{'already handled' if result['repeated'] else 'stored'}: {len(ids)} mails", err=True)
+    return ids
+
+
+async def _follow_to_end(client: FeedClient, ids: list[str], *, as_json: bool) -> None:
+    """Print each mail's changes until all that are due now are finished; exit 1 where one was not sent."""
+    if not ids:
+        return
+    # Events that came before this list are in it; those that come after it are newer.
+    found = await _result(client, await client.command("mail.list", {"filter": {"mail": ids}, "limit": 500}))
+    mails = {mail["id"]: mail for mail in found["mails"]}
+    now = timestamp(clock.now()) or ""
+    for mail in mails.values():
+        _show(mail, as_json=as_json)
+    while any(mail["status"] not in _FINISHED and mail["send_at"] <= now for mail in mails.values()):
+        frame = await client.frame()
+        for event in frame.get("events", ()):
+            mail = event["data"]["mail"]
+            if mail["id"] in mails and mail["rev"] > mails[mail["id"]]["rev"]:
+                mails[mail["id"]] = mail
+                _show(mail, as_json=as_json)
+    if any(mail["status"] in _FINISHED - {"sent"} for mail in mails.values()):
+        raise typer.Exit(1)
+
+
+async def _watch(settings: FeedSettings, *, as_json: bool) -> None:
+    async for frame in follow(settings, snapshot=20):
+        match frame["type"]:
+            case "snapshot":
+                for mail in reversed(frame["mails"]):
+                    _show(mail, as_json=as_json)
+            case "events":
+                for event in frame["events"]:
+                    _show(event["data"]["mail"], as_json=as_json)
+            case "lost":
+                typer.echo(f"notifier: {frame['reason']}; connecting again", err=True)
+
+
+async def _result(client: FeedClient, id_: str) -> Any:
+    async for frame in client:
+        if frame["type"] == "result" and frame["id"] == id_:
+            if frame["ok"]:
+                return frame["value"]
+            raise NotifierError(f"{frame['error']['code']}: {frame['error']['message']}")
+    raise Unreachable("the feed ended")
+
+
+def _show(mail: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(mail))
+        return
+    smtp = f"  {mail['smtp']['code']} {mail['smtp']['text']}" if mail["smtp"] else ""
+    error = f"  {mail['error']}" if mail["error"] else ""
+    later = f"  at {mail['next_attempt_at'] or mail['send_at']}" if mail["status"] == "pending" else ""
+    line = f"{mail['status']:<10} {mail['kind']:<21} {mail['to']:<24} {mail['subject']}{later}{smtp}{error}"
+    typer.echo("".join(char if char.isprintable() else "?" for char in line))
+
+
+def _read_message(file: str) -> Any:
+    try:
+        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        return json.loads(content)
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"{file}: {error}") from error
+
+
+def _event(type_: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "specversion": "1.0",
+        "id": str(uuid.uuid4()),
+        "source": "/notifier-cli",
+        "type": type_,
+        "time": timestamp(clock.now()),
+        "data": data,
+    }
+
+
+def _example_booking(now: datetime) -> dict[str, Any]:
+    departs = (now + timedelta(days=2)).replace(hour=4, minute=0)
+    flight = {
+        "number": "AI101",
+        "from": "DEL",
+        "to": "BLR",
+        "departs_at": timestamp(departs),
+        "arrives_at": timestamp(departs + timedelta(hours=2, minutes=50)),
+        "seat": "12A",
+        "gate": "4",
+    }
+    return _event(
+        "booking.confirmed",
+        {
+            "booking": uuid.uuid4().hex[:6].upper(),
+            "version": 1,
+            "passengers": [{"name": "Asha Rao", "email": "asha@example.com", "locale": "en"}],
+            "flights": [flight],
+            "price": {"amount": "5400.00", "currency": "INR"},
+        },
+    )
+
+
+def _address(server: Server) -> str:
+    """Give an address that works in a browser on this machine."""
+    host, port = server.sockets[0].getsockname()[:2]
+    host = reachable(host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    uvloop.run(work)

@@ -1,0 +1,56 @@
+"""The feed's commands: what watchers and operators can ask the service to do."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from notifier import clock, frames
+from notifier.contract import Message, Origin, decode
+from notifier.errors import Refused
+from notifier.events import public
+from notifier.gateways.websocket import CommandError, Role
+from notifier.storage.store import Added, Store
+
+Take = Callable[[Sequence[Message]], Awaitable[list[Added]]]
+Command = Callable[[Mapping[str, Any]], Awaitable[Any]]
+
+
+def commands(store: Store, take: Take) -> dict[str, tuple[Role, Command]]:
+    """Name every command with the least role that may use it; `take` stores messages."""
+
+    async def submit(args: Mapping[str, Any]) -> Any:
+        return await _submit(take, args)
+
+    async def mail_list(args: Mapping[str, Any]) -> Any:
+        return await _mail_list(store, args)
+
+    return {"submit": ("operator", submit), "mail.list": ("viewer", mail_list)}
+
+
+async def _submit(take: Take, args: Mapping[str, Any]) -> dict[str, Any]:
+    """Take one message in, the same JSON as from the broker; returns once it is stored durably."""
+    message = args.get("message")
+    if not isinstance(message, dict):
+        raise CommandError("invalid", "args.message: an object is expected")
+    try:
+        decoded = decode(msgspec.json.encode(message), Origin(received_at=clock.now()))
+    except Refused as reason:
+        raise CommandError(reason.code, reason.detail) from reason
+    (added,) = await take([decoded])
+    return {"mails": added.mails, "repeated": added.repeated}
+
+
+async def _mail_list(store: Store, args: Mapping[str, Any]) -> dict[str, Any]:
+    """List mails, newest first; `before` takes the `next` of the list before."""
+    limit, before = args.get("limit", 100), args.get("before")
+    if not isinstance(limit, int) or not 1 <= limit <= frames.MOST_MAILS:
+        raise CommandError("invalid", f"args.limit: 1 to {frames.MOST_MAILS} is expected")
+    if before is not None and not isinstance(before, int):
+        raise CommandError("invalid", "args.before: the next of an earlier list is expected")
+    try:
+        wanted = frames.read_filter(args.get("filter"))
+    except frames.BadFrame as bad:
+        raise CommandError("invalid", f"args.{bad}") from bad
+    page = await store.page(wanted, before, limit)
+    return {"mails": [public(mail) for mail in page.mails], "next": page.next}

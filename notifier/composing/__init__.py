@@ -1,0 +1,1 @@
+"""From a stored mail to the bytes of its message."""

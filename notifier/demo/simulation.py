@@ -1,0 +1,250 @@
+"""The main job on real parts: bookings go in at one rate, mails come out at another, and every one is accounted for."""
+
+import asyncio
+import socket
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiormq
+import psutil
+from aiormq.abc import DeliveredMessage
+
+from notifier import clock
+from notifier.client import FeedClient
+from notifier.demo.inbox import Inbox
+from notifier.demo.ledger import Ledger
+from notifier.demo.plot import Sample
+from notifier.demo.process import ServiceProcess, serving
+from notifier.demo.publisher import booking, publish
+from notifier.errors import NotifierError
+from notifier.settings import FeedSettings, load_feed
+
+SENDER = "Demo Airline <demo@example.org>"
+PATIENCE = 60.0
+"""Seconds without any progress after which a run ends and counts what is missing as pending."""
+SAMPLE_EVERY = 0.5
+
+
+@dataclass(frozen=True)
+class Load:
+    """How much to publish: `bookings` (None: until stopped), published and sent at so many a second (0: any)."""
+
+    bookings: int | None
+    publish_rate: float
+    send_rate: float
+
+
+@dataclass
+class Run:
+    """What is counted while the simulation runs.
+
+    Times are wall-clock seconds, `memory` is in bytes, `cpu` in seconds of the service since its start.
+    """
+
+    inbox: Inbox
+    service: ServiceProcess
+    broker: str | None
+    exchange: str
+    published: dict[str, float] = field(default_factory=dict)
+    dead_lettered: set[str] = field(default_factory=set)
+    reminders: set[str] = field(default_factory=set)
+    samples: list[Sample] = field(default_factory=list)
+    memory: list[int] = field(default_factory=list)
+    cpu: float = 0.0
+    idle_cpu: float | None = None
+    exit_code: int | None = None
+
+    @property
+    def sent(self) -> int:
+        """Mails that the inbox accepted."""
+        return len(self.inbox.received)
+
+    @property
+    def waiting(self) -> int:
+        """Bookings that were published and have come to no end yet."""
+        return max(0, len(self.published) - self.sent - len(self.dead_lettered))
+
+    def ledger(self) -> Ledger:
+        """Hold what went in against what came out."""
+        confirmations = [(mail.event, mail.accepted_at) for mail in self.inbox.received]
+        return Ledger(self.published, confirmations, len(self.reminders), self.dead_lettered)
+
+
+@asynccontextmanager
+async def running(broker: str | None, *, own_broker: bool, send_rate: float) -> AsyncIterator[Run]:
+    """Bring up the inbox and the service, and watch dead letters and reminders, while the block lasts.
+
+    Without a broker the service takes bookings from its feed. On a broker that is
+    not ours alone the demo uses an exchange and a queue of its own.
+    """
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="notifier-demo-"))
+        inbox = await stack.enter_async_context(Inbox())
+        names = _names(own_broker=own_broker)
+        environ = {
+            "NOTIFIER_AMQP_URL": broker or "",
+            "NOTIFIER_AMQP_EXCHANGE": names[0],
+            "NOTIFIER_AMQP_QUEUE": names[1],
+            "NOTIFIER_DATABASE_URL": f"sqlite:///{Path(folder) / 'notifier.db'}",
+            "NOTIFIER_SMTP_URL": inbox.url,
+            "NOTIFIER_MAIL_FROM": SENDER,
+            "NOTIFIER_SEND_RATE": str(send_rate),
+            "NOTIFIER_HOST": "127.0.0.1",
+            "NOTIFIER_PORT": str(_port()),
+            "NOTIFIER_VIEWER_TOKEN": "",
+            "NOTIFIER_OPERATOR_TOKEN": "",
+        }
+        if broker and not own_broker:
+            stack.push_async_callback(_clean_up, broker, names)
+        service = await stack.enter_async_context(serving(environ))
+        run = Run(inbox, service, broker, names[0])
+        if broker:
+            await stack.enter_async_context(_dead_letters(broker, run))
+        watching = asyncio.create_task(_watch_reminders(run), name="reminders")
+        stack.push_async_callback(_end, watching)
+        yield run
+
+
+async def play(run: Run, load: Load, show: Callable[[Run], None]) -> None:
+    """Publish, wait until all is sent, and end the service; `show` is called every half second."""
+    sampling = asyncio.create_task(_sample(run, show), name="sampling")
+    publishing = asyncio.create_task(_publish(run, load), name="publishing")
+    try:
+        await asyncio.wait((publishing, sampling), return_when=asyncio.FIRST_COMPLETED)
+        if publishing.done():
+            publishing.result()
+        await _all_sent(run)
+    finally:
+        await _end(publishing, sampling)
+        run.exit_code = await run.service.stop()
+        show(run)
+
+
+async def measure_idle(run: Run, seconds: float) -> None:
+    """Note what share of one core the service uses while nothing happens."""
+    process = psutil.Process(run.service.process.pid)
+    before = sum(process.cpu_times()[:2])
+    await asyncio.sleep(seconds)
+    run.idle_cpu = (sum(process.cpu_times()[:2]) - before) / seconds
+
+
+def feed_settings(run: Run) -> FeedSettings:
+    """Give what a client of the demo's service needs."""
+    return load_feed({"NOTIFIER_PORT": str(run.service.port)})
+
+
+async def _publish(run: Run, load: Load) -> None:
+    messages = _bookings(load.bookings, format(time.time_ns(), "x"))
+    if run.broker:
+        await publish(run.broker, run.exchange, messages, load.publish_rate, run.published.__setitem__)
+    else:
+        await _submit(run, load.publish_rate, messages)
+
+
+async def _submit(run: Run, rate: float, messages: Iterator[Mapping[str, Any]]) -> None:
+    """Hand bookings to the service itself, at the same pace, where there is no broker."""
+    async with FeedClient.connect(feed_settings(run), snapshot=0, filter={"status": "uncertain"}) as client:
+        started = asyncio.get_running_loop().time()
+        for n, message in enumerate(messages):
+            if rate:
+                await asyncio.sleep(max(0.0, started + n / rate - asyncio.get_running_loop().time()))
+            run.published[message["id"]] = time.time()
+            await client.command("submit", {"message": message})
+        # The last result says that everything before it is stored.
+        async for frame in client:
+            if frame["type"] == "result" and frame["id"] == str(len(run.published)):
+                return
+
+
+def _bookings(count: int | None, name: str) -> Iterator[Mapping[str, Any]]:
+    n = 0
+    while count is None or n < count:
+        yield booking(n, clock.now(), name)
+        n += 1
+
+
+async def _all_sent(run: Run) -> None:
+    """Wait until nothing is waiting; give up when nothing moves any more."""
+    while run.waiting and run.service.process.returncode is None:
+        before = run.sent
+        try:
+            await run.inbox.wait_for(before + 1, PATIENCE)
+        except TimeoutError:
+            return
+
+
+async def _sample(run: Run, show: Callable[[Run], None]) -> None:
+    process = psutil.Process(run.service.process.pid)
+    started = time.monotonic()
+    while run.service.process.returncode is None:
+        run.samples.append(Sample(time.monotonic() - started, len(run.published), run.waiting, run.sent))
+        run.memory.append(process.memory_info().rss)
+        run.cpu = sum(process.cpu_times()[:2])
+        show(run)
+        await asyncio.sleep(SAMPLE_EVERY)
+    raise NotifierError("the service ended by itself:\n" + "\n".join(run.service.log))
+
+
+async def _watch_reminders(run: Run) -> None:
+    """Count scheduled reminders as anyone can: from the feed."""
+    async with FeedClient.connect(feed_settings(run), snapshot=0, filter={"kind": "flight.reminder"}) as client:
+        async for frame in client:
+            run.reminders.update(event["data"]["mail"]["id"] for event in frame.get("events", ()))
+
+
+@asynccontextmanager
+async def _dead_letters(broker: str, run: Run) -> AsyncIterator[None]:
+    """Collect the ids of messages that the service puts aside."""
+    connection = await aiormq.connect(broker)
+    try:
+        channel = await connection.channel()
+        queue = (await channel.queue_declare(exclusive=True)).queue or ""
+        await channel.exchange_declare("notifier.dead", exchange_type="fanout", durable=True)
+        await channel.queue_bind(queue, "notifier.dead")
+
+        async def note(message: DeliveredMessage) -> None:
+            id_ = message.header.properties.message_id
+            if id_ in run.published:
+                run.dead_lettered.add(id_)
+
+        await channel.basic_consume(queue, note, no_ack=True)
+        yield
+    finally:
+        await connection.close()
+
+
+async def _clean_up(broker: str, names: tuple[str, str]) -> None:
+    """Leave nothing of the demo on someone's broker."""
+    connection = await aiormq.connect(broker)
+    try:
+        channel = await connection.channel()
+        await channel.queue_delete(names[1])
+        await channel.exchange_delete(names[0])
+    finally:
+        await connection.close()
+
+
+async def _end(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _names(*, own_broker: bool) -> tuple[str, str]:
+    return ("bookings", "notifier.requests") if own_broker else ("notifier.demo.bookings", "notifier.demo.requests")
+
+
+def _port() -> int:
+    """Use the default port, which people know, if it is free; else any."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", 8025))
+        except OSError:
+            return 0
+    return 8025

@@ -1,0 +1,46 @@
+"""The few errors that cross a file border, named by what whoever catches them must do.
+
+NotifierError
+├── Misconfigured   show every fault, end with exit code 2
+├── StoreUnusable   do not start, or stop sending and taking messages (exit code 3)
+├── Unreachable     a peer is away: wait, try again (exit code 4 in a command)
+└── Refused         this message can never be used: dead-letter it with code and detail
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+DeadLetterCode = Literal["not_utf8", "not_json", "invalid", "unknown_type", "too_large"]
+
+
+class NotifierError(Exception):
+    """Anything that notifier itself raises; its text is one sentence for a person."""
+
+
+class Misconfigured(NotifierError):
+    """Settings that cannot be used; carries every fault found, not only the first."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = tuple(faults)
+
+
+class StoreUnusable(NotifierError):
+    """The store cannot be read or written, so nothing may be accepted or sent."""
+
+
+class Unreachable(NotifierError, ConnectionError):
+    """A peer (broker, SMTP server, running service) does not answer; it may later."""
+
+
+class Refused(NotifierError):
+    """A message that can never be used, whatever is tried.
+
+    `code` goes into the dead letter's `x-notifier-error`, `detail` (which field,
+    why) into its `x-notifier-detail`.
+    """
+
+    def __init__(self, code: DeadLetterCode, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code: DeadLetterCode = code
+        self.detail = detail

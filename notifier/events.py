@@ -1,0 +1,121 @@
+"""What leaves the service about a mail: its public form, and the CloudEvent of a change. Pure.
+
+The event is encoded once, here, when the change is stored; the feed and the
+broker get these bytes. Addresses are masked in it.
+"""
+
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from notifier.addresses import masked
+from notifier.mail import Flight, Kind, Mail, Status
+
+SOURCE = "/notifier"
+
+
+def event_type(prev: Status | None, mail: Mail) -> str:
+    """Name the change: the new status, or `mail.retrying` where a refusal set a time for the next attempt."""
+    if mail.status is Status.PENDING and prev is Status.SENDING and mail.next_attempt_at:
+        return "mail.retrying"
+    return f"mail.{mail.status}"
+
+
+def event_id(mail: Mail) -> str:
+    """Name one change of one mail; a consumer that sees it twice knows that it is the same."""
+    return f"{mail.id}.{mail.rev}"
+
+
+def encode_event(prev: Status | None, mail: Mail, at: datetime) -> bytes:
+    """Write the CloudEvent of a change from `prev` (None: the mail is new) to `mail`."""
+    return msgspec.json.encode(
+        {
+            "specversion": "1.0",
+            "id": event_id(mail),
+            "source": SOURCE,
+            "type": event_type(prev, mail),
+            "time": timestamp(at),
+            "subject": mail.id,
+            "data": {"prev": prev, "mail": public(mail)},
+        }
+    )
+
+
+def public(mail: Mail) -> dict[str, Any]:
+    """Show a mail as everyone may see it: no content, the address masked."""
+    return {
+        "id": mail.id,
+        "rev": mail.rev,
+        "kind": mail.kind,
+        "status": mail.status,
+        "to": masked(mail.to),
+        "subject": mail.subject,
+        "booking": mail.booking,
+        "flight": _flight(mail.flight) if mail.flight else None,
+        "attempt": mail.attempt,
+        "created_at": timestamp(mail.created_at),
+        "send_at": timestamp(mail.send_at),
+        "expires_at": timestamp(mail.expires_at),
+        "next_attempt_at": timestamp(mail.next_attempt_at),
+        "sent_at": timestamp(mail.sent_at),
+        "message_id": mail.message_id,
+        "event": mail.event,
+        "smtp": {"code": mail.smtp.code, "text": mail.smtp.text} if mail.smtp else None,
+        "error": mail.error,
+    }
+
+
+def timestamp(at: datetime | None) -> str | None:
+    """Write a UTC time as RFC 3339 with milliseconds."""
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z") if at else None
+
+
+def _flight(flight: Flight) -> dict[str, Any]:
+    return {
+        "number": flight.number,
+        "from": flight.origin,
+        "to": flight.destination,
+        "departs_at": timestamp(flight.departs_at),
+    }
+
+
+class Logged(NamedTuple):
+    """One event of the log: its place `seq`, the encoded `body`, and what filters and brokers look at."""
+
+    seq: int
+    body: bytes
+    type: str
+    id: str
+    mail: str
+    prev: Status | None
+    status: Status
+    kind: Kind
+    booking: str | None
+    created_at: datetime
+    event: str
+    correlation: str | None
+
+
+class Filter(Struct, frozen=True):
+    """Which mails someone wants to see: the fields are ANDed, the values of one ORed, an empty field takes all.
+
+    `booking` and `mail` are references and ids; `since` is the earliest creation time (UTC).
+    """
+
+    status: frozenset[Status] = frozenset()
+    kind: frozenset[Kind] = frozenset()
+    booking: frozenset[str] = frozenset()
+    mail: frozenset[str] = frozenset()
+    since: datetime | None = None
+
+    def passes(self, event: Logged) -> bool:
+        """Say whether the event's mail matched before or after the change: who saw it must see it leave."""
+        return (
+            (not self.status or event.status in self.status or event.prev in self.status)
+            and (not self.kind or event.kind in self.kind)
+            and (not self.booking or event.booking in self.booking)
+            and (not self.mail or event.mail in self.mail)
+            and (self.since is None or event.created_at >= self.since)
+        )

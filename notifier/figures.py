@@ -1,0 +1,78 @@
+"""How the service is, in figures: what the feed's `stats` and `/readyz` tell."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from notifier import clock
+from notifier.actors.sender import Lane
+from notifier.events import Logged, timestamp
+from notifier.gateways.amqp import Broker
+from notifier.meter import Meter
+from notifier.storage.store import Store
+from notifier.supervisor import Supervisor
+
+
+class Figures:
+    """Puts together what the parts know."""
+
+    def __init__(self, store: Store, broker: Broker | None, lanes: Sequence[Lane], supervisor: Supervisor) -> None:
+        self._store = store
+        self._broker = broker
+        self._lanes = lanes
+        self._supervisor = supervisor
+        self._meter = Meter()
+
+    def observe(self, events: Sequence[Logged]) -> None:
+        """Count events as they pass."""
+        self._meter.count(events, asyncio.get_running_loop().time())
+
+    async def stats(self) -> dict[str, Any]:
+        """Give the fields of the feed's `stats` frame."""
+        now = clock.now()
+        queue = self._broker.queue if self._broker else None
+        return {
+            "at": timestamp(now),
+            "totals": await self._store.totals(),
+            "rates": self._meter.rates(asyncio.get_running_loop().time()),
+            "queue": queue._asdict() if queue else None,
+            "broker": self._broker_state(),
+            "smtp": self._smtp_states(),
+            "paused": False,
+            "oldest_due": timestamp(await self._store.oldest_due(now)),
+        }
+
+    def readiness(self) -> tuple[bool, dict[str, Any]]:
+        """Say whether the store, the actors and the feed work; a peer that is away does not make us unready."""
+        actors = self._supervisor.conditions
+        fault = self._store.fault
+        ready = fault is None and all(actor.state in ("starting", "running", "waiting") for actor in actors.values())
+        return ready, {
+            "store": {"state": "ok" if fault is None else "unusable", "reason": fault},
+            "actors": {
+                name: {"state": actor.state, "since": timestamp(actor.since), "reason": actor.reason}
+                for name, actor in actors.items()
+            },
+            "broker": self._broker_state(),
+            "smtp": self._smtp_states(),
+        }
+
+    def _broker_state(self) -> dict[str, Any]:
+        if self._broker is None:
+            return {"state": "off", "since": None}
+        return {
+            "state": "connected" if self._broker.connected else "connecting",
+            "since": timestamp(self._broker.since),
+        }
+
+    def _smtp_states(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "transport": lane.transport.name,
+                "state": "paused" if lane.circuit.reason else "ready",
+                "reason": lane.circuit.reason,
+                "until": timestamp(lane.circuit.until),
+                "quota_left": None,
+            }
+            for lane in self._lanes
+        ]

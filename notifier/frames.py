@@ -1,0 +1,156 @@
+"""The feed's frames, `notifier.feed.v1`: one JSON object per WebSocket text frame, both directions. Pure."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC
+from typing import Any, NamedTuple
+from zlib import crc32
+
+import msgspec
+
+from notifier.airports import parse
+from notifier.events import Filter, Logged, public
+from notifier.mail import Mail, Status
+
+PROTOCOL = "notifier.feed.v1"
+MOST_MAILS = 500
+"""Mails in one snapshot or list."""
+MOST_EVENTS = 100
+"""Events in one frame."""
+HEARTBEAT = 20
+"""Seconds without an event after which an empty `events` frame moves the cursor."""
+
+_CURSOR = re.compile(r"([0-9a-f]{32})-(\d{1,18})-([0-9a-f]{8})")
+
+
+class BadFrame(Exception):
+    """A frame that breaks the protocol: the connection is closed with 4400 and this reason."""
+
+
+class Hello(NamedTuple):
+    """The first frame of a client."""
+
+    token: str | None
+    resume: str | None
+    wanted: Filter
+    snapshot: int
+    stats: float
+
+
+class Refilter(NamedTuple):
+    """`filter`: from now on the client wants to see other mails."""
+
+    id: Any
+    wanted: Filter
+    snapshot: int
+
+
+class Command(NamedTuple):
+    """Something to do; its result carries the same `id`."""
+
+    id: Any
+    name: str
+    args: Mapping[str, Any]
+
+
+class Place(NamedTuple):
+    """What a cursor says: which store, how far in its log, under which filter."""
+
+    store: str
+    seq: int
+    filter_hash: str
+
+
+def read_frame(text: str | bytes) -> Hello | Refilter | Command | None:
+    """Read a client's frame; None for a type this version does not know. Raises BadFrame."""
+    if isinstance(text, bytes):
+        raise BadFrame("text frames only")
+    try:
+        frame = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        raise BadFrame("not JSON") from None
+    if not isinstance(frame, dict) or not isinstance(frame.get("type"), str):
+        raise BadFrame("an object with a type is expected")
+    match frame["type"]:
+        case "hello":
+            return Hello(
+                token=_optional(frame, "token", str, None),
+                resume=_optional(frame, "resume", str, None),
+                wanted=read_filter(frame.get("filter")),
+                snapshot=_count(frame, "snapshot", 200),
+                stats=float(_optional(frame, "stats", int | float, 0)),
+            )
+        case "filter":
+            return Refilter(frame.get("id"), read_filter(frame.get("filter")), _count(frame, "snapshot", 200))
+        case "command":
+            name = _optional(frame, "name", str, "")
+            return Command(frame.get("id"), name, _optional(frame, "args", dict, {}))
+    return None
+
+
+def read_filter(given: Any) -> Filter:
+    """Read a filter: each field a value or a list of values, `since` an RFC 3339 time. Raises BadFrame."""
+    if given is None:
+        return Filter()
+    if not isinstance(given, dict):
+        raise BadFrame("filter: an object is expected")
+    lists = {name: given[name] for name in ("status", "kind", "booking", "mail") if given.get(name) is not None}
+    try:
+        found = msgspec.convert({n: v if isinstance(v, list) else [v] for n, v in lists.items()}, Filter)
+        since = parse(given["since"]) if given.get("since") is not None else None
+    except (msgspec.ValidationError, ValueError, TypeError) as error:
+        raise BadFrame(f"filter: {error}") from None
+    if since is None:
+        return found
+    if since.tzinfo is None:
+        raise BadFrame("filter: since needs an offset or Z")
+    return msgspec.structs.replace(found, since=since.astimezone(UTC))
+
+
+def cursor(store: str, seq: int, wanted: Filter) -> str:
+    """Write a cursor; opaque to clients, valid across restarts of the service."""
+    return f"{store}-{seq}-{filter_hash(wanted)}"
+
+
+def read_cursor(text: str) -> Place | None:
+    """Read a cursor; None where it is none of ours."""
+    match = _CURSOR.fullmatch(text)
+    return Place(match[1], int(match[2]), match[3]) if match else None
+
+
+def filter_hash(wanted: Filter) -> str:
+    """Tell one filter from another in a cursor."""
+    parts = [sorted(wanted.status), sorted(wanted.kind), sorted(wanted.booking), sorted(wanted.mail), wanted.since]
+    return f"{crc32(msgspec.json.encode(parts)):08x}"
+
+
+def write(type_: str, **fields: Any) -> bytes:
+    """Write a server's frame."""
+    return msgspec.json.encode({"type": type_, **fields})
+
+
+def write_snapshot(id_: Any, at: str, totals: Mapping[Status, int], mails: Iterable[Mail], *, more: bool) -> bytes:
+    """Write `snapshot`: replace what you have."""
+    ids = {} if id_ is None else {"id": id_}
+    return write("snapshot", **ids, cursor=at, totals=totals, mails=[public(mail) for mail in mails], more=more)
+
+
+def write_events(at: str, events: Sequence[Logged]) -> bytes:
+    """Write `events` around bodies that are encoded already."""
+    return b'{"type":"events","cursor":"%s","events":[%s]}' % (at.encode(), b",".join(event.body for event in events))
+
+
+def _optional(frame: Mapping[str, Any], name: str, type_: Any, default: Any) -> Any:
+    value = frame.get(name)
+    if value is None:
+        return default
+    if not isinstance(value, type_) or isinstance(value, bool):
+        raise BadFrame(f"{name}: of the wrong type")
+    return value
+
+
+def _count(frame: Mapping[str, Any], name: str, default: int) -> int:
+    value: int = _optional(frame, name, int, default)
+    if not 0 <= value <= MOST_MAILS:
+        raise BadFrame(f"{name}: 0 to {MOST_MAILS} is expected")
+    return value

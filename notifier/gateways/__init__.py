@@ -1,0 +1,1 @@
+"""The service's connections to its peers: one file a protocol, no decisions."""

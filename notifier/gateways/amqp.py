@@ -1,0 +1,375 @@
+"""RabbitMQ: messages in from our queue, results and dead letters out, over aiormq.
+
+Connections are never mended: any loss ends the session with Unreachable, and
+whoever wants to go on opens a new one.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import aiormq
+import structlog
+from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
+from aiormq.exceptions import AMQPError, ChannelNotFoundEntity, ChannelPreconditionFailed
+from pamqp.commands import Basic
+from yarl import URL
+
+from notifier import clock
+from notifier.contract import Origin
+from notifier.errors import DeadLetterCode, Unreachable
+from notifier.settings import AmqpSettings
+
+log = structlog.get_logger(__name__)
+
+DEAD = "notifier.dead"
+EVENTS = "notifier.events"
+BINDINGS = ("booking.#", "notification.#")
+
+CONNECT_TIMEOUT = 10.0
+CONFIRM_TIMEOUT = 30.0
+PROBE_INTERVAL = 5.0
+LINGER = 0.005
+"""Seconds that a delivery waits for others, so that they share one commit."""
+LONGEST_DETAIL = 500
+"""Characters of `x-notifier-detail`."""
+
+_LOST = (AMQPError, OSError, RuntimeError, asyncio.InvalidStateError)
+
+
+class Queue(NamedTuple):
+    """How our queue is: messages that wait in it, and who consumes them."""
+
+    messages: int
+    consumers: int
+
+
+class Delivery(NamedTuple):
+    """One message of one channel, with what came beside its body."""
+
+    body: bytes
+    origin: Origin
+    tag: int
+    routing_key: str
+    properties: Basic.Properties
+
+
+class Outgoing(NamedTuple):
+    """A message to publish; it will be persistent."""
+
+    exchange: str
+    routing_key: str
+    body: bytes
+    properties: Basic.Properties
+
+
+class Consumption:
+    """Deliveries of one connection; every acknowledgement goes to the channel that delivered."""
+
+    def __init__(self, channel: AbstractChannel, publisher: "Publisher", stop: asyncio.Event) -> None:
+        self._channel = channel
+        self._publisher = publisher
+        self._waiting: list[Delivery] = []
+        self._news = asyncio.Event()
+        self._stop = stop
+        self._lost: str | None = None
+        self.queue: Queue | None = None
+
+    async def batch(self) -> list[Delivery]:
+        """Wait for deliveries and take all that are there; none means that the service stops.
+
+        Raises Unreachable when the connection, the channel or the queue is gone.
+        """
+        await self._news.wait()
+        if not self._stop.is_set() and self._lost is None:
+            await asyncio.sleep(LINGER)
+        if self._lost is not None:
+            raise Unreachable(self._lost)
+        if self._stop.is_set():
+            return []
+        self._news.clear()
+        taken, self._waiting = self._waiting, []
+        return taken
+
+    async def acknowledge(self, last: Delivery) -> None:
+        """Acknowledge this delivery and every one before it."""
+        try:
+            await self._channel.basic_ack(last.tag, multiple=True, wait=False)
+        except _LOST as error:
+            raise Unreachable(_words(error)) from error
+
+    async def dead_letter(self, delivery: Delivery, code: DeadLetterCode, detail: str) -> None:
+        """Publish a delivery that can never be used to where people look for it; confirmed when this returns."""
+        await self._publisher.publish([_dead_letter(delivery, code, detail)])
+
+    def deliver(self, message: DeliveredMessage) -> None:
+        """Take one delivery off the wire."""
+        properties = message.header.properties
+        origin = Origin(
+            received_at=clock.now(),
+            message_id=properties.message_id or None,
+            correlation_id=properties.correlation_id or None,
+            timestamp=_utc(properties.timestamp),
+        )
+        tag = message.delivery_tag or 0
+        self._waiting.append(Delivery(message.body, origin, tag, message.routing_key or "", properties))
+        self._news.set()
+
+    def lose(self, reason: str) -> None:
+        """End the session: nothing more will come."""
+        self._lost = self._lost or reason
+        self._news.set()
+
+    def stop(self) -> None:
+        """Let `batch` return although nothing has come."""
+        self._news.set()
+
+
+class Broker:
+    """What is known of the broker at the moment, for whoever watches."""
+
+    def __init__(self) -> None:
+        self.connected = False
+        self.since = clock.now()
+        self.consumption: Consumption | None = None
+
+    @property
+    def queue(self) -> Queue | None:
+        """How our queue was when it was last looked at."""
+        return self.consumption.queue if self.consumption else None
+
+    def changed(self, consumption: Consumption | None) -> None:
+        """Note that a session began or (None) ended."""
+        if self.connected != (consumption is not None):
+            self.since = clock.now()
+        self.connected = consumption is not None
+        self.consumption = consumption
+
+
+@asynccontextmanager
+async def consume(
+    settings: AmqpSettings, publisher: "Publisher", broker: Broker, stop: asyncio.Event
+) -> AsyncIterator[Consumption]:
+    """Connect, declare the topology and consume our queue and the extra ones until the block ends."""
+    async with _connection(settings.url or "") as connection:
+        await declare(connection, settings)
+        channel = await _channel(connection, confirms=False)
+        consumption = Consumption(channel, publisher, stop)
+        channel.on_consumer_cancel_callbacks.add(lambda _: consumption.lose("the broker cancelled our consumer"))
+        await channel.basic_qos(prefetch_count=settings.prefetch)
+        for queue in await _existing(connection, (settings.queue, *settings.extra_queues)):
+            await channel.basic_consume(queue, _receiver(consumption))
+        # Any completion is a loss: that of the heartbeat arrives as a cancelled future.
+        for closing in (connection.closing, channel.closing):
+            closing.add_done_callback(lambda future: consumption.lose(f"connection lost: {_reason(future)}"))
+        tasks = [
+            asyncio.create_task(_call_when(stop, consumption.stop), name="amqp stop"),
+            asyncio.create_task(_watch(connection, settings.queue, consumption), name="amqp watchdog"),
+        ]
+        broker.changed(consumption)
+        try:
+            yield consumption
+        finally:
+            broker.changed(None)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Publisher:
+    """Publishes on a connection of its own (a memory alarm stops reading from publishers), made when needed."""
+
+    def __init__(self, settings: AmqpSettings) -> None:
+        self._settings = settings
+        self._connection: AbstractConnection | None = None
+        self._channel: AbstractChannel | None = None
+        self._lock = asyncio.Lock()
+
+    async def publish(self, messages: Sequence[Outgoing]) -> None:
+        """Publish in order; returns when the broker has confirmed every one.
+
+        Raises Unreachable when one was not confirmed; then any of them may have been published.
+        """
+        async with self._lock:
+            channel = await self._open()
+            try:
+                async with asyncio.timeout(CONFIRM_TIMEOUT):
+                    results = await asyncio.gather(
+                        *(
+                            channel.basic_publish(
+                                message.body,
+                                exchange=message.exchange,
+                                routing_key=message.routing_key,
+                                properties=message.properties,
+                                mandatory=message.exchange == DEAD,
+                            )
+                            for message in messages
+                        ),
+                        return_exceptions=True,
+                    )
+            except TimeoutError:
+                await self.close()
+                raise Unreachable(f"the broker confirmed nothing for {CONFIRM_TIMEOUT:g} s") from None
+            for result in results:
+                if isinstance(result, BaseException):
+                    await self.close()
+                    raise Unreachable(f"not published: {_words(result)}")
+
+    async def close(self) -> None:
+        """Close the connection; the next publish makes a new one."""
+        connection, self._connection, self._channel = self._connection, None, None
+        if connection:
+            await _close(connection)
+
+    async def _open(self) -> AbstractChannel:
+        if self._channel and not self._channel.is_closed and self._connection and not self._connection.is_closed:
+            return self._channel
+        await self.close()
+        self._connection = await connect(self._settings.url or "")
+        try:
+            await declare(self._connection, self._settings)
+            self._channel = await _channel(self._connection, confirms=True)
+        except Unreachable:
+            await self.close()
+            raise
+        return self._channel
+
+
+async def connect(url: str) -> AbstractConnection:
+    """Open a connection; Unreachable says why there is none."""
+    # The default heartbeat of 60 s would let a dead connection pass for alive for over three minutes.
+    with_heartbeat = URL(url).update_query(heartbeat="10")
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            return await aiormq.connect(with_heartbeat, client_properties={"connection_name": "notifier"})
+    except TimeoutError:
+        reason = f"no answer within {CONNECT_TIMEOUT:g} s"
+    except _LOST as error:
+        reason = _words(error)
+    raise Unreachable(f"broker {with_heartbeat.host}:{with_heartbeat.port}: {reason}")
+
+
+async def declare(connection: AbstractConnection, settings: AmqpSettings) -> None:
+    """Make sure that our exchanges, queues and bindings exist; what exists with other arguments is used as it is."""
+    channel = await _channel(connection, confirms=False)
+    steps: list[tuple[str, Any]] = [
+        (name, lambda ch, name=name, kind=kind: ch.exchange_declare(name, exchange_type=kind, durable=True))
+        for name, kind in ((settings.exchange, "topic"), (DEAD, "fanout"), (EVENTS, "topic"))
+    ]
+    arguments = {"x-queue-type": "quorum", "x-dead-letter-exchange": DEAD}
+    steps.append((settings.queue, lambda ch: ch.queue_declare(settings.queue, durable=True, arguments=arguments)))
+    steps.append((DEAD, lambda ch: ch.queue_declare(DEAD, durable=True)))
+    steps.append((DEAD, lambda ch: ch.queue_bind(DEAD, DEAD)))
+    steps.extend(
+        (settings.queue, lambda ch, key=key: ch.queue_bind(settings.queue, settings.exchange, routing_key=key))
+        for key in BINDINGS
+    )
+    for name, step in steps:
+        try:
+            await step(channel)
+        except ChannelPreconditionFailed as error:
+            log.warning("exists with other arguments and is used as it is", name=name, broker=_words(error))
+            channel = await _channel(connection, confirms=False)
+        except _LOST as error:
+            raise Unreachable(f"{name} cannot be declared: {_words(error)}") from error
+    await channel.close()
+
+
+async def _existing(connection: AbstractConnection, queues: Iterable[str]) -> list[str]:
+    """Leave out extra queues that do not exist (yet): they must not keep us from our own."""
+    found = []
+    for queue in queues:
+        channel = await _channel(connection, confirms=False)
+        try:
+            await channel.queue_declare(queue, passive=True)
+            found.append(queue)
+            await channel.close()
+        except ChannelNotFoundEntity:
+            log.warning("queue does not exist and is not consumed", queue=queue)
+        except _LOST as error:
+            raise Unreachable(f"{queue}: {_words(error)}") from error
+    return found
+
+
+async def _watch(connection: AbstractConnection, queue: str, consumption: Consumption) -> None:
+    """Look at our queue from time to time: that is news for watchers, and the proof that we are consuming it."""
+    try:
+        channel = await _channel(connection, confirms=False)
+        while True:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                found = await channel.queue_declare(queue, passive=True)
+            if not found.consumer_count:
+                consumption.lose(f"{queue} has no consumer")
+            consumption.queue = Queue(found.message_count or 0, found.consumer_count or 0)
+            await asyncio.sleep(PROBE_INTERVAL)
+    except (*_LOST, TimeoutError) as error:
+        consumption.lose(f"{queue}: {_words(error)}")
+
+
+@asynccontextmanager
+async def _connection(url: str) -> AsyncIterator[AbstractConnection]:
+    connection = await connect(url)
+    try:
+        yield connection
+    except _LOST as error:
+        raise error if isinstance(error, Unreachable) else Unreachable(_words(error)) from error
+    finally:
+        await _close(connection)
+
+
+async def _channel(connection: AbstractConnection, *, confirms: bool) -> AbstractChannel:
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            # The default buffer of 10 frames would make batches of 3 deliveries.
+            return await connection.channel(publisher_confirms=confirms, frame_buffer_size=300)
+    except (*_LOST, TimeoutError) as error:
+        raise Unreachable(f"no channel: {_words(error)}") from error
+
+
+async def _close(connection: AbstractConnection) -> None:
+    with suppress(TimeoutError, *_LOST):
+        async with asyncio.timeout(2):
+            await connection.close()
+
+
+def _receiver(consumption: Consumption) -> Any:
+    async def receive(message: DeliveredMessage) -> None:
+        consumption.deliver(message)
+
+    return receive
+
+
+async def _call_when(event: asyncio.Event, callback: Any) -> None:
+    await event.wait()
+    callback()
+
+
+def _dead_letter(delivery: Delivery, code: DeadLetterCode, detail: str) -> Outgoing:
+    kept = {name: getattr(delivery.properties, name) for name in Basic.Properties.attributes()}
+    headers = {**(kept["headers"] or {}), "x-notifier-error": code, "x-notifier-detail": detail[:LONGEST_DETAIL]}
+    # Kept as they are, these two would make the broker refuse the letter, or delete it when its time is up.
+    for property_ in ("user_id", "expiration"):
+        if kept[property_]:
+            headers[f"x-notifier-{property_.replace('_', '-')}"] = kept[property_]
+    kept |= {"headers": headers, "user_id": None, "expiration": None, "delivery_mode": 2}
+    kept = {name: value for name, value in kept.items() if value is not None}
+    return Outgoing(DEAD, delivery.routing_key, delivery.body, Basic.Properties(**kept))
+
+
+def _utc(at: datetime | None) -> datetime | None:
+    if at is None:
+        return None
+    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _reason(future: "asyncio.Future[Any]") -> str:
+    if future.cancelled():
+        return "no heartbeat"
+    error = future.exception()
+    return _words(error) if error else "closed"
+
+
+def _words(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,86 @@
+"""The plain GET pages beside the feed: the page that shows it, and how the service is."""
+
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from importlib import resources
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
+
+from notifier.settings import FeedSettings, is_loopback
+
+_PAGES: Mapping[str, tuple[str, str]] = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/live.js": ("live.js", "text/javascript; charset=utf-8"),
+    "/style.css": ("style.css", "text/css; charset=utf-8"),
+}
+_GUARD = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+
+
+class Pages:
+    """Answers every GET that is not the feed's."""
+
+    def __init__(self, settings: FeedSettings, readiness: Callable[[], tuple[bool, Mapping[str, Any]]]) -> None:
+        self._settings = settings
+        self._readiness = readiness
+        folder = resources.files("notifier") / "dashboard"
+        self._files = {path: (folder / name).read_bytes() for path, (name, _) in _PAGES.items()}
+
+    def answer(self, request: Request) -> Response | None:
+        """Answer a request; None lets it become a WebSocket."""
+        path = urlsplit(request.path).path
+        if not self._knows_host(request.headers):
+            return _text(HTTPStatus.FORBIDDEN, "this host name is not served here: see NOTIFIER_ALLOWED_ORIGINS\n")
+        if path == "/feed":
+            return self._feed(request.headers)
+        if path in _PAGES:
+            return _response(HTTPStatus.OK, _PAGES[path][1], self._files[path])
+        if path == "/healthz":
+            return _json(HTTPStatus.OK, {"status": "ok"})
+        if path == "/readyz":
+            ready, parts = self._readiness()
+            status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
+            return _json(status, {"status": "ok" if ready else "not ready", **parts})
+        return _text(HTTPStatus.NOT_FOUND, "not found\n")
+
+    def _feed(self, headers: Headers) -> Response | None:
+        if "websocket" not in headers.get("Upgrade", "").lower():
+            return _text(HTTPStatus.UPGRADE_REQUIRED, "this is a WebSocket: see the README on the feed\n")
+        origin = headers.get("Origin")
+        if origin and not self._knows_origin(origin, headers.get("Host", "")):
+            return _text(HTTPStatus.FORBIDDEN, "this origin may not open the feed: see NOTIFIER_ALLOWED_ORIGINS\n")
+        return None
+
+    def _knows_origin(self, origin: str, host: str) -> bool:
+        return urlsplit(origin).netloc == host or origin in self._settings.allowed_origins
+
+    def _knows_host(self, headers: Headers) -> bool:
+        """Refuse foreign host names where no token protects us: a web page could point its own name at loopback."""
+        settings = self._settings
+        if settings.insecure or settings.viewer_token or settings.operator_token:
+            return True
+        host = headers.get("Host", "")
+        named = urlsplit(f"//{host}").hostname or ""
+        return is_loopback(named) or any(urlsplit(origin).netloc == host for origin in settings.allowed_origins)
+
+
+def _response(status: HTTPStatus, content_type: str, body: bytes) -> Response:
+    headers = Headers({"Content-Type": content_type, "Content-Length": str(len(body)), "Connection": "close", **_GUARD})
+    return Response(status.value, status.phrase, headers, body)
+
+
+def _text(status: HTTPStatus, text: str) -> Response:
+    return _response(status, "text/plain; charset=utf-8", text.encode())
+
+
+def _json(status: HTTPStatus, value: Any) -> Response:
+    return _response(status, "application/json", msgspec.json.encode(value) + b"\n")

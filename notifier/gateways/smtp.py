@@ -1,0 +1,228 @@
+"""One SMTP account: a few connections that are opened when needed, used again, and never left out of step.
+
+After anything but a complete reply the connection is closed: aiosmtplib would
+otherwise pair the next mail with the last one's answer.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import NamedTuple
+
+import aiosmtplib
+from aiosmtplib.errors import SMTPAuthenticationError, SMTPException, SMTPResponseException
+
+from notifier.errors import Misconfigured, Unreachable
+from notifier.mail import Reply
+from notifier.replies import Phase
+from notifier.settings import SmtpServer, SmtpSettings
+
+IDLE = 30.0
+"""Seconds after which an unused connection is closed; servers count idle ones against the account."""
+FAREWELL = 2.0
+"""Seconds to wait for the answer to QUIT."""
+
+_BROKEN = (SMTPException, OSError, ValueError)
+_OK = (250, 251)
+_START_INPUT = 354
+
+
+class Envelope(NamedTuple):
+    """Who a message is from and to, as the SMTP server is told."""
+
+    sender: str
+    recipient: str
+
+    @property
+    def needs_smtputf8(self) -> bool:
+        """Say whether an address has letters that only SMTPUTF8 (RFC 6531) can carry."""
+        return not (self.sender + self.recipient).isascii()
+
+
+class Result(NamedTuple):
+    """How a dialogue ended: in which phase, with which reply; without one, `fault` says what broke."""
+
+    phase: Phase
+    reply: Reply | None
+    fault: str | None = None
+
+    @property
+    def accepted(self) -> bool:
+        """Say whether the server took the message over."""
+        return self.phase is Phase.DOT and self.reply is not None and self.reply.code in _OK
+
+
+class Transport:
+    """Delivers through one server, on as many connections as there are deliveries at a time."""
+
+    def __init__(self, server: SmtpServer, settings: SmtpSettings, greeting: str, tls: ssl.SSLContext) -> None:
+        self.name = server.name
+        self._server = server
+        self._timeout = settings.timeout.total_seconds()
+        self._dot_timeout = settings.dot_timeout.total_seconds()
+        self._greeting = greeting
+        self._tls = tls
+        self._idle: list[tuple[aiosmtplib.SMTP, asyncio.TimerHandle]] = []
+        self._farewells: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        """Prove that the server lets us in, and keep that connection; Unreachable says what it answered."""
+        client = await self._connect()
+        self._put_back(client)
+
+    async def deliver(self, envelope: Envelope, message: bytes, turn: Callable[[], Awaitable[None]]) -> Result:
+        """Hand one message over; `turn` is awaited directly before MAIL FROM. Never raises for what the peer does."""
+        try:
+            client, reused = await self._take()
+            await turn()
+            result = await self._dialogue(client, envelope, message)
+            if reused and result.phase is Phase.MAIL and result.reply is None:
+                # The server had closed the idle connection: that says nothing about a new one.
+                client = await self._connect()
+                result = await self._dialogue(client, envelope, message)
+        except Unreachable as error:
+            return Result(Phase.CONNECT, None, str(error))
+        return result
+
+    async def close(self) -> None:
+        """Say goodbye on every idle connection."""
+        while self._idle:
+            self._dismiss(self._idle[-1][0])
+        await asyncio.gather(*self._farewells)
+
+    async def _dialogue(self, client: aiosmtplib.SMTP, envelope: Envelope, message: bytes) -> Result:
+        phase = Phase.MAIL
+        options = ["SMTPUTF8", "BODY=8BITMIME"] if envelope.needs_smtputf8 else []
+        if options and not client.supports_extension("SMTPUTF8"):
+            self._put_back(client)
+            return Result(Phase.RCPT, Reply(553, "5.6.7 this SMTP server has no SMTPUTF8, which the address needs"))
+        encoding = "utf-8" if options else "ascii"
+        try:
+            reply = await _reply(client.mail(envelope.sender, options=options, encoding=encoding))
+            if reply.code in _OK:
+                phase = Phase.RCPT
+                reply = await _reply(client.rcpt(envelope.recipient, encoding=encoding))
+            if phase is Phase.RCPT and reply.code in _OK:
+                phase = Phase.DATA
+                reply = await _reply(client.execute_command(b"DATA"))
+            if phase is Phase.DATA and reply.code == _START_INPUT:
+                phase = Phase.DOT
+                reply = await self._transfer(client, message)
+            await self._after(client, phase, reply)
+        except _BROKEN as error:
+            client.close()
+            return Result(phase, None, _words(error))
+        except asyncio.CancelledError:
+            client.close()
+            raise
+        return Result(phase, reply)
+
+    async def _transfer(self, client: aiosmtplib.SMTP, message: bytes) -> Reply:
+        """Send the message and the final dot; this reply may take longer than any other (RFC 5321 4.5.3.2.6)."""
+        protocol = client.protocol
+        if protocol is None:
+            raise aiosmtplib.SMTPServerDisconnected("Connection lost")
+        stuffed = message.replace(b"\r\n.", b"\r\n..")
+        protocol.write((b"." if stuffed.startswith(b".") else b"") + stuffed + b".\r\n")
+        response = await protocol.read_response(timeout=self._dot_timeout)
+        return Reply(response.code, response.message)
+
+    async def _after(self, client: aiosmtplib.SMTP, phase: Phase, reply: Reply) -> None:
+        """Keep the connection if both sides agree on where they are."""
+        if reply.code == 421 or not client.is_connected:  # noqa: PLR2004 - "closing transmission channel"
+            client.close()
+            return
+        if phase in (Phase.RCPT, Phase.DATA):
+            with suppress(*_BROKEN):
+                await client.rset()
+                self._put_back(client)
+                return
+            client.close()
+            return
+        self._put_back(client)
+
+    async def _take(self) -> tuple[aiosmtplib.SMTP, bool]:
+        """Give a connection, and whether it was used before."""
+        while self._idle:
+            client, timer = self._idle.pop()
+            timer.cancel()
+            if client.is_connected:
+                return client, True
+        return await self._connect(), False
+
+    def _put_back(self, client: aiosmtplib.SMTP) -> None:
+        timer = asyncio.get_running_loop().call_later(IDLE, self._dismiss, client)
+        self._idle.append((client, timer))
+
+    def _dismiss(self, client: aiosmtplib.SMTP) -> None:
+        for entry in [entry for entry in self._idle if entry[0] is client]:
+            entry[1].cancel()
+            self._idle.remove(entry)
+        task = asyncio.create_task(_farewell(client), name="smtp quit")
+        self._farewells.add(task)
+        task.add_done_callback(self._farewells.discard)
+
+    async def _connect(self) -> aiosmtplib.SMTP:
+        server = self._server
+        client = aiosmtplib.SMTP(
+            hostname=server.host,
+            port=server.port,
+            username=server.username,
+            password=server.password,
+            use_tls=server.security == "tls",
+            start_tls=server.security == "starttls",
+            tls_context=self._tls if server.security != "plain" else None,
+            local_hostname=self._greeting,
+            timeout=self._timeout,
+        )
+        try:
+            await client.connect()
+        except _BROKEN as error:
+            client.close()
+            raise Unreachable(f"{self.name}: {_words(error)}") from error
+        except asyncio.CancelledError:
+            client.close()
+            raise
+        return client
+
+
+def tls_context(settings: SmtpSettings) -> ssl.SSLContext:
+    """Make the one context that all connections share; certificates are always checked.
+
+    Raises Misconfigured where the CA file cannot be used.
+    """
+    try:
+        return ssl.create_default_context(cafile=settings.ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise Misconfigured([f"NOTIFIER_SMTP_CA_FILE: {settings.ca_file}: {error}"]) from error
+
+
+def transports(settings: SmtpSettings, domain: str) -> list[Transport]:
+    """Make a transport for each server; `domain` is what we call ourselves in EHLO."""
+    tls = tls_context(settings)
+    return [Transport(server, settings, domain, tls) for server in settings.servers]
+
+
+async def _reply(command: Awaitable[aiosmtplib.SMTPResponse]) -> Reply:
+    """Take a refusal as the answer that it is; what is no SMTP reply (code -1) is a broken dialogue."""
+    try:
+        response = await command
+    except SMTPResponseException as refusal:
+        if refusal.code < 0:
+            raise
+        return Reply(refusal.code, refusal.message)
+    return Reply(response.code, response.message)
+
+
+async def _farewell(client: aiosmtplib.SMTP) -> None:
+    with suppress(*_BROKEN, TimeoutError):
+        async with asyncio.timeout(FAREWELL):
+            await client.quit()
+    client.close()
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, SMTPAuthenticationError | SMTPResponseException):
+        return f"{error.code} {' '.join(error.message.split())}"
+    return " ".join(str(error).split()) or type(error).__name__

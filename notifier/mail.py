@@ -1,0 +1,212 @@
+"""A mail, its statuses, and every way from one status to the next. Pure: the time is an argument.
+
+A change never edits a mail: each function here returns the mail as it is
+afterwards, with `rev` raised by one. The store writes it only where the stored
+`rev` is still the one before, so two writers can never both win.
+"""
+
+import uuid
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Self
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+_NAMESPACE = uuid.UUID("7f1c1f0e-6f0b-5a55-9f0e-3c1b7d4f2a10")
+
+
+class Kind(StrEnum):
+    """What a mail tells its reader."""
+
+    CONFIRMATION = "booking.confirmation"
+    CHANGE = "booking.change"
+    CANCELLATION = "booking.cancellation"
+    REMINDER = "flight.reminder"
+    NOTIFICATION = "notification"
+
+
+class Status(StrEnum):
+    """Where a mail is in its life; `NEXT` says where it can go from there."""
+
+    PENDING = "pending"
+    SENDING = "sending"
+    SENT = "sent"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    UNCERTAIN = "uncertain"
+
+
+NEXT: Mapping[Status, frozenset[Status]] = {
+    Status.PENDING: frozenset({Status.SENDING, Status.CANCELLED, Status.EXPIRED}),
+    Status.SENDING: frozenset({Status.SENT, Status.PENDING, Status.FAILED, Status.UNCERTAIN}),
+    Status.SENT: frozenset(),
+    Status.FAILED: frozenset({Status.PENDING}),
+    Status.CANCELLED: frozenset(),
+    Status.EXPIRED: frozenset(),
+    Status.UNCERTAIN: frozenset({Status.SENT, Status.PENDING}),
+}
+
+FINISHED = frozenset({Status.SENT, Status.FAILED, Status.CANCELLED, Status.EXPIRED})
+"""Statuses that nothing but an operator leaves; such mails are purged after the retention."""
+
+
+class Reply(Struct, frozen=True):
+    """What an SMTP server answered: the three-digit code and its own words."""
+
+    code: int
+    text: str
+
+
+class Flight(Struct, frozen=True, rename={"origin": "from", "destination": "to"}):
+    """One flight as a passenger sees it.
+
+    `departs_at` is UTC, or None where no time zone is known; `departs_local` is
+    the same moment as the passenger's board shows it, in words.
+    """
+
+    number: str
+    origin: str
+    destination: str
+    departs_at: datetime | None
+    departs_local: str
+    arrives_local: str | None = None
+    seat: str | None = None
+    gate: str | None = None
+
+
+class Price(Struct, frozen=True):
+    """What was paid: a decimal number as text, and the ISO 4217 currency."""
+
+    amount: str
+    currency: str
+
+
+class Itinerary(Struct, frozen=True, tag="itinerary"):
+    """The content of a booking's mail: whom it greets and which flights it speaks of.
+
+    `note` is something wrong with the booking that did not stop the mail.
+    """
+
+    names: tuple[str, ...]
+    flights: tuple[Flight, ...]
+    price: Price | None = None
+    locale: str | None = None
+    note: str | None = None
+
+
+class Letter(Struct, frozen=True, tag="letter"):
+    """The content of a notification: the text, and perhaps HTML, that its publisher wrote."""
+
+    text: str
+    html: str | None = None
+
+
+class Mail(Struct, frozen=True, kw_only=True):
+    """One mail to one address, from the message that caused it to its end.
+
+    All times are UTC. `matter` names what it belongs to (a booking or a request);
+    `content` stays inside the service and is rendered when the mail is sent.
+    `first_attempt_at` is the `Date` of every attempt.
+    """
+
+    id: str
+    rev: int = 1
+    matter: str
+    kind: Kind
+    status: Status = Status.PENDING
+    to: str
+    subject: str
+    content: Itinerary | Letter
+    booking: str | None = None
+    flight: Flight | None = None
+    event: str
+    correlation: str | None = None
+    message_id: str
+    attempt: int = 0
+    created_at: datetime
+    send_at: datetime
+    expires_at: datetime | None = None
+    next_attempt_at: datetime | None = None
+    first_attempt_at: datetime | None = None
+    sent_at: datetime | None = None
+    smtp: Reply | None = None
+    error: str | None = None
+
+    @property
+    def due_at(self) -> datetime:
+        """The moment from which it may be claimed."""
+        return self.next_attempt_at or self.send_at
+
+    def become(self, status: Status, **changes: object) -> Self:
+        """Take one step of the life of a mail; ValueError where `NEXT` has no such step."""
+        if status not in NEXT[self.status]:
+            raise ValueError(f"mail {self.id}: {self.status} cannot become {status}")
+        return replace(self, status=status, rev=self.rev + 1, **changes)
+
+
+class RetryPolicy(Struct, frozen=True):
+    """When a refused mail is tried again: the n-th refusal waits `delays[n-1]`, the last delay repeats.
+
+    `give_up_after` counts from `send_at` and holds for mails without an expiry of their own.
+    """
+
+    delays: tuple[timedelta, ...]
+    give_up_after: timedelta
+
+    def next_attempt(self, attempt: int, now: datetime) -> datetime:
+        """When to try again after the refusal of attempt number `attempt` (from 1)."""
+        return now + self.delays[min(attempt, len(self.delays)) - 1]
+
+
+def mail_id(*what: str) -> str:
+    """Name a mail by what it is, so that the same message twice means the same mail (UUIDv5)."""
+    return str(uuid.uuid5(_NAMESPACE, "\x1f".join(what)))
+
+
+def claimed(mail: Mail, now: datetime) -> Mail:
+    """Begin an attempt."""
+    return mail.become(
+        Status.SENDING, attempt=mail.attempt + 1, next_attempt_at=None, first_attempt_at=mail.first_attempt_at or now
+    )
+
+
+def sent(mail: Mail, reply: Reply, now: datetime) -> Mail:
+    """Close an attempt that the SMTP server accepted."""
+    return mail.become(Status.SENT, smtp=reply, error=standing_note(mail), sent_at=now)
+
+
+def refused(mail: Mail, reply: Reply | None, error: str | None, policy: RetryPolicy, now: datetime) -> Mail:
+    """Close an attempt that was refused for now or whose outcome is unknown: try later, or give up."""
+    again = policy.next_attempt(mail.attempt, now)
+    if mail.expires_at is None and again > mail.send_at + policy.give_up_after:
+        why = f"given up after {mail.attempt} attempts"
+        return failed(mail, reply, f"{why}: {error}" if error else why)
+    return mail.become(Status.PENDING, smtp=reply or mail.smtp, error=error, next_attempt_at=again)
+
+
+def handed_back(mail: Mail) -> Mail:
+    """Undo a claim whose failure concerned the transport and not the mail: the attempt does not count."""
+    return mail.become(Status.PENDING, attempt=mail.attempt - 1)
+
+
+def failed(mail: Mail, reply: Reply | None, error: str | None) -> Mail:
+    """Close a mail that was refused for good."""
+    return mail.become(Status.FAILED, smtp=reply or mail.smtp, error=error)
+
+
+def cancelled(mail: Mail, reason: str) -> Mail:
+    """Withdraw a mail that was not sent."""
+    return mail.become(Status.CANCELLED, error=reason, next_attempt_at=None)
+
+
+def expired(mail: Mail) -> Mail:
+    """End a mail whose time passed before it could be sent."""
+    return mail.become(Status.EXPIRED, next_attempt_at=None)
+
+
+def standing_note(mail: Mail) -> str | None:
+    """What was wrong with the booking itself, which no attempt can mend."""
+    return mail.content.note if isinstance(mail.content, Itinerary) else None

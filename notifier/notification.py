@@ -1,0 +1,93 @@
+"""From a request for a plain notification, or its withdrawal, to mails. Pure."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from notifier.addresses import identity
+from notifier.mail import Kind, Letter, Mail, Status, mail_id
+from notifier.planning import Known, KnownRequest, Plan, Rules, withdrawn
+
+WITHDRAWN = "the request was withdrawn"
+
+
+class Recipient(Struct, frozen=True):
+    """One address of a request; `fault` says why nothing can be mailed to it."""
+
+    email: str
+    fault: str | None = None
+
+
+class NotificationRequest(Struct, frozen=True, kw_only=True):
+    """`notification.requested`: one mail to each recipient at `send_at` (None: now)."""
+
+    id: str
+    source: str
+    correlation: str | None = None
+    recipients: tuple[Recipient, ...]
+    subject: str
+    text: str
+    html: str | None = None
+    send_at: datetime | None = None
+    expires_at: datetime | None = None
+
+    @property
+    def matter(self) -> str:
+        """What the message's mails belong to."""
+        return _matter(self.source, self.id)
+
+    def plan(self, known: Known | None, existing: Sequence[Mail], rules: Rules, now: datetime) -> Plan:
+        """Write the mails; where the withdrawal came first, they are born cancelled."""
+        mails = {mail.id: mail for mail in (self._mail(each, rules, now) for each in self.recipients)}
+        new = tuple(mail for id_, mail in mails.items() if id_ not in {each.id for each in existing})
+        if isinstance(known, KnownRequest) and known.withdrawn:
+            return Plan(added=new, changed=withdrawn(new, WITHDRAWN))
+        return Plan(added=new)
+
+    def _mail(self, recipient: Recipient, rules: Rules, now: datetime) -> Mail:
+        id_ = mail_id("request", self.source, self.id, identity(recipient.email))
+        mail = Mail(
+            id=id_,
+            matter=self.matter,
+            kind=Kind.NOTIFICATION,
+            to=recipient.email,
+            subject=self.subject,
+            content=Letter(self.text, self.html),
+            event=self.id,
+            correlation=self.correlation,
+            message_id=f"<{id_}@{rules.domain}>",
+            created_at=now,
+            send_at=self.send_at or now,
+            expires_at=self.expires_at,
+        )
+        if recipient.fault is None:
+            return mail
+        return replace(mail, status=Status.FAILED, error=f"{recipient.email!r} is no address: {recipient.fault}")
+
+
+class NotificationCancelled(Struct, frozen=True, kw_only=True):
+    """`notification.cancelled`: withdraws the request with this id from the same source."""
+
+    id: str
+    source: str
+    correlation: str | None = None
+    request: str
+
+    @property
+    def matter(self) -> str:
+        """What the message's mails belong to."""
+        return _matter(self.source, self.request)
+
+    def plan(self, known: Known | None, existing: Sequence[Mail], rules: Rules, now: datetime) -> Plan:  # noqa: ARG002 - every message plans alike
+        """Cancel what is unsent, and keep in mind that the request must not mail when it comes later."""
+        return Plan(
+            changed=withdrawn(existing, WITHDRAWN),
+            known=KnownRequest(withdrawn=True),
+            forget_at=now + rules.remember,
+        )
+
+
+def _matter(source: str, request: str) -> str:
+    return f"request:{source} {request}"

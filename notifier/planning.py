@@ -1,0 +1,66 @@
+"""What a message does to the mails of its matter: some are added, some withdrawn, something is kept in mind. Pure."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+
+from notifier.mail import Flight, Mail, Price, Status, cancelled
+
+
+class Rules(Struct, frozen=True):
+    """What an operator decides about planning.
+
+    `domain` ends every Message-ID. A reminder goes out `remind_before` its departure
+    at the earliest. What is known of a matter is kept for `remember` after its last moment.
+    """
+
+    domain: str
+    remind_before: timedelta
+    remember: timedelta
+
+
+class Told(Struct, frozen=True):
+    """What one address of a booking was told last: whom it stands for, and whether they are still in."""
+
+    address: str
+    names: tuple[str, ...]
+    locale: str | None
+    included: bool
+
+
+class KnownBooking(Struct, frozen=True, tag="booking"):
+    """What outlives a booking's mails: how new the newest message was, and what each address was told."""
+
+    version: int | None
+    time: datetime
+    flights: tuple[Flight, ...]
+    price: Price | None
+    told: dict[str, Told]
+
+
+class KnownRequest(Struct, frozen=True, tag="request"):
+    """What outlives a request's mails: that it was withdrawn, perhaps before it arrived."""
+
+    withdrawn: bool
+
+
+Known = KnownBooking | KnownRequest
+
+
+class Plan(Struct, frozen=True):
+    """The outcome of one message.
+
+    `changed` holds mails as they are afterwards. `known` replaces what was known
+    of the matter, to be forgotten at `forget_at`; None leaves it as it was.
+    """
+
+    added: tuple[Mail, ...] = ()
+    changed: tuple[Mail, ...] = ()
+    known: Known | None = None
+    forget_at: datetime | None = None
+
+
+def withdrawn(mails: Iterable[Mail], reason: str) -> tuple[Mail, ...]:
+    """Cancel those that still wait; a mail already being handed over can no longer be called back."""
+    return tuple(cancelled(mail, reason) for mail in mails if mail.status is Status.PENDING)

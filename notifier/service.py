@@ -1,0 +1,132 @@
+"""The composition root: opens the store and the gateways, gives each actor what it needs, and ends all in order."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+
+import structlog
+from pamqp.commands import Basic
+from websockets.asyncio.server import Server
+
+from notifier import __version__, airports, clock
+from notifier.actors.broadcaster import Hub, broadcast
+from notifier.actors.consumer import consume
+from notifier.actors.purger import Memory, purge
+from notifier.actors.reporter import READER, report
+from notifier.actors.sender import Lane, Limits, Sender
+from notifier.circuit import Circuit
+from notifier.commands import commands
+from notifier.composing.message import compose
+from notifier.contract import Message
+from notifier.events import Logged
+from notifier.figures import Figures
+from notifier.gateways import amqp, smtp
+from notifier.gateways.http import Pages
+from notifier.gateways.websocket import Feed, serve_feed
+from notifier.mail import Mail, RetryPolicy
+from notifier.planning import Rules
+from notifier.settings import MailSettings, Settings
+from notifier.storage.sqlite import SqliteStore
+from notifier.storage.store import Added, Store
+from notifier.supervisor import Supervisor
+
+log = structlog.get_logger(__name__)
+
+REPORT_GRACE = 5.0
+"""Seconds that the last events have to reach the broker and the watchers when the service ends."""
+
+
+class MailTransport:
+    """Lets the sender deliver mails where the SMTP gateway delivers bytes."""
+
+    def __init__(self, transport: smtp.Transport, settings: MailSettings) -> None:
+        self.name = transport.name
+        self.open = transport.open
+        self._transport = transport
+        self._settings = settings
+
+    async def deliver(self, mail: Mail, turn: Callable[[], Awaitable[None]]) -> smtp.Result:
+        """Compose a mail and hand it over."""
+        settings = self._settings
+        message = compose(mail, settings.sender, settings.reply_to)
+        return await self._transport.deliver(smtp.Envelope(settings.sender.address, mail.to), message, turn)
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Server]:
+    """Run the service while the block lasts; afterwards end it in order.
+
+    Raises StoreUnusable or Misconfigured where it cannot start. Peers that are away
+    do not keep it from starting.
+    """
+    airports.load()
+    async with AsyncExitStack() as stack:
+        transports = smtp.transports(settings.smtp, settings.mail.sender.domain)
+        store = await SqliteStore.open(settings.store.path)
+        stack.push_async_callback(store.close)
+        for transport in transports:
+            stack.push_async_callback(transport.close)
+        lanes = [Lane(MailTransport(each, settings.mail), Circuit(settings.smtp.pauses)) for each in transports]
+        broker = amqp.Broker() if settings.amqp.url else None
+        publisher = amqp.Publisher(settings.amqp)
+        stack.push_async_callback(publisher.close)
+        rules = Rules(settings.mail.sender.domain, settings.mail.remind_before, settings.store.dedup_retention)
+
+        async def take(messages: Sequence[Message]) -> list[Added]:
+            return await store.add(messages, rules, clock.now())
+
+        supervisor = Supervisor()
+        figures = Figures(store, broker, lanes, supervisor)
+        hub = Hub(store.id, (await store.span()).head)
+        feed = Feed(store, hub, figures.stats, commands(store, take), f"notifier/{__version__}")
+        pages = Pages(settings.feed, figures.readiness)
+        server = await stack.enter_async_context(serve_feed(settings.feed, feed, pages))
+
+        stack.push_async_callback(_stop, supervisor)
+        supervisor.start("broadcaster", partial(broadcast, store, hub, figures.observe))
+        supervisor.start("sender", partial(_send, store, lanes, settings))
+        supervisor.start("purger", partial(_purge, store, settings))
+        if broker:
+            connect = partial(amqp.consume, settings.amqp, publisher, broker)
+            supervisor.start("reporter", partial(report, store, partial(_publish, publisher)))
+            supervisor.start("consumer", partial(consume, connect, take))
+        else:
+            log.info("no NOTIFIER_AMQP_URL: messages are taken from the feed's submit alone")
+        yield server
+
+
+async def _stop(supervisor: Supervisor) -> None:
+    """First nothing new comes in and nothing new is begun, then what was done is told."""
+    await supervisor.stop("purger", grace=0)
+    await supervisor.stop("consumer", "sender")
+    await supervisor.stop("reporter", "broadcaster", grace=REPORT_GRACE)
+
+
+async def _send(
+    store: Store, lanes: Sequence[Lane], settings: Settings, running: Callable[[], None], stop: asyncio.Event
+) -> None:
+    mail = settings.mail
+    limits = Limits(settings.smtp.connections, mail.rate, RetryPolicy(mail.retry_delays, mail.give_up_after))
+    await Sender(store, lanes, limits).run(clock.ticks(mail.cron), running, stop)
+
+
+async def _purge(store: Store, settings: Settings, running: Callable[[], None], stop: asyncio.Event) -> None:
+    kept = settings.store
+    memory = Memory(kept.retention, kept.dedup_retention, READER if settings.amqp.url else None)
+    await purge(store, memory, clock.ticks(kept.purge_cron), running, stop)
+
+
+async def _publish(publisher: amqp.Publisher, events: Sequence[Logged]) -> None:
+    await publisher.publish([_result(event) for event in events])
+
+
+def _result(event: Logged) -> amqp.Outgoing:
+    """Address an event to whoever follows what becomes of their messages."""
+    properties = Basic.Properties(
+        content_type="application/cloudevents+json",
+        message_id=event.id,
+        correlation_id=event.correlation or event.event,
+        delivery_mode=2,
+    )
+    return amqp.Outgoing(amqp.EVENTS, event.type, event.body, properties)

@@ -1,0 +1,336 @@
+"""Settings: one frozen object per peer, read from the environment, every fault reported at once.
+
+Each setting is the variable that its alias names, or a file named by the same
+variable with `_FILE` behind it. Durations are written `30s`, `5m`, `48h`, `7d`.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from email.headerregistry import Address
+from email.utils import parseaddr
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, Self
+from urllib.parse import unquote, urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
+
+from notifier.addresses import normalised
+from notifier.clock import check_cron
+from notifier.errors import Misconfigured
+
+PREFIX = "NOTIFIER_"
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+
+
+class SmtpServer(NamedTuple):
+    """One transport: `security` is `starttls` (required), `tls` (from the first byte) or `plain`."""
+
+    host: str
+    port: int
+    security: Literal["starttls", "tls", "plain"]
+    username: str | None
+    password: str | None
+
+    @property
+    def name(self) -> str:
+        """Name the transport in logs and in the feed: host and port, never the account."""
+        return f"{self.host}:{self.port}"
+
+
+class Sender(NamedTuple):
+    """Who a mail comes from: the display name (may be empty) and the address."""
+
+    name: str
+    address: str
+
+    @property
+    def domain(self) -> str:
+        """The part behind the @, which also ends every Message-ID."""
+        return self.address.rpartition("@")[2]
+
+
+def _duration(text: Any) -> Any:
+    if not isinstance(text, str):
+        return text
+    match = _DURATION.fullmatch(text.strip())
+    if not match:
+        raise ValueError("a duration such as 30s, 5m, 48h or 7d is expected")
+    return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+
+
+def _durations(text: Any) -> Any:
+    return tuple(_duration(part) for part in text.split(",")) if isinstance(text, str) else text
+
+
+def _words(text: Any) -> Any:
+    return tuple(part.strip() for part in text.split(",") if part.strip()) if isinstance(text, str) else text
+
+
+def _cron(text: str) -> str:
+    check_cron(text)
+    return text
+
+
+def _amqp_url(text: str) -> str:
+    if urlsplit(text).scheme not in ("amqp", "amqps") or not urlsplit(text).hostname:
+        raise ValueError("amqp://user:password@host:5672/vhost is expected")
+    return text
+
+
+def _database_url(text: str) -> str:
+    if text.startswith(("postgresql:", "postgres:")):
+        raise ValueError("this version stores in SQLite only: sqlite:///path/of/notifier.db is expected")
+    if not text.startswith("sqlite:///") or len(text) == len("sqlite:///"):
+        raise ValueError("sqlite:///path/of/notifier.db is expected")
+    return text
+
+
+def _smtp_servers(text: Any) -> Any:
+    return tuple(_smtp_server(part) for part in _words(text)) if isinstance(text, str) else text
+
+
+def _smtp_server(text: str) -> SmtpServer:
+    schemes: dict[str, tuple[Literal["starttls", "tls", "plain"], int]] = {
+        "smtp": ("starttls", 587),
+        "smtps": ("tls", 465),
+        "smtp+plain": ("plain", 25),
+    }
+    expected = "smtp://user:password@host:587, smtps://user:password@host:465 or smtp+plain://host:25 is expected"
+    try:
+        url = urlsplit(text)
+        security, default_port = schemes[url.scheme]
+        port = url.port or default_port
+    except (KeyError, ValueError):
+        raise ValueError(expected) from None
+    if not url.hostname or url.path not in ("", "/"):
+        raise ValueError(expected)
+    if security == "plain" and url.username and not is_loopback(url.hostname):
+        raise ValueError("smtp+plain:// would send the password unencrypted: use smtp:// or smtps://")
+    if bool(url.username) != bool(url.password):
+        raise ValueError("a user needs a password, and a password a user (percent-encode @, / and : in them)")
+    username, password = (unquote(part) if part else None for part in (url.username, url.password))
+    return SmtpServer(url.hostname, port, security, username, password)
+
+
+def _sender(text: Any) -> Any:
+    if not isinstance(text, str):
+        return text
+    name, address = parseaddr(text)
+    try:
+        return Sender(str(Address(name).display_name), normalised(address))
+    except ValueError as error:
+        raise ValueError(f"Name <address> is expected: {error}") from None
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a host name or address is this machine's own loopback."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _hide(secret: str | None) -> str | None:
+    return "***" if secret else secret
+
+
+def _hide_password(url: str | None) -> str | None:
+    return re.sub(r"(?<=:)[^:@/]*(?=@)", "***", url) if url else url
+
+
+def _duration_text(value: timedelta) -> str:
+    seconds = value.total_seconds()
+    unit = next((u for u in ("d", "h", "m") if seconds and seconds % _UNITS[u] == 0), "s")
+    return f"{seconds / _UNITS[unit]:g}{unit}"
+
+
+def _server_text(server: SmtpServer) -> str:
+    scheme = {"starttls": "smtp", "tls": "smtps", "plain": "smtp+plain"}[server.security]
+    account = f"{server.username}:***@" if server.username else ""
+    return f"{scheme}://{account}{server.name}"
+
+
+def _shown_as(show: Callable[[Any], str | None]) -> PlainSerializer:
+    return PlainSerializer(show)
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration), Field(gt=timedelta(0)), _shown_as(_duration_text)]
+Durations = Annotated[
+    tuple[Annotated[timedelta, Field(gt=timedelta(0))], ...],
+    BeforeValidator(_durations),
+    Field(min_length=1),
+    _shown_as(lambda value: ",".join(map(_duration_text, value))),
+]
+Words = Annotated[tuple[str, ...], BeforeValidator(_words), _shown_as(",".join)]
+Secret = Annotated[str | None, _shown_as(_hide)]
+Cron = Annotated[str, BeforeValidator(_cron)]
+From = Annotated[Sender, BeforeValidator(_sender), _shown_as(lambda it: f"{it.name} <{it.address}>".strip())]
+SmtpServers = Annotated[
+    tuple[SmtpServer, ...],
+    BeforeValidator(_smtp_servers),
+    Field(min_length=1),
+    _shown_as(lambda servers: ",".join(map(_server_text, servers))),
+]
+
+
+def _setting(name: str, default: Any = ...) -> Any:
+    return Field(default, alias=PREFIX + name)
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", validate_default=True)
+
+
+class AmqpSettings(_Group):
+    """The broker: where it is and what we consume there."""
+
+    url: Annotated[str, BeforeValidator(_amqp_url), _shown_as(_hide_password)] | None = _setting("AMQP_URL", None)
+    exchange: str = _setting("AMQP_EXCHANGE", "bookings")
+    queue: str = _setting("AMQP_QUEUE", "notifier.requests")
+    extra_queues: Words = _setting("AMQP_EXTRA_QUEUES", ())
+    prefetch: Annotated[int, Field(ge=1, le=65535)] = _setting("AMQP_PREFETCH", 500)
+
+
+class StoreSettings(_Group):
+    """The store: where it is and how long it remembers."""
+
+    url: Annotated[str, BeforeValidator(_database_url), _shown_as(_hide_password)] = _setting(
+        "DATABASE_URL", "sqlite:///notifier.db"
+    )
+    purge_cron: Cron = _setting("PURGE_CRON", "0 3 * * *")
+    retention: Duration = _setting("RETENTION", "24h")
+    dedup_retention: Duration = _setting("DEDUP_RETENTION", "7d")
+
+    @property
+    def path(self) -> Path:
+        """The database file."""
+        return Path(self.url.removeprefix("sqlite:///"))
+
+
+class SmtpSettings(_Group):
+    """The transports, in order of preference, and the patience with them."""
+
+    servers: SmtpServers = _setting("SMTP_URL")
+    ca_file: Path | None = _setting("SMTP_CA_FILE", None)
+    connections: Annotated[int, Field(ge=1, le=1000)] = _setting("SMTP_CONNECTIONS", 8)
+    timeout: Duration = _setting("SMTP_TIMEOUT", "60s")
+    dot_timeout: Duration = _setting("SMTP_DOT_TIMEOUT", "10m")
+    pauses: Durations = _setting("SMTP_PAUSES", "2s,5s,15s,1m,5m,15m")
+
+
+class MailSettings(_Group):
+    """Whom mails come from, and when and how fast they go."""
+
+    sender: From = _setting("MAIL_FROM")
+    reply_to: Annotated[Sender, BeforeValidator(_sender), _shown_as(lambda it: it and it.address)] | None = _setting(
+        "MAIL_REPLY_TO", None
+    )
+    rate: Annotated[float, Field(ge=0, le=100_000)] = _setting("SEND_RATE", 20)
+    cron: Cron = _setting("SEND_CRON", "*/2 * * * *")
+    remind_before: Annotated[Duration, Field(gt=timedelta(hours=1))] = _setting("REMIND_BEFORE", "3h")
+    retry_delays: Durations = _setting("RETRY_DELAYS", "10s,1m,5m,15m,1h,4h")
+    give_up_after: Duration = _setting("GIVE_UP_AFTER", "48h")
+
+
+class FeedSettings(_Group):
+    """The feed: where it listens and who may watch."""
+
+    host: str = _setting("HOST", "127.0.0.1")
+    port: Annotated[int, Field(ge=0, le=65535)] = _setting("PORT", 8025)
+    viewer_token: Secret = _setting("VIEWER_TOKEN", None)
+    operator_token: Secret = _setting("OPERATOR_TOKEN", None)
+    allowed_origins: Words = _setting("ALLOWED_ORIGINS", ())
+    insecure: bool = _setting("INSECURE", default=False)
+
+    @model_validator(mode="after")
+    def _guarded(self) -> Self:
+        if not (is_loopback(self.host) or self.insecure or (self.viewer_token and self.operator_token)):
+            raise ValueError(
+                f"NOTIFIER_HOST {self.host} is open to others: NOTIFIER_VIEWER_TOKEN and NOTIFIER_OPERATOR_TOKEN "
+                "are expected (or NOTIFIER_INSECURE=1)"
+            )
+        return self
+
+
+class LogSettings(_Group):
+    """How the service reports on stderr."""
+
+    format: Literal["console", "json"] = _setting("LOG_FORMAT", "console")
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _setting("LOG_LEVEL", "INFO")
+
+
+class Settings(NamedTuple):
+    """Everything that can be set."""
+
+    amqp: AmqpSettings
+    store: StoreSettings
+    smtp: SmtpSettings
+    mail: MailSettings
+    feed: FeedSettings
+    log: LogSettings
+
+    def shown(self) -> dict[str, Any]:
+        """Give the effective values by variable name, secrets hidden."""
+        found = {name: value for group in self for name, value in group.model_dump(by_alias=True, mode="json").items()}
+        return dict(sorted(found.items()))
+
+
+_GROUPS: Mapping[str, type[_Group]] = {
+    name: group for name, group in Settings.__annotations__.items() if issubclass(group, _Group)
+}
+
+
+def load(environ: Mapping[str, str]) -> Settings:
+    """Read all settings; Misconfigured lists every wrong or missing one with what is expected."""
+    values, faults = _values(environ)
+    groups: dict[str, Any] = {}
+    for name, group in _GROUPS.items():
+        try:
+            groups[name] = group.model_validate(values)
+        except ValidationError as error:
+            faults += [_fault(each, values) for each in error.errors()]
+    if faults:
+        raise Misconfigured(faults)
+    return Settings(**groups)
+
+
+def load_feed(environ: Mapping[str, str]) -> FeedSettings:
+    """Read only what a command needs that talks to the running service."""
+    values, faults = _values(environ)
+    try:
+        return FeedSettings.model_validate(values)
+    except ValidationError as error:
+        raise Misconfigured([*faults, *(_fault(each, values) for each in error.errors())]) from None
+
+
+def unknown(environ: Mapping[str, str]) -> list[str]:
+    """Name the variables that look like ours and mean nothing to this version."""
+    known = {field.alias for group in _GROUPS.values() for field in group.model_fields.values()}
+    return sorted(name for name in environ if name.startswith(PREFIX) and name.removesuffix("_FILE") not in known)
+
+
+def _values(environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Resolve `NAME_FILE`; an empty variable counts as not set."""
+    values = {name: text for name, text in environ.items() if name.startswith(PREFIX) and text.strip()}
+    faults: list[str] = []
+    for name in [name for name in values if name.endswith("_FILE") and name != "NOTIFIER_SMTP_CA_FILE"]:
+        try:
+            values[name.removesuffix("_FILE")] = Path(values[name]).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            faults.append(f"{name}: cannot be read: {error}")
+    return values, faults
+
+
+def _fault(error: Any, values: Mapping[str, str]) -> str:
+    name = next((str(part) for part in error["loc"] if str(part).startswith(PREFIX)), "")
+    if error["type"] == "missing":
+        return f"{name}: is required"
+    what = str(error["msg"]).removeprefix("Value error, ")
+    if not name:
+        return what
+    given = values.get(name, "")
+    shown = "" if any(word in name for word in ("URL", "TOKEN")) else f" {given!r}:"
+    return f"{name}:{shown} {what[:1].lower()}{what[1:]}"

@@ -1,0 +1,1 @@
+"""Where mails, their events and all that must outlive the process are kept."""

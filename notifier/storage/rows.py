@@ -1,0 +1,177 @@
+"""Between domain objects and rows: which column holds what. Pure.
+
+The order of `MAIL_COLUMNS` is the order of every tuple here.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from notifier.events import Filter, Logged, event_id, event_type
+from notifier.mail import FINISHED, Flight, Itinerary, Kind, Letter, Mail, Reply, Status
+
+MAIL_COLUMNS = (
+    *("id", "rev", "matter", "kind", "status", "address", "subject", "content", "booking", "flight"),
+    *("event", "correlation", "message_id", "attempt", "created_at", "send_at", "expires_at"),
+    *("next_attempt_at", "first_attempt_at", "sent_at", "smtp_code", "smtp_text", "error", "due_at", "finished_at"),
+)
+CHANGING_COLUMNS = (
+    *("rev", "status", "attempt", "next_attempt_at", "first_attempt_at", "sent_at"),
+    *("smtp_code", "smtp_text", "error", "due_at", "finished_at"),
+)
+EVENT_COLUMNS = (
+    *("body", "type", "id", "mail", "prev", "status", "kind", "booking", "created_at", "event", "correlation"),
+)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_content = msgspec.json.Decoder(Itinerary | Letter)
+_flight = msgspec.json.Decoder(Flight)
+
+
+def millis(at: datetime) -> int:
+    """Turn a UTC time into milliseconds since 1970."""
+    return (at - _EPOCH) // _MILLISECOND
+
+
+def moment(value: int) -> datetime:
+    """Turn milliseconds since 1970 into a UTC time."""
+    return _EPOCH + value * _MILLISECOND
+
+
+def mail_row(mail: Mail, now: datetime) -> tuple[Any, ...]:
+    """Write a new mail."""
+    return (
+        mail.id,
+        mail.rev,
+        mail.matter,
+        mail.kind,
+        mail.status,
+        mail.to,
+        mail.subject,
+        msgspec.json.encode(mail.content),
+        mail.booking,
+        msgspec.json.encode(mail.flight) if mail.flight else None,
+        mail.event,
+        mail.correlation,
+        mail.message_id,
+        mail.attempt,
+        millis(mail.created_at),
+        millis(mail.send_at),
+        _millis(mail.expires_at),
+        _millis(mail.next_attempt_at),
+        _millis(mail.first_attempt_at),
+        _millis(mail.sent_at),
+        mail.smtp.code if mail.smtp else None,
+        mail.smtp.text if mail.smtp else None,
+        mail.error,
+        *_marks(mail, now),
+    )
+
+
+def change_row(mail: Mail, now: datetime) -> tuple[Any, ...]:
+    """Write what a change can have changed."""
+    return (
+        mail.rev,
+        mail.status,
+        mail.attempt,
+        _millis(mail.next_attempt_at),
+        _millis(mail.first_attempt_at),
+        _millis(mail.sent_at),
+        mail.smtp.code if mail.smtp else None,
+        mail.smtp.text if mail.smtp else None,
+        mail.error,
+        *_marks(mail, now),
+    )
+
+
+def read_mail(row: Sequence[Any]) -> Mail:
+    """Read a mail."""
+    return Mail(
+        id=row[0],
+        rev=row[1],
+        matter=row[2],
+        kind=Kind(row[3]),
+        status=Status(row[4]),
+        to=row[5],
+        subject=row[6],
+        content=_content.decode(row[7]),
+        booking=row[8],
+        flight=_flight.decode(row[9]) if row[9] else None,
+        event=row[10],
+        correlation=row[11],
+        message_id=row[12],
+        attempt=row[13],
+        created_at=moment(row[14]),
+        send_at=moment(row[15]),
+        expires_at=_moment(row[16]),
+        next_attempt_at=_moment(row[17]),
+        first_attempt_at=_moment(row[18]),
+        sent_at=_moment(row[19]),
+        smtp=Reply(row[20], row[21]) if row[20] is not None else None,
+        error=row[22],
+    )
+
+
+def event_row(prev: Status | None, mail: Mail, body: bytes) -> tuple[Any, ...]:
+    """Write the event of a change."""
+    return (
+        body,
+        event_type(prev, mail),
+        event_id(mail),
+        mail.id,
+        prev,
+        mail.status,
+        mail.kind,
+        mail.booking,
+        millis(mail.created_at),
+        mail.event,
+        mail.correlation,
+    )
+
+
+def read_event(row: Sequence[Any]) -> Logged:
+    """Read an event; its `seq` comes first, then the event columns."""
+    seq, body, type_, id_, mail, prev, status, kind, booking, created_at, event, correlation = row
+    return Logged(
+        seq=seq,
+        body=body,
+        type=type_,
+        id=id_,
+        mail=mail,
+        prev=Status(prev) if prev else None,
+        status=Status(status),
+        kind=Kind(kind),
+        booking=booking,
+        created_at=moment(created_at),
+        event=event,
+        correlation=correlation,
+    )
+
+
+def conditions(wanted: Filter) -> tuple[list[str], list[Any]]:
+    """Write a filter as SQL conditions with the values for their placeholders."""
+    columns = {"status": wanted.status, "kind": wanted.kind, "booking": wanted.booking, "id": wanted.mail}
+    found = [(column, sorted(values)) for column, values in columns.items() if values]
+    where = [f"{column} IN ({','.join('?' * len(values))})" for column, values in found]
+    args: list[Any] = [value for _, values in found for value in values]
+    if wanted.since:
+        where.append("created_at >= ?")
+        args.append(millis(wanted.since))
+    return where, args
+
+
+def _marks(mail: Mail, now: datetime) -> tuple[int | None, int | None]:
+    due_at = millis(mail.due_at) if mail.status is Status.PENDING else None
+    finished_at = millis(now) if mail.status in FINISHED else None
+    return due_at, finished_at
+
+
+def _millis(at: datetime | None) -> int | None:
+    return millis(at) if at else None
+
+
+def _moment(value: int | None) -> datetime | None:
+    return moment(value) if value is not None else None

@@ -1,0 +1,315 @@
+"""The store in one SQLite file, owned by one process.
+
+Each method is one function that runs in one hop on the connection's own thread,
+so no two transactions can mix. `synchronous=FULL` makes a commit durable.
+"""
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import aiosqlite
+import msgspec
+
+from notifier.contract import Message
+from notifier.errors import StoreUnusable
+from notifier.events import Filter, Logged, encode_event
+from notifier.mail import Mail, Status, claimed, expired
+from notifier.planning import Known, Plan, Rules
+from notifier.rate import AHEAD, schedule
+from notifier.storage import rows
+from notifier.storage.migrate import migrate
+from notifier.storage.store import Added, Claim, Page, Purged, Snapshot, Span, Start
+
+_T = TypeVar("_T")
+
+_PORTION = 500
+"""Rows that one transaction expires or purges at most, so that none holds up the others for long."""
+
+_MAILS = f"SELECT {','.join(rows.MAIL_COLUMNS)} FROM mails"
+_EVENTS = f"SELECT seq,{','.join(rows.EVENT_COLUMNS)} FROM events"
+_INSERT_MAIL = (
+    f"INSERT OR IGNORE INTO mails ({','.join(rows.MAIL_COLUMNS)}) VALUES ({','.join('?' * len(rows.MAIL_COLUMNS))})"
+)
+_CHANGE_MAIL = f"UPDATE mails SET {','.join(f'{column}=?' for column in rows.CHANGING_COLUMNS)} WHERE id=?"
+_APPEND = f"INSERT INTO events ({','.join(rows.EVENT_COLUMNS)}) VALUES ({','.join('?' * len(rows.EVENT_COLUMNS))})"
+
+_known = msgspec.json.Decoder(Known)
+
+
+class SqliteStore:
+    """See `Store` for what each method promises."""
+
+    def __init__(self, connection: aiosqlite.Connection, lock: int) -> None:
+        self._connection = connection
+        self._lock = lock
+        self._loop = asyncio.get_running_loop()
+        self._head = 0
+        self._grown = asyncio.Event()
+        self.wake = asyncio.Event()
+        self.fault: str | None = None
+        self.id = ""
+
+    @classmethod
+    async def open(cls, path: Path) -> Self:
+        """Open or create the file; StoreUnusable says in one line why that cannot be."""
+        lock = _own(path)
+        try:
+            connection = await aiosqlite.connect(path, isolation_level=None)
+        except (sqlite3.Error, OSError) as error:
+            os.close(lock)
+            raise StoreUnusable(f"{path}: {error}") from error
+        store = cls(connection, lock)
+        try:
+            store.id, store._head = await store._run(_prepare)
+        except StoreUnusable as error:
+            await store.close()
+            raise StoreUnusable(f"{path}: {error}") from error
+        return store
+
+    async def close(self) -> None:
+        await self._connection.close()
+        os.close(self._lock)
+
+    async def add(self, messages: Sequence[Message], rules: Rules, now: datetime) -> list[Added]:
+        return await self._transact(lambda db: [_add(db, message, rules, now) for message in messages], wake=True)
+
+    async def claim(self, limit: int, rate: float, now: datetime) -> Claim:
+        return await self._transact(lambda db: _claim(db, limit, rate, now))
+
+    async def record(self, changed: Sequence[Mail], now: datetime) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            for mail in changed:
+                _change(db, mail, now)
+
+        await self._transact(work)
+
+    async def sending(self) -> list[Mail]:
+        return await self._run(lambda db: _mails(db, "WHERE status = 'sending' ORDER BY n"))
+
+    async def events(self, after: int, limit: int) -> list[Logged]:
+        return await self._run(
+            lambda db: [
+                rows.read_event(row)
+                for row in db.execute(f"{_EVENTS} WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit))
+            ]
+        )
+
+    async def span(self) -> Span:
+        return await self._run(lambda db: Span(int(_meta(db, "purged_through") or 0), _head(db)))
+
+    async def beyond(self, seq: int) -> None:
+        while self._head <= seq:
+            await self._grown.wait()
+
+    async def cursor(self, reader: str) -> int:
+        return await self._run(lambda db: _cursor(db, reader))
+
+    async def move_cursor(self, reader: str, seq: int) -> None:
+        await self._transact(
+            lambda db: db.execute("INSERT OR REPLACE INTO cursors (reader, seq) VALUES (?, ?)", (reader, seq)).close()
+        )
+
+    async def snapshot(self, wanted: Filter, limit: int) -> Snapshot:
+        return await self._run(lambda db: Snapshot(_head(db), _totals(db), _page(db, wanted, None, limit)))
+
+    async def page(self, wanted: Filter, before: int | None, limit: int) -> Page:
+        return await self._run(lambda db: _page(db, wanted, before, limit))
+
+    async def totals(self) -> Mapping[Status, int]:
+        return await self._run(_totals)
+
+    async def oldest_due(self, now: datetime) -> datetime | None:
+        sql = "SELECT min(due_at) FROM mails WHERE due_at <= ?"
+        due_at = await self._run(lambda db: _one(db, sql, rows.millis(now)))
+        return rows.moment(due_at) if due_at is not None else None
+
+    async def purge(
+        self, finished_before: datetime, handled_before: datetime, reader: str | None, now: datetime
+    ) -> Purged:
+        return await self._transact(
+            lambda db: Purged(
+                _purge_mails(db, finished_before, _cursor(db, reader) if reader else None),
+                _forget(db, "messages", "handled_at", "source, id", handled_before),
+                _forget(db, "matters", "forget_at", "matter", now),
+            )
+        )
+
+    async def _transact(self, work: Callable[[sqlite3.Connection], _T], *, wake: bool = False) -> _T:
+        """Run `work` in a transaction; if the log has grown, tell its readers and, with `wake`, the sender."""
+
+        def transaction(db: sqlite3.Connection) -> _T:
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                result = work(db)
+                head = _head(db)
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+            # From here and not after the await: a caller that is cancelled meanwhile must not swallow the news.
+            self._loop.call_soon_threadsafe(self._announce, head, wake)
+            return result
+
+        return await self._run(transaction)
+
+    def _announce(self, head: int, wake: bool) -> None:  # noqa: FBT001 - called by the loop, positionally
+        if head > self._head:
+            self._head = head
+            self._grown.set()
+            self._grown.clear()
+            if wake:
+                self.wake.set()
+
+    async def _run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Run `work` on the connection's thread."""
+        try:
+            result: _T = await self._connection._execute(lambda: work(self._connection._conn))  # type: ignore[no-untyped-call]  # noqa: SLF001 - the public API hops once a statement, this once a transaction
+        except sqlite3.Error as error:
+            self.fault = str(error)
+            raise StoreUnusable(self.fault) from error
+        self.fault = None
+        return result
+
+
+def _own(path: Path) -> int:
+    """Lock the file for this process; the lock goes with the process, however it ends."""
+    try:
+        lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # SQLite would let everyone read the addresses; it keeps the mode of a file that is there.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise StoreUnusable(f"{path}: cannot be written: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise StoreUnusable(f"{path}: another notifier is using this database") from None
+    return lock
+
+
+def _prepare(db: sqlite3.Connection) -> tuple[str, int]:
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    migrate(db)
+    db.execute("INSERT OR IGNORE INTO meta VALUES ('store', ?)", (uuid.uuid4().hex,))
+    return str(_meta(db, "store")), _head(db)
+
+
+def _one(db: sqlite3.Connection, sql: str, *args: Any) -> Any:
+    row = db.execute(sql, args).fetchone()
+    return row[0] if row else None
+
+
+def _meta(db: sqlite3.Connection, name: str) -> Any:
+    return _one(db, "SELECT value FROM meta WHERE name = ?", name)
+
+
+def _set_meta(db: sqlite3.Connection, name: str, value: Any) -> None:
+    db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, str(value)))
+
+
+def _head(db: sqlite3.Connection) -> int:
+    return _one(db, "SELECT seq FROM sqlite_sequence WHERE name = 'events'") or 0
+
+
+def _cursor(db: sqlite3.Connection, reader: str) -> int:
+    return _one(db, "SELECT seq FROM cursors WHERE reader = ?", reader) or 0
+
+
+def _totals(db: sqlite3.Connection) -> dict[Status, int]:
+    return {Status(status): count for status, count in db.execute("SELECT status, mails FROM totals")}
+
+
+def _mails(db: sqlite3.Connection, rest: str, *args: Any) -> list[Mail]:
+    return [rows.read_mail(row) for row in db.execute(f"{_MAILS} {rest}", args)]
+
+
+def _add(db: sqlite3.Connection, message: Message, rules: Rules, now: datetime) -> Added:
+    new = db.execute(
+        "INSERT OR IGNORE INTO messages (source, id, handled_at) VALUES (?, ?, ?)",
+        (message.source, message.id, rows.millis(now)),
+    )
+    if new.rowcount:
+        known = _one(db, "SELECT known FROM matters WHERE matter = ?", message.matter)
+        existing = _mails(db, "WHERE matter = ? ORDER BY n", message.matter)
+        _follow(db, message.plan(_known.decode(known) if known else None, existing, rules, now), message.matter, now)
+    ids = db.execute("SELECT id FROM mails WHERE matter = ? AND event = ? ORDER BY n", (message.matter, message.id))
+    return Added(tuple(id_ for (id_,) in ids), repeated=not new.rowcount)
+
+
+def _follow(db: sqlite3.Connection, plan: Plan, matter: str, now: datetime) -> None:
+    for mail in plan.added:
+        if db.execute(_INSERT_MAIL, rows.mail_row(mail, now)).rowcount:
+            _append(db, None, mail, now)
+    for mail in plan.changed:
+        _change(db, mail, now)
+    if plan.known is not None and plan.forget_at is not None:
+        db.execute(
+            "INSERT OR REPLACE INTO matters VALUES (?, ?, ?)",
+            (matter, msgspec.json.encode(plan.known), rows.millis(plan.forget_at)),
+        )
+
+
+def _change(db: sqlite3.Connection, mail: Mail, now: datetime) -> None:
+    prev = _one(db, "SELECT status FROM mails WHERE id = ? AND rev = ?", mail.id, mail.rev - 1)
+    if prev is not None:
+        db.execute(_CHANGE_MAIL, (*rows.change_row(mail, now), mail.id))
+        _append(db, Status(prev), mail, now)
+
+
+def _append(db: sqlite3.Connection, prev: Status | None, mail: Mail, now: datetime) -> None:
+    db.execute(_APPEND, rows.event_row(prev, mail, encode_event(prev, mail, now)))
+
+
+def _claim(db: sqlite3.Connection, limit: int, rate: float, now: datetime) -> Claim:
+    at = rows.millis(now)
+    for mail in _mails(db, "WHERE due_at IS NOT NULL AND expires_at <= ? LIMIT ?", at, _PORTION):
+        _change(db, expired(mail), now)
+    live = "due_at <= ? AND (expires_at IS NULL OR expires_at > ?)"
+    due = _mails(db, f"WHERE {live} ORDER BY due_at, n LIMIT ?", at, at, limit) if limit else []
+    next_start = _meta(db, "next_start")
+    grant = schedule(rows.moment(int(next_start)) if next_start else None, len(due), rate, now)
+    starts = tuple(Start(claimed(mail, now), start) for mail, start in zip(due, grant.starts, strict=False))
+    for start in starts:
+        _change(db, start.mail, now)
+    if starts:
+        _set_meta(db, "next_start", rows.millis(grant.next_start))
+    if len(starts) < len(due):
+        return Claim(starts, grant.next_start - AHEAD)
+    next_due = _one(db, "SELECT min(due_at) FROM mails WHERE due_at IS NOT NULL")
+    return Claim(starts, rows.moment(next_due) if next_due is not None else None)
+
+
+def _page(db: sqlite3.Connection, wanted: Filter, before: int | None, limit: int) -> Page:
+    where, args = rows.conditions(wanted)
+    if before is not None:
+        where, args = [*where, "n < ?"], [*args, before]
+    sql = f"SELECT n,{','.join(rows.MAIL_COLUMNS)} FROM mails WHERE {' AND '.join(where or ['1'])}"
+    found = db.execute(f"{sql} ORDER BY n DESC LIMIT ?", (*args, limit + 1)).fetchall()
+    more = found[limit - 1][0] if len(found) > limit > 0 else None
+    return Page(tuple(rows.read_mail(row[1:]) for row in found[:limit]), more)
+
+
+def _purge_mails(db: sqlite3.Connection, finished_before: datetime, read_through: int | None) -> int:
+    unread = "" if read_through is None else "AND NOT EXISTS (SELECT 1 FROM events WHERE mail = mails.id AND seq > ?)"
+    args: Iterable[Any] = (rows.millis(finished_before), *(() if read_through is None else (read_through,)), _PORTION)
+    ids = [(id_,) for (id_,) in db.execute(f"SELECT id FROM mails WHERE finished_at < ? {unread} LIMIT ?", tuple(args))]
+    last = max((_one(db, "SELECT max(seq) FROM events WHERE mail = ?", *id_) or 0 for id_ in ids), default=0)
+    db.executemany("DELETE FROM events WHERE mail = ?", ids)
+    db.executemany("DELETE FROM mails WHERE id = ?", ids)
+    if last > int(_meta(db, "purged_through") or 0):
+        _set_meta(db, "purged_through", last)
+    return len(ids)
+
+
+def _forget(db: sqlite3.Connection, table: str, column: str, key: str, before: datetime) -> int:
+    portion = f"SELECT {key} FROM {table} WHERE {column} < ? LIMIT ?"
+    return db.execute(f"DELETE FROM {table} WHERE ({key}) IN ({portion})", (rows.millis(before), _PORTION)).rowcount

@@ -1,0 +1,128 @@
+"""The store: the only place where the actors meet, and all of what they may ask of it.
+
+Every method that changes something is one durable transaction: when it returns,
+the change is on disk; when it raises StoreUnusable, nothing has changed. Every
+change of a mail appends one event to the log in the same transaction.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple, Protocol
+
+from notifier.contract import Message
+from notifier.events import Filter, Logged
+from notifier.mail import Mail, Status
+from notifier.planning import Rules
+
+
+class Added(NamedTuple):
+    """What became of one message: the ids of its mails, and whether it had been handled before."""
+
+    mails: tuple[str, ...]
+    repeated: bool
+
+
+class Start(NamedTuple):
+    """A claimed mail and the moment (UTC) from which it may be handed over."""
+
+    mail: Mail
+    at: datetime
+
+
+class Claim(NamedTuple):
+    """Mails to hand over now, and when (UTC) it is worth asking again; None: when new mail arrives."""
+
+    starts: tuple[Start, ...]
+    again_at: datetime | None
+
+
+class Page(NamedTuple):
+    """Mails, newest first; `next` continues behind the last of them, None where there are no more."""
+
+    mails: tuple[Mail, ...]
+    next: int | None
+
+
+class Snapshot(NamedTuple):
+    """The state at one place of the log: exactly the events up to `seq` are in it."""
+
+    seq: int
+    totals: Mapping[Status, int]
+    page: Page
+
+
+class Span(NamedTuple):
+    """The part of the log that can be replayed: every event after `purged_through`, up to `head`."""
+
+    purged_through: int
+    head: int
+
+
+class Purged(NamedTuple):
+    """How much one step of purging forgot; all zero when nothing is left to forget."""
+
+    mails: int
+    messages: int
+    matters: int
+
+
+class Store(Protocol):
+    """What SQLite offers today and another database can offer tomorrow."""
+
+    wake: asyncio.Event
+    """Set when it may be worthwhile to claim: by the store when mail arrives, by others who know of a reason."""
+
+    fault: str | None
+    """Why the latest request failed; None while all is well."""
+
+    @property
+    def id(self) -> str:
+        """Tells this store from every other one; part of each cursor that leaves the service."""
+
+    async def add(self, messages: Sequence[Message], rules: Rules, now: datetime) -> list[Added]:
+        """Take messages in: remember each, plan it against its matter, store what it adds and changes."""
+
+    async def claim(self, limit: int, rate: float, now: datetime) -> Claim:
+        """End what has expired, then begin an attempt for at most `limit` due mails, as the rate allows."""
+
+    async def record(self, changed: Sequence[Mail], now: datetime) -> None:
+        """Store mails as they are after a change; one whose stored `rev` has moved on stays as it is."""
+
+    async def sending(self) -> list[Mail]:
+        """List the mails that are being handed over; at the start of the only process: orphans."""
+
+    async def events(self, after: int, limit: int) -> list[Logged]:
+        """Read the log in order, without a gap, behind the place `after`."""
+
+    async def span(self) -> Span:
+        """Tell which part of the log can be read without a gap."""
+
+    async def beyond(self, seq: int) -> None:
+        """Wait until the log reaches further than `seq`."""
+
+    async def cursor(self, reader: str) -> int:
+        """Tell how far a named reader of the log has come (0: not yet)."""
+
+    async def move_cursor(self, reader: str, seq: int) -> None:
+        """Note how far a named reader has come."""
+
+    async def snapshot(self, wanted: Filter, limit: int) -> Snapshot:
+        """Show the totals of all mails and the newest ones that match, at one place of the log."""
+
+    async def page(self, wanted: Filter, before: int | None, limit: int) -> Page:
+        """List matching mails, newest first, from the one that `before` (a page's `next`) stands for."""
+
+    async def totals(self) -> Mapping[Status, int]:
+        """Count the mails by status."""
+
+    async def oldest_due(self, now: datetime) -> datetime | None:
+        """Tell since when the longest waiting due mail has been due."""
+
+    async def purge(
+        self, finished_before: datetime, handled_before: datetime, reader: str | None, now: datetime
+    ) -> Purged:
+        """Forget one small portion of what finished or was handled before; never events that `reader` has not read."""
+
+    async def close(self) -> None:
+        """Let go of the store; it can be opened again."""

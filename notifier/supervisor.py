@@ -1,0 +1,109 @@
+"""Keeps named actors running: each either runs or is being restarted with back-off. Knows no actor."""
+
+import asyncio
+import traceback
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+import structlog
+
+from notifier import clock
+from notifier.errors import NotifierError, Unreachable
+
+log = structlog.get_logger(__name__)
+
+PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""Seconds between an actor's end and its restart, one step per failure in a row; the last repeats."""
+
+Actor = Callable[[Callable[[], None], asyncio.Event], Awaitable[None]]
+"""Runs until the event is set; calls the first argument once it is doing its job; raises when it no longer can."""
+
+
+@dataclass
+class Condition:
+    """How an actor is: `since` when (UTC), and what keeps it from its job.
+
+    It is `waiting` where a peer is away, which is a normal state, and `restarting`
+    where something is wrong on our side.
+    """
+
+    state: Literal["starting", "running", "waiting", "restarting", "stopped"]
+    since: datetime
+    reason: str | None = None
+
+
+class Supervisor:
+    """Starts actors, restarts those that fail, and lets them end in order."""
+
+    def __init__(self) -> None:
+        self.conditions: dict[str, Condition] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._stops: dict[str, asyncio.Event] = {}
+
+    def start(self, name: str, actor: Actor) -> None:
+        """Keep an actor running under a name."""
+        self.conditions[name] = Condition("starting", clock.now())
+        self._stops[name] = asyncio.Event()
+        self._tasks[name] = asyncio.create_task(self._keep(name, actor, self._stops[name]), name=name)
+
+    async def stop(self, *names: str, grace: float | None = None) -> None:
+        """Let actors finish what is under way, for at most `grace` seconds (None: as long as it takes)."""
+        tasks = [self._tasks.pop(name) for name in names if name in self._tasks]
+        for name in names:
+            if name in self._stops:
+                self._stops[name].set()
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=grace)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def abandon(self) -> None:
+        """End every actor at once."""
+        await self.stop(*self._tasks, grace=0)
+
+    async def _keep(self, name: str, actor: Actor, stop: asyncio.Event) -> None:
+        failures = 0
+
+        def running() -> None:
+            nonlocal failures
+            failures = 0
+            if self.conditions[name].reason:
+                log.info("recovered", actor=name)
+            if self.conditions[name].state != "running":
+                self.conditions[name] = Condition("running", clock.now())
+
+        while not stop.is_set():
+            try:
+                await actor(running, stop)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the other actors go on
+                self._failed(name, error)
+            await _pause(stop, PAUSES[min(failures, len(PAUSES) - 1)])
+            failures += 1
+        self.conditions[name] = Condition("stopped", clock.now())
+
+    def _failed(self, name: str, error: Exception) -> None:
+        """Log a failure once for each cause: a peer that stays away is no news."""
+        reason = str(error) if isinstance(error, NotifierError) else f"{type(error).__name__}: {error}"
+        before = self.conditions[name]
+        if before.reason == reason:
+            return
+        self.conditions[name] = Condition(
+            "waiting" if isinstance(error, Unreachable) else "restarting",
+            clock.now() if before.reason is None else before.since,
+            reason,
+        )
+        if isinstance(error, NotifierError):
+            log.warning("cannot go on, will try again", actor=name, reason=reason)
+        else:
+            log.error("failed, will be restarted", actor=name, reason=reason, trace=traceback.format_exc())
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    if not stop.is_set():
+        try:
+            await asyncio.wait_for(stop.wait(), seconds)
+        except TimeoutError:
+            return

@@ -1,0 +1,101 @@
+"""Real parts for every test, and the proof that each test leaves nothing behind."""
+
+import asyncio
+import inspect
+import os
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import psutil
+import pytest
+import structlog
+import uvloop
+
+from notifier.demo.broker import find_broker
+from notifier.demo.inbox import Inbox
+from notifier.settings import Settings, load
+
+# Machines are shared: how long an example takes says nothing.
+hypothesis.settings.register_profile("notifier", deadline=None)
+hypothesis.settings.load_profile("notifier")
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Callable[[], Any]]:  # noqa: ARG001 - the hook's signature
+    """Run the tests on the loop that the service runs on."""
+    return {"uvloop": uvloop.new_event_loop}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Watch the tasks of every test that has a loop."""
+    for item in items:
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+            item.fixturenames.insert(0, "no_task_left")
+
+
+@pytest.fixture
+async def no_task_left() -> AsyncIterator[None]:
+    """Fail a test that leaves a task running."""
+    before = asyncio.all_tasks()
+    yield
+    left = asyncio.all_tasks() - before - {asyncio.current_task()}
+    assert not left, f"tasks left behind: {left}"
+
+
+@pytest.fixture(autouse=True)
+def no_thread_left() -> Iterator[None]:
+    """Fail a test that leaves a thread running."""
+    before = set(threading.enumerate())
+    yield
+    left = [thread for thread in threading.enumerate() if thread not in before and not thread.daemon]
+    for thread in left:
+        thread.join(timeout=5)
+    assert not [thread for thread in left if thread.is_alive()]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_process_left() -> Iterator[None]:
+    """Fail a session that leaves a process running; first to begin, it ends last."""
+    yield
+    assert not psutil.Process().children(recursive=True)
+
+
+@pytest.fixture(autouse=True)
+def logged() -> Iterator[list[Any]]:
+    """Collect what is logged."""
+    with structlog.testing.capture_logs() as entries:
+        yield entries
+
+
+@pytest.fixture(scope="session")
+def broker_url() -> Iterator[str]:
+    """Give a RabbitMQ broker for the whole session; where none can be had, the tests fail and say how to get one."""
+    with find_broker(os.environ, print) as url:
+        yield url
+
+
+@pytest.fixture
+async def inbox() -> AsyncIterator[Inbox]:
+    """Give an SMTP server that accepts everything."""
+    async with Inbox(keep_bodies=True) as inbox:
+        yield inbox
+
+
+@pytest.fixture
+def environ(tmp_path: Path, inbox: Inbox) -> dict[str, str]:
+    """Give the variables of a service without a broker, that sends to the inbox as fast as it can."""
+    return {
+        "NOTIFIER_DATABASE_URL": f"sqlite:///{tmp_path / 'notifier.db'}",
+        "NOTIFIER_SMTP_URL": inbox.url,
+        "NOTIFIER_MAIL_FROM": "Example Air <fly@example.org>",
+        "NOTIFIER_SEND_RATE": "0",
+        "NOTIFIER_PORT": "0",
+    }
+
+
+@pytest.fixture
+def settings(environ: dict[str, str]) -> Settings:
+    """Give the same as settings."""
+    return load(environ)

@@ -1,0 +1,140 @@
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiormq
+import pytest
+
+from notifier.demo.broker import BrokerUnavailable, PrivateNode, amqp_answers, find_broker
+
+# Plays the part of the command-line client; its "container" is a process that speaks one frame of AMQP.
+DOCKER = '''#!{python}
+import os, signal, subprocess, sys
+BROKER = """
+import socket, sys
+server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+while True:
+    peer, _ = server.accept()
+    with peer:
+        peer.recv(8)
+        peer.sendall(bytes([1, 0, 0, 0, 0, 0, 4, 0, 10, 0, 10]))
+"""
+folder, words = os.path.dirname(sys.argv[0]), sys.argv[1:]
+with open(folder + "/calls", "a") as calls:
+    print(*words, file=calls)
+if words[0] == "run":
+    port = words[words.index("-p") + 1].split(":")[1]
+    quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    started = subprocess.Popen([sys.executable, "-c", BROKER, port], **quiet)
+    with open(folder + "/pid", "w") as pid:
+        pid.write(str(started.pid))
+elif words[0] == "rm":
+    os.kill(int(open(folder + "/pid").read()), signal.SIGKILL)
+'''
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port that accepts connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_a_given_broker_that_answers_is_used_as_it_is(demo_node: PrivateNode) -> None:
+    """The URL from the environment is yielded unchanged, nothing is started and nothing needs saying."""
+    said: list[str] = []
+    with find_broker({"NOTIFIER_AMQP_URL": demo_node.url}, said.append) as url:
+        assert url == demo_node.url
+    assert said == []
+    assert amqp_answers(demo_node.url)
+
+
+async def test_a_restarted_node_has_the_same_url_and_its_durable_messages(demo_node: PrivateNode) -> None:
+    """What was confirmed before an orderly stop is there after the next start, on the same port."""
+    connection = await aiormq.connect(demo_node.url)
+    channel = await connection.channel()
+    await channel.queue_declare("kept", durable=True)
+    await channel.basic_publish(
+        b"still here", routing_key="kept", properties=aiormq.spec.Basic.Properties(delivery_mode=2)
+    )
+    await connection.close()
+
+    demo_node.stop()
+    assert not amqp_answers(demo_node.url)
+    demo_node.start()
+
+    connection = await aiormq.connect(demo_node.url)
+    channel = await connection.channel()
+    message = await channel.basic_get("kept", no_ack=True)
+    await connection.close()
+    assert message.body == b"still here"
+
+
+def test_a_paused_node_is_silent_until_it_is_unpaused(demo_node: PrivateNode) -> None:
+    """Pausing freezes the broker without closing its port; unpausing brings it back."""
+    demo_node.pause()
+    try:
+        assert not amqp_answers(demo_node.url, timeout=0.3)
+    finally:
+        demo_node.unpause()
+    assert amqp_answers(demo_node.url)
+
+
+def test_a_node_that_dies_early_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The error of a node that ends before it answers quotes the end of its log, and its folder is gone."""
+    server = tmp_path / "server"
+    server.write_text("#!/bin/sh\necho no room for mnesia\nexit 1\n")
+    server.chmod(0o755)
+    monkeypatch.setattr("notifier.demo.node.SERVER", server)
+    node = PrivateNode()
+    with pytest.raises(BrokerUnavailable, match="no room for mnesia"), node:
+        pytest.fail("a node that died was entered")
+    assert not node.folder.exists()
+
+
+def test_without_any_means_one_sentence_says_what_would_provide_a_broker() -> None:
+    """With no broker, no package, no container and no root tools in reach, the error names the command to run."""
+    said: list[str] = []
+    with pytest.raises(BrokerUnavailable) as unavailable, find_broker({}, said.append):
+        pytest.fail("a broker came out of nowhere")
+    assert "`apt-get install rabbitmq-server`" in str(unavailable.value)
+    assert "\n" not in str(unavailable.value)
+    assert said == []
+
+
+def test_a_given_broker_that_does_not_answer_is_reported_before_looking_further() -> None:
+    """A dead NOTIFIER_AMQP_URL is not silently replaced, and its password is not repeated."""
+    said: list[str] = []
+    environ = {"NOTIFIER_AMQP_URL": "amqp://me:secret@127.0.0.1:1/"}
+    with pytest.raises(BrokerUnavailable), find_broker(environ, said.append):
+        pytest.fail("a closed port was taken for a broker")
+    assert said == ["the broker at NOTIFIER_AMQP_URL does not answer; looking for another"]
+
+
+def test_where_only_a_container_engine_answers_a_container_is_run_and_removed(tmp_path: Path) -> None:
+    """The container's port is published on loopback, its broker is used, and it is removed at the end."""
+    docker = tmp_path / "docker"
+    docker.write_text(DOCKER.format(python=sys.executable))
+    docker.chmod(0o755)
+    with find_broker({"PATH": str(tmp_path)}, lambda _: None) as url:
+        assert amqp_answers(url)
+    assert not amqp_answers(url)
+
+    calls = (tmp_path / "calls").read_text().splitlines()
+    port = url.rstrip("/").rpartition(":")[2]
+    name = f"notifier-broker-{port}"
+    assert calls[0] == "info"
+    assert calls[1] == f"run -d --rm --name {name} -p 127.0.0.1:{port}:5672 rabbitmq:4"
+    assert calls[-1] == f"rm -f {name}"
+
+
+@pytest.mark.parametrize("url", ["amqp://127.0.0.1:1/", "amqp://127.0.0.1:port/", "amqp://nowhere.invalid/"])
+def test_an_address_that_leads_nowhere_does_not_answer(url: str) -> None:
+    """A closed port, a malformed URL and an unknown host are all just no broker."""
+    assert not amqp_answers(url, timeout=1)
+
+
+def test_a_port_that_says_nothing_does_not_answer(silent_port: int) -> None:
+    """Accepting a connection is not enough, as proxies and frozen brokers do that too."""
+    assert not amqp_answers(f"amqp://127.0.0.1:{silent_port}/", timeout=0.2)

@@ -1,0 +1,94 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.demo.ledger import Ledger, latencies, most_in_window, percentile, steady_rate
+
+PUBLISHED = {"a": 10.0, "b": 11.0, "c": 12.0}
+TIMES = st.lists(st.integers(0, 400).map(lambda n: n / 8), max_size=20)  # eighths are exact in binary
+
+
+def test_a_complete_run_balances_and_says_so_in_the_contract_s_words() -> None:
+    """Every message confirmed once: the ledger balances and prints exactly the promised lines."""
+    ledger = Ledger(PUBLISHED, [("b", 13.0), ("a", 13.5), ("c", 14.0)], reminders_scheduled=2)
+    assert ledger.balances
+    assert ledger.lines() == [
+        "published 3 = delivered 3 + dead-lettered 0 + pending 0, duplicates 0",
+        "reminders scheduled 2",
+    ]
+
+
+def test_a_dead_lettered_message_is_accounted_for() -> None:
+    """A dead letter is an end like any other, so the ledger balances with it."""
+    ledger = Ledger(PUBLISHED, [("a", 13.0), ("b", 13.0)], dead_lettered=["c"])
+    assert ledger.balances
+    assert ledger.lines()[0] == "published 3 = delivered 2 + dead-lettered 1 + pending 0, duplicates 0"
+
+
+def test_a_message_without_an_end_is_pending() -> None:
+    """What is neither confirmed nor dead-lettered keeps the ledger from balancing."""
+    ledger = Ledger(PUBLISHED, [("a", 13.0)])
+    assert not ledger.balances
+    assert ledger.lines()[0] == "published 3 = delivered 1 + dead-lettered 0 + pending 2, duplicates 0"
+
+
+@pytest.mark.parametrize(
+    ("confirmations", "dead", "counts"),
+    [
+        ([("a", 1.0), ("b", 1.0), ("c", 1.0), ("a", 2.0), ("a", 3.0)], [], (2, 0)),
+        ([("a", 1.0), ("b", 1.0), ("c", 1.0), ("x", 2.0), ("x", 3.0)], [], (0, 2)),
+        ([("a", 1.0), ("b", 1.0), ("c", 1.0)], ["x"], (0, 1)),
+        ([("a", 1.0), ("b", 1.0), ("c", 1.0)], ["c"], (0, 0)),
+    ],
+    ids=["confirmed twice", "confirmed but never published", "dead but never published", "confirmed and dead"],
+)
+def test_too_much_does_not_balance_either(
+    confirmations: list[tuple[str, float]], dead: list[str], counts: tuple[int, int]
+) -> None:
+    """With nothing pending, what came twice or from nowhere still keeps the ledger from balancing."""
+    ledger = Ledger(PUBLISHED, confirmations, dead_lettered=dead)
+    assert ledger.pending == 0
+    assert (ledger.duplicates, ledger.unknown) == counts
+    assert not ledger.balances
+
+
+@given(st.sets(st.integers(0, 9)), st.lists(st.integers(0, 12)), st.sets(st.integers(0, 12)))
+def test_the_printed_sum_is_true_of_every_run_that_balances(sent: set[int], came: list[int], dead: set[int]) -> None:
+    """Published is the sum of its three ends unless one message met two of them."""
+    ledger = Ledger({str(n): 0.0 for n in sent}, [(str(n), 1.0) for n in came], 0, {str(n) for n in dead})
+    both = len(sent & set(came) & dead)
+    assert len(sent) == ledger.delivered + ledger.dead + ledger.pending - both
+    assert ledger.balances == (sorted([*came, *dead]) == sorted(sent))
+
+
+def test_latency_runs_from_publish_to_the_first_confirmation() -> None:
+    """Later confirmations and strangers do not count."""
+    assert latencies(PUBLISHED, [("b", 11.5), ("a", 12.0), ("b", 99.0), ("x", 1.0)]) == [0.5, 2.0]
+
+
+def test_percentiles_interpolate_and_reach_both_ends() -> None:
+    """0 is the least, 100 the greatest, 50 the median; of nothing there is none."""
+    assert [percentile([4, 1, 2, 3], q) for q in (0, 50, 100)] == [1, 2.5, 4]
+    assert percentile([7], 99) == 7
+    with pytest.raises(ValueError, match="no values"):
+        percentile([], 50)
+
+
+@given(TIMES, st.integers(1, 40).map(lambda n: n / 8))
+def test_the_fullest_window_is_found(times: list[float], seconds: float) -> None:
+    """The count agrees with trying every window that begins at one of the times or between two of them."""
+    starts = [n / 16 for n in range(-16, 16 * 51)]
+    fullest = max(sum(start <= t < start + seconds for t in times) for start in starts)
+    assert most_in_window(times, seconds) == fullest
+
+
+def test_a_window_does_not_include_its_end() -> None:
+    """Two starts exactly one second apart are never in the same second."""
+    assert most_in_window([5.0, 6.0]) == 1
+    assert most_in_window([]) == 0
+
+
+def test_a_steady_rate_counts_the_gaps() -> None:
+    """Eleven starts, a tenth of a second apart, are ten a second; fewer than two have no rate."""
+    assert steady_rate([n / 8 for n in range(9)]) == 8
+    assert steady_rate([]) == steady_rate([3.0]) == steady_rate([3.0, 3.0]) == 0
