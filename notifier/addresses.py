@@ -1,6 +1,11 @@
 """E-mail addresses: what can be one, how to compare two, how to show one without giving it away."""
 
+import re
+
 from email_validator import EmailNotValidError, validate_email
+
+LONGEST_LOCAL_PART = 64
+"""Octets before the @ (RFC 5321 section 4.5.3.1.1)."""
 
 
 def normalised(address: str) -> str:
@@ -9,6 +14,8 @@ def normalised(address: str) -> str:
     Raises ValueError with the reason where no mail can go there. Only the form
     is judged (RFC 5321 section 4.1.2, with IDNA for the domain); nothing is looked up.
     """
+    if len(address.rpartition("@")[0].encode()) > LONGEST_LOCAL_PART:
+        raise ValueError(f"the part before the @ has more than {LONGEST_LOCAL_PART} octets")
     try:
         found = validate_email(address, check_deliverability=False, test_environment=True)
     except EmailNotValidError as error:
@@ -23,5 +30,10 @@ def identity(address: str) -> str:
 
 def masked(address: str) -> str:
     """Show an address to people who need not know it: `a•••@example.com`."""
-    local, _, domain = address.rpartition("@")
-    return f"{local[:1]}•••@{domain}"
+    local, at, domain = address.rpartition("@")
+    return f"{local[:1]}•••@{domain}" if at else f"{address[:1]}•••"
+
+
+def without(address: str, text: str) -> str:
+    """Mask an address wherever it stands in a text: servers like to repeat it in their refusals."""
+    return re.sub(re.escape(address), masked(address).replace("\\", r"\\"), text, flags=re.IGNORECASE)

@@ -48,7 +48,7 @@ def parse(text: str) -> datetime:
     """Read an RFC 3339 time, with or without an offset; ValueError says what is expected."""
     shape_is_right = len(text) >= len("2026-12-01T09:30") and text[10:11] in "Tt "
     try:
-        given = datetime.fromisoformat(text) if shape_is_right else None
+        given = datetime.fromisoformat(text.upper()) if shape_is_right else None
     except ValueError:
         given = None
     # A day of room on both sides, so that no change of zone can leave the calendar.

@@ -94,16 +94,23 @@ def _state(
         before, told[who] = told.get(who), _told(party)
         if before is None:
             added.append(drafts.confirmation(party))
-        elif known and (before, known.flights, known.price) != (told[who], message.flights, message.price):
+        elif known and (_seen(before), known.flights, known.price) != (
+            _seen(told[who]),
+            message.flights,
+            message.price,
+        ):
             added.append(drafts.notice(Kind.CHANGE, told[who]))
     for who, gone in [(who, each) for who, each in told.items() if each.included and who not in parties]:
         told[who] = replace(gone, included=False)
         added.append(drafts.notice(Kind.CANCELLATION, gone))
     cancelled = {mail.id for mail in existing if mail.status is Status.CANCELLED}
-    reminders, outdated = _compare(drafts.reminders(parties, cancelled), known, existing)
+    wanted = {_about(mail): mail for mail in drafts.reminders(parties, cancelled)}
+    there = {_about(mail): mail for mail in existing if _is_live_reminder(mail)}
+    settled = there.keys() | _reminded_before(known)
     return Plan(
-        added=(*added, *reminders),
-        changed=withdrawn(outdated, "no longer fits the booking"),
+        added=(*added, *(mail for about, mail in wanted.items() if about not in settled and drafts.in_time(mail))),
+        changed=withdrawn((mail for about, mail in there.items() if about not in wanted), "no longer fits the booking"),
+        rewritten=tuple(_rewritten(there, wanted)),
         known=KnownBooking(message.version, message.time, message.flights, message.price, told),
         forget_at=_forget_at(message.flights, rules, now),
     )
@@ -117,8 +124,12 @@ def _end(
     drafts = _Drafts(message, flights, rules, now)
     named = {who: _told(party) for who, party in _parties(message.passengers).items()}
     told = {**named, **(known.told if known else {})}
+    # Who was told before and has not got it yet is told again: that notice is withdrawn with all the rest.
+    untold = {identity(mail.to) for mail in existing if _is_waiting_farewell(mail)}
     return Plan(
-        added=tuple(drafts.notice(Kind.CANCELLATION, each) for each in told.values() if each.included),
+        added=tuple(
+            drafts.notice(Kind.CANCELLATION, each) for who, each in told.items() if each.included or who in untold
+        ),
         changed=withdrawn(existing, "the booking was cancelled"),
         known=KnownBooking(
             message.version,
@@ -131,19 +142,25 @@ def _end(
     )
 
 
-def _compare(
-    wanted: Iterable[Mail], known: KnownBooking | None, existing: Sequence[Mail]
-) -> tuple[list[Mail], list[Mail]]:
-    """Hold the reminders that should exist against those that do: which are new, which no longer fit."""
-    drafts = {_about(mail): mail for mail in wanted}
-    there = {
-        _about(mail): mail for mail in existing if mail.kind is Kind.REMINDER and mail.status is not Status.CANCELLED
-    }
-    settled = there.keys() | _reminded_before(known)
-    return (
-        [mail for about, mail in drafts.items() if about not in settled],
-        [mail for about, mail in there.items() if about not in drafts],
-    )
+def _is_live_reminder(mail: Mail) -> bool:
+    return mail.kind is Kind.REMINDER and mail.status is not Status.CANCELLED
+
+
+def _is_waiting_farewell(mail: Mail) -> bool:
+    return mail.kind is Kind.CANCELLATION and mail.status is Status.PENDING
+
+
+def _rewritten(there: Mapping[Reminded, Mail], wanted: Mapping[Reminded, Mail]) -> Iterator[Mail]:
+    """Let reminders that stay say what holds now: another seat, another gate, another name."""
+    for about in there.keys() & wanted.keys():
+        old, new = there[about], wanted[about]
+        if old.status is Status.PENDING and old.content != new.content:
+            yield replace(old, subject=new.subject, content=new.content, flight=new.flight, error=new.error)
+
+
+def _seen(told: Told) -> tuple[list[str], bool]:
+    """Reduce what an address was told to what its reader would notice."""
+    return sorted(told.names), told.included
 
 
 def _about(reminder: Mail) -> Reminded:
@@ -204,11 +221,16 @@ class _Drafts:
         return self._mail(kind, told, kind, self._state, identity(told.address))
 
     def reminders(self, parties: Mapping[str, Sequence[Passenger]], cancelled: Container[str]) -> Iterator[Mail]:
-        """One for each address and flight whose window has not begun: inside it, the notice itself reminds."""
+        """One for each address and flight, also those whose window has begun."""
         for party in parties.values():
             for flight in self._flights:
-                if flight.departs_at and self._now < flight.departs_at - self._rules.remind_before:
+                if flight.departs_at:
                     yield self._reminder(_told(party), flight, flight.departs_at, cancelled)
+
+    def in_time(self, reminder: Mail) -> bool:
+        """Say whether a reminder's window is still to come: inside it, the notice itself reminds."""
+        departs_at = reminder.expires_at
+        return departs_at is not None and self._now < departs_at - self._rules.remind_before
 
     def _reminder(self, told: Told, flight: Flight, departs_at: datetime, cancelled: Container[str]) -> Mail:
         what: tuple[str, ...] = ("reminder", flight.number, departs_at.isoformat(), identity(told.address))

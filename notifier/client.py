@@ -3,7 +3,7 @@
 import asyncio
 import http.client
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
@@ -71,7 +71,7 @@ class FeedClient:
         await self._websocket.send(msgspec.json.encode({"type": type_, **fields}), text=True)
 
 
-async def follow(settings: FeedSettings, **hello: Any) -> AsyncIterator[dict[str, Any]]:
+async def follow(settings: FeedSettings, **hello: Any) -> AsyncGenerator[dict[str, Any], None]:
     """Yield the server's frames, connecting again with back-off and going on where the last connection ended.
 
     Between two connections comes a frame of our own, `{"type": "lost", "reason"}`. The

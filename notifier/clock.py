@@ -1,7 +1,7 @@
 """Time: what it is, and the ticks of a cron schedule. The only file that asks the wall clock."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,7 +23,7 @@ def check_cron(spec: str) -> None:
         raise ValueError(str(error)) from None
 
 
-async def ticks(spec: str) -> AsyncIterator[datetime]:
+async def ticks(spec: str) -> AsyncGenerator[datetime, None]:
     """Yield at every moment of a cron schedule in UTC.
 
     The schedule is read anew for each tick: after a stall of the loop or a jump of

@@ -280,11 +280,11 @@ def _older_time(given: str | int) -> datetime:
     if isinstance(given, str):
         found = _read("notificationTime", lambda: parse(given))
         return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
-    seconds = given / 1000 if given > 10**11 else given
     try:
+        seconds = given / 1000 if given > 10**11 else given
         return datetime.fromtimestamp(seconds, UTC)
     except (OverflowError, ValueError, OSError):
-        raise Refused("invalid", f"notificationTime: {given} is no time") from None
+        raise Refused("invalid", f"notificationTime: {str(given)[:20]} is no time") from None
 
 
 def _shaped(found: Mapping[str, Any], shape: type[_T], at: str = "") -> _T:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from notifier.addresses import masked
+from notifier.addresses import masked, without
 from notifier.mail import Flight, Kind, Mail, Status
 
 SOURCE = "/notifier"
@@ -62,8 +62,8 @@ def public(mail: Mail) -> dict[str, Any]:
         "sent_at": timestamp(mail.sent_at),
         "message_id": mail.message_id,
         "event": mail.event,
-        "smtp": {"code": mail.smtp.code, "text": mail.smtp.text} if mail.smtp else None,
-        "error": mail.error,
+        "smtp": {"code": mail.smtp.code, "text": without(mail.to, mail.smtp.text)} if mail.smtp else None,
+        "error": without(mail.to, mail.error) if mail.error else None,
     }
 
 

@@ -17,6 +17,8 @@ MOST_MAILS = 500
 """Mails in one snapshot or list."""
 MOST_EVENTS = 100
 """Events in one frame."""
+MOST_SECONDS = 3600
+"""Between two `stats`."""
 HEARTBEAT = 20
 """Seconds without an event after which an empty `events` frame moves the cursor."""
 
@@ -78,7 +80,7 @@ def read_frame(text: str | bytes) -> Hello | Refilter | Command | None:
                 resume=_optional(frame, "resume", str, None),
                 wanted=read_filter(frame.get("filter")),
                 snapshot=_count(frame, "snapshot", 200),
-                stats=float(_optional(frame, "stats", int | float, 0)),
+                stats=_seconds(frame, "stats"),
             )
         case "filter":
             return Refilter(frame.get("id"), read_filter(frame.get("filter")), _count(frame, "snapshot", 200))
@@ -97,7 +99,7 @@ def read_filter(given: Any) -> Filter:
     lists = {name: given[name] for name in ("status", "kind", "booking", "mail") if given.get(name) is not None}
     try:
         found = msgspec.convert({n: v if isinstance(v, list) else [v] for n, v in lists.items()}, Filter)
-        since = parse(given["since"]) if given.get("since") is not None else None
+        since = parse(msgspec.convert(given["since"], str)) if given.get("since") is not None else None
     except (msgspec.ValidationError, ValueError, TypeError) as error:
         raise BadFrame(f"filter: {error}") from None
     if since is None:
@@ -147,6 +149,13 @@ def _optional(frame: Mapping[str, Any], name: str, type_: Any, default: Any) -> 
     if not isinstance(value, type_) or isinstance(value, bool):
         raise BadFrame(f"{name}: of the wrong type")
     return value
+
+
+def _seconds(frame: Mapping[str, Any], name: str) -> float:
+    value = _optional(frame, name, int | float, 0)
+    if not 0 <= value <= MOST_SECONDS:
+        raise BadFrame(f"{name}: 0 to {MOST_SECONDS} is expected")
+    return float(value)
 
 
 def _count(frame: Mapping[str, Any], name: str, default: int) -> int:

@@ -51,12 +51,14 @@ Known = KnownBooking | KnownRequest
 class Plan(Struct, frozen=True):
     """The outcome of one message.
 
-    `changed` holds mails as they are afterwards. `known` replaces what was known
-    of the matter, to be forgotten at `forget_at`; None leaves it as it was.
+    `changed` holds mails as they are after a change of status. `rewritten` holds waiting
+    mails that will say something else, which nobody need be told. `known` replaces what was
+    known of the matter, to be forgotten at `forget_at`; None leaves it as it was.
     """
 
     added: tuple[Mail, ...] = ()
     changed: tuple[Mail, ...] = ()
+    rewritten: tuple[Mail, ...] = ()
     known: Known | None = None
     forget_at: datetime | None = None
 

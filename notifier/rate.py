@@ -50,7 +50,7 @@ class Guard:
 
     def __init__(self, rate: float) -> None:
         # One start more than the limit takes this long on the grid; a little less, and only stalls are stretched.
-        self._window = (1 + 0.8 * ((rate + 1) / (PACE * rate) - 1)) if rate > 0 else 0.0
+        self._window = (1 + 0.8 * ((int(rate) + 1) / (PACE * rate) - 1)) if rate > 0 else 0.0
         self._starts: deque[float] = deque(maxlen=int(rate) + 1)
 
     def delay(self, now: float) -> float:

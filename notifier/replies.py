@@ -39,7 +39,7 @@ _ABOUT_US = re.compile(
     r"|maximum (send|credits)"
     r"|not authenticated|authentication (required|failed)"
     r"|temporar\w+ (system|authentication) problem"
-    r"|account.{0,30}(disabled|suspended|blocked)"
+    r"|your .{0,20}account.{0,30}(disabled|suspended|blocked)"
     r"|sender.{0,30}(blocked|denied|suspended)"
     r"|throttl",
     re.IGNORECASE,

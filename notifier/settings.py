@@ -58,7 +58,10 @@ def _duration(text: Any) -> Any:
     match = _DURATION.fullmatch(text.strip())
     if not match:
         raise ValueError("a duration such as 30s, 5m, 48h or 7d is expected")
-    return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+    try:
+        return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+    except OverflowError:
+        raise ValueError("a duration of less than a million years is expected") from None
 
 
 def _durations(text: Any) -> Any:
@@ -138,13 +141,13 @@ def _hide(secret: str | None) -> str | None:
 
 
 def _hide_password(url: str | None) -> str | None:
-    return re.sub(r"(?<=:)[^:@/]*(?=@)", "***", url) if url else url
+    return re.sub(r"(://[^:]*:).*@", r"\1***@", url) if url else url
 
 
 def _duration_text(value: timedelta) -> str:
     seconds = value.total_seconds()
     unit = next((u for u in ("d", "h", "m") if seconds and seconds % _UNITS[u] == 0), "s")
-    return f"{seconds / _UNITS[unit]:g}{unit}"
+    return f"{seconds / _UNITS[unit]:.15g}{unit}"
 
 
 def _server_text(server: SmtpServer) -> str:
@@ -301,15 +304,20 @@ def load_feed(environ: Mapping[str, str]) -> FeedSettings:
     """Read only what a command needs that talks to the running service."""
     values, faults = _values(environ)
     try:
-        return FeedSettings.model_validate(values)
+        found = FeedSettings.model_validate(values)
     except ValidationError as error:
         raise Misconfigured([*faults, *(_fault(each, values) for each in error.errors())]) from None
+    mattering = [fault for fault in faults if fault.startswith(("NOTIFIER_VIEWER", "NOTIFIER_OPERATOR"))]
+    if mattering:
+        raise Misconfigured(mattering)
+    return found
 
 
 def unknown(environ: Mapping[str, str]) -> list[str]:
     """Name the variables that look like ours and mean nothing to this version."""
     known = {field.alias for group in _GROUPS.values() for field in group.model_fields.values()}
-    return sorted(name for name in environ if name.startswith(PREFIX) and name.removesuffix("_FILE") not in known)
+    ours = [name for name in environ if name.startswith(PREFIX)]
+    return sorted(name for name in ours if name not in known and name.removesuffix("_FILE") not in known)
 
 
 def _values(environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:

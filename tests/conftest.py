@@ -13,6 +13,7 @@ import psutil
 import pytest
 import structlog
 import uvloop
+from rabbit import Rabbit
 
 from notifier.demo.broker import find_broker
 from notifier.demo.inbox import Inbox
@@ -21,6 +22,10 @@ from notifier.settings import Settings, load
 # Machines are shared: how long an example takes says nothing.
 hypothesis.settings.register_profile("notifier", deadline=None)
 hypothesis.settings.load_profile("notifier")
+
+
+LOOPS_OWN = ("asyncio_", "uvloop_")
+"""Names of the threads that a loop keeps for to_thread(), and ends itself."""
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Callable[[], Any]]:  # noqa: ARG001 - the hook's signature
@@ -49,7 +54,9 @@ def no_thread_left() -> Iterator[None]:
     """Fail a test that leaves a thread running."""
     before = set(threading.enumerate())
     yield
-    left = [thread for thread in threading.enumerate() if thread not in before and not thread.daemon]
+    left = [
+        thread for thread in threading.enumerate() if thread not in before and not thread.name.startswith(LOOPS_OWN)
+    ]
     for thread in left:
         thread.join(timeout=5)
     assert not [thread for thread in left if thread.is_alive()]
@@ -63,7 +70,7 @@ def no_process_left() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def logged() -> Iterator[list[Any]]:
+def logged_lines() -> Iterator[list[Any]]:
     """Collect what is logged."""
     with structlog.testing.capture_logs() as entries:
         yield entries
@@ -99,3 +106,10 @@ def environ(tmp_path: Path, inbox: Inbox) -> dict[str, str]:
 def settings(environ: dict[str, str]) -> Settings:
     """Give the same as settings."""
     return load(environ)
+
+
+@pytest.fixture
+async def rabbit(broker_url: str) -> AsyncIterator[Rabbit]:
+    """Give a connection to the broker with names of this test's own."""
+    async with Rabbit.connected(broker_url) as rabbit:
+        yield rabbit

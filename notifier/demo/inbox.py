@@ -136,6 +136,8 @@ class _Connection(SMTP):
         if self.transport:
             cast("asyncio.Transport", self.transport).abort()
         if self._handler_coroutine:
+            # In the middle of a TLS handshake the lost connection alone would not end it.
+            self._handler_coroutine.cancel()
             await asyncio.wait({self._handler_coroutine})
 
 

@@ -38,10 +38,9 @@ class Pages:
     def answer(self, request: Request) -> Response | None:
         """Answer a request; None lets it become a WebSocket."""
         path = urlsplit(request.path).path
-        if not self._knows_host(request.headers):
-            return _text(HTTPStatus.FORBIDDEN, "this host name is not served here: see NOTIFIER_ALLOWED_ORIGINS\n")
-        if path == "/feed":
-            return self._feed(request.headers)
+        refusal = self._refusal(request.headers)
+        if refusal or path == "/feed":
+            return refusal or self._feed(request.headers)
         if path in _PAGES:
             return _response(HTTPStatus.OK, _PAGES[path][1], self._files[path])
         if path == "/healthz":
@@ -51,6 +50,19 @@ class Pages:
             status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
             return _json(status, {"status": "ok" if ready else "not ready", **parts})
         return _text(HTTPStatus.NOT_FOUND, "not found\n")
+
+    def _refusal(self, headers: Headers) -> Response | None:
+        """Refuse foreign host names where no token protects us: a web page could point its own name at loopback."""
+        hosts = headers.get_all("Host")
+        if len(hosts) != 1:
+            return _text(HTTPStatus.BAD_REQUEST, "one Host header is expected\n")
+        settings = self._settings
+        if settings.insecure or settings.viewer_token or settings.operator_token:
+            return None
+        named = urlsplit(f"//{hosts[0]}").hostname or ""
+        if is_loopback(named) or any(urlsplit(origin).netloc == hosts[0] for origin in settings.allowed_origins):
+            return None
+        return _text(HTTPStatus.FORBIDDEN, "this host name is not served here: see NOTIFIER_ALLOWED_ORIGINS\n")
 
     def _feed(self, headers: Headers) -> Response | None:
         if "websocket" not in headers.get("Upgrade", "").lower():
@@ -62,15 +74,6 @@ class Pages:
 
     def _knows_origin(self, origin: str, host: str) -> bool:
         return urlsplit(origin).netloc == host or origin in self._settings.allowed_origins
-
-    def _knows_host(self, headers: Headers) -> bool:
-        """Refuse foreign host names where no token protects us: a web page could point its own name at loopback."""
-        settings = self._settings
-        if settings.insecure or settings.viewer_token or settings.operator_token:
-            return True
-        host = headers.get("Host", "")
-        named = urlsplit(f"//{host}").hostname or ""
-        return is_loopback(named) or any(urlsplit(origin).netloc == host for origin in settings.allowed_origins)
 
 
 def _response(status: HTTPStatus, content_type: str, body: bytes) -> Response:

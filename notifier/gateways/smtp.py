@@ -178,6 +178,9 @@ class Transport:
         )
         try:
             await client.connect()
+            if client.is_ehlo_or_helo_needed:
+                # Left to itself the client would greet only after a mail has been given its turn.
+                await client.ehlo()
         except _BROKEN as error:
             client.close()
             raise Unreachable(f"{self.name}: {_words(error)}") from error

@@ -38,6 +38,7 @@ _INSERT_MAIL = (
     f"INSERT OR IGNORE INTO mails ({','.join(rows.MAIL_COLUMNS)}) VALUES ({','.join('?' * len(rows.MAIL_COLUMNS))})"
 )
 _CHANGE_MAIL = f"UPDATE mails SET {','.join(f'{column}=?' for column in rows.CHANGING_COLUMNS)} WHERE id=?"
+_REWRITE_MAIL = "UPDATE mails SET subject=?,content=?,flight=?,error=? WHERE id=? AND rev=? AND status='pending'"
 _APPEND = f"INSERT INTO events ({','.join(rows.EVENT_COLUMNS)}) VALUES ({','.join('?' * len(rows.EVENT_COLUMNS))})"
 
 _known = msgspec.json.Decoder(Known)
@@ -251,6 +252,7 @@ def _follow(db: sqlite3.Connection, plan: Plan, matter: str, now: datetime) -> N
             _append(db, None, mail, now)
     for mail in plan.changed:
         _change(db, mail, now)
+    db.executemany(_REWRITE_MAIL, [rows.rewrite_row(mail) for mail in plan.rewritten])
     if plan.known is not None and plan.forget_at is not None:
         db.execute(
             "INSERT OR REPLACE INTO matters VALUES (?, ?, ?)",
@@ -276,12 +278,12 @@ def _claim(db: sqlite3.Connection, limit: int, rate: float, now: datetime) -> Cl
     live = "due_at <= ? AND (expires_at IS NULL OR expires_at > ?)"
     due = _mails(db, f"WHERE {live} ORDER BY due_at, n LIMIT ?", at, at, limit) if limit else []
     next_start = _meta(db, "next_start")
-    grant = schedule(rows.moment(int(next_start)) if next_start else None, len(due), rate, now)
+    grant = schedule(datetime.fromisoformat(next_start) if next_start else None, len(due), rate, now)
     starts = tuple(Start(claimed(mail, now), start) for mail, start in zip(due, grant.starts, strict=False))
     for start in starts:
         _change(db, start.mail, now)
     if starts:
-        _set_meta(db, "next_start", rows.millis(grant.next_start))
+        _set_meta(db, "next_start", grant.next_start.isoformat())
     if len(starts) < len(due):
         return Claim(starts, grant.next_start - AHEAD)
     next_due = _one(db, "SELECT min(due_at) FROM mails WHERE due_at IS NOT NULL")

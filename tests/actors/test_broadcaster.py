@@ -1,0 +1,139 @@
+"""The hub: who gets which events, encoded how often."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from parts import request
+from samples import NOW, RULES, mail
+
+from notifier.actors.broadcaster import Hub, broadcast
+from notifier.contract import Origin, decode
+from notifier.events import Filter, Logged, encode_event, event_id, event_type
+from notifier.frames import HEARTBEAT, read_cursor
+from notifier.mail import Mail, Status, claimed
+from notifier.storage.sqlite import SqliteStore
+
+STORE = "0" * 32
+
+
+class Watcher:
+    """A subscriber that keeps what it is pushed."""
+
+    def __init__(self, after: int = 0, **wanted: Any) -> None:
+        self.after = after
+        self.wanted = Filter(**wanted)
+        self.frames: list[bytes] = []
+
+    def push(self, frame: bytes, events: int) -> None:
+        """Keep the frame."""
+        del events
+        self.frames.append(frame)
+
+    @property
+    def seen(self) -> list[str]:
+        """Give the ids of the events in all frames."""
+        return [event["id"] for frame in self.frames for event in json.loads(frame)["events"]]
+
+
+def logged(seq: int, prev: Status | None, changed: Mail) -> Logged:
+    """Build an event of the log."""
+    return Logged(
+        seq=seq,
+        body=encode_event(prev, changed, NOW),
+        type=event_type(prev, changed),
+        id=event_id(changed),
+        mail=changed.id,
+        prev=prev,
+        status=changed.status,
+        kind=changed.kind,
+        booking=changed.booking,
+        created_at=changed.created_at,
+        event=changed.event,
+        correlation=None,
+    )
+
+
+NEW = mail()
+EVENTS = [logged(1, None, NEW), logged(2, Status.PENDING, claimed(NEW, NOW))]
+
+
+def test_each_subscriber_gets_what_its_filter_lets_pass() -> None:
+    """With a filter on the status an event passes when the mail matched before or after."""
+    hub = Hub(STORE, 0)
+    everything, pending, sent = Watcher(), Watcher(status=frozenset({"pending"})), Watcher(status=frozenset({"sent"}))
+    for watcher in (everything, pending, sent):
+        hub.add(watcher, 0)
+    hub.publish(EVENTS, 1)
+    assert [len(watcher.seen) for watcher in (everything, pending, sent)] == [2, 2, 0]
+    assert (hub.position, everything.after) == (2, 2)
+
+
+def test_events_that_a_subscriber_has_are_not_pushed_again() -> None:
+    """Who joined with a snapshot from further on gets only what is newer."""
+    hub = Hub(STORE, 0)
+    watcher = Watcher(after=1)
+    hub.add(watcher, 0)
+    hub.publish(EVENTS, 1)
+    assert watcher.seen == [EVENTS[1].id]
+
+
+def test_a_frame_is_encoded_once_for_all_with_the_same_filter() -> None:
+    """Two subscribers with equal filters get the very same bytes."""
+    hub = Hub(STORE, 0)
+    first, second = Watcher(), Watcher()
+    hub.add(first, 0)
+    hub.add(second, 0)
+    hub.publish(EVENTS, 1)
+    assert first.frames[0] is second.frames[0]
+
+
+def test_a_quiet_subscriber_gets_a_heartbeat_that_moves_its_cursor() -> None:
+    """Twenty seconds without a matching event bring an empty frame with the newest place of the log."""
+    hub = Hub(STORE, 0)
+    watcher = Watcher(status=frozenset({"sent"}))
+    hub.add(watcher, 100)
+    hub.publish(EVENTS, 110)
+    assert hub.beat(119) == 1
+    assert watcher.frames == []
+    assert hub.beat(120) == HEARTBEAT
+    (frame,) = map(json.loads, watcher.frames)
+    place = read_cursor(frame["cursor"])
+    assert frame["events"] == []
+    assert place is not None
+    assert place.seq == 2
+
+
+def test_who_has_left_gets_nothing() -> None:
+    """After its removal a subscriber is not pushed to; removing it again is no error."""
+    hub = Hub(STORE, 0)
+    watcher = Watcher()
+    hub.add(watcher, 0)
+    hub.remove(watcher)
+    hub.remove(watcher)
+    hub.publish(EVENTS, 1)
+    assert watcher.frames == []
+
+
+async def test_the_log_is_passed_on_as_it_grows_and_to_its_end(tmp_path: Path) -> None:
+    """Events that were stored before the stop are still passed on, in order and each once."""
+    store = await SqliteStore.open(tmp_path / "n.db")
+    hub, watcher, stop = Hub(store.id, 0), Watcher(), asyncio.Event()
+    hub.add(watcher, 0)
+    observed: list[Logged] = []
+
+    def observe(events: Sequence[Logged]) -> None:
+        observed.extend(events)
+
+    task = asyncio.create_task(broadcast(store, hub, observe, lambda: None, stop))
+    for n in range(250):
+        await store.add([decode(json.dumps(request(n)).encode(), Origin(NOW))], RULES, NOW)
+    stop.set()
+    async with asyncio.timeout(10):
+        await task
+    assert watcher.seen == [event.id for event in await store.events(0, 1000)]
+    assert [event.seq for event in observed] == list(range(1, 251))
+    assert max(len(json.loads(frame)["events"]) for frame in watcher.frames) <= 100
+    await store.close()

@@ -1,0 +1,254 @@
+"""The sender with a real store and a real SMTP conversation."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from parts import PATIENCE, request
+from samples import RULES
+
+from notifier import clock
+from notifier.actors.sender import Lane, Limits, Sender
+from notifier.circuit import Circuit
+from notifier.contract import Origin, decode
+from notifier.demo.inbox import Inbox
+from notifier.demo.ledger import most_in_window
+from notifier.errors import StoreUnusable
+from notifier.events import Filter, Logged
+from notifier.gateways.smtp import transports
+from notifier.mail import Mail, RetryPolicy, Status
+from notifier.service import MailTransport
+from notifier.settings import load
+from notifier.storage.sqlite import SqliteStore
+
+PAUSES = (timedelta(milliseconds=50), timedelta(milliseconds=100))
+RETRY = RetryPolicy((timedelta(milliseconds=200),), timedelta(hours=1))
+
+
+async def never() -> AsyncIterator[datetime]:
+    """Tick never."""
+    await asyncio.Event().wait()
+    yield clock.now()
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+    """Give an empty store."""
+    store = await SqliteStore.open(tmp_path / "n.db")
+    yield store
+    await store.close()
+
+
+async def add(store: SqliteStore, *numbers: int, **data: Any) -> None:
+    """Store a request for each number."""
+    now = clock.now()
+    messages = [decode(json.dumps(request(n, **data)).encode(), Origin(now)) for n in numbers]
+    await store.add(messages, RULES, now)
+
+
+@asynccontextmanager
+async def sending(
+    store: SqliteStore, urls: Sequence[str], *, rate: float = 0, connections: int = 4
+) -> AsyncIterator[list[Lane]]:
+    """Run a sender; leaving ends it in order."""
+    environ = {"NOTIFIER_SMTP_URL": ",".join(urls), "NOTIFIER_MAIL_FROM": "Air <fly@example.org>"}
+    settings = load({**environ, "NOTIFIER_SMTP_TIMEOUT": "1s", "NOTIFIER_SMTP_DOT_TIMEOUT": "1s"})
+    gateways = transports(settings.smtp, "example.org")
+    lanes = [Lane(MailTransport(each, settings.mail), Circuit(PAUSES)) for each in gateways]
+    stop = asyncio.Event()
+    sender = Sender(store, lanes, Limits(connections, rate, RETRY))
+    task = asyncio.create_task(sender.run(never(), lambda: None, stop))
+    try:
+        yield lanes
+    finally:
+        stop.set()
+        async with asyncio.timeout(PATIENCE):
+            await task
+        for gateway in gateways:
+            await gateway.close()
+
+
+async def logged(store: SqliteStore, type_: str, count: int = 1) -> list[Logged]:
+    """Wait until the log has so many events of a type."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            head = (await store.span()).head
+            found = [event for event in await store.events(0, 10_000) if event.type == type_]
+            if len(found) >= count:
+                return found
+            await store.beyond(head)
+
+
+async def mails(store: SqliteStore) -> list[Mail]:
+    """List every mail, oldest first."""
+    return list(reversed((await store.page(Filter(), None, 500)).mails))
+
+
+async def test_due_mail_is_sent_as_soon_as_it_arrives(store: SqliteStore, inbox: Inbox) -> None:
+    """Mail that arrives wakes the sender; no tick is needed."""
+    async with sending(store, [inbox.url]):
+        await add(store, 1, 2)
+        await inbox.wait_for(2, PATIENCE)
+        await logged(store, "mail.sent", 2)
+    assert {mail.status for mail in await mails(store)} == {Status.SENT}
+    assert {mail.mail_id for mail in inbox.received} == {mail.id for mail in await mails(store)}
+
+
+async def test_mail_for_later_is_sent_when_its_time_comes(store: SqliteStore, inbox: Inbox) -> None:
+    """Between ticks the sender wakes by itself for the next mail that becomes due."""
+    due = clock.now() + timedelta(milliseconds=400)
+    async with sending(store, [inbox.url]):
+        await add(store, 1, send_at=due.isoformat())
+        await inbox.wait_for(1, PATIENCE)
+    assert inbox.received[0].started_at >= due.timestamp()
+
+
+async def test_connections_are_used_again(store: SqliteStore, inbox: Inbox) -> None:
+    """A hundred mails take no more connections than may be open at a time."""
+    await add(store, *range(100))
+    async with sending(store, [inbox.url], connections=3):
+        await inbox.wait_for(100, PATIENCE)
+    assert inbox.connections <= 3
+
+
+async def test_the_rate_holds_in_every_second(store: SqliteStore, inbox: Inbox) -> None:
+    """At 50 a second, with backlog, no second has more than 51 starts, and nearly 50 are reached."""
+    await add(store, *range(120))
+    async with sending(store, [inbox.url], rate=50):
+        await inbox.wait_for(120, PATIENCE)
+    assert most_in_window(inbox.started) <= 51
+    took = inbox.started[-1] - inbox.started[0]
+    assert took < 119 / 50 / 0.975 + 1
+
+
+async def test_a_temporary_refusal_is_tried_again(store: SqliteStore) -> None:
+    """450 for a recipient sets the next attempt by the retry delays; the second attempt succeeds."""
+    refusals = iter(["450 4.2.1 come back later"])
+    async with Inbox(reply=lambda phase, _: next(refusals, None) if phase == "RCPT" else None) as inbox:
+        async with sending(store, [inbox.url]):
+            await add(store, 1)
+            await inbox.wait_for(1, PATIENCE)
+            await logged(store, "mail.sent")
+    (mail,) = await mails(store)
+    types = [event.type for event in await store.events(0, 10)]
+    assert types == ["mail.pending", "mail.sending", "mail.retrying", "mail.sending", "mail.sent"]
+    assert mail.attempt == 2
+
+
+async def test_a_refusal_for_good_fails_only_its_mail(store: SqliteStore) -> None:
+    """550 for one recipient is that mail's end, with the server's words; the others go."""
+
+    def reply(phase: str, address: str) -> str | None:
+        return "550 5.1.1 no such user" if phase == "RCPT" and address.startswith("p1@") else None
+
+    async with Inbox(reply=reply) as inbox, sending(store, [inbox.url]):
+        await add(store, 1, 2, 3)
+        await inbox.wait_for(2, PATIENCE)
+        await logged(store, "mail.failed")
+        await logged(store, "mail.sent", 2)
+    first, *others = await mails(store)
+    assert (first.status, first.smtp and first.smtp.code) == (Status.FAILED, 550)
+    assert {mail.status for mail in others} == {Status.SENT}
+
+
+async def test_a_fault_of_the_transport_counts_no_attempt(store: SqliteStore, logged_lines: list[Any]) -> None:
+    """A refused MAIL FROM pauses the transport; the mail goes back uncounted, and goes when the pause is over."""
+    refusals = iter(["451 4.7.0 try later"] * 2)
+    async with Inbox(reply=lambda phase, _: next(refusals, None) if phase == "MAIL" else None) as inbox:
+        async with sending(store, [inbox.url], connections=1):
+            await add(store, 1)
+            await inbox.wait_for(1, PATIENCE)
+            await logged(store, "mail.sent")
+    (mail,) = await mails(store)
+    assert mail.attempt == 1
+    assert [event.type for event in await store.events(0, 20)].count("mail.pending") == 3
+    assert logged_lines
+
+
+async def test_a_server_that_is_down_is_reported_once_and_recovered_from(
+    store: SqliteStore, logged_lines: list[Any]
+) -> None:
+    """Nothing is claimed while the server hangs up; one warning says so; mail goes as soon as it is back."""
+    tried = asyncio.Semaphore(0)
+
+    def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+        tried.release()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with sending(store, [f"smtp+plain://127.0.0.1:{port}"]):
+        await add(store, 1)
+        async with asyncio.timeout(PATIENCE):
+            for _ in range(3):
+                await tried.acquire()
+        server.close()
+        await server.wait_closed()
+        async with Inbox(port=port) as inbox:
+            await inbox.wait_for(1, PATIENCE)
+            await logged(store, "mail.sent")
+    assert [event.type for event in await store.events(0, 10)] == ["mail.pending", "mail.sending", "mail.sent"]
+    events = [line["event"] for line in logged_lines if "transport" in line["event"]]
+    assert events == ["transport is paused", "transport is back"]
+
+
+async def test_the_second_transport_takes_over(store: SqliteStore, inbox: Inbox) -> None:
+    """While the preferred server refuses logins, mail goes through the next one."""
+    async with Inbox(credentials=("user", "right")) as closed:
+        closed_url = closed.url.replace("://", "://user:wrong@")
+        async with sending(store, [closed_url, inbox.url]):
+            await add(store, 1)
+            await inbox.wait_for(1, PATIENCE)
+            await logged(store, "mail.sent")
+    assert closed.received == []
+
+
+async def test_mails_of_a_dead_process_are_sent_again_unchanged(store: SqliteStore) -> None:
+    """What was being sent when a process died counts as an attempt of unknown outcome and is sent again, unchanged."""
+    await add(store, 1)
+    (start,) = (await store.claim(1, 0, clock.now())).starts
+    async with Inbox(keep_bodies=True) as inbox, sending(store, [inbox.url]):
+        await inbox.wait_for(1, PATIENCE)
+        await logged(store, "mail.sent")
+    types = [event.type for event in await store.events(0, 10)]
+    assert types == ["mail.pending", "mail.sending", "mail.retrying", "mail.sending", "mail.sent"]
+    assert inbox.received[0].message_id == start.mail.message_id
+    (mail,) = await mails(store)
+    assert mail.first_attempt_at == start.mail.first_attempt_at
+
+
+async def test_stopping_finishes_what_is_under_way(store: SqliteStore, inbox: Inbox) -> None:
+    """When told to stop in the middle, each mail is either untouched or sent and recorded: none is left in between."""
+    await add(store, *range(50))
+    async with sending(store, [inbox.url]):
+        await inbox.wait_for(3, PATIENCE)
+    by_status = {status: {m.id for m in await mails(store) if m.status is status} for status in Status}
+    assert by_status[Status.SENDING] == set()
+    assert by_status[Status.SENT] == {mail.mail_id for mail in inbox.received}
+    assert len(by_status[Status.SENT]) + len(by_status[Status.PENDING]) == 50
+    assert by_status[Status.PENDING]
+
+
+async def test_an_outcome_that_cannot_be_recorded_is_kept_until_it_can(
+    store: SqliteStore, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the store fails nothing more is claimed, and no mail is sent twice when it is well again."""
+    monkeypatch.setattr("notifier.actors.sender.RECORD_AGAIN", 0.05)
+    record, faults = store.record, iter([StoreUnusable("disk full")] * 3)
+
+    async def failing(changed: Sequence[Mail], now: datetime) -> None:
+        if changed and (fault := next(faults, None)):
+            raise fault
+        await record(changed, now)
+
+    monkeypatch.setattr(store, "record", failing)
+    async with sending(store, [inbox.url], connections=1):
+        await add(store, 1, 2)
+        await inbox.wait_for(2, PATIENCE)
+        await logged(store, "mail.sent", 2)
+    assert sorted(mail.event for mail in inbox.received) == ["r1", "r2"]

@@ -1,0 +1,77 @@
+"""The plain GET pages beside the feed."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from parts import serving
+
+from notifier.client import readiness
+from notifier.errors import Unreachable
+from notifier.settings import FeedSettings, Settings
+
+
+async def get(feed: FeedSettings, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    """Get a page: its status, headers and body."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", feed.port)
+    lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in {"Host": "localhost", **headers}.items())]
+    writer.write("\r\n".join([*lines, "", ""]).encode())
+    async with asyncio.timeout(10):
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    await writer.wait_closed()
+    status, *fields = head.decode().split("\r\n")
+    return int(status.split()[1]), dict(field.split(": ", 1) for field in fields), body
+
+
+async def test_health_and_readiness(settings: Settings) -> None:
+    """/healthz answers while the process lives; /readyz tells the state of every part."""
+    async with serving(settings) as feed:
+        assert (await get(feed, "/healthz"))[0] == 200
+        status, headers, body = await get(feed, "/readyz")
+    parts: dict[str, Any] = json.loads(body)
+    assert (status, headers["Content-Type"]) == (200, "application/json")
+    assert parts["store"]["state"] == "ok"
+    assert set(parts["actors"]) == {"sender", "purger", "broadcaster"}
+    assert parts["broker"]["state"] == "off"
+    assert [lane["state"] for lane in parts["smtp"]] == ["ready"]
+
+
+async def test_the_page_and_its_parts_are_served_under_a_strict_policy(settings: Settings) -> None:
+    """The page may load only its own script and style, and nobody may frame it."""
+    async with serving(settings) as feed:
+        for path, kind in (("/", "text/html"), ("/live.js", "text/javascript"), ("/style.css", "text/css")):
+            status, headers, body = await get(feed, path)
+            assert (status, headers["Content-Type"]) == (200, f"{kind}; charset=utf-8")
+            assert body
+            policy = headers["Content-Security-Policy"]
+            assert "default-src 'none'" in policy
+            assert "unsafe" not in policy
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/../settings.py", "/dashboard/index.html", "/feed/x"])
+async def test_anything_else_is_not_found(settings: Settings, path: str) -> None:
+    """There are no other pages, and no way to other files."""
+    async with serving(settings) as feed:
+        assert (await get(feed, path))[0] == 404
+
+
+async def test_the_feed_tells_a_plain_client_what_it_is(settings: Settings) -> None:
+    """A GET of /feed without an upgrade is answered with 426."""
+    async with serving(settings) as feed:
+        assert (await get(feed, "/feed"))[0] == 426
+
+
+async def test_a_foreign_host_name_is_not_served_without_tokens(settings: Settings) -> None:
+    """A page whose name was pointed at loopback cannot read anything."""
+    async with serving(settings) as feed:
+        assert (await get(feed, "/readyz", Host="evil.example"))[0] == 403
+
+
+async def test_asking_a_service_that_is_not_there_is_unreachable(settings: Settings) -> None:
+    """The error names the address."""
+    async with serving(settings) as feed:
+        gone = feed
+    with pytest.raises(Unreachable, match=f"127.0.0.1:{gone.port}"):
+        readiness(gone)

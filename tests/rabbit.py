@@ -1,0 +1,80 @@
+"""A publisher and a reader on the tests' broker, and names that no other test uses."""
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Self
+
+import aiormq
+from aiormq.abc import AbstractChannel, DeliveredMessage
+from pamqp.commands import Basic
+
+from notifier.gateways.amqp import declare
+from notifier.settings import AmqpSettings
+
+
+class Rabbit:
+    """One connection of a test; `exchange` and `queue` are what its service should use."""
+
+    def __init__(self, url: str, channel: AbstractChannel) -> None:
+        self.url = url
+        self.channel = channel
+        self.exchange = f"bookings-{uuid.uuid4().hex[:8]}"
+        self.queue = f"requests-{uuid.uuid4().hex[:8]}"
+
+    @classmethod
+    @asynccontextmanager
+    async def connected(cls, url: str) -> AsyncIterator[Self]:
+        """Connect; what the test declared is gone afterwards."""
+        connection = await aiormq.connect(url)
+        try:
+            rabbit = cls(url, await connection.channel())
+            yield rabbit
+        finally:
+            # A test may have lost its channel on purpose, and even the connection.
+            if not connection.is_closed:
+                channel = await connection.channel()
+                await channel.queue_delete(rabbit.queue)
+                await channel.exchange_delete(rabbit.exchange)
+            await connection.close()
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """Give the variables that make a service use this test's names."""
+        return {
+            "NOTIFIER_AMQP_URL": self.url,
+            "NOTIFIER_AMQP_EXCHANGE": self.exchange,
+            "NOTIFIER_AMQP_QUEUE": self.queue,
+        }
+
+    async def declare(self) -> None:
+        """Declare the exchange, for a test that publishes before its service runs."""
+        await self.channel.exchange_declare(self.exchange, exchange_type="topic", durable=True)
+
+    async def prepare(self) -> None:
+        """Declare all that a service would, so that messages published before it has begun are kept for it."""
+        await declare(self.channel.connection, AmqpSettings.model_validate(self.environ))
+
+    async def publish(self, message: Mapping[str, Any] | bytes, **properties: Any) -> None:
+        """Publish a message and wait until the broker has it; it must reach a queue."""
+        body = message if isinstance(message, bytes) else json.dumps(message).encode()
+        key = message.get("type", "booking.unknown") if not isinstance(message, bytes) else "booking.raw"
+        key = key if key.startswith(("booking.", "notification.")) else f"booking.{key}"
+        await self.channel.basic_publish(
+            body,
+            exchange=self.exchange,
+            routing_key=key,
+            mandatory=True,
+            properties=Basic.Properties(delivery_mode=2, **properties),
+        )
+
+    async def listen(self, exchange: str, kind: str, key: str = "#") -> "asyncio.Queue[DeliveredMessage]":
+        """Collect what is published to an exchange from now on."""
+        found: asyncio.Queue[DeliveredMessage] = asyncio.Queue()
+        await self.channel.exchange_declare(exchange, exchange_type=kind, durable=True)
+        queue = (await self.channel.queue_declare(exclusive=True)).queue or ""
+        await self.channel.queue_bind(queue, exchange, routing_key=key)
+        await self.channel.basic_consume(queue, found.put, no_ack=True)
+        return found

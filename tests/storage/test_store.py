@@ -1,0 +1,288 @@
+"""What every engine of the store must do; run against each of them."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from samples import NOW, RULES, booking_event, flight_data
+
+from notifier.contract import Message, Origin, decode
+from notifier.events import Filter
+from notifier.mail import Kind, Mail, Reply, RetryPolicy, Status, failed, handed_back, refused, sent
+from notifier.storage.sqlite import SqliteStore
+from notifier.storage.store import Store
+
+RETRY = RetryPolicy((timedelta(seconds=10),), timedelta(hours=48))
+ACCEPTED = Reply(250, "2.0.0 OK")
+LATER = NOW + timedelta(minutes=1)
+
+
+@pytest.fixture(params=["sqlite"])
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    """Give an empty store."""
+    store = await SqliteStore.open(tmp_path / "notifier.db")
+    yield store
+    await store.close()
+
+
+def message(at: datetime = NOW, **changes: object) -> Message:
+    """Read a booking as it comes from the broker."""
+    return decode(json.dumps(booking_event(**changes)).encode(), Origin(at))
+
+
+def request(number: int, **data: object) -> Message:
+    """Read a notification request."""
+    fields = {"to": f"p{number}@example.com", "subject": f"Number {number}", "text": "Hello.", **data}
+    event = {"type": "notification.requested", "id": f"r{number}", "source": "/test", "data": fields}
+    return decode(json.dumps(event).encode(), Origin(NOW))
+
+
+async def claimed(store: Store, limit: int = 100, now: datetime = NOW) -> list[Mail]:
+    """Claim without a speed limit."""
+    return [start.mail for start in (await store.claim(limit, 0, now)).starts]
+
+
+async def test_a_message_becomes_mails_and_each_mail_an_event(store: Store) -> None:
+    """A confirmed booking is a confirmation and a reminder, both pending, both in the log."""
+    (added,) = await store.add([message()], RULES, NOW)
+    events = await store.events(0, 10)
+    assert not added.repeated
+    assert [event.mail for event in events] == list(added.mails)
+    assert [(event.kind, event.prev, event.status) for event in events] == [
+        (Kind.CONFIRMATION, None, Status.PENDING),
+        (Kind.REMINDER, None, Status.PENDING),
+    ]
+    assert (await store.totals())[Status.PENDING] == 2
+
+
+async def test_a_repeated_message_changes_nothing(store: Store) -> None:
+    """The same id and source again, even in one batch, adds no mail and no event, and names the mails there are."""
+    first, second = await store.add([message(), message()], RULES, NOW)
+    (third,) = await store.add([message()], RULES, LATER)
+    assert [first.repeated, second.repeated, third.repeated] == [False, True, True]
+    assert first.mails == second.mails == third.mails
+    assert len(await store.events(0, 10)) == 2
+
+
+async def test_a_batch_is_one_transaction(store: Store) -> None:
+    """Messages of one booking in one batch see what those before them planned."""
+    moved = flight_data(departs_at="2026-12-02T09:30:00+05:30")
+    change = message(id="v2", type="booking.changed", version=2, flights=[moved])
+    await store.add([message(), change], RULES, NOW)
+    page = await store.page(Filter(kind=frozenset({Kind.REMINDER})), None, 10)
+    assert sorted(mail.status for mail in page.mails) == [Status.CANCELLED, Status.PENDING]
+
+
+async def test_a_withdrawal_that_comes_first_is_remembered(store: Store) -> None:
+    """A request that was withdrawn before it arrived is stored and at once cancelled."""
+    event = {"type": "notification.cancelled", "id": "c1", "source": "/test", "data": {"id": "r1"}}
+    await store.add([decode(json.dumps(event).encode(), Origin(NOW))], RULES, NOW)
+    await store.add([request(1)], RULES, NOW)
+    assert [event.type for event in await store.events(0, 10)] == ["mail.pending", "mail.cancelled"]
+    assert await claimed(store) == []
+
+
+async def test_a_claim_takes_only_what_is_due_and_asked_for(store: Store) -> None:
+    """The limit holds, mail that is due later stays, and the claim says when it is due."""
+    soon = NOW + timedelta(seconds=30)
+    await store.add([request(n) for n in range(3)] + [request(9, send_at=soon.isoformat())], RULES, NOW)
+    assert len(await claimed(store, 2)) == 2
+    claim = await store.claim(5, 0, NOW)
+    assert len(claim.starts) == 1
+    assert claim.again_at == soon
+
+
+async def test_a_claim_begins_an_attempt(store: Store) -> None:
+    """A claimed mail is sending, counts an attempt and keeps the time of its first one."""
+    await store.add([request(1)], RULES, NOW)
+    (mail,) = await claimed(store)
+    assert (mail.status, mail.attempt, mail.first_attempt_at) == (Status.SENDING, 1, NOW)
+    assert await store.sending() == [mail]
+    assert await claimed(store) == []
+
+
+async def test_the_rate_is_kept_in_the_store(store: Store) -> None:
+    """At 20 a second, two claims at one moment get starts at even distances and no more than may begin soon."""
+    await store.add([request(n) for n in range(30)], RULES, NOW)
+    first = await store.claim(2, 20, NOW)
+    second = await store.claim(30, 20, NOW)
+    starts = [start.at for start in (*first.starts, *second.starts)]
+    gaps = {round((b - a).total_seconds(), 3) for a, b in pairwise(starts)}
+    assert gaps <= {0.05, 0.051}
+    assert len(starts) <= 4
+    assert second.again_at is not None
+    assert second.again_at > NOW
+
+
+async def test_mail_whose_time_has_passed_expires_and_is_never_claimed(store: Store) -> None:
+    """A claim first ends what has expired, also when it may take nothing."""
+    await store.add([request(1, expires_at=LATER.isoformat())], RULES, NOW)
+    assert (await store.claim(0, 0, LATER)).starts == ()
+    assert [event.type for event in await store.events(0, 10)] == ["mail.pending", "mail.expired"]
+    assert await claimed(store, now=LATER) == []
+
+
+async def test_outcomes_are_recorded_together_with_their_events(store: Store) -> None:
+    """Sent, refused for now, refused for good and handed back each leave their status and one event."""
+    await store.add([request(n) for n in range(4)], RULES, NOW)
+    a, b, c, d = await claimed(store)
+    outcomes = [
+        sent(a, ACCEPTED, NOW),
+        refused(b, Reply(450, "later"), None, RETRY, NOW),
+        failed(c, Reply(550, "no"), None),
+        handed_back(d),
+    ]
+    await store.record(outcomes, NOW)
+    events = {event.mail: event.type for event in await store.events(8, 10)}
+    assert events == {a.id: "mail.sent", b.id: "mail.retrying", c.id: "mail.failed", d.id: "mail.pending"}
+    again = await claimed(store, now=NOW)
+    assert [(mail.id, mail.attempt) for mail in again] == [(d.id, 1)]
+    assert [mail.id for mail in await claimed(store, now=NOW + timedelta(seconds=10))] == [b.id]
+
+
+async def test_a_change_of_an_outdated_mail_is_ignored(store: Store) -> None:
+    """Who records an outcome for a revision that is not the stored one changes nothing."""
+    await store.add([request(1)], RULES, NOW)
+    (mail,) = await claimed(store)
+    await store.record([handed_back(mail)], NOW)
+    await store.record([sent(mail, ACCEPTED, NOW)], NOW)
+    assert (await store.totals())[Status.PENDING] == 1
+    assert len(await store.events(0, 10)) == 3
+
+
+async def test_everything_survives_being_closed_and_opened(tmp_path: Path) -> None:
+    """Mails, what is known, the log, the cursor, the identity and the rate are there after a restart."""
+    store = await SqliteStore.open(tmp_path / "n.db")
+    await store.add([message(), *[request(n) for n in range(9)]], RULES, NOW)
+    claim = await store.claim(100, 20, NOW)
+    await store.move_cursor("reader", 2)
+    before = (store.id, await store.span(), await store.sending(), await store.events(0, 100))
+    await store.close()
+    store = await SqliteStore.open(tmp_path / "n.db")
+    assert (store.id, await store.span(), await store.sending(), await store.events(0, 100)) == before
+    assert await store.cursor("reader") == 2
+    assert (await store.add([message()], RULES, NOW))[0].repeated
+    after = await store.claim(100, 20, NOW)
+    assert after.starts == ()
+    assert after.again_at == claim.again_at
+    await store.close()
+
+
+async def test_pages_run_from_the_newest_to_the_oldest(store: Store) -> None:
+    """Every matching mail is on exactly one page, and the last page says that it is the last."""
+    await store.add([request(n) for n in range(5)], RULES, NOW)
+    found: list[str] = []
+    before = None
+    while True:
+        page = await store.page(Filter(), before, 2)
+        found += [mail.subject for mail in page.mails]
+        before = page.next
+        if before is None:
+            break
+    assert found == [f"Number {n}" for n in reversed(range(5))]
+
+
+async def test_a_filter_ands_its_fields_and_ors_their_values(store: Store) -> None:
+    """Status, kind, booking, id and age each narrow the list."""
+    (added,) = await store.add([message()], RULES, NOW)
+    await store.add([request(1)], RULES, LATER)
+    kinds = frozenset({Kind.REMINDER, Kind.NOTIFICATION})
+    for wanted, count in (
+        (Filter(kind=kinds), 2),
+        (Filter(kind=kinds, booking=frozenset({"RXJ34P"})), 1),
+        (Filter(mail=frozenset(added.mails)), 2),
+        (Filter(since=LATER), 1),
+        (Filter(status=frozenset({Status.SENT})), 0),
+    ):
+        assert len((await store.page(wanted, None, 10)).mails) == count
+
+
+async def test_a_snapshot_is_of_one_place_of_the_log(store: Store) -> None:
+    """Totals and mails are those after exactly the events up to its place."""
+    await store.add([request(1)], RULES, NOW)
+    await claimed(store)
+    snapshot = await store.snapshot(Filter(), 10)
+    assert snapshot.seq == (await store.span()).head == 2
+    assert snapshot.totals[Status.SENDING] == 1
+    assert [mail.status for mail in snapshot.page.mails] == [Status.SENDING]
+
+
+async def test_readers_of_the_log_are_told_that_it_has_grown(store: Store) -> None:
+    """Waiting for the log to go beyond a place ends with the first event behind it."""
+    waiting = asyncio.create_task(store.beyond(0))
+    await store.move_cursor("reader", 0)
+    assert not waiting.done()
+    await store.add([request(1)], RULES, NOW)
+    async with asyncio.timeout(5):
+        await waiting
+        await store.beyond(0)
+
+
+async def test_arriving_mail_wakes_the_sender(store: Store) -> None:
+    """Stored mail sets the signal; a repeat does not."""
+    await store.add([request(1)], RULES, NOW)
+    async with asyncio.timeout(5):
+        await store.wake.wait()
+    store.wake.clear()
+    await store.add([request(1)], RULES, NOW)
+    await store.totals()
+    assert not store.wake.is_set()
+
+
+async def purge(store: Store, now: datetime, reader: str | None = None) -> int:
+    """Purge all that finished over an hour before `now`."""
+    return (await store.purge(now - timedelta(hours=1), now - timedelta(days=7), reader, now)).mails
+
+
+async def test_purging_forgets_finished_mails_with_their_events_and_nothing_else(store: Store) -> None:
+    """Pending, sending and retrying mails stay, however old; the log says how far it can no longer be replayed."""
+    await store.add([request(n) for n in range(4)], RULES, NOW)
+    a, b, c, d = await claimed(store)
+    done = [sent(a, ACCEPTED, NOW), refused(b, None, "x", RETRY, NOW), failed(c, Reply(550, "no"), None)]
+    await store.record(done, NOW)
+    assert await purge(store, NOW + timedelta(minutes=59)) == 0
+    assert await purge(store, NOW + timedelta(hours=2)) == 2
+    totals = await store.totals()
+    assert {status: n for status, n in totals.items() if n} == {Status.PENDING: 1, Status.SENDING: 1}
+    assert {event.mail for event in await store.events(0, 100)} == {b.id, d.id}
+    assert (await store.span()).purged_through == 11
+
+
+async def test_events_that_were_not_reported_are_not_purged(store: Store) -> None:
+    """A finished mail stays until the reader of the log has passed its last event."""
+    await store.add([request(1)], RULES, NOW)
+    (mail,) = await claimed(store)
+    await store.record([sent(mail, ACCEPTED, NOW)], NOW)
+    later = NOW + timedelta(days=3)
+    await store.move_cursor("reporter", 2)
+    assert await purge(store, later, "reporter") == 0
+    await store.move_cursor("reporter", 3)
+    assert await purge(store, later, "reporter") == 1
+
+
+async def test_what_is_known_of_a_booking_outlives_its_mails(store: Store) -> None:
+    """After the mails are purged an old message still plans nothing, until the booking itself is forgotten."""
+    await store.add([message(id="v5", version=5)], RULES, NOW)
+    later = NOW + timedelta(hours=20)
+    await store.record([sent(mail, ACCEPTED, NOW) for mail in await claimed(store)], NOW)
+    assert await purge(store, later) == 1
+    (old,) = await store.add([message(id="v4", version=4)], RULES, later)
+    assert old.mails == ()
+    long_after = datetime.fromisoformat("2026-12-09T00:00:00Z")
+    purged = await store.purge(NOW, NOW, None, long_after)
+    assert purged.matters == 1
+
+
+async def test_totals_always_equal_the_mails(store: Store) -> None:
+    """The counts by status are those of the mails after additions, changes and purging."""
+    await store.add([request(n) for n in range(6)], RULES, NOW)
+    mails = await claimed(store, 4)
+    await store.record([sent(mail, ACCEPTED, NOW) for mail in mails[:2]], NOW)
+    await purge(store, NOW + timedelta(hours=3))
+    page = await store.page(Filter(), None, 100)
+    counted = {status: sum(mail.status is status for mail in page.mails) for status in Status}
+    assert await store.totals() == counted

@@ -1,0 +1,100 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.addresses import identity, masked, normalised
+
+ATOM = st.text(
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-/=?^_`{|}~", min_size=1, max_size=20
+)
+LOCAL = st.lists(ATOM, min_size=1, max_size=3).map(".".join)
+LABEL = st.from_regex(r"[a-z]([a-z0-9]{0,10}[a-z0-9])?", fullmatch=True)
+DOMAIN = st.lists(LABEL, min_size=1, max_size=3).map(lambda labels: ".".join([*labels, "com"]))
+
+
+@given(LOCAL, DOMAIN)
+def test_an_ordinary_address_is_accepted_as_it_is(local: str, domain: str) -> None:
+    """Any dotted name of atoms at any domain is an address and stays what it is."""
+    assert normalised(f"{local}@{domain}") == f"{local}@{domain}"
+
+
+@pytest.mark.parametrize(
+    ("address", "stored"),
+    [
+        ("Asha@Example.COM", "Asha@example.com"),
+        ("asha@bücher.example", "asha@xn--bcher-kva.example"),
+        ("пётр@example.com", "пётр@example.com"),
+        ("someone@host.test", "someone@host.test"),
+        ("a@xn--bcher-kva.example", "a@xn--bcher-kva.example"),
+    ],
+)
+def test_an_address_is_brought_into_one_form(address: str, stored: str) -> None:
+    """The domain is lower case and ASCII, the local part is left to its server."""
+    assert normalised(address) == stored
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        " ",
+        "asha",
+        "@example.com",
+        "asha@",
+        "asha@@example.com",
+        "asha rao@example.com",
+        "asha@exam ple.com",
+        ".asha@example.com",
+        "asha.@example.com",
+        "asha..rao@example.com",
+        "asha@-example.com",
+        "asha@example..com",
+        "asha@example.com, other@example.com",
+        "Asha <asha@example.com>",
+        "asha@example.com\r\nBcc: x@example.com",
+        "asha\x00@example.com",
+        "asha@example.com\n",
+        "a" * 300 + "@example.com",
+        "asha@" + "x" * 64 + ".com",
+    ],
+)
+def test_what_no_mail_can_go_to_is_refused_with_a_reason(address: str) -> None:
+    """A wrong form is a ValueError that says in words what is wrong."""
+    with pytest.raises(ValueError, match=r"\w+ \w+"):
+        normalised(address)
+
+
+def test_a_local_part_longer_than_64_octets_is_no_address() -> None:
+    """RFC 5321 section 4.5.3.1.1: a local part has at most 64 octets."""
+    assert normalised("a" * 64 + "@example.com") == "a" * 64 + "@example.com"
+    with pytest.raises(ValueError, match=r"\w"):
+        normalised("a" * 65 + "@example.com")
+
+
+@given(st.text())
+def test_no_text_does_more_than_be_refused(text: str) -> None:
+    """Whatever stands in place of an address, it is stored in a form that stays itself, or is a ValueError."""
+    try:
+        stored = normalised(text)
+    except ValueError:
+        return
+    assert normalised(stored) == stored
+
+
+@given(LOCAL, DOMAIN)
+def test_letter_case_does_not_tell_mailboxes_apart(local: str, domain: str) -> None:
+    """Upper and lower case are one mailbox, another local part is another one."""
+    assert identity(f"{local}@{domain}".upper()) == identity(f"{local}@{domain}".lower())
+    assert identity(f"{local}@{domain}") != identity(f"x{local}@{domain}")
+
+
+@given(LOCAL, DOMAIN)
+def test_a_masked_address_shows_one_letter_and_the_domain(local: str, domain: str) -> None:
+    """Of the local part only the first letter is left, and not even its length."""
+    assert masked(f"{local}@{domain}") == f"{local[0]}•••@{domain}"
+
+
+def test_what_is_no_address_is_masked_too() -> None:
+    """A text without an @ was meant as an address, so it is not shown in full either."""
+    assert "asha.rao" not in masked("asha.rao")
+    assert "rao" not in masked("asha rao example.com")

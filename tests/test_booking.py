@@ -1,0 +1,548 @@
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from samples import DEPARTURE, NOW, RULES, flight
+
+from notifier.addresses import identity
+from notifier.booking import BookingMessage, Change, Passenger, subject
+from notifier.mail import NEXT, Flight, Itinerary, Kind, Mail, Price, Reply, Status, cancelled, claimed, sent
+from notifier.planning import Known, KnownBooking, Plan
+
+ASHA = Passenger("Asha Rao", "asha@example.com", "en")
+RAVI = Passenger("Ravi Rao", "ravi@example.com")
+MORNING = flight()
+EVENING = flight(departs_at=DEPARTURE + timedelta(hours=12), departs_local="Tue 1 Dec 2026, 21:30 (IST, UTC+05:30)")
+NEWS = (Kind.CONFIRMATION, Kind.CHANGE, Kind.CANCELLATION)
+
+Reminded = tuple[str, str, datetime | None]
+
+
+def confirmed(version: int | None = 1, **changes: Any) -> BookingMessage:
+    fields: dict[str, Any] = {
+        "id": f"m{version}",
+        "source": "/booking-service",
+        "change": Change.CONFIRMED,
+        "booking": "RXJ34P",
+        "version": version,
+        "time": NOW + timedelta(seconds=version or 0),
+        "passengers": (ASHA,),
+        "flights": (MORNING,),
+    }
+    return BookingMessage(**{**fields, **changes})
+
+
+def changed(version: int | None = 2, **changes: Any) -> BookingMessage:
+    return confirmed(version, **{"change": Change.CHANGED, **changes})
+
+
+def ended(version: int | None = 3, **changes: Any) -> BookingMessage:
+    return confirmed(version, **{"change": Change.CANCELLED, "passengers": (), "flights": (), **changes})
+
+
+class Shelf:
+    """A store in a few lines: the mails of one booking, what is known of it, and which messages were handled."""
+
+    def __init__(self, *messages: BookingMessage, now: datetime = NOW) -> None:
+        self.mails: dict[str, Mail] = {}
+        self.known: Known | None = None
+        self.handled: set[tuple[str, str]] = set()
+        for message in messages:
+            self.deliver(message, now)
+
+    def deliver(self, message: BookingMessage, now: datetime = NOW) -> Plan:
+        """Handle a message once: mails are inserted or ignored by id, changed only where the rev matches."""
+        if (message.source, message.id) in self.handled:
+            return Plan()
+        self.handled.add((message.source, message.id))
+        plan = message.plan(self.known, tuple(self.mails.values()), RULES, now)
+        for mail in plan.added:
+            self.mails.setdefault(mail.id, mail)
+        for mail in plan.changed:
+            self.put(mail)
+        for mail in plan.rewritten:
+            assert self.mails[mail.id].rev == mail.rev
+            self.mails[mail.id] = mail
+        if plan.known:
+            self.known = msgspec.json.decode(msgspec.json.encode(plan.known), type=KnownBooking)
+        return plan
+
+    def put(self, mail: Mail) -> None:
+        """Write a mail as it is after a change, unless another change came first."""
+        before = self.mails[mail.id]
+        if before.rev == mail.rev - 1:
+            assert mail.status in NEXT[before.status]
+            self.mails[mail.id] = mail
+
+    def send(self, how_many: int) -> None:
+        """Send the oldest pending notices."""
+        for mail in [mail for mail in self.pending() if mail.kind is not Kind.REMINDER][:how_many]:
+            self.put(claimed(mail, NOW))
+            self.put(sent(self.mails[mail.id], Reply(250, "ok"), NOW))
+
+    def pending(self) -> list[Mail]:
+        """List what still waits, in the order in which it came to be."""
+        return [mail for mail in self.mails.values() if mail.status is Status.PENDING]
+
+    def reminders(self) -> list[Reminded]:
+        """List what the pending reminders are about."""
+        return [about(mail) for mail in self.pending() if mail.kind is Kind.REMINDER]
+
+    def news(self, who: str) -> list[Mail]:
+        """All that an address was told, or is going to be told, in order."""
+        return [
+            mail
+            for mail in self.mails.values()
+            if mail.kind in NEWS and identity(mail.to) == who and mail.status in (Status.PENDING, Status.SENT)
+        ]
+
+
+def about(mail: Mail) -> Reminded:
+    assert mail.flight
+    return (identity(mail.to), mail.flight.number, mail.flight.departs_at)
+
+
+def kinds(mails: Iterable[Mail]) -> list[Kind]:
+    return [mail.kind for mail in mails]
+
+
+def names(mail: Mail) -> tuple[str, ...]:
+    assert isinstance(mail.content, Itinerary)
+    return mail.content.names
+
+
+# --- What one message does -------------------------------------------------------------------------------------------
+
+
+def test_a_confirmed_booking_is_confirmed_at_once_and_reminded_later() -> None:
+    """Each passenger gets a confirmation now and one reminder for each flight."""
+    plan = Shelf().deliver(confirmed(passengers=(ASHA, RAVI), flights=(MORNING, EVENING), price=Price("1", "INR")))
+    confirmation = plan.added[0]
+    assert kinds(plan.added) == [Kind.CONFIRMATION] * 2 + [Kind.REMINDER] * 4
+    assert (confirmation.to, confirmation.send_at, confirmation.event) == ("asha@example.com", NOW, "m1")
+    assert confirmation.content == Itinerary(("Asha Rao",), (MORNING, EVENING), Price("1", "INR"), "en")
+    assert (confirmation.expires_at, confirmation.flight) == (EVENING.departs_at, None)
+    assert confirmation.message_id == f"<{confirmation.id}@mail.example.com>"
+    assert len({mail.id for mail in plan.added}) == 6
+    assert {about(mail) for mail in plan.added[2:]} == {
+        (passenger.email, "AI101", each.departs_at) for passenger in (ASHA, RAVI) for each in (MORNING, EVENING)
+    }
+
+
+def test_a_first_message_makes_a_confirmation_whatever_it_is_called() -> None:
+    """A change that arrives first is how its passengers learn of the booking."""
+    assert kinds(Shelf().deliver(changed()).added) == [Kind.CONFIRMATION, Kind.REMINDER]
+
+
+def test_a_repeat_plans_nothing() -> None:
+    """The same state again, under the same id or a new one, makes no mail and changes nothing."""
+    shelf = Shelf(confirmed())
+    assert shelf.deliver(confirmed()) == Plan()
+    assert shelf.deliver(confirmed(id="again")) == Plan()
+
+
+def test_newer_wins_by_version() -> None:
+    """A version that is not higher is ignored, even where its time is later."""
+    shelf = Shelf(changed(5))
+    assert shelf.deliver(confirmed(4, time=NOW + timedelta(days=9), flights=(EVENING,))) == Plan()
+    assert shelf.deliver(ended(5, id="x", time=NOW + timedelta(days=9))) == Plan()
+    assert shelf.deliver(changed(6, time=NOW - timedelta(days=9), flights=(EVENING,))).added
+
+
+def test_newer_wins_by_time_where_there_are_no_versions() -> None:
+    """Without versions a message that is not later is ignored."""
+    shelf = Shelf(confirmed(None, id="a", time=NOW))
+    assert shelf.deliver(changed(None, id="b", time=NOW, flights=(EVENING,))) == Plan()
+    assert shelf.deliver(changed(None, id="c", time=NOW - timedelta(seconds=1), flights=(EVENING,))) == Plan()
+    assert shelf.deliver(changed(None, id="d", time=NOW + timedelta(milliseconds=1), flights=(EVENING,))).added
+
+
+def test_passengers_who_share_an_address_get_one_mail() -> None:
+    """Letter case makes no second mailbox: one confirmation and one reminder name them both."""
+    second = Passenger("Ravi Rao", "ASHA@example.com")
+    added = Shelf().deliver(confirmed(passengers=(ASHA, second))).added
+    assert kinds(added) == [Kind.CONFIRMATION, Kind.REMINDER]
+    assert [names(mail) for mail in added] == [("Asha Rao", "Ravi Rao")] * 2
+
+
+def test_a_removed_address_is_told_and_loses_its_reminder() -> None:
+    """Who is no longer in the booking gets a cancellation notice, the others stay as they were."""
+    shelf = Shelf(confirmed(passengers=(ASHA, RAVI)))
+    plan = shelf.deliver(changed(passengers=(ASHA,)))
+    assert [(mail.kind, mail.to) for mail in plan.added] == [(Kind.CANCELLATION, "ravi@example.com")]
+    assert [(about(mail)[0], mail.status) for mail in plan.changed] == [("ravi@example.com", Status.CANCELLED)]
+    assert shelf.reminders() == [("asha@example.com", "AI101", DEPARTURE)]
+
+
+def test_an_address_that_is_gone_is_told_once() -> None:
+    """A further change does not tell those again who left before."""
+    shelf = Shelf(confirmed(passengers=(ASHA, RAVI)), changed(2, passengers=(ASHA,)))
+    plan = shelf.deliver(changed(3, passengers=(ASHA,), flights=(EVENING,)))
+    assert [mail.to for mail in plan.added if mail.kind is not Kind.REMINDER] == ["asha@example.com"]
+
+
+def test_an_address_that_comes_back_is_told_of_the_booking() -> None:
+    """Its first confirmation stays the only one, so the return is a change; the reminder is there again."""
+    shelf = Shelf(confirmed(passengers=(ASHA, RAVI)), changed(2, passengers=(ASHA,)))
+    plan = shelf.deliver(changed(3, passengers=(ASHA, RAVI)))
+    assert [(mail.kind, mail.to) for mail in plan.added] == [
+        (Kind.CHANGE, "ravi@example.com"),
+        (Kind.REMINDER, "ravi@example.com"),
+    ]
+
+
+def test_a_later_confirmation_counts_as_a_change() -> None:
+    """There is never a second confirmation to an address."""
+    plan = Shelf(confirmed(1)).deliver(confirmed(2, flights=(EVENING,)))
+    assert kinds(plan.added) == [Kind.CHANGE, Kind.REMINDER]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"flights": (flight(seat="14C"),)},
+        {"flights": (flight(gate="9"),)},
+        {"flights": (MORNING, flight(number="AI202", departs_at=DEPARTURE + timedelta(days=3)))},
+        {"price": Price("9", "INR")},
+        {"passengers": (Passenger("Asha R. Rao", "asha@example.com", "en"),)},
+    ],
+)
+def test_a_change_that_a_passenger_sees_makes_a_notice(changes: dict[str, Any]) -> None:
+    """Another seat, gate, flight, price or name is told at once."""
+    plan = Shelf(confirmed()).deliver(changed(**changes))
+    assert [mail.kind for mail in plan.added if mail.kind is not Kind.REMINDER] == [Kind.CHANGE]
+    assert plan.added[0].send_at == NOW
+
+
+def test_a_new_version_without_a_change_makes_no_mail() -> None:
+    """Nothing that a passenger sees is different, so nobody is told; the version still counts as handled."""
+    shelf = Shelf(confirmed())
+    plan = shelf.deliver(changed(7))
+    assert (plan.added, plan.changed) == ((), ())
+    assert shelf.deliver(changed(6, flights=(EVENING,))) == Plan()
+
+
+def test_a_pending_reminder_tells_the_latest_state() -> None:
+    """After a change of seat, gate or name the reminder, which comes last, must not tell the old one."""
+    shelf = Shelf(confirmed(), changed(flights=(flight(seat="14C", gate="9"),)))
+    (reminder,) = [mail for mail in shelf.pending() if mail.kind is Kind.REMINDER]
+    assert isinstance(reminder.content, Itinerary)
+    assert (reminder.content.flights[0].seat, reminder.content.flights[0].gate) == ("14C", "9")
+
+
+def test_a_moved_departure_moves_the_reminder() -> None:
+    """The reminder that no longer fits is cancelled with a reason, and a new one is added."""
+    shelf = Shelf(confirmed())
+    plan = shelf.deliver(changed(flights=(EVENING,)))
+    assert [(mail.status, mail.error) for mail in plan.changed] == [(Status.CANCELLED, "no longer fits the booking")]
+    assert shelf.reminders() == [("asha@example.com", "AI101", EVENING.departs_at)]
+
+
+def test_a_departure_that_moves_away_and_back_is_reminded() -> None:
+    """What was cancelled stays so; a new pending reminder takes its place, as often as it happens."""
+    shelf = Shelf(confirmed())
+    for version in range(2, 7):
+        shelf.deliver(changed(version, flights=(EVENING if version % 2 == 0 else MORNING,)))
+        assert len(shelf.reminders()) == 1
+    assert shelf.reminders() == [("asha@example.com", "AI101", EVENING.departs_at)]
+    shelf.deliver(changed(7))
+    assert shelf.reminders() == [("asha@example.com", "AI101", DEPARTURE)]
+
+
+def test_a_reminder_that_an_operator_cancelled_stays_so() -> None:
+    """A change that leaves the departure where it is does not bring the reminder back."""
+    shelf = Shelf(confirmed())
+    (reminder,) = [mail for mail in shelf.pending() if mail.kind is Kind.REMINDER]
+    shelf.put(cancelled(reminder, "by an operator"))
+    shelf.deliver(changed(flights=(flight(seat="14C"),)))
+    assert shelf.reminders() == []
+
+
+def test_a_reminder_that_was_sent_is_not_sent_again() -> None:
+    """A change after the reminder makes a notice and no second reminder."""
+    shelf = Shelf(confirmed())
+    (reminder,) = [mail for mail in shelf.pending() if mail.kind is Kind.REMINDER]
+    shelf.put(claimed(reminder, NOW))
+    shelf.put(sent(shelf.mails[reminder.id], Reply(250, "ok"), NOW))
+    assert kinds(shelf.deliver(changed(flights=(flight(seat="14C"),))).added) == [Kind.CHANGE]
+
+
+@given(st.text("ABCDEFGHJKLMNPQRSTUVWXYZ23456789", min_size=5, max_size=6), st.integers(1, 10**7), st.emails())
+def test_a_reminder_goes_out_in_its_window(booking: str, ahead: int, address: str) -> None:
+    """Every reminder is sent between three and two hours before departure, and expires with the departure."""
+    departs = NOW + timedelta(hours=3, seconds=ahead)
+    message = confirmed(booking=booking, passengers=(Passenger("A", address),), flights=(flight(departs_at=departs),))
+    reminder = Shelf().deliver(message).added[1]
+    assert departs - timedelta(hours=3) <= reminder.send_at <= departs - timedelta(hours=2)
+    assert (reminder.expires_at, reminder.flight) == (departs, message.flights[0])
+
+
+def test_reminders_of_one_flight_are_spread() -> None:
+    """A full aircraft is no burst: its reminders begin at many different moments."""
+    crowd = tuple(Passenger(f"P{n}", f"p{n}@example.com") for n in range(100))
+    added = Shelf().deliver(confirmed(passengers=crowd)).added
+    assert len({mail.send_at for mail in added if mail.kind is Kind.REMINDER}) > 80
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=3), timedelta(hours=2), timedelta(minutes=1), timedelta(0)])
+def test_inside_the_window_there_is_no_reminder(ahead: timedelta) -> None:
+    """A booking or change so late says itself when the flight leaves."""
+    late = confirmed(flights=(flight(departs_at=NOW + ahead),))
+    assert kinds(Shelf().deliver(late).added) == [Kind.CONFIRMATION]
+    assert kinds(Shelf(confirmed()).deliver(changed(flights=late.flights)).added) == [Kind.CHANGE]
+
+
+def test_a_waiting_reminder_survives_a_message_inside_its_window() -> None:
+    """A new version that tells a passenger nothing must not take the reminder that still waits."""
+    inside = DEPARTURE - timedelta(hours=3) + timedelta(seconds=1)
+    shelf = Shelf(confirmed())
+    plan = shelf.deliver(changed(), inside)
+    assert (plan.added, plan.changed) == ((), ())
+    assert shelf.reminders() == [("asha@example.com", "AI101", DEPARTURE)]
+
+
+def test_a_flight_without_a_known_moment_has_no_reminder() -> None:
+    """The confirmation says the time as given, and its error field why there is no reminder."""
+    lost = flight(departs_at=None, departs_local="Tue 1 Dec 2026, 09:30 (local time)")
+    (mail,) = Shelf().deliver(confirmed(flights=(lost,), note="no time zone is known")).added
+    assert (mail.kind, mail.error, mail.expires_at) == (Kind.CONFIRMATION, "no time zone is known", None)
+    assert "09:30 (local time)" in mail.subject
+
+
+def test_a_bad_address_is_reported_and_the_others_get_theirs() -> None:
+    """Whom no mail can reach is a failed confirmation that says why, once for the booking."""
+    nobody = Passenger("No One", "nobody", fault="it has no @")
+    shelf = Shelf()
+    added = shelf.deliver(confirmed(passengers=(nobody, ASHA))).added
+    assert [(mail.kind, mail.status, mail.to) for mail in added] == [
+        (Kind.CONFIRMATION, Status.FAILED, "nobody"),
+        (Kind.CONFIRMATION, Status.PENDING, "asha@example.com"),
+        (Kind.REMINDER, Status.PENDING, "asha@example.com"),
+    ]
+    assert added[0].error == "'nobody' is no address: it has no @"
+    shelf.deliver(changed(passengers=(nobody, ASHA), flights=(EVENING,)))
+    assert len([mail for mail in shelf.mails.values() if mail.status is Status.FAILED]) == 1
+
+
+def test_a_cancelled_booking_sends_nothing_but_the_news() -> None:
+    """Everything unsent is cancelled, and everyone who is still in is told of the flights that were."""
+    shelf = Shelf(confirmed(passengers=(ASHA, RAVI)))
+    plan = shelf.deliver(ended())
+    assert {mail.status for mail in plan.changed} == {Status.CANCELLED}
+    assert len(plan.changed) == 4
+    assert {mail.error for mail in plan.changed} == {"the booking was cancelled"}
+    assert [(mail.kind, mail.to) for mail in shelf.pending()] == [
+        (Kind.CANCELLATION, "asha@example.com"),
+        (Kind.CANCELLATION, "ravi@example.com"),
+    ]
+    assert isinstance(plan.added[0].content, Itinerary)
+    assert plan.added[0].content.flights == (MORNING,)
+
+
+def test_a_mail_being_handed_over_is_not_called_back() -> None:
+    """A cancellation changes what waits, not what is on its way."""
+    shelf = Shelf(confirmed())
+    shelf.put(claimed(shelf.pending()[0], NOW))
+    assert kinds(shelf.deliver(ended()).changed) == [Kind.REMINDER]
+
+
+def test_a_cancellation_that_arrives_first_is_told_to_its_passengers() -> None:
+    """Those it names are told, and a confirmation that comes late makes nothing."""
+    shelf = Shelf()
+    plan = shelf.deliver(ended(passengers=(ASHA, RAVI), flights=(MORNING,)))
+    assert [(mail.kind, mail.to) for mail in plan.added] == [
+        (Kind.CANCELLATION, "asha@example.com"),
+        (Kind.CANCELLATION, "ravi@example.com"),
+    ]
+    assert shelf.deliver(confirmed(passengers=(ASHA, RAVI))) == Plan()
+
+
+def test_a_cancellation_tells_those_it_names_and_those_it_does_not() -> None:
+    """A passenger known from before and one only named now are both told, each once."""
+    plan = Shelf(confirmed(passengers=(ASHA,))).deliver(ended(passengers=(RAVI, ASHA)))
+    assert sorted(mail.to for mail in plan.added) == ["asha@example.com", "ravi@example.com"]
+
+
+def test_who_left_before_the_end_is_not_told_again() -> None:
+    """An address that had its cancellation notice gets no second one, even where the cancellation names it."""
+    shelf = Shelf(confirmed(passengers=(ASHA, RAVI)), changed(2, passengers=(ASHA,)))
+    shelf.send(9)
+    assert [mail.to for mail in shelf.deliver(ended(passengers=(ASHA, RAVI))).added] == ["asha@example.com"]
+
+
+def test_a_second_cancellation_does_not_take_the_news_away() -> None:
+    """Whoever waits for the cancellation notice still gets one when the booking is cancelled again."""
+    shelf = Shelf(confirmed(passengers=(ASHA, RAVI)), changed(2, passengers=(ASHA,)), ended(3), ended(4))
+    for who in ("asha@example.com", "ravi@example.com"):
+        assert kinds(shelf.news(who))[-1:] == [Kind.CANCELLATION]
+
+
+def test_a_booking_is_remembered_until_after_its_last_departure() -> None:
+    """What is known is kept from the later of now and the last departure on."""
+    plan = Shelf().deliver(confirmed(flights=(EVENING, MORNING)))
+    assert plan.forget_at == DEPARTURE + timedelta(hours=12) + RULES.remember
+    past = Shelf().deliver(confirmed(flights=(flight(departs_at=NOW - timedelta(days=1)),)))
+    assert past.forget_at == NOW + RULES.remember
+    assert Shelf(confirmed()).deliver(ended()).forget_at == DEPARTURE + RULES.remember
+
+
+def test_every_booking_has_a_matter_of_its_own() -> None:
+    """The same flight of the same passenger in two bookings is two sets of mails."""
+    one, other = confirmed(), confirmed(booking="OTHER1")
+    assert one.matter == "booking:RXJ34P" != other.matter
+    ids = [{mail.id for mail in Shelf().deliver(message).added} for message in (one, other)]
+    assert not ids[0] & ids[1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "flights", "says"),
+    [
+        (Kind.CONFIRMATION, (MORNING,), "Booking R is confirmed: AI101 DEL to BLR, Tue 1 Dec 2026, 09:30"),
+        (Kind.CHANGE, (MORNING, EVENING), "Booking R has changed: AI101 DEL to BLR, Tue 1 Dec 2026, 09:30"),
+        (Kind.CANCELLATION, (), "Booking R is cancelled"),
+        (Kind.REMINDER, (MORNING,), "Reminder: AI101 DEL to BLR, Tue 1 Dec 2026, 09:30"),
+    ],
+)
+def test_a_subject_says_what_the_mail_says(kind: Kind, flights: Sequence[Flight], says: str) -> None:
+    """What happened, which flight, when it leaves, and how many more there are."""
+    found = subject(kind, "R", flights)
+    assert found.startswith(says)
+    assert found.endswith(" and 1 more") is (len(flights) > 1)
+
+
+# --- What any messages do, in any order ------------------------------------------------------------------------------
+
+SOON = flight(departs_at=NOW + timedelta(hours=2, minutes=30), departs_local="soon")
+LOST = flight(number="XX1", departs_at=None, departs_local="sometime")
+CHOICES = (MORNING, EVENING, SOON, LOST, flight(seat="14C"), flight(number="AI202"))
+PEOPLE = (ASHA, RAVI, Passenger("Mira", "ASHA@Example.com"), Passenger("Tom", "tom@example.com"))
+
+STATES = st.fixed_dictionaries(
+    {
+        "passengers": st.lists(st.sampled_from(PEOPLE), min_size=1, max_size=4, unique=True).map(tuple),
+        "flights": st.lists(st.sampled_from(CHOICES), min_size=1, max_size=3).map(tuple),
+        "change": st.sampled_from([Change.CONFIRMED, Change.CHANGED, Change.CHANGED]),
+    }
+)
+ENDS = st.fixed_dictionaries(
+    {
+        "passengers": st.lists(st.sampled_from(PEOPLE), max_size=4, unique=True).map(tuple),
+        "flights": st.lists(st.sampled_from(CHOICES), max_size=1).map(tuple),
+        "change": st.just(Change.CANCELLED),
+    }
+)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[BookingMessage]:
+    """Draw what a booking service says of one booking in the course of time, with versions or without."""
+    states = draw(st.lists(STATES | STATES | STATES | ENDS, min_size=1, max_size=7))
+    versioned = draw(st.booleans())
+    return [
+        confirmed(number if versioned else None, id=f"m{number}", time=NOW + timedelta(seconds=number), **state)
+        for number, state in enumerate(states)
+    ]
+
+
+@st.composite
+def deliveries(draw: st.DrawFn) -> tuple[list[BookingMessage], list[tuple[BookingMessage, int]]]:
+    """Draw a history, and its messages in any order with repeats, each with how many notices are sent after it."""
+    history = draw(histories())
+    repeats = draw(st.lists(st.sampled_from(history), max_size=4))
+    new_ids = [msgspec.structs.replace(message, id=f"{message.id}'") for message in repeats[::2]]
+    order = draw(st.permutations([*history, *repeats, *new_ids]))
+    return history, [(message, draw(st.integers(0, 3))) for message in order]
+
+
+def expected(last: BookingMessage) -> set[Reminded]:
+    """Say which reminders the last state of a booking calls for, by the contract and not by the code."""
+    if last.change is Change.CANCELLED:
+        return set()
+    return {
+        (passenger.email.lower(), each.number, each.departs_at)
+        for passenger in last.passengers
+        for each in last.flights
+        if each.departs_at and each.departs_at - timedelta(hours=3) > NOW
+    }
+
+
+def shuffled(order: Sequence[tuple[BookingMessage, int]], *, sending: bool) -> Shelf:
+    shelf = Shelf()
+    for message, notices in order:
+        shelf.deliver(message)
+        if sending:
+            shelf.send(notices)
+    return shelf
+
+
+def addresses(shelf: Shelf) -> set[str]:
+    return {identity(mail.to) for mail in shelf.mails.values()}
+
+
+@given(deliveries(), st.booleans())
+def test_the_order_of_arrival_does_not_matter_for_what_is_to_come(
+    drawn: tuple[list[BookingMessage], list[tuple[BookingMessage, int]]],
+    sending: bool,  # noqa: FBT001 - drawn
+) -> None:
+    """After every shuffling and repetition the same reminders are pending as in order, each once."""
+    history, order = drawn
+    found = shuffled(order, sending=sending).reminders()
+    assert sorted(found) == sorted(Shelf(*history).reminders()) == sorted(expected(history[-1]))
+
+
+@given(deliveries(), st.booleans())
+def test_no_address_is_confirmed_twice(
+    drawn: tuple[list[BookingMessage], list[tuple[BookingMessage, int]]],
+    sending: bool,  # noqa: FBT001 - drawn
+) -> None:
+    """In any order each address has one confirmation at most."""
+    shelf = shuffled(drawn[1], sending=sending)
+    confirmations = [identity(mail.to) for mail in shelf.mails.values() if mail.kind is Kind.CONFIRMATION]
+    assert len(confirmations) == len(set(confirmations))
+
+
+@given(deliveries(), st.booleans())
+def test_of_a_cancelled_booking_only_the_news_is_pending(
+    drawn: tuple[list[BookingMessage], list[tuple[BookingMessage, int]]],
+    sending: bool,  # noqa: FBT001 - drawn
+) -> None:
+    """Once the booking has ended, nothing waits but cancellation notices."""
+    history, order = drawn
+    last = msgspec.structs.replace(history[-1], change=Change.CANCELLED, id="end")
+    order = [(last if message.id.rstrip("'") == history[-1].id else message, notices) for message, notices in order]
+    assert {mail.kind for mail in shuffled(order, sending=sending).pending()} <= {Kind.CANCELLATION}
+
+
+@given(deliveries(), st.booleans())
+def test_the_last_thing_an_address_is_told_is_the_latest_state(
+    drawn: tuple[list[BookingMessage], list[tuple[BookingMessage, int]]],
+    sending: bool,  # noqa: FBT001 - drawn
+) -> None:
+    """Who is in was told last of the booking as it is, who was in and is not was told last that it is cancelled."""
+    history, order = drawn
+    last, shelf = history[-1], shuffled(order, sending=sending)
+    included: dict[str, list[str]] = {}
+    for passenger in last.passengers if last.change is not Change.CANCELLED else ():
+        included.setdefault(identity(passenger.email), []).append(passenger.name)
+    assert included.keys() <= addresses(shelf)
+    for who in addresses(shelf):
+        told = shelf.news(who)[-1]
+        assert (told.kind is not Kind.CANCELLATION) is (who in included)
+        if who in included:
+            assert isinstance(told.content, Itinerary)
+            assert (list(told.content.names), told.content.flights) == (included[who], last.flights)
+
+
+@given(deliveries())
+def test_no_address_is_told_twice_in_a_row_that_it_is_over(
+    drawn: tuple[list[BookingMessage], list[tuple[BookingMessage, int]]],
+) -> None:
+    """A second cancellation notice comes only to an address that was in again meanwhile."""
+    shelf = shuffled(drawn[1], sending=False)
+    for who in addresses(shelf):
+        assert (Kind.CANCELLATION, Kind.CANCELLATION) not in set(pairwise(kinds(shelf.news(who))))

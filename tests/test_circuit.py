@@ -1,0 +1,93 @@
+from datetime import timedelta
+
+from samples import NOW
+
+from notifier.circuit import Circuit, State
+
+PAUSES = [timedelta(seconds=2), timedelta(seconds=5), timedelta(minutes=1)]
+
+
+def ready() -> Circuit:
+    circuit = Circuit(PAUSES)
+    circuit.probe()
+    circuit.admitted()
+    return circuit
+
+
+def test_a_transport_logs_in_before_its_first_mail() -> None:
+    """A new transport is paused with no time left and without a fault to tell."""
+    circuit = Circuit(PAUSES)
+    assert (circuit.state, circuit.wait(1000.0), circuit.reason, circuit.until) == (State.PAUSED, 0.0, None, None)
+
+
+def test_a_login_under_way_is_waited_for() -> None:
+    """While a login is under way no second one is due."""
+    circuit = Circuit(PAUSES)
+    circuit.probe()
+    assert (circuit.state, circuit.wait(1000.0)) == (State.PROBING, None)
+
+
+def test_a_first_login_ends_no_fault() -> None:
+    """The first login makes the transport ready and is no news."""
+    circuit = Circuit(PAUSES)
+    circuit.probe()
+    assert not circuit.admitted()
+    assert (circuit.state, circuit.wait(0.0)) == (State.READY, None)
+
+
+def test_a_fault_pauses_the_transport() -> None:
+    """A fault is news, gives its reason and its end, and the wait shrinks to zero."""
+    circuit = ready()
+    assert circuit.fault("421 too many", 100.0, NOW)
+    assert (circuit.state, circuit.reason, circuit.until) == (State.PAUSED, "421 too many", NOW + PAUSES[0])
+    assert [circuit.wait(at) for at in (100.0, 101.5, 102.0, 500.0)] == [2.0, 0.5, 0.0, 0.0]
+
+
+def test_deliveries_that_fail_side_by_side_are_one_fault() -> None:
+    """A fault during a pause changes nothing and is no news."""
+    circuit = ready()
+    circuit.fault("first", 100.0, NOW)
+    assert not circuit.fault("second", 101.0, NOW + timedelta(seconds=1))
+    assert (circuit.reason, circuit.until, circuit.wait(101.0)) == ("first", NOW + PAUSES[0], 1.0)
+
+
+def test_each_failed_try_waits_longer_and_the_last_step_repeats() -> None:
+    """Tries that fail take one pause after the other, without news; the last pause repeats."""
+    circuit = ready()
+    news, waits = [], []
+    for at in range(0, 5000, 1000):
+        news.append(circuit.fault("no answer", float(at), NOW))
+        waits.append(circuit.wait(float(at)))
+        circuit.probe()
+    assert waits == [2.0, 5.0, 60.0, 60.0, 60.0]
+    assert news == [True, False, False, False, False]
+
+
+def test_a_login_after_a_fault_ends_it() -> None:
+    """A login that works ends the fault, once, and clears reason and time."""
+    circuit = ready()
+    circuit.fault("no answer", 0.0, NOW)
+    circuit.probe()
+    assert circuit.admitted()
+    assert (circuit.state, circuit.reason, circuit.until) == (State.READY, None, None)
+
+
+def test_a_login_alone_does_not_shorten_the_next_pause() -> None:
+    """A server that lets us in and refuses the mail gets the next, longer pause."""
+    circuit = ready()
+    circuit.fault("limit", 0.0, NOW)
+    circuit.probe()
+    circuit.admitted()
+    circuit.fault("limit", 10.0, NOW)
+    assert circuit.wait(10.0) == 5.0
+
+
+def test_a_delivered_mail_goes_back_to_the_first_pause() -> None:
+    """After a success the next fault begins with the shortest pause."""
+    circuit = ready()
+    circuit.fault("limit", 0.0, NOW)
+    circuit.probe()
+    circuit.admitted()
+    circuit.delivered()
+    circuit.fault("limit", 10.0, NOW)
+    assert circuit.wait(10.0) == 2.0

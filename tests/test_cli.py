@@ -1,0 +1,179 @@
+"""The command as its users run it: a process with settings in its environment, output, and an exit code."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from parts import PATIENCE, request
+
+from notifier import __version__
+from notifier.demo.inbox import Inbox
+from notifier.demo.node import free_ports
+from notifier.demo.process import ServiceProcess, serving
+
+
+def run(*args: str, environ: Mapping[str, str] | None = None, stdin: bytes = b"") -> tuple[int, str, str]:
+    """Run the command to its end; gives exit code, stdout and stderr."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("NOTIFIER_")}
+    done = subprocess.run(  # noqa: S603 - our own command
+        [sys.executable, "-m", "notifier", *args],
+        env={**clean, **(environ or {})},
+        input=stdin,
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+async def run_async(*args: str, environ: Mapping[str, str], stdin: bytes = b"") -> tuple[int, str, str]:
+    """Run the command beside the loop."""
+    return await asyncio.to_thread(run, *args, environ=environ, stdin=stdin)
+
+
+@asynccontextmanager
+async def service(environ: Mapping[str, str]) -> AsyncIterator[tuple[ServiceProcess, dict[str, str]]]:
+    """Run the service as a process; gives it and the environment of its clients."""
+    async with serving(environ) as process:
+        yield process, {"NOTIFIER_PORT": str(process.port)}
+
+
+def test_the_version_is_printed() -> None:
+    """On stdout, alone."""
+    assert run("version") == (0, f"{__version__}\n", "")
+
+
+def test_all_faults_of_the_settings_are_listed_at_once() -> None:
+    """Exit 2, a line for each, nothing on stdout, no traceback."""
+    environ = {"NOTIFIER_SMTP_URL": "gmail", "NOTIFIER_SEND_RATE": "fast", "NOTIFIER_HOST": "0.0.0.0"}  # noqa: S104 - refused
+    code, out, err = run("serve", environ=environ)
+    assert (code, out) == (2, "")
+    for name in ("NOTIFIER_SMTP_URL", "NOTIFIER_SEND_RATE", "NOTIFIER_MAIL_FROM", "NOTIFIER_VIEWER_TOKEN"):
+        assert name in err
+    assert len(err.splitlines()) == 4
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("args", [["send"], ["send", "x.json", "--example"], ["nonsense"], ["send", "--to", "a@b.cd"]])
+def test_bad_usage_is_exit_2(args: list[str]) -> None:
+    """What the command line does not understand is said on stderr."""
+    code, out, err = run(*args)
+    assert (code, out) == (2, "")
+    assert err
+
+
+def test_secrets_are_hidden_in_the_settings() -> None:
+    """As lines and as JSON; passwords and tokens never appear."""
+    environ = {
+        "NOTIFIER_SMTP_URL": "smtp://me:s3cret@smtp.example.org",
+        "NOTIFIER_MAIL_FROM": "Air <fly@example.org>",
+        "NOTIFIER_AMQP_URL": "amqp://me:s3cret@localhost/",
+        "NOTIFIER_OPERATOR_TOKEN": "s3cret",
+    }
+    code, out, _ = run("settings", environ=environ)
+    assert code == 0
+    assert "NOTIFIER_SMTP_URL=smtp://me:***@smtp.example.org:587" in out
+    code, as_json, _ = run("settings", "--json", environ=environ)
+    assert json.loads(as_json)["NOTIFIER_SEND_RATE"] == 20
+    assert "s3cret" not in out + as_json
+
+
+def test_a_service_that_is_not_there_is_exit_4() -> None:
+    """send, watch and health each say where they looked."""
+    (port,) = free_ports(1)
+    for args in (["send", "--example"], ["watch"], ["health"]):
+        code, out, err = run(*args, environ={"NOTIFIER_PORT": str(port)})
+        assert (code, out) == (4, "")
+        assert f"no notifier answers at 127.0.0.1:{port}" in err
+
+
+async def test_a_database_that_cannot_be_used_is_exit_3(environ: dict[str, str], tmp_path: Path) -> None:
+    """Garbage in the file, and a second instance on the same one: one line each."""
+    (tmp_path / "garbage.db").write_bytes(b"garbage" * 1000)
+    broken = {**environ, "NOTIFIER_DATABASE_URL": f"sqlite:///{tmp_path / 'garbage.db'}"}
+    code, out, err = await run_async("serve", environ=broken)
+    assert (code, out, len(err.splitlines())) == (3, "", 1)
+    async with service(environ):
+        code, out, err = await run_async("serve", environ=environ)
+    assert (code, out, len(err.splitlines())) == (3, "", 1)
+    assert "another notifier is using this database" in err
+
+
+async def test_send_submits_and_waits(environ: dict[str, str], inbox: Inbox) -> None:
+    """From flags, from a file, from stdin and the example; --wait shows each mail to its end."""
+    async with service(environ) as (_, client):
+        flags = ["--to", "a@example.com", "--subject", "Hi", "--text", "Hello."]
+        code, out, err = await run_async("send", *flags, "--wait", environ=client)
+        assert (code, out.splitlines()[-1].split()[:2]) == (0, ["sent", "notification"])
+        assert "stored: 1 mails" in err
+        code, out, _ = await run_async("send", "--example", "--wait", "--json", environ=client)
+        lines = [json.loads(line) for line in out.splitlines()]
+        assert code == 0
+        assert len(lines[0]["mails"]) == 2
+        assert lines[-1]["status"] == "sent"
+        code, _, _ = await run_async("send", "-", "--wait", environ=client, stdin=json.dumps(request(1)).encode())
+        assert code == 0
+        code, _, err = await run_async("send", "-", environ=client, stdin=json.dumps(request(1)).encode())
+        assert (code, "already handled" in err) == (0, True)
+    assert len(inbox.received) == 3
+
+
+async def test_send_fails_where_its_message_or_mail_does(environ: dict[str, str]) -> None:
+    """A refused message and a refused mail are exit 1, with the reason."""
+    async with Inbox(reply=lambda phase, _: "550 5.1.1 no such user" if phase == "RCPT" else None) as refusing:
+        async with service({**environ, "NOTIFIER_SMTP_URL": refusing.url}) as (_, client):
+            flags = ["--subject", "Hi", "--text", "Hello."]
+            code, out, err = await run_async("send", "--to", "nobody", *flags, environ=client)
+            assert (code, out) == (1, "")
+            assert "invalid: data.to" in err
+            code, out, _ = await run_async("send", "--to", "a@example.com", *flags, "--wait", environ=client)
+            assert (code, "no such user" in out) == (1, True)
+
+
+async def test_health_is_exit_0_where_the_service_is_ready(environ: dict[str, str]) -> None:
+    """With the state of each part."""
+    async with service(environ) as (_, client):
+        code, out, _ = await run_async("health", environ=client)
+        assert (code, "store ok" in out) == (0, True)
+        code, out, _ = await run_async("health", "--json", environ=client)
+        assert json.loads(out)["status"] == "ok"
+
+
+async def test_watch_shows_what_happens(environ: dict[str, str]) -> None:
+    """Every change is one line of JSON; Ctrl-C ends it."""
+    async with service(environ) as (_, client):
+        watching = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "notifier", "watch", "--json"),
+            env={**os.environ, **client},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert watching.stdout
+        await run_async("send", "--example", "--wait", environ=client)
+        async with asyncio.timeout(PATIENCE):
+            while json.loads(await watching.stdout.readline())["status"] != "sent":
+                pass
+        watching.send_signal(signal.SIGINT)
+        await watching.wait()
+
+
+async def test_sigterm_ends_the_service_in_order(environ: dict[str, str], inbox: Inbox) -> None:
+    """In the middle of sending: exit 0, and the next run sends the rest; every id once."""
+    slow = {**environ, "NOTIFIER_SEND_RATE": "50"}
+    async with service(slow) as (process, client):
+        addresses = [f"p{n}@example.com" for n in range(60)]
+        message = json.dumps(request(1, to=addresses)).encode()
+        await run_async("send", "-", environ=client, stdin=message)
+        await inbox.wait_for(10, PATIENCE)
+        assert await process.stop() == 0
+    first = len(inbox.received)
+    async with service(slow):
+        await inbox.wait_for(60, PATIENCE)
+    assert 10 <= first < 60
+    assert sorted(mail.to for mail in inbox.received) == sorted(addresses)

@@ -1,0 +1,176 @@
+from datetime import timedelta
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from samples import NOW, mail
+
+from notifier.mail import (
+    FINISHED,
+    NEXT,
+    Itinerary,
+    Letter,
+    Reply,
+    RetryPolicy,
+    Status,
+    cancelled,
+    claimed,
+    expired,
+    failed,
+    handed_back,
+    mail_id,
+    refused,
+    sent,
+    standing_note,
+)
+
+OK = Reply(250, "2.0.0 queued")
+LATER = Reply(451, "4.3.0 try again")
+POLICY = RetryPolicy((timedelta(seconds=10), timedelta(minutes=1), timedelta(hours=4)), timedelta(hours=48))
+
+CONTRACT = {
+    "pending": {"sending", "cancelled", "expired"},
+    "sending": {"sent", "pending", "failed", "uncertain"},
+    "sent": set(),
+    "failed": {"pending"},
+    "cancelled": set(),
+    "expired": set(),
+    "uncertain": {"sent", "pending"},
+}
+
+
+def test_the_steps_of_a_mail_are_those_of_the_contract() -> None:
+    """Every status leads exactly where the contract's table says."""
+    assert {str(status): {str(each) for each in after} for status, after in NEXT.items()} == CONTRACT
+
+
+@pytest.mark.parametrize(("before", "after"), list(product(Status, Status)))
+def test_a_mail_takes_allowed_steps_only(before: Status, after: Status) -> None:
+    """A step that `NEXT` has raises rev by one, any other is a ValueError that names both statuses."""
+    given_mail = mail(status=before, rev=7)
+    if after in NEXT[before]:
+        changed = given_mail.become(after, attempt=3)
+        assert (changed.status, changed.rev, changed.attempt) == (after, 8, 3)
+        assert (given_mail.status, given_mail.rev) == (before, 7)
+    else:
+        with pytest.raises(ValueError, match=f"{before} cannot become {after}"):
+            given_mail.become(after)
+
+
+def test_a_finished_mail_goes_on_by_an_operator_only() -> None:
+    """What can be purged has no next step, but for the retry of a failed mail."""
+    assert {status for status in Status if not NEXT[status]} | {Status.FAILED} == FINISHED
+
+
+def test_a_claim_begins_an_attempt() -> None:
+    """A claimed mail is sending, its attempt counts, and the first attempt's time becomes its Date."""
+    first = claimed(mail(), NOW)
+    assert (first.status, first.attempt, first.first_attempt_at) == (Status.SENDING, 1, NOW)
+
+
+def test_the_date_of_a_mail_never_changes() -> None:
+    """A later attempt keeps the time of the first one."""
+    first = refused(claimed(mail(), NOW), LATER, None, POLICY, NOW)
+    second = claimed(first, NOW + timedelta(hours=1))
+    assert (second.attempt, second.first_attempt_at, second.next_attempt_at) == (2, NOW, None)
+
+
+def test_an_accepted_mail_is_sent() -> None:
+    """The server's words and the time are kept, and the error of an earlier attempt is gone."""
+    before = claimed(refused(claimed(mail(), NOW), LATER, "timed out", POLICY, NOW), NOW)
+    after = sent(before, OK, NOW)
+    assert (after.status, after.smtp, after.sent_at, after.error) == (Status.SENT, OK, NOW, None)
+
+
+def test_what_is_wrong_with_a_booking_outlives_its_delivery() -> None:
+    """A sent mail still says what was wrong with the booking itself."""
+    before = claimed(mail(content=Itinerary(("Asha",), (), note="no time zone"), error="no time zone"), NOW)
+    assert sent(before, OK, NOW).error == "no time zone"
+
+
+def test_only_a_booking_s_mail_has_a_standing_note() -> None:
+    """A notification has no note, a booking's mail the one of its content."""
+    assert standing_note(mail(content=Letter("x"))) is None
+    assert standing_note(mail(content=Itinerary((), (), note="n"))) == "n"
+
+
+@pytest.mark.parametrize(("attempt", "seconds"), [(1, 10), (2, 60), (3, 14400), (4, 14400), (50, 14400)])
+def test_the_last_retry_delay_repeats(attempt: int, seconds: int) -> None:
+    """The n-th refusal waits the n-th delay, every later one the last."""
+    assert POLICY.next_attempt(attempt, NOW) == NOW + timedelta(seconds=seconds)
+
+
+def test_a_refused_mail_waits_for_its_next_attempt() -> None:
+    """A temporary refusal counts the attempt and sets the time from which the mail is due again."""
+    after = refused(claimed(mail(), NOW), LATER, "why", POLICY, NOW)
+    assert (after.status, after.attempt, after.smtp, after.error) == (Status.PENDING, 1, LATER, "why")
+    assert after.due_at == after.next_attempt_at == NOW + timedelta(seconds=10)
+
+
+def test_a_broken_dialogue_keeps_the_last_reply() -> None:
+    """An attempt without an answer leaves the answer of the attempt before in place."""
+    once = refused(claimed(mail(), NOW), LATER, None, POLICY, NOW)
+    assert refused(claimed(once, NOW), None, "connection lost", POLICY, NOW).smtp == LATER
+
+
+@pytest.mark.parametrize(
+    ("error", "says"), [(None, "given up after 1 attempts"), ("lost", "given up after 1 attempts: lost")]
+)
+def test_a_mail_without_expiry_is_given_up_in_the_end(error: str | None, says: str) -> None:
+    """Where the next attempt would come too late the mail fails and says so."""
+    late = NOW + timedelta(hours=48) - timedelta(seconds=9)
+    after = refused(claimed(mail(), late), LATER, error, POLICY, late)
+    assert (after.status, after.smtp, after.error, after.next_attempt_at) == (Status.FAILED, LATER, says, None)
+
+
+def test_the_last_moment_to_try_again_still_counts() -> None:
+    """An attempt exactly at the end of the patience is made."""
+    late = NOW + timedelta(hours=48) - timedelta(seconds=10)
+    assert refused(claimed(mail(), late), LATER, None, POLICY, late).status is Status.PENDING
+
+
+def test_a_mail_with_an_expiry_is_tried_until_then() -> None:
+    """A mail that has an expiry of its own is never given up early."""
+    late = NOW + timedelta(days=30)
+    before = claimed(mail(expires_at=NOW + timedelta(days=60)), late)
+    assert refused(before, LATER, None, POLICY, late).status is Status.PENDING
+
+
+def test_a_fault_of_the_transport_costs_no_attempt() -> None:
+    """A mail that is handed back is as due as it was, and the attempt is not counted."""
+    before = mail(attempt=2)
+    after = handed_back(claimed(before, NOW))
+    assert (after.status, after.attempt, after.next_attempt_at) == (Status.PENDING, 2, None)
+
+
+def test_a_mail_refused_for_good_has_failed() -> None:
+    """The server's last word says why."""
+    after = failed(claimed(mail(), NOW), Reply(550, "5.1.1 no such user"), None)
+    assert (after.status, after.smtp) == (Status.FAILED, Reply(550, "5.1.1 no such user"))
+
+
+def test_a_withdrawn_mail_says_why() -> None:
+    """A cancelled mail carries the reason and is no longer due."""
+    waiting = refused(claimed(mail(), NOW), LATER, None, POLICY, NOW)
+    after = cancelled(waiting, "the booking was cancelled")
+    assert (after.status, after.error, after.next_attempt_at) == (Status.CANCELLED, "the booking was cancelled", None)
+
+
+def test_a_mail_whose_time_has_passed_is_expired() -> None:
+    """An expired mail waits for nothing any more."""
+    after = expired(refused(claimed(mail(), NOW), LATER, None, POLICY, NOW))
+    assert (after.status, after.next_attempt_at) == (Status.EXPIRED, None)
+
+
+def test_a_mail_is_due_when_it_is_to_be_sent() -> None:
+    """Before its first attempt a mail is due at `send_at`."""
+    assert mail(send_at=NOW + timedelta(hours=1)).due_at == NOW + timedelta(hours=1)
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\x1f", exclude_categories=["Cs"])), min_size=1))
+def test_a_mail_s_id_is_what_it_is(what: list[str]) -> None:
+    """The same thing has the same id, and a thing more, or parts cut in another place, has another."""
+    assert mail_id(*what) == mail_id(*what)
+    assert mail_id(*what) != mail_id(*what, "x")
+    assert mail_id(*what, "a", "b") != mail_id(*what, "ab")

@@ -1,0 +1,101 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.mail import Reply
+from notifier.replies import Phase, Verdict, verdict
+
+TEXT = st.sampled_from(
+    ["", "ok", "5.1.1 no such user", "4.2.2 mailbox full", "5.7.1 spam", "4.7.0 too many login attempts", "Größe"]
+)
+REFUSALS = st.builds(Reply, st.integers(400, 599), TEXT)
+
+
+@given(st.sampled_from([Phase.CONNECT, Phase.MAIL]), REFUSALS | st.none())
+def test_nothing_before_the_recipient_concerns_the_mail(phase: Phase, reply: Reply | None) -> None:
+    """A refusal or a break up to the answer to MAIL FROM rests the transport, whatever was said."""
+    assert verdict(phase, reply) is Verdict.TRANSPORT
+
+
+@pytest.mark.parametrize("phase", [Phase.RCPT, Phase.DATA, Phase.DOT])
+def test_a_broken_dialogue_is_tried_again(phase: Phase) -> None:
+    """Where the connection is lost in the middle of a mail, that mail is tried later."""
+    assert verdict(phase, None) is Verdict.RETRY
+
+
+@pytest.mark.parametrize("code", [500, 501, 502, 503, 504])
+@pytest.mark.parametrize("phase", [Phase.RCPT, Phase.DATA, Phase.DOT])
+def test_a_complaint_about_a_command_is_never_a_bounce(phase: Phase, code: int) -> None:
+    """500 to 504 speak of the dialogue and not of the mail."""
+    assert verdict(phase, Reply(code, "5.5.1 command not understood")) is not Verdict.FAIL
+
+
+@given(st.sampled_from(Phase), REFUSALS)
+def test_a_temporary_code_never_fails_a_mail(phase: Phase, reply: Reply) -> None:
+    """No reply that begins with 4 ends a mail for good."""
+    if reply.code < 500:
+        assert verdict(phase, reply) is not Verdict.FAIL
+
+
+@pytest.mark.parametrize(
+    ("phase", "code", "text", "right"),
+    [
+        (Phase.RCPT, 550, "5.1.1 <a@example.com>: user unknown", Verdict.FAIL),
+        (Phase.RCPT, 553, "sorry, that mailbox name is not allowed", Verdict.FAIL),
+        (Phase.RCPT, 452, "4.2.2 the mailbox is over quota", Verdict.RETRY),
+        (Phase.RCPT, 450, "4.2.1 the user is receiving mail too quickly", Verdict.RETRY),
+        (Phase.RCPT, 450, "4.2.0 Greylisted, come back in 5 minutes", Verdict.RETRY),
+        (Phase.RCPT, 452, "4.5.3 too many recipients", Verdict.RETRY),
+        (Phase.DATA, 554, "5.7.1 no valid recipients", Verdict.FAIL),
+        (Phase.DOT, 554, "5.6.0 message looks like spam", Verdict.FAIL),
+        (Phase.DOT, 552, "5.3.4 message too big", Verdict.FAIL),
+        (Phase.DOT, 451, "4.3.0 local error in processing", Verdict.RETRY),
+    ],
+)
+def test_a_refusal_of_the_recipient_or_the_message_is_judged_by_its_code(
+    phase: Phase, code: int, text: str, right: Verdict
+) -> None:
+    """What concerns this one mail is final with a 5 in front and passing with a 4."""
+    assert verdict(phase, Reply(code, text)) is right
+
+
+@pytest.mark.parametrize(
+    ("phase", "code", "text"),
+    [
+        (Phase.DOT, 550, "5.4.5 Daily user sending limit exceeded"),
+        (Phase.DOT, 550, "5.4.5 come back tomorrow"),
+        (Phase.DOT, 550, "Daily SMTP relay limit reached for customer"),
+        (Phase.RCPT, 450, "4.2.1 Peak relay limit exceeded for customer"),
+        (Phase.RCPT, 421, "4.7.0 try again later, closing connection"),
+        (Phase.DOT, 421, "Service not available, closing transmission channel"),
+        (Phase.DOT, 454, "4.7.0 too many login attempts"),
+        (Phase.RCPT, 454, "4.7.0 cannot authenticate due to a temporary system problem"),
+        (Phase.RCPT, 432, "4.3.2 concurrent connection limit exceeded"),
+        (Phase.RCPT, 450, "too many connections from 192.0.2.1"),
+        (Phase.DOT, 550, "5.2.251 Sender throttled due to mailbox full errors"),
+        (Phase.DOT, 454, "Throttling failure: maximum sending rate exceeded"),
+        (Phase.DOT, 554, "maximum credits exceeded"),
+        (Phase.RCPT, 530, "5.7.0 authentication required"),
+        (Phase.RCPT, 550, "5.7.1 client was not authenticated"),
+        (Phase.RCPT, 534, "5.7.9 an application password is needed"),
+        (Phase.RCPT, 535, "5.7.8 username and password not accepted"),
+        (Phase.DOT, 550, "your account has been suspended"),
+        (Phase.RCPT, 550, "5.7.1 sender address blocked"),
+    ],
+)
+def test_what_speaks_of_ourselves_rests_the_transport(phase: Phase, code: int, text: str) -> None:
+    """Our account, login, rate, quota or reputation is no fault of the mail, whatever the code in front."""
+    assert verdict(phase, Reply(code, text)) is Verdict.TRANSPORT
+
+
+def test_an_enhanced_code_counts_at_the_start_only() -> None:
+    """A number that another server is quoted with does not decide."""
+    assert verdict(Phase.RCPT, Reply(550, "5.1.1 no such user (was 5.4.5 elsewhere)")) is Verdict.FAIL
+
+
+@given(st.sampled_from(Phase), st.integers(), st.text())
+def test_every_reply_has_a_verdict(phase: Phase, code: int, text: str) -> None:
+    """Whatever a server says, in whatever words, something is decided, and letter case does not matter."""
+    found = verdict(phase, Reply(code, text))
+    assert found in Verdict
+    assert verdict(phase, Reply(code, "DAILY LIMIT: " + text)) is Verdict.TRANSPORT

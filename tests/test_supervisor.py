@@ -1,0 +1,117 @@
+"""The supervisor: actors that fail come back, others do not notice, and the log says it once."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from notifier import supervisor as supervising
+from notifier.errors import Unreachable
+from notifier.supervisor import Supervisor
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Restart at once."""
+    monkeypatch.setattr(supervising, "PAUSES", (0.0,))
+
+
+def failing(*errors: Exception) -> tuple[Any, asyncio.Event]:
+    """Give an actor that fails with each error in turn before it runs, and the signal that it runs."""
+    left, runs = list(errors), asyncio.Event()
+
+    async def actor(running: Callable[[], None], stop: asyncio.Event) -> None:
+        if left:
+            raise left.pop(0)
+        running()
+        runs.set()
+        await stop.wait()
+
+    return actor, runs
+
+
+async def test_an_actor_that_fails_is_restarted_until_it_runs(logged_lines: list[Any]) -> None:
+    """A peer that is away three times is logged once, and once more when it is back."""
+    supervisor = Supervisor()
+    actor, runs = failing(*[Unreachable("broker away")] * 3)
+    supervisor.start("consumer", actor)
+    async with asyncio.timeout(5):
+        await runs.wait()
+    states = [supervisor.conditions["consumer"].state]
+    await supervisor.stop("consumer")
+    states.append(supervisor.conditions["consumer"].state)
+    assert states == ["running", "stopped"]
+    assert [(line["log_level"], line["event"]) for line in logged_lines] == [
+        ("warning", "cannot go on, will try again"),
+        ("info", "recovered"),
+    ]
+
+
+async def test_a_bug_is_logged_with_its_trace(logged_lines: list[Any]) -> None:
+    """An error that is not one of ours is an error in the log, with where it happened."""
+    supervisor = Supervisor()
+    actor, runs = failing(ZeroDivisionError("oops"))
+    supervisor.start("sender", actor)
+    async with asyncio.timeout(5):
+        await runs.wait()
+    await supervisor.stop("sender")
+    assert logged_lines[0]["log_level"] == "error"
+    assert "ZeroDivisionError: oops" in logged_lines[0]["trace"]
+
+
+async def test_a_peer_that_is_away_is_waited_for_and_a_bug_is_restarted() -> None:
+    """Only the first is a normal state."""
+    supervisor = Supervisor()
+    states = []
+
+    def fail_with(error: Exception, seen: asyncio.Event) -> Any:
+        async def actor(running: Callable[[], None], stop: asyncio.Event) -> None:
+            del running, stop
+            if supervisor.conditions["actor"].reason:
+                states.append(supervisor.conditions["actor"].state)
+                seen.set()
+            raise error
+
+        return actor
+
+    for error in (Unreachable("away"), ValueError("bug")):
+        seen = asyncio.Event()
+        supervisor.start("actor", fail_with(error, seen))
+        async with asyncio.timeout(5):
+            await seen.wait()
+        await supervisor.stop("actor")
+    assert {states[0], states[-1]} == {"waiting", "restarting"}
+
+
+async def test_stopping_waits_for_what_is_under_way() -> None:
+    """An actor may finish its work after it was told to stop."""
+    supervisor = Supervisor()
+    finished = False
+
+    async def actor(running: Callable[[], None], stop: asyncio.Event) -> None:
+        nonlocal finished
+        running()
+        await stop.wait()
+        await asyncio.sleep(0)
+        finished = True
+
+    supervisor.start("sender", actor)
+    await asyncio.sleep(0)
+    await supervisor.stop("sender")
+    assert finished
+
+
+async def test_an_actor_that_does_not_stop_in_time_is_ended() -> None:
+    """After the grace it is cancelled."""
+    supervisor = Supervisor()
+
+    async def actor(running: Callable[[], None], stop: asyncio.Event) -> None:
+        del stop
+        running()
+        await asyncio.Event().wait()
+
+    supervisor.start("purger", actor)
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await supervisor.stop("purger", grace=0)
