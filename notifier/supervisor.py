@@ -60,10 +60,6 @@ class Supervisor:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def abandon(self) -> None:
-        """End every actor at once."""
-        await self.stop(*self._tasks, grace=0)
-
     async def _keep(self, name: str, actor: Actor, stop: asyncio.Event) -> None:
         failures = 0
 

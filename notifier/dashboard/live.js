@@ -65,7 +65,7 @@ function draw() {
   drawing = true;
   requestAnimationFrame(() => {
     drawing = false;
-    const newest = [...mails.values()].sort((a, b) => b.created_at.localeCompare(a.created_at)).slice(0, KEPT);
+    const newest = [...mails.values()].sort((a, b) => b.changed.localeCompare(a.changed)).slice(0, KEPT);
     const kept = new Set(newest.map((mail) => mail.id));
     for (const id of [...mails.keys()].filter((each) => !kept.has(each))) mails.delete(id);
     for (const [id, row] of rows) if (!kept.has(id)) { row.remove(); rows.delete(id); }

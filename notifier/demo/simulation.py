@@ -122,6 +122,8 @@ async def play(run: Run, load: Load, show: Callable[[Run], None]) -> None:
     finally:
         await _end(publishing, sampling)
         run.exit_code = await run.service.stop()
+        if run.samples:
+            _count(run, run.samples[-1].at)
         show(run)
 
 
@@ -182,12 +184,16 @@ async def _sample(run: Run, show: Callable[[Run], None]) -> None:
     process = psutil.Process(run.service.process.pid)
     started = time.monotonic()
     while run.service.process.returncode is None:
-        run.samples.append(Sample(time.monotonic() - started, len(run.published), run.waiting, run.sent))
+        _count(run, time.monotonic() - started)
         run.memory.append(process.memory_info().rss)
         run.cpu = sum(process.cpu_times()[:2])
         show(run)
         await asyncio.sleep(SAMPLE_EVERY)
     raise NotifierError("the service ended by itself:\n" + "\n".join(run.service.log))
+
+
+def _count(run: Run, at: float) -> None:
+    run.samples.append(Sample(at, len(run.published), run.waiting, run.sent))
 
 
 async def _watch_reminders(run: Run) -> None:

@@ -182,18 +182,25 @@ class SqliteStore:
 
 def _own(path: Path) -> int:
     """Lock the file for this process; the lock goes with the process, however it ends."""
-    try:
-        lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        # SQLite would let everyone read the addresses; it keeps the mode of a file that is there.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    except OSError as error:
-        raise StoreUnusable(f"{path}: cannot be written: {error.strerror}") from error
+    lock = _opened(Path(f"{path}.lock"))
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # SQLite keeps the mode of a file that is there; on its own it would let everyone read the addresses.
+        os.close(_opened(path))
     except BlockingIOError:
         os.close(lock)
         raise StoreUnusable(f"{path}: another notifier is using this database") from None
+    except StoreUnusable:
+        os.close(lock)
+        raise
     return lock
+
+
+def _opened(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreUnusable(f"{path}: cannot be opened for writing: {error.strerror}") from error
 
 
 def _prepare(db: sqlite3.Connection) -> tuple[str, int]:
