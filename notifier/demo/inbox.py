@@ -133,7 +133,7 @@ class _Connection(SMTP):
             self._handler_coroutine.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     async def end(self) -> None:
-        if self.transport:
+        if self.transport and not self.transport.is_closing():
             cast("asyncio.Transport", self.transport).abort()
         if self._handler_coroutine:
             # In the middle of a TLS handshake the lost connection alone would not end it.

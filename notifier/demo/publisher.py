@@ -152,6 +152,7 @@ async def _publish_one(channel: AbstractChannel, exchange: str, message: Mapping
         msgspec.json.encode(message),
         exchange=exchange,
         routing_key=message["type"],
+        mandatory=True,  # else a message for which there is no queue is confirmed and gone
         properties=aiormq.spec.Basic.Properties(
             content_type="application/cloudevents+json", delivery_mode=2, message_id=message["id"]
         ),

@@ -22,7 +22,8 @@ from notifier.demo.plot import Sample
 from notifier.demo.process import ServiceProcess, serving
 from notifier.demo.publisher import booking, publish
 from notifier.errors import NotifierError
-from notifier.settings import FeedSettings, load_feed
+from notifier.gateways import amqp
+from notifier.settings import FeedSettings, load, load_feed
 
 SENDER = "Demo Airline <demo@example.org>"
 PATIENCE = 60.0
@@ -99,6 +100,8 @@ async def running(broker: str | None, *, own_broker: bool, send_rate: float) -> 
             "NOTIFIER_VIEWER_TOKEN": "",
             "NOTIFIER_OPERATOR_TOKEN": "",
         }
+        if broker:
+            await _declare(environ)
         if broker and not own_broker:
             stack.push_async_callback(_clean_up, broker, names)
         service = await stack.enter_async_context(serving(environ))
@@ -220,6 +223,16 @@ async def _dead_letters(broker: str, run: Run) -> AsyncIterator[None]:
 
         await channel.basic_consume(queue, note, no_ack=True)
         yield
+    finally:
+        await connection.close()
+
+
+async def _declare(environ: Mapping[str, str]) -> None:
+    """Make sure of the queue before the first booking is published: the service may need a moment to do it."""
+    settings = load(environ).amqp
+    connection = await amqp.connect(settings.url or "")
+    try:
+        await amqp.declare(connection, settings)
     finally:
         await connection.close()
 

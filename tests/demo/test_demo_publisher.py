@@ -94,12 +94,19 @@ async def test_the_rate_is_kept_on_an_absolute_schedule(demo_node: PrivateNode) 
     """No message goes before its time, and the whole takes as long as the rate says."""
     published: dict[str, float] = {}
     messages = (booking(n, NOW) for n in range(60))
-    await publish(demo_node.url, "paced", messages, 100, published.__setitem__)
+    publishing = publish(demo_node.url, "paced", messages, 100, published.__setitem__)
+    await drain(demo_node.url, "paced", 60, publishing)
     times = list(published.values())
     assert len(times) == 60
     # The wall clock and the loop's clock may disagree by a little.
     assert all(at - times[0] >= n / 100 - 0.02 for n, at in enumerate(times))
     assert 50 < steady_rate(times) < 104
+
+
+async def test_a_message_without_a_queue_raises(demo_node: PrivateNode) -> None:
+    """Where nothing is bound yet a booking would be confirmed and gone; that is an error."""
+    with pytest.raises(aiormq.exceptions.DeliveryError):
+        await publish(demo_node.url, "nobody-listens", [booking(1, NOW)], 0, lambda *_: None)
 
 
 async def test_a_refused_message_raises_the_refusal(demo_node: PrivateNode) -> None:
