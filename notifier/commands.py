@@ -12,6 +12,9 @@ from notifier.events import public
 from notifier.gateways.websocket import CommandError, Role
 from notifier.storage.store import Added, Store
 
+_BEYOND = 2**63
+"""The first number that no database row can have."""
+
 Take = Callable[[Sequence[Message]], Awaitable[list[Added]]]
 Command = Callable[[Mapping[str, Any]], Awaitable[Any]]
 
@@ -46,7 +49,7 @@ async def _mail_list(store: Store, args: Mapping[str, Any]) -> dict[str, Any]:
     limit, before = args.get("limit", 100), args.get("before")
     if not isinstance(limit, int) or not 1 <= limit <= frames.MOST_MAILS:
         raise CommandError("invalid", f"args.limit: 1 to {frames.MOST_MAILS} is expected")
-    if before is not None and not isinstance(before, int):
+    if before is not None and not (isinstance(before, int) and 0 <= before < _BEYOND):
         raise CommandError("invalid", "args.before: the next of an earlier list is expected")
     try:
         wanted = frames.read_filter(args.get("filter"))

@@ -17,6 +17,8 @@ MOST_MAILS = 500
 """Mails in one snapshot or list."""
 MOST_EVENTS = 100
 """Events in one frame."""
+MOST_VALUES = 500
+"""Values of one field of a filter."""
 MOST_SECONDS = 3600
 """Between two `stats`."""
 HEARTBEAT = 20
@@ -97,6 +99,8 @@ def read_filter(given: Any) -> Filter:
     if not isinstance(given, dict):
         raise BadFrame("filter: an object is expected")
     lists = {name: given[name] for name in ("status", "kind", "booking", "mail") if given.get(name) is not None}
+    if any(isinstance(value, list) and len(value) > MOST_VALUES for value in lists.values()):
+        raise BadFrame(f"filter: at most {MOST_VALUES} values of a field are taken")
     try:
         found = msgspec.convert({n: v if isinstance(v, list) else [v] for n, v in lists.items()}, Filter)
         since = parse(msgspec.convert(given["since"], str)) if given.get("since") is not None else None

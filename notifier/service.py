@@ -23,6 +23,7 @@ from notifier.events import Logged
 from notifier.figures import Figures
 from notifier.gateways import amqp, smtp
 from notifier.gateways.http import Pages
+from notifier.gateways.topology import EVENTS
 from notifier.gateways.websocket import Feed, serve_feed
 from notifier.mail import Mail, RetryPolicy
 from notifier.planning import Rules
@@ -129,4 +130,4 @@ def _result(event: Logged) -> amqp.Outgoing:
         correlation_id=event.correlation or event.event,
         delivery_mode=2,
     )
-    return amqp.Outgoing(amqp.EVENTS, event.type, event.body, properties)
+    return amqp.Outgoing(EVENTS, event.type, event.body, properties)

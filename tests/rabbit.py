@@ -11,7 +11,7 @@ import aiormq
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from pamqp.commands import Basic
 
-from notifier.gateways.amqp import declare
+from notifier.gateways.topology import declare
 from notifier.settings import AmqpSettings
 
 

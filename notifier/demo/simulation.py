@@ -22,7 +22,8 @@ from notifier.demo.plot import Sample
 from notifier.demo.process import ServiceProcess, serving
 from notifier.demo.publisher import booking, publish
 from notifier.errors import NotifierError
-from notifier.gateways import amqp
+from notifier.gateways.connection import connect
+from notifier.gateways.topology import declare
 from notifier.settings import FeedSettings, load, load_feed
 
 SENDER = "Demo Airline <demo@example.org>"
@@ -230,9 +231,9 @@ async def _dead_letters(broker: str, run: Run) -> AsyncIterator[None]:
 async def _declare(environ: Mapping[str, str]) -> None:
     """Make sure of the queue before the first booking is published: the service may need a moment to do it."""
     settings = load(environ).amqp
-    connection = await amqp.connect(settings.url or "")
+    connection = await connect(settings.url or "")
     try:
-        await amqp.declare(connection, settings)
+        await declare(connection, settings)
     finally:
         await connection.close()
 

@@ -1,42 +1,27 @@
-"""RabbitMQ: messages in from our queue, results and dead letters out, over aiormq.
-
-Connections are never mended: any loss ends the session with Unreachable, and
-whoever wants to go on opens a new one.
-"""
+"""RabbitMQ: messages in from our queue, results and dead letters out, over aiormq."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-import aiormq
-import structlog
 from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
-from aiormq.exceptions import AMQPError, ChannelNotFoundEntity, ChannelPreconditionFailed
 from pamqp.commands import Basic
-from yarl import URL
 
 from notifier import clock
 from notifier.contract import Origin
 from notifier.errors import DeadLetterCode, Unreachable
+from notifier.gateways.connection import LOST, TIMEOUT, close, connect, connected, open_channel, words
+from notifier.gateways.topology import DEAD, declare, existing
 from notifier.settings import AmqpSettings
 
-log = structlog.get_logger(__name__)
-
-DEAD = "notifier.dead"
-EVENTS = "notifier.events"
-BINDINGS = ("booking.#", "notification.#")
-
-CONNECT_TIMEOUT = 10.0
 CONFIRM_TIMEOUT = 30.0
 PROBE_INTERVAL = 5.0
 LINGER = 0.005
 """Seconds that a delivery waits for others, so that they share one commit."""
 LONGEST_DETAIL = 500
 """Characters of `x-notifier-detail`."""
-
-_LOST = (AMQPError, OSError, RuntimeError, asyncio.InvalidStateError)
 
 
 class Queue(NamedTuple):
@@ -97,8 +82,8 @@ class Consumption:
         """Acknowledge this delivery and every one before it."""
         try:
             await self._channel.basic_ack(last.tag, multiple=True, wait=False)
-        except _LOST as error:
-            raise Unreachable(_words(error)) from error
+        except LOST as error:
+            raise Unreachable(words(error)) from error
 
     async def dead_letter(self, delivery: Delivery, code: DeadLetterCode, detail: str) -> None:
         """Publish a delivery that can never be used to where people look for it; confirmed when this returns."""
@@ -153,13 +138,13 @@ async def consume(
     settings: AmqpSettings, publisher: "Publisher", broker: Broker, stop: asyncio.Event
 ) -> AsyncIterator[Consumption]:
     """Connect, declare the topology and consume our queue and the extra ones until the block ends."""
-    async with _connection(settings.url or "") as connection:
+    async with connected(settings.url or "") as connection:
         await declare(connection, settings)
-        channel = await _channel(connection, confirms=False)
+        channel = await open_channel(connection, confirms=False)
         consumption = Consumption(channel, publisher, stop)
         channel.on_consumer_cancel_callbacks.add(lambda _: consumption.lose("the broker cancelled our consumer"))
         await channel.basic_qos(prefetch_count=settings.prefetch)
-        for queue in await _existing(connection, (settings.queue, *settings.extra_queues)):
+        for queue in await existing(connection, (settings.queue, *settings.extra_queues)):
             await channel.basic_consume(queue, _receiver(consumption))
         # Any completion is a loss: that of the heartbeat arrives as a cancelled future.
         for closing in (connection.closing, channel.closing):
@@ -215,13 +200,13 @@ class Publisher:
             for result in results:
                 if isinstance(result, BaseException):
                     await self.close()
-                    raise Unreachable(f"not published: {_words(result)}")
+                    raise Unreachable(f"not published: {words(result)}")
 
     async def close(self) -> None:
         """Close the connection; the next publish makes a new one."""
         connection, self._connection, self._channel = self._connection, None, None
         if connection:
-            await _close(connection)
+            await close(connection)
 
     async def _open(self) -> AbstractChannel:
         if self._channel and not self._channel.is_closed and self._connection and not self._connection.is_closed:
@@ -230,108 +215,26 @@ class Publisher:
         self._connection = await connect(self._settings.url or "")
         try:
             await declare(self._connection, self._settings)
-            self._channel = await _channel(self._connection, confirms=True)
+            self._channel = await open_channel(self._connection, confirms=True)
         except Unreachable:
             await self.close()
             raise
         return self._channel
 
 
-async def connect(url: str) -> AbstractConnection:
-    """Open a connection; Unreachable says why there is none."""
-    # The default heartbeat of 60 s would let a dead connection pass for alive for over three minutes.
-    with_heartbeat = URL(url).update_query(heartbeat="10")
-    try:
-        async with asyncio.timeout(CONNECT_TIMEOUT):
-            return await aiormq.connect(with_heartbeat, client_properties={"connection_name": "notifier"})
-    except TimeoutError:
-        reason = f"no answer within {CONNECT_TIMEOUT:g} s"
-    except _LOST as error:
-        reason = _words(error)
-    raise Unreachable(f"broker {with_heartbeat.host}:{with_heartbeat.port}: {reason}")
-
-
-async def declare(connection: AbstractConnection, settings: AmqpSettings) -> None:
-    """Make sure that our exchanges, queues and bindings exist; what exists with other arguments is used as it is."""
-    channel = await _channel(connection, confirms=False)
-    steps: list[tuple[str, Any]] = [
-        (name, lambda ch, name=name, kind=kind: ch.exchange_declare(name, exchange_type=kind, durable=True))
-        for name, kind in ((settings.exchange, "topic"), (DEAD, "fanout"), (EVENTS, "topic"))
-    ]
-    arguments = {"x-queue-type": "quorum", "x-dead-letter-exchange": DEAD}
-    steps.append((settings.queue, lambda ch: ch.queue_declare(settings.queue, durable=True, arguments=arguments)))
-    steps.append((DEAD, lambda ch: ch.queue_declare(DEAD, durable=True)))
-    steps.append((DEAD, lambda ch: ch.queue_bind(DEAD, DEAD)))
-    steps.extend(
-        (settings.queue, lambda ch, key=key: ch.queue_bind(settings.queue, settings.exchange, routing_key=key))
-        for key in BINDINGS
-    )
-    for name, step in steps:
-        try:
-            await step(channel)
-        except ChannelPreconditionFailed as error:
-            log.warning("exists with other arguments and is used as it is", name=name, broker=_words(error))
-            channel = await _channel(connection, confirms=False)
-        except _LOST as error:
-            raise Unreachable(f"{name} cannot be declared: {_words(error)}") from error
-    await channel.close()
-
-
-async def _existing(connection: AbstractConnection, queues: Iterable[str]) -> list[str]:
-    """Leave out extra queues that do not exist (yet): they must not keep us from our own."""
-    found = []
-    for queue in queues:
-        channel = await _channel(connection, confirms=False)
-        try:
-            await channel.queue_declare(queue, passive=True)
-            found.append(queue)
-            await channel.close()
-        except ChannelNotFoundEntity:
-            log.warning("queue does not exist and is not consumed", queue=queue)
-        except _LOST as error:
-            raise Unreachable(f"{queue}: {_words(error)}") from error
-    return found
-
-
 async def _watch(connection: AbstractConnection, queue: str, consumption: Consumption) -> None:
     """Look at our queue from time to time: that is news for watchers, and the proof that we are consuming it."""
     try:
-        channel = await _channel(connection, confirms=False)
+        channel = await open_channel(connection, confirms=False)
         while True:
-            async with asyncio.timeout(CONNECT_TIMEOUT):
+            async with asyncio.timeout(TIMEOUT):
                 found = await channel.queue_declare(queue, passive=True)
             if not found.consumer_count:
                 consumption.lose(f"{queue} has no consumer")
             consumption.queue = Queue(found.message_count or 0, found.consumer_count or 0)
             await asyncio.sleep(PROBE_INTERVAL)
-    except (*_LOST, TimeoutError) as error:
-        consumption.lose(f"{queue}: {_words(error)}")
-
-
-@asynccontextmanager
-async def _connection(url: str) -> AsyncIterator[AbstractConnection]:
-    connection = await connect(url)
-    try:
-        yield connection
-    except _LOST as error:
-        raise error if isinstance(error, Unreachable) else Unreachable(_words(error)) from error
-    finally:
-        await _close(connection)
-
-
-async def _channel(connection: AbstractConnection, *, confirms: bool) -> AbstractChannel:
-    try:
-        async with asyncio.timeout(CONNECT_TIMEOUT):
-            # The default buffer of 10 frames would make batches of 3 deliveries.
-            return await connection.channel(publisher_confirms=confirms, frame_buffer_size=300)
-    except (*_LOST, TimeoutError) as error:
-        raise Unreachable(f"no channel: {_words(error)}") from error
-
-
-async def _close(connection: AbstractConnection) -> None:
-    with suppress(TimeoutError, *_LOST):
-        async with asyncio.timeout(2):
-            await connection.close()
+    except (*LOST, TimeoutError) as error:
+        consumption.lose(f"{queue}: {words(error)}")
 
 
 def _receiver(consumption: Consumption) -> Any:
@@ -368,8 +271,4 @@ def _reason(future: "asyncio.Future[Any]") -> str:
     if future.cancelled():
         return "no heartbeat"
     error = future.exception()
-    return _words(error) if error else "closed"
-
-
-def _words(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return words(error) if error else "closed"

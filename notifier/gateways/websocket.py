@@ -40,7 +40,7 @@ MOST_COMMANDS = 500
 FAREWELL = 2.0
 """Seconds that a closing handshake may take before the connection is cut."""
 
-RESTART, BAD_FRAME, UNAUTHORIZED, NO_HELLO, TOO_MANY, TOO_SLOW = 1012, 4400, 4401, 4408, 4429, 4508
+FAULT, RESTART, BAD_FRAME, UNAUTHORIZED, NO_HELLO, TOO_MANY, TOO_SLOW = 1011, 1012, 4400, 4401, 4408, 4429, 4508
 
 Role = Literal["viewer", "operator"]
 
@@ -111,6 +111,9 @@ class Session:
             await self._close(BAD_FRAME, str(bad)[:120])
         except ConnectionClosed:
             return
+        except Exception:
+            log.exception("session failed")
+            await self._close(FAULT, "a fault of notifier's")
         finally:
             self._feed.hub.remove(self)
             for task in self._tasks:
@@ -225,13 +228,19 @@ class Session:
                 return
 
     async def _command(self, command: frames.Command) -> None:
+        await self._send("result", id=command.id, **await self._outcome(command))
+
+    async def _outcome(self, command: frames.Command) -> dict[str, Any]:
         try:
-            value = await self._permitted(command)(command.args)
+            return {"ok": True, "value": await self._permitted(command)(command.args)}
+        except CommandError as error:
+            code, message = error.code, str(error)
         except NotifierError as error:
-            code = error.code if isinstance(error, CommandError) else "unavailable"
-            await self._send("result", id=command.id, ok=False, error={"code": code, "message": str(error)})
-        else:
-            await self._send("result", id=command.id, ok=True, value=value)
+            code, message = "unavailable", str(error)
+        except Exception:
+            log.exception("command failed", command=command.name)
+            code, message = "internal", "this is a fault of notifier's; its log tells more"
+        return {"ok": False, "error": {"code": code, "message": message}}
 
     def _permitted(self, command: frames.Command) -> Callable[[Mapping[str, Any]], Awaitable[Any]]:
         if command.name not in self._feed.commands:

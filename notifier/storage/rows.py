@@ -1,7 +1,4 @@
-"""Between domain objects and rows: which column holds what. Pure.
-
-The order of `MAIL_COLUMNS` is the order of every tuple here.
-"""
+"""Between domain objects and rows: which column holds what. Pure."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -12,15 +9,15 @@ import msgspec
 from notifier.events import Filter, Logged, event_id, event_type
 from notifier.mail import FINISHED, Flight, Itinerary, Kind, Letter, Mail, Reply, Status
 
-MAIL_COLUMNS = (
-    *("id", "rev", "matter", "kind", "status", "address", "subject", "content", "booking", "flight"),
-    *("event", "correlation", "message_id", "attempt", "created_at", "send_at", "expires_at"),
-    *("next_attempt_at", "first_attempt_at", "sent_at", "smtp_code", "smtp_text", "error", "due_at", "finished_at"),
+FIXED_COLUMNS = (
+    *("id", "matter", "kind", "address", "subject", "content", "booking", "flight", "event", "correlation"),
+    *("message_id", "created_at", "send_at", "expires_at"),
 )
 CHANGING_COLUMNS = (
     *("rev", "status", "attempt", "next_attempt_at", "first_attempt_at", "sent_at"),
     *("smtp_code", "smtp_text", "error", "due_at", "finished_at"),
 )
+MAIL_COLUMNS = (*FIXED_COLUMNS, *CHANGING_COLUMNS)
 EVENT_COLUMNS = (
     *("body", "type", "id", "mail", "prev", "status", "kind", "booking", "created_at", "event", "correlation"),
 )
@@ -45,10 +42,8 @@ def mail_row(mail: Mail, now: datetime) -> tuple[Any, ...]:
     """Write a new mail."""
     return (
         mail.id,
-        mail.rev,
         mail.matter,
         mail.kind,
-        mail.status,
         mail.to,
         mail.subject,
         msgspec.json.encode(mail.content),
@@ -57,17 +52,10 @@ def mail_row(mail: Mail, now: datetime) -> tuple[Any, ...]:
         mail.event,
         mail.correlation,
         mail.message_id,
-        mail.attempt,
         millis(mail.created_at),
         millis(mail.send_at),
         _millis(mail.expires_at),
-        _millis(mail.next_attempt_at),
-        _millis(mail.first_attempt_at),
-        _millis(mail.sent_at),
-        mail.smtp.code if mail.smtp else None,
-        mail.smtp.text if mail.smtp else None,
-        mail.error,
-        *_marks(mail, now),
+        *change_row(mail, now),
     )
 
 
@@ -95,29 +83,30 @@ def rewrite_row(mail: Mail) -> tuple[Any, ...]:
 
 def read_mail(row: Sequence[Any]) -> Mail:
     """Read a mail."""
+    column = dict(zip(MAIL_COLUMNS, row, strict=True))
     return Mail(
-        id=row[0],
-        rev=row[1],
-        matter=row[2],
-        kind=Kind(row[3]),
-        status=Status(row[4]),
-        to=row[5],
-        subject=row[6],
-        content=_content.decode(row[7]),
-        booking=row[8],
-        flight=_flight.decode(row[9]) if row[9] else None,
-        event=row[10],
-        correlation=row[11],
-        message_id=row[12],
-        attempt=row[13],
-        created_at=moment(row[14]),
-        send_at=moment(row[15]),
-        expires_at=_moment(row[16]),
-        next_attempt_at=_moment(row[17]),
-        first_attempt_at=_moment(row[18]),
-        sent_at=_moment(row[19]),
-        smtp=Reply(row[20], row[21]) if row[20] is not None else None,
-        error=row[22],
+        id=column["id"],
+        rev=column["rev"],
+        matter=column["matter"],
+        kind=Kind(column["kind"]),
+        status=Status(column["status"]),
+        to=column["address"],
+        subject=column["subject"],
+        content=_content.decode(column["content"]),
+        booking=column["booking"],
+        flight=_flight.decode(column["flight"]) if column["flight"] else None,
+        event=column["event"],
+        correlation=column["correlation"],
+        message_id=column["message_id"],
+        attempt=column["attempt"],
+        created_at=moment(column["created_at"]),
+        send_at=moment(column["send_at"]),
+        expires_at=_moment(column["expires_at"]),
+        next_attempt_at=_moment(column["next_attempt_at"]),
+        first_attempt_at=_moment(column["first_attempt_at"]),
+        sent_at=_moment(column["sent_at"]),
+        smtp=Reply(column["smtp_code"], column["smtp_text"]) if column["smtp_code"] is not None else None,
+        error=column["error"],
     )
 
 

@@ -197,6 +197,63 @@ async def test_a_server_that_is_down_is_reported_once_and_recovered_from(
     assert events == ["transport is paused", "transport is back"]
 
 
+async def test_a_slow_server_is_spoken_to_on_several_connections(store: SqliteStore) -> None:
+    """Where each answer takes a while, mails go side by side, each on a connection of its own."""
+    open_now = most = accepted = 0
+    done = asyncio.Event()
+
+    async def slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal open_now, most, accepted
+        open_now += 1
+        most = max(most, open_now)
+        writer.write(b"220 here\r\n")
+        in_data = False
+        while line := await reader.readline():
+            if in_data and line != b".\r\n":
+                continue
+            await asyncio.sleep(0.05)
+            accepted += in_data
+            in_data = line.startswith(b"DATA")
+            writer.write(b"354 go on\r\n" if in_data else b"250 OK\r\n")
+        open_now -= 1
+        writer.close()
+        if accepted == 12:
+            done.set()
+
+    server = await asyncio.start_server(slowly, "127.0.0.1", 0)
+    await add(store, *range(12))
+    async with sending(store, [f"smtp+plain://127.0.0.1:{server.sockets[0].getsockname()[1]}"], connections=3):
+        await logged(store, "mail.sent", 12)
+    async with asyncio.timeout(PATIENCE):
+        await done.wait()
+    server.close()
+    await server.wait_closed()
+    assert most == 3
+
+
+async def test_a_silent_server_rests_while_another_one_is_used(
+    store: SqliteStore, inbox: Inbox, logged_lines: list[Any]
+) -> None:
+    """A server that accepts connections and says nothing is paused after its timeout, once in the log."""
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    async with sending(store, [f"smtp+plain://127.0.0.1:{server.sockets[0].getsockname()[1]}", inbox.url]) as lanes:
+        await add(store, 1)
+        await inbox.wait_for(1, PATIENCE)
+        await logged(store, "mail.sent")
+        async with asyncio.timeout(PATIENCE):
+            while not any("paused" in line["event"] for line in logged_lines):
+                await store.totals()
+        assert "Timed out" in str(lanes[0].circuit.reason)
+    server.close()
+    await server.wait_closed()
+    assert [line["event"] for line in logged_lines] == ["transport is paused"]
+
+
 async def test_the_second_transport_takes_over(store: SqliteStore, inbox: Inbox) -> None:
     """While the preferred server refuses logins, mail goes through the next one."""
     async with Inbox(credentials=("user", "right")) as closed:

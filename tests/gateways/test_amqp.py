@@ -15,6 +15,8 @@ from notifier.demo.node import free_ports
 from notifier.errors import Unreachable
 from notifier.gateways import amqp
 from notifier.gateways.amqp import Broker, Consumption, Outgoing, Publisher
+from notifier.gateways.connection import connect
+from notifier.gateways.topology import DEAD, EVENTS
 from notifier.settings import AmqpSettings
 
 
@@ -83,7 +85,7 @@ async def test_deliveries_come_in_batches(rabbit: Rabbit) -> None:
 
 async def test_a_dead_letter_keeps_its_properties_and_says_why(rabbit: Rabbit) -> None:
     """Body, ids and headers stay; the error and its detail are added; a time to live does not kill it."""
-    dead = await rabbit.listen(amqp.DEAD, "fanout")
+    dead = await rabbit.listen(DEAD, "fanout")
     async with consuming(rabbit) as session:
         await rabbit.publish(b"\xff", message_id="m1", headers={"colour": "blue"}, expiration="60000")
         (delivery,) = await _all(session, 1)
@@ -144,11 +146,9 @@ async def test_stopping_ends_a_wait_for_deliveries(rabbit: Rabbit) -> None:
 
 async def test_published_messages_arrive_in_order(rabbit: Rabbit) -> None:
     """Five hundred messages published at once arrive as they were given."""
-    found = await rabbit.listen(amqp.EVENTS, "topic", rabbit.queue)
+    found = await rabbit.listen(EVENTS, "topic", rabbit.queue)
     publisher = Publisher(AmqpSettings.model_validate(rabbit.environ))
-    messages = [
-        Outgoing(amqp.EVENTS, rabbit.queue, str(n).encode(), Basic.Properties(delivery_mode=2)) for n in range(500)
-    ]
+    messages = [Outgoing(EVENTS, rabbit.queue, str(n).encode(), Basic.Properties(delivery_mode=2)) for n in range(500)]
     await publisher.publish(messages)
     await publisher.close()
     async with asyncio.timeout(10):
@@ -160,7 +160,7 @@ async def test_a_message_that_nobody_can_take_is_not_lost_silently(rabbit: Rabbi
     publisher = Publisher(AmqpSettings.model_validate(rabbit.environ))
     with pytest.raises(Unreachable, match="not published"):
         await publisher.publish([Outgoing("no-such-exchange", "k", b"", Basic.Properties())])
-    await publisher.publish([Outgoing(amqp.EVENTS, "k", b"", Basic.Properties())])
+    await publisher.publish([Outgoing(EVENTS, "k", b"", Basic.Properties())])
     await publisher.close()
 
 
@@ -168,10 +168,10 @@ async def test_a_broker_that_is_not_there_is_unreachable() -> None:
     """The error names host and port."""
     (port,) = free_ports(1)
     with pytest.raises(Unreachable, match=f"127.0.0.1:{port}"):
-        await amqp.connect(f"amqp://127.0.0.1:{port}/")
+        await connect(f"amqp://127.0.0.1:{port}/")
 
 
 async def test_a_wrong_password_is_unreachable(rabbit: Rabbit) -> None:
     """The broker's refusal is in the error."""
     with pytest.raises(Unreachable, match=r"(?i)refused|login"):
-        await amqp.connect(rabbit.url.replace("guest:guest", "guest:wrong"))
+        await connect(rabbit.url.replace("guest:guest", "guest:wrong"))

@@ -14,7 +14,7 @@ from samples import booking_event
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from notifier import clock
+from notifier import clock, frames
 from notifier.client import FeedClient, Rejected, follow
 from notifier.events import timestamp
 from notifier.frames import PROTOCOL, read_cursor
@@ -155,6 +155,8 @@ async def test_mails_can_be_listed_page_by_page(settings: Settings) -> None:
         ("submit", {"message": request(1, text="x" * 300_000)}, "too_large"),
         ("mail.list", {"limit": 501}, "invalid"),
         ("mail.list", {"before": "x"}, "invalid"),
+        ("mail.list", {"before": 2**63}, "invalid"),
+        ("mail.list", {"filter": {"mail": ["x"] * 501}}, "invalid"),
         ("mail.list", {"filter": {"status": "lost"}}, "invalid"),
     ],
 )
@@ -207,6 +209,31 @@ async def test_a_frame_beyond_the_limit_is_refused(settings: Settings) -> None:
     async with serving(settings) as feed, raw(feed) as ws:
         await ws.send("x" * 1024 * 1024)
         assert await close_code(ws) == 1009
+
+
+async def test_a_fault_of_ours_is_a_result_too(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever goes wrong inside a command, its sender hears of it, and the log has the trace."""
+    async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
+        await client.frame()
+        monkeypatch.setattr(frames, "read_filter", lambda _: 1 / 0)
+        id_ = await client.command("mail.list", {})
+        frame = await wait_frame(client, lambda frame: frame.get("id") == id_)
+    assert frame["error"]["code"] == "internal"
+
+
+async def test_a_fault_of_ours_in_a_session_ends_only_that(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, logged_lines: list[Any]
+) -> None:
+    """Its client is closed with 1011 and may come back; the log has the trace."""
+    async with serving(settings) as feed:
+        with monkeypatch.context() as broken:
+            broken.setattr(frames, "read_filter", lambda _: 1 / 0)
+            async with raw(feed) as ws:
+                await ws.send('{"type":"hello"}')
+                assert await close_code(ws) == 1011
+        async with FeedClient.connect(feed, snapshot=0) as client:
+            await submit(client, request(1))
+    assert [line["event"] for line in logged_lines if line["log_level"] == "error"] == ["session failed"]
 
 
 async def test_tokens_decide_who_may_do_what(environ: dict[str, str]) -> None:
@@ -312,21 +339,21 @@ async def test_the_client_follows_across_a_restart(settings: Settings) -> None:
     seen: list[str] = []
     async with serving(settings) as feed:
         fixed = settings._replace(feed=settings.feed.model_copy(update={"port": feed.port}))
-    frames = follow(fixed.feed, snapshot=0)
+    following = follow(fixed.feed, snapshot=0)
     async with asyncio.timeout(30):
         async with serving(fixed):
-            await anext(frames)
+            await anext(following)
             async with FeedClient.connect(fixed.feed, snapshot=0) as client:
                 await submit(client, request(1))
                 await wait_event(client, "mail.sent")
         async with serving(fixed):
             async with FeedClient.connect(fixed.feed, snapshot=0) as client:
                 await submit(client, request(2))
-            async for frame in frames:
+            async for frame in following:
                 seen += [event["id"] for event in frame.get("events", ())]
                 if len(seen) == 6:
                     break
-    await frames.aclose()
+    await following.aclose()
     assert len(set(seen)) == 6
 
 
