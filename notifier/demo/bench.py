@@ -1,0 +1,246 @@
+"""Speed against the bare libraries: each part of the main path beside the least code that does the same job.
+
+Both are measured in turn, several times, in one run, and the ratio is the median
+over the turns: on a shared machine a single figure says little, a ratio much.
+"""
+
+import asyncio
+import json
+import os
+import ssl
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from email.message import EmailMessage
+from email.policy import SMTP
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+import aiormq
+import aiosmtplib
+import aiosqlite
+import msgspec
+import typer
+import uvloop
+from pamqp.commands import Basic
+from rich.console import Console
+from rich.table import Table
+
+from notifier import airports, clock
+from notifier.composing.content import html, text
+from notifier.composing.message import compose
+from notifier.contract import Origin, decode
+from notifier.demo.broker import BrokerUnavailable, find_broker
+from notifier.demo.inbox import Inbox
+from notifier.demo.publisher import booking
+from notifier.gateways.amqp import Broker, Publisher, consume
+from notifier.gateways.connection import connected
+from notifier.gateways.smtp import Envelope, Transport
+from notifier.mail import Mail, claimed
+from notifier.planning import Rules
+from notifier.settings import AmqpSettings, Sender, SmtpServer, SmtpSettings
+from notifier.storage.sqlite import SqliteStore
+
+TURNS = 5
+BATCH = 100
+RULES = Rules("example.org", timedelta(hours=3), timedelta(days=7))
+FROM = Sender("Demo Airline", "demo@example.org")
+
+Work = Callable[[int], Awaitable[None]]
+"""Does the job so many times; the argument's own cost is part of what is measured."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One part: jobs a second of ours and of the bare library, and ours as a share of the bare one's."""
+
+    part: str
+    against: str
+    ours: float
+    bare: float
+    ratio: float
+
+
+async def compare(part: str, against: str, jobs: int, ours: Work, bare: Work) -> Row:
+    """Measure both in turn; the first turn only warms up."""
+    speeds: list[tuple[float, float]] = []
+    for turn in range(TURNS + 1):
+        pair = (await _speed(ours, jobs), await _speed(bare, jobs))
+        if turn:
+            speeds.append(pair)
+    return Row(
+        part,
+        against,
+        statistics.median(ours for ours, _ in speeds),
+        statistics.median(bare for _, bare in speeds),
+        statistics.median(ours / bare for ours, bare in speeds),
+    )
+
+
+async def _speed(work: Work, jobs: int) -> float:
+    started = time.perf_counter()
+    await work(jobs)
+    return jobs / (time.perf_counter() - started)
+
+
+def sample_mail(number: int = 0) -> Mail:
+    """Plan one confirmation as the service would."""
+    now = clock.now()
+    message = decode(msgspec.json.encode(booking(number, now)), Origin(now))
+    return claimed(message.plan(None, (), RULES, now).added[0], now)
+
+
+async def composing() -> Row:
+    """Compose a mail, beside the standard library's EmailMessage."""
+    mail = sample_mail()
+
+    async def ours(jobs: int) -> None:
+        for _ in range(jobs):
+            compose(mail, FROM)
+
+    async def bare(jobs: int) -> None:
+        for _ in range(jobs):
+            message = EmailMessage(policy=SMTP)
+            message["From"], message["To"], message["Subject"] = FROM.address, mail.to, mail.subject
+            message["Message-ID"] = mail.message_id
+            message.set_content(text(mail))
+            message.add_alternative(html(mail) or "", subtype="html")
+            message.as_bytes()
+
+    return await compare("compose a mail", "EmailMessage", 100, ours, bare)
+
+
+async def taking_in(folder: Path) -> Row:
+    """Decode, plan and store bookings in batches, beside the same number of rows in bare transactions."""
+    now = clock.now()
+    store = await SqliteStore.open(folder / "ours.db")
+    db = await aiosqlite.connect(folder / "bare.db", isolation_level=None)
+    await db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; CREATE TABLE rows (id TEXT, body BLOB)")
+    jobs_in_all = 500 * (TURNS + 1)
+    bodies = iter([msgspec.json.encode(booking(n, now)) for n in range(jobs_in_all)])
+    # A booking is two mails with an event each.
+    rows = [(str(n), b"x" * 900) for n in range(4 * BATCH)]
+
+    async def ours(jobs: int) -> None:
+        for _ in range(jobs // BATCH):
+            await store.add([decode(body, Origin(now)) for body in islice(bodies, BATCH)], RULES, now)
+
+    async def bare(jobs: int) -> None:
+        for _ in range(jobs // BATCH):
+            await db.execute("BEGIN IMMEDIATE")
+            await db.executemany("INSERT INTO rows VALUES (?, ?)", rows)
+            await db.execute("COMMIT")
+
+    try:
+        return await compare("take in a booking", "aiosqlite, four rows each", 500, ours, bare)
+    finally:
+        await store.close()
+        await db.close()
+
+
+async def handing_over() -> Row:
+    """Deliver over one connection, beside aiosmtplib's own sendmail."""
+    message = compose(sample_mail(), FROM)
+    async with Inbox() as inbox:
+        server = SmtpServer("127.0.0.1", inbox.port, "plain", None, None)
+        settings = SmtpSettings.model_validate({"NOTIFIER_SMTP_URL": inbox.url})
+        transport = Transport(server, settings, "example.org", ssl.create_default_context())
+        client = aiosmtplib.SMTP(hostname="127.0.0.1", port=inbox.port, start_tls=False, local_hostname="example.org")
+        await client.connect()
+
+        async def at_once() -> None:
+            return
+
+        async def ours(jobs: int) -> None:
+            for _ in range(jobs):
+                await transport.deliver(Envelope(FROM.address, "a@example.com"), message, at_once)
+
+        async def bare(jobs: int) -> None:
+            for _ in range(jobs):
+                await client.sendmail(FROM.address, ["a@example.com"], message)
+
+        try:
+            return await compare("hand over a mail", "aiosmtplib.sendmail", 200, ours, bare)
+        finally:
+            await transport.close()
+            await client.quit()
+
+
+async def consuming(url: str) -> Row:
+    """Consume and acknowledge in batches, beside a bare consumer that acknowledges each message."""
+    settings = AmqpSettings.model_validate(
+        {"NOTIFIER_AMQP_URL": url, "NOTIFIER_AMQP_EXCHANGE": "bench", "NOTIFIER_AMQP_QUEUE": "bench.ours"}
+    )
+    publisher, stop = Publisher(settings), asyncio.Event()
+    body = msgspec.json.encode(booking(0, clock.now()))
+    connection = await aiormq.connect(url)
+    try:
+        channel = await connection.channel()
+        async with consume(settings, publisher, Broker(), stop) as session:
+
+            async def ours(jobs: int) -> None:
+                await _fill(channel, "bench.ours", body, jobs)
+                while jobs > 0:
+                    batch = await session.batch()
+                    await session.acknowledge(batch[-1])
+                    jobs -= len(batch)
+
+            await channel.queue_declare("bench.bare", durable=True, arguments={"x-queue-type": "quorum"})
+            await channel.basic_qos(prefetch_count=settings.prefetch)
+            arrived: asyncio.Queue[aiormq.abc.DeliveredMessage] = asyncio.Queue()
+            await channel.basic_consume("bench.bare", arrived.put)
+
+            async def bare(jobs: int) -> None:
+                await _fill(channel, "bench.bare", body, jobs)
+                for _ in range(jobs):
+                    message = await arrived.get()
+                    await channel.basic_ack(message.delivery_tag or 0)
+
+            return await compare("publish and consume a message", "aiormq, one ack each", 500, ours, bare)
+    finally:
+        await connection.close()
+        await publisher.close()
+        async with connected(url) as cleaning:
+            channel = await cleaning.channel()
+            for queue in ("bench.ours", "bench.bare"):
+                await channel.queue_delete(queue)
+            await channel.exchange_delete("bench")
+
+
+async def _fill(channel: aiormq.abc.AbstractChannel, queue: str, body: bytes, count: int) -> None:
+    persistent = Basic.Properties(delivery_mode=2)
+    await asyncio.gather(*(channel.basic_publish(body, routing_key=queue, properties=persistent) for _ in range(count)))
+
+
+async def measure(broker: str | None) -> list[Row]:
+    """Measure every part; those that need a broker only where there is one."""
+    airports.load()
+    with tempfile.TemporaryDirectory(prefix="notifier-bench-") as folder:
+        rows = [await composing(), await taking_in(Path(folder)), await handing_over()]
+    return [*rows, await consuming(broker)] if broker else rows
+
+
+def main(
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the table as JSON.")] = None,
+) -> None:
+    """Compare each part of the main path with the bare library under it."""
+    try:
+        with find_broker(os.environ, lambda line: typer.echo(line, err=True)) as url:
+            rows = uvloop.run(measure(url))
+    except BrokerUnavailable as error:
+        typer.echo(str(error), err=True)
+        rows = uvloop.run(measure(None))
+    table = Table("part", "beside", "ours /s", "bare /s", "ours : bare")
+    for row in rows:
+        table.add_row(row.part, row.against, f"{row.ours:,.0f}", f"{row.bare:,.0f}", f"{row.ratio:.2f}")
+    Console(width=100).print(table)
+    if json_file:
+        json_file.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    typer.run(main)
