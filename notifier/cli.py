@@ -20,13 +20,11 @@ import typer
 import uvloop
 from websockets.asyncio.server import Server
 
-from notifier import __version__, clock, logs, service
+from notifier import __version__, clock, logs, service, terminal
 from notifier import settings as configuration
-from notifier.client import FeedClient, follow, reachable, readiness
+from notifier.client import reachable, readiness
 from notifier.errors import Misconfigured, NotifierError, StoreUnusable, Unreachable
 from notifier.events import timestamp
-from notifier.mail import FINISHED
-from notifier.settings import FeedSettings
 
 log = structlog.get_logger(__name__)
 app = typer.Typer(
@@ -37,7 +35,6 @@ app = typer.Typer(
 )
 
 _EXIT_CODES: Mapping[type[NotifierError], int] = {Misconfigured: 2, StoreUnusable: 3, Unreachable: 4}
-_FINISHED = {str(status) for status in FINISHED} | {"uncertain"}
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON.")]
 
@@ -94,13 +91,13 @@ def send(
         message = _example_booking(clock.now())
     else:
         message = _event("notification.requested", {name: value for name, value in fields.items() if value})
-    _run(_send(configuration.load_feed(os.environ), message, wait=wait, as_json=as_json))
+    _run(terminal.submit(configuration.load_feed(os.environ), message, wait=wait, as_json=as_json))
 
 
 @app.command()
 def watch(*, as_json: AsJson = False) -> None:
     """Show every change of every mail as it happens, until Ctrl-C."""
-    _run(_watch(configuration.load_feed(os.environ), as_json=as_json))
+    _run(terminal.watch(configuration.load_feed(os.environ), as_json=as_json))
 
 
 @app.command()
@@ -163,77 +160,6 @@ async def _serve(settings: configuration.Settings) -> None:
         await stop.wait()
         log.info("stopping")
     log.info("stopped")
-
-
-async def _send(settings: FeedSettings, message: Mapping[str, Any], *, wait: bool, as_json: bool) -> None:
-    async with FeedClient.connect(settings, snapshot=0) as client:
-        ids = await _submit(client, message, as_json=as_json)
-        if wait:
-            await _follow_to_end(client, ids, as_json=as_json)
-
-
-async def _submit(client: FeedClient, message: Mapping[str, Any], *, as_json: bool) -> list[str]:
-    result = await _result(client, await client.command("submit", {"message": message}))
-    ids: list[str] = result["mails"]
-    if as_json:
-        typer.echo(json.dumps(result))
-    else:
-        typer.echo(f"{'already handled' if result['repeated'] else 'stored'}: {len(ids)} mails", err=True)
-    return ids
-
-
-async def _follow_to_end(client: FeedClient, ids: list[str], *, as_json: bool) -> None:
-    """Print each mail's changes until all that are due now are finished; exit 1 where one was not sent."""
-    if not ids:
-        return
-    # Events that came before this list are in it; those that come after it are newer.
-    found = await _result(client, await client.command("mail.list", {"filter": {"mail": ids}, "limit": 500}))
-    mails = {mail["id"]: mail for mail in found["mails"]}
-    now = timestamp(clock.now()) or ""
-    for mail in mails.values():
-        _show(mail, as_json=as_json)
-    while any(mail["status"] not in _FINISHED and mail["send_at"] <= now for mail in mails.values()):
-        frame = await client.frame()
-        for event in frame.get("events", ()):
-            mail = event["data"]["mail"]
-            if mail["id"] in mails and mail["rev"] > mails[mail["id"]]["rev"]:
-                mails[mail["id"]] = mail
-                _show(mail, as_json=as_json)
-    if any(mail["status"] in _FINISHED - {"sent"} for mail in mails.values()):
-        raise typer.Exit(1)
-
-
-async def _watch(settings: FeedSettings, *, as_json: bool) -> None:
-    async for frame in follow(settings, snapshot=20):
-        match frame["type"]:
-            case "snapshot":
-                for mail in reversed(frame["mails"]):
-                    _show(mail, as_json=as_json)
-            case "events":
-                for event in frame["events"]:
-                    _show(event["data"]["mail"], as_json=as_json)
-            case "lost":
-                typer.echo(f"notifier: {frame['reason']}; connecting again", err=True)
-
-
-async def _result(client: FeedClient, id_: str) -> Any:
-    async for frame in client:
-        if frame["type"] == "result" and frame["id"] == id_:
-            if frame["ok"]:
-                return frame["value"]
-            raise NotifierError(f"{frame['error']['code']}: {frame['error']['message']}")
-    raise Unreachable("the feed ended")
-
-
-def _show(mail: Mapping[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(mail))
-        return
-    smtp = f"  {mail['smtp']['code']} {mail['smtp']['text']}" if mail["smtp"] else ""
-    error = f"  {mail['error']}" if mail["error"] else ""
-    later = f"  at {mail['next_attempt_at'] or mail['send_at']}" if mail["status"] == "pending" else ""
-    line = f"{mail['status']:<10} {mail['kind']:<21} {mail['to']:<24} {mail['subject']}{later}{smtp}{error}"
-    typer.echo("".join(char if char.isprintable() else "?" for char in line))
 
 
 def _read_message(file: str) -> Any:
