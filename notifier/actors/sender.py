@@ -11,6 +11,7 @@ import structlog
 from notifier import clock
 from notifier.circuit import Circuit, State
 from notifier.errors import StoreUnusable, Unreachable
+from notifier.events import timestamp
 from notifier.mail import Mail, Reply, RetryPolicy, failed, handed_back, refused, sent
 from notifier.rate import Guard
 from notifier.replies import Phase, Verdict, verdict
@@ -155,7 +156,7 @@ class Sender:
             self._fault(lane, f"{reply.code} {reply.text}" if reply else result.fault or "")
             return handed_back(mail)
         if judged is Verdict.FAIL:
-            log.warning("mail refused for good", mail=mail.id, phase=result.phase, reply=reply)
+            log.warning("mail refused for good", mail=mail.id, phase=result.phase, code=reply.code if reply else None)
             return failed(mail, reply, None)
         unknown = "outcome unknown: " if result.phase is Phase.DOT and not reply else ""
         error = None if reply else f"{unknown}{result.fault} (in {result.phase})"
@@ -196,7 +197,9 @@ class Sender:
 
     def _fault(self, lane: Lane, reason: str) -> None:
         if lane.circuit.fault(reason, _monotonic(), clock.now()):
-            log.warning("transport is paused", transport=lane.transport.name, reason=reason, until=lane.circuit.until)
+            log.warning(
+                "transport is paused", transport=lane.transport.name, reason=reason, until=timestamp(lane.circuit.until)
+            )
 
     def _freed(self, _: asyncio.Task[None]) -> None:
         self._store.wake.set()
