@@ -29,11 +29,18 @@ class Circuit:
         self.reason: str | None = None
         self.until: datetime | None = None
 
-    def fault(self, reason: str, monotonic: float, now: datetime) -> bool:
-        """Pause; True when that is news. Deliveries that fail side by side are one fault."""
+    def fault(
+        self, reason: str, monotonic: float, now: datetime, *, asked: timedelta | None = None, for_long: bool = False
+    ) -> bool:
+        """Pause; True when that is news. Deliveries that fail side by side are one fault.
+
+        A time that the server `asked` for is obeyed; a fault that will not pass soon
+        (`for_long`) takes the last pause at once.
+        """
         if self.state is State.PAUSED:
             return False
-        pause = self._pauses[min(self._step, len(self._pauses) - 1)]
+        last = len(self._pauses) - 1
+        pause = asked or self._pauses[last if for_long else min(self._step, last)]
         news = self.reason is None
         self._step += 1
         self._retry_at = monotonic + pause.total_seconds()

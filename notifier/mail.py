@@ -178,9 +178,20 @@ def sent(mail: Mail, reply: Reply, now: datetime) -> Mail:
     return mail.become(Status.SENT, smtp=reply, error=standing_note(mail), sent_at=now)
 
 
-def refused(mail: Mail, reply: Reply | None, error: str | None, policy: RetryPolicy, now: datetime) -> Mail:
-    """Close an attempt that was refused for now or whose outcome is unknown: try later, or give up."""
-    again = policy.next_attempt(mail.attempt, now)
+def refused(
+    mail: Mail,
+    reply: Reply | None,
+    error: str | None,
+    policy: RetryPolicy,
+    now: datetime,
+    *,
+    asked: timedelta = timedelta(0),
+) -> Mail:
+    """Close an attempt that was refused for now or whose outcome is unknown: try later, or give up.
+
+    The next attempt is not before the time that the server `asked` for.
+    """
+    again = max(policy.next_attempt(mail.attempt, now), now + asked)
     if mail.expires_at is None and again > mail.send_at + policy.give_up_after:
         why = f"given up after {mail.attempt} attempts"
         return failed(mail, reply, f"{why}: {error}" if error else why)

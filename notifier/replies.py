@@ -5,7 +5,9 @@ to say that the account's daily limit is reached, and no fault of the recipient.
 """
 
 import re
+from datetime import timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 from notifier.mail import Reply
 
@@ -28,40 +30,112 @@ class Verdict(StrEnum):
     TRANSPORT = "transport"
 
 
-_ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})\b")
+class Known(NamedTuple):
+    """Words or an enhanced status (RFC 3463) by which a provider speaks of our account, whatever the code says."""
 
-# Words that speak of our own account, rate or reputation, whatever the code in front of them.
+    provider: str
+    words: str
+    status: str | None = None
+
+
+KNOWN = (
+    # support.google.com/a/answer/3726730
+    Known("Gmail", r"daily .{0,30}(limit|quota)", "5.4.5"),
+    Known("Gmail", r"relay limit|quota exceeded for (user|customer)"),
+    Known("Gmail", r"unusual rate of (unsolicited )?mail", "4.7.28"),
+    Known("Gmail", r"too many login attempts|cannot authenticate|authentication required"),
+    # docs.aws.amazon.com/ses/latest/dg/manage-sending-quotas-errors.html
+    Known("Amazon SES", r"throttling failure|maximum sending rate|daily message quota"),
+    Known("Amazon SES", r"(email address|sender) is not verified|account is (paused|under review)|sending paused"),
+    # learn.microsoft.com/exchange/mail-flow-best-practices and .../smtp-submission-improvements
+    Known("Exchange Online", r"sender throttled|concurrent connections limit|submission quota"),
+    Known("Exchange Online", r"bad outbound sender|sender .{0,30}(blocked|suspended)", "5.1.8"),
+    # docs.sendgrid.com/for-developers/sending-email/smtp-errors-and-troubleshooting
+    Known("SendGrid", r"maximum credits|too frequent connects|verified sender identity|unauthenticated senders"),
+    # RFC 4954 section 6
+    Known("RFC 4954", r"authentication .{0,20}(failed|required|not allowed|too weak)|not authenticated", "5.7.8"),
+    Known("RFC 4954", r"encryption required for requested authentication", "5.7.11"),
+)
+
+# The rule without the table: who says that much was sent, or what our account may not do, speaks of us.
 _ABOUT_US = re.compile(
-    r"daily .{0,20}(limit|quota)"
-    r"|(sending|relay|rate|connection) (limit|quota|rate)"
-    r"|quota.{0,20}exceeded for (user|customer)"
-    r"|too many (login|connection|message)s?"
-    r"|maximum (send|credits)"
-    r"|not authenticated|authentication (required|failed)"
-    r"|temporar\w+ (system|authentication) problem"
-    r"|your .{0,20}account.{0,30}(disabled|suspended|blocked)"
-    r"|sender.{0,30}(blocked|denied|suspended)"
-    r"|throttl",
+    r"\b(sent|sending|send) .{0,20}too (many|much)|too many (messages|connections|logins?|sessions)"
+    r"|(sending|relay|rate|connection|hourly|message) (limit|quota)|rate.?limit|throttl"
+    r"|number of messages per|messages per (session|connection)"
+    r"|your .{0,20}account.{0,30}(disabled|suspended|blocked|locked)"
+    r"|(username and password|password|credentials).{0,20}(not accepted|required|invalid)"
+    r"|" + "|".join(known.words for known in KNOWN),
     re.IGNORECASE,
 )
-_ABOUT_US_STATUS = frozenset({"4.4.5", "4.7.0", "4.7.12", "5.4.5", "5.7.8", "5.7.9", "5.7.14"})
-_ABOUT_THE_DIALOGUE = frozenset({421, 500, 501, 502, 503, 504, 530, 534, 535})
+_ABOUT_US_STATUS = frozenset({known.status for known in KNOWN if known.status})
+_ABOUT_THE_MAIL = re.compile(
+    r"(message|line) (size|length|limit|content|too)|(invalid|no valid|unknown|no such) (recipient|user|mailbox)"
+    r"|recipient.{0,20}(invalid|unknown|rejected)|content rejected",
+    re.IGNORECASE,
+)
+_SHUTTING_DOWN = re.compile(
+    r"(service|server|system) .{0,12}(not available|unavailable|shutting|going down)|closing|shutting down",
+    re.IGNORECASE,
+)
+# Subjects of RFC 3463: 1 address, 2 mailbox, 6 content.
+_MAIL_SUBJECTS = ("1", "2", "6")
+_STATUS = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})\b")
+_LOGIN_CODES = frozenset({530, 534, 535, 538})
+_SYNTAX_CODES = frozenset({500, 501, 502, 503, 504})
+_CLOSING = 421
 _PERMANENT = 500
+
+_WAIT = re.compile(
+    r"\b(?:in|after|for|wait|next|another) (?:about |at least )?"
+    r"(\d{1,6}) ?(s|m|h|secs?|seconds?|mins?|minutes?|hours?)\b",
+    re.IGNORECASE,
+)
+_DAILY = re.compile(r"daily .{0,30}(limit|quota)|\b5\.4\.5\b", re.IGNORECASE)
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+LONGEST_WAIT = timedelta(hours=24)
+"""No server is believed that wants to be left alone for longer."""
 
 
 def verdict(phase: Phase, reply: Reply | None) -> Verdict:
     """Judge a refusal, or (reply None) a dialogue that broke off in this phase.
 
-    Nothing before the answer to MAIL FROM concerns the mail. 421 closes the
-    connection and 500-504 speak of the command (RFC 5321 sections 3.8 and 4.2.2):
-    neither is a bounce. Past the final dot a broken dialogue leaves the outcome
-    unknown: the mail is sent again, the same to the byte.
+    Nothing before MAIL FROM concerns the mail, and MAIL FROM names our own sender. 421
+    closes the connection (RFC 5321 section 3.8) and 500-504 speak of the command (section
+    4.2.2): neither is a bounce, unless a 50x says that it dislikes the address or the
+    content. Past the final dot a broken dialogue leaves the outcome unknown: the mail is
+    sent again, the same to the byte.
     """
-    if phase in (Phase.CONNECT, Phase.MAIL):
+    if phase is Phase.CONNECT or (reply is None and phase is Phase.MAIL):
         return Verdict.TRANSPORT
     if reply is None:
         return Verdict.RETRY
-    status = _ENHANCED.match(reply.text)
-    if reply.code in _ABOUT_THE_DIALOGUE or (status and status[1] in _ABOUT_US_STATUS) or _ABOUT_US.search(reply.text):
+    if reply.code in _LOGIN_CODES or _speaks_of_us(reply):
         return Verdict.TRANSPORT
+    if reply.code == _CLOSING:
+        return Verdict.TRANSPORT if _SHUTTING_DOWN.search(reply.text) else Verdict.RETRY
+    if reply.code in _SYNTAX_CODES or phase is Phase.MAIL:
+        return Verdict.FAIL if reply.code >= _PERMANENT and _speaks_of_the_mail(reply, phase) else Verdict.TRANSPORT
     return Verdict.FAIL if reply.code >= _PERMANENT else Verdict.RETRY
+
+
+def wait_named(text: str) -> timedelta | None:
+    """Read how long a server asks to be left alone ("try again in 5 minutes"); None where it names no time."""
+    match = _WAIT.search(text)
+    return min(timedelta(seconds=int(match[1]) * _UNITS[match[2][0].lower()]), LONGEST_WAIT) if match else None
+
+
+def is_daily_limit(text: str) -> bool:
+    """Say whether the account has used up its day, so that trying again soon is pointless."""
+    return bool(_DAILY.search(text))
+
+
+def _speaks_of_us(reply: Reply) -> bool:
+    status = _STATUS.match(reply.text)
+    return bool(_ABOUT_US.search(reply.text) or (status and status[0] in _ABOUT_US_STATUS))
+
+
+def _speaks_of_the_mail(reply: Reply, phase: Phase) -> bool:
+    status = _STATUS.match(reply.text)
+    # At MAIL FROM an address is our own.
+    by_status = status and status[2] in _MAIL_SUBJECTS and not (phase is Phase.MAIL and status[2] == "1")
+    return bool(by_status or _ABOUT_THE_MAIL.search(reply.text))

@@ -91,3 +91,20 @@ def test_a_delivered_mail_goes_back_to_the_first_pause() -> None:
     circuit.delivered()
     circuit.fault("limit", 10.0, NOW)
     assert circuit.wait(10.0) == 2.0
+
+
+def test_a_time_that_the_server_asked_for_is_obeyed() -> None:
+    """It takes the place of the step, shorter or longer."""
+    circuit = Circuit((timedelta(seconds=2), timedelta(seconds=5)))
+    circuit.probe()
+    circuit.fault("later", 100.0, NOW, asked=timedelta(minutes=5))
+    assert circuit.wait(100.0) == 300
+    assert circuit.until == NOW + timedelta(minutes=5)
+
+
+def test_a_fault_that_will_not_pass_soon_takes_the_last_pause() -> None:
+    """A daily limit is not asked again in two seconds."""
+    circuit = Circuit((timedelta(seconds=2), timedelta(minutes=15)))
+    circuit.probe()
+    circuit.fault("daily limit", 100.0, NOW, for_long=True)
+    assert circuit.wait(100.0) == 900

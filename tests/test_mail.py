@@ -174,3 +174,12 @@ def test_a_mail_s_id_is_what_it_is(what: list[str]) -> None:
     assert mail_id(*what) == mail_id(*what)
     assert mail_id(*what) != mail_id(*what, "x")
     assert mail_id(*what, "a", "b") != mail_id(*what, "ab")
+
+
+def test_the_next_attempt_is_not_before_the_time_that_the_server_asked_for() -> None:
+    """Greylisting names its delay; a shorter one than ours changes nothing."""
+    policy = RetryPolicy((timedelta(seconds=10),), timedelta(hours=48))
+    sending = claimed(mail(), NOW)
+    for asked, expected in ((300, 300), (3, 10)):
+        again = refused(sending, Reply(450, "later"), None, policy, NOW, asked=timedelta(seconds=asked))
+        assert again.next_attempt_at == NOW + timedelta(seconds=expected)

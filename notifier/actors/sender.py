@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
 import structlog
@@ -14,7 +14,7 @@ from notifier.errors import StoreUnusable, Unreachable
 from notifier.events import timestamp
 from notifier.mail import Mail, Reply, RetryPolicy, failed, handed_back, refused, sent
 from notifier.rate import Guard
-from notifier.replies import Phase, Verdict, verdict
+from notifier.replies import Phase, Verdict, is_daily_limit, verdict, wait_named
 from notifier.storage.store import Start, Store
 
 log = structlog.get_logger(__name__)
@@ -160,7 +160,8 @@ class Sender:
             return failed(mail, reply, None)
         unknown = "outcome unknown: " if result.phase is Phase.DOT and not reply else ""
         error = None if reply else f"{unknown}{result.fault} (in {result.phase})"
-        return refused(mail, reply, error, self._limits.retry, now)
+        asked = wait_named(reply.text) if reply else None
+        return refused(mail, reply, error, self._limits.retry, now, asked=asked or timedelta(0))
 
     async def _record(self, outcome: Mail) -> None:
         """Store an outcome, in one transaction with those that became ready meanwhile; tries until it is stored."""
@@ -196,7 +197,9 @@ class Sender:
         self._store.wake.set()
 
     def _fault(self, lane: Lane, reason: str) -> None:
-        if lane.circuit.fault(reason, _monotonic(), clock.now()):
+        if lane.circuit.fault(
+            reason, _monotonic(), clock.now(), asked=wait_named(reason), for_long=is_daily_limit(reason)
+        ):
             log.warning(
                 "transport is paused", transport=lane.transport.name, reason=reason, until=timestamp(lane.circuit.until)
             )
