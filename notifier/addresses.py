@@ -7,17 +7,30 @@ from email_validator import EmailNotValidError, validate_email
 LONGEST_LOCAL_PART = 64
 """Octets before the @ (RFC 5321 section 4.5.3.1.1)."""
 
+# Letters, digits and hyphens, one label of them in IDNA's ASCII form.
+_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_ENCODED_DOMAIN = re.compile(rf"(?=.{{1,253}}$)(?=(.*\.)?xn--)({_LABEL}\.)*{_LABEL}", re.IGNORECASE)
+
 
 def normalised(address: str) -> str:
     """Bring an address into the one form that is stored and mailed.
 
-    Raises ValueError with the reason where no mail can go there. Only the form
-    is judged (RFC 5321 section 4.1.2, with IDNA for the domain); nothing is looked up.
+    Raises ValueError with the reason where no mail can go there. Only the form is
+    judged (RFC 5321 section 4.1.2, with IDNA for the domain); nothing is looked up, and
+    a domain without a dot may well exist inside a company.
     """
-    if len(address.rpartition("@")[0].encode()) > LONGEST_LOCAL_PART:
+    local, _, domain = address.rpartition("@")
+    if len(local.encode()) > LONGEST_LOCAL_PART:
         raise ValueError(f"the part before the @ has more than {LONGEST_LOCAL_PART} octets")
+    if _ENCODED_DOMAIN.fullmatch(domain):
+        # It is mailed as it stands, whether or not it decodes to anything.
+        return f"{_checked(f'{local}@example.com').rpartition('@')[0]}@{domain.lower()}"
+    return _checked(address)
+
+
+def _checked(address: str) -> str:
     try:
-        found = validate_email(address, check_deliverability=False, test_environment=True)
+        found = validate_email(address, check_deliverability=False, test_environment=True, globally_deliverable=False)
     except EmailNotValidError as error:
         raise ValueError(str(error)) from None
     return found.ascii_email or found.normalized

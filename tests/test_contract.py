@@ -301,7 +301,7 @@ EVENT_FAULTS: list[tuple[dict[str, Any], str, str]] = [
     ({"passengers": [passenger(name="x" * 201)]}, "invalid", "data.passengers[0].name"),
     ({"passengers": [passenger(locale="e\nn")]}, "invalid", "data.passengers[0].locale"),
     ({"passengers": [passenger(email="nobody")]}, "invalid", "data.passengers[0].email"),
-    ({"passengers": [passenger(email="a@b"), passenger(email="")]}, "invalid", "data.passengers[0].email"),
+    ({"passengers": [passenger(email="a@b@c"), passenger(email="")]}, "invalid", "data.passengers[0].email"),
     ({"flights": None}, "invalid", "data.flights"),
     ({"flights": []}, "invalid", "data.flights"),
     ({"flights": [flight_data()] * 21}, "too_large", "flights: 21"),
