@@ -8,14 +8,16 @@ import msgspec
 from notifier import clock, frames
 from notifier.contract import Message, Origin, decode
 from notifier.errors import Refused
-from notifier.events import public
+from notifier.events import Filter, public
 from notifier.gateways.websocket import CommandError, Role
+from notifier.mail import Mail, Status, cancelled, due_again, found_sent
 from notifier.storage.store import Added, Store
 
 _BEYOND = 2**63
 """The first number that no database row can have."""
 
 Take = Callable[[Sequence[Message]], Awaitable[list[Added]]]
+Way = Callable[[Mail], Mail]
 Command = Callable[[Mapping[str, Any]], Awaitable[Any]]
 
 
@@ -28,7 +30,26 @@ def commands(store: Store, take: Take) -> dict[str, tuple[Role, Command]]:
     async def mail_list(args: Mapping[str, Any]) -> Any:
         return await _mail_list(store, args)
 
-    return {"submit": ("operator", submit), "mail.list": ("viewer", mail_list)}
+    async def mail_retry(args: Mapping[str, Any]) -> Any:
+        return await _change(store, args, {Status.FAILED: due_again})
+
+    async def mail_cancel(args: Mapping[str, Any]) -> Any:
+        return await _change(store, args, {Status.PENDING: lambda mail: cancelled(mail, "cancelled by an operator")})
+
+    async def mail_resolve(args: Mapping[str, Any]) -> Any:
+        ways = {"sent": lambda mail: found_sent(mail, clock.now()), "resend": due_again}
+        way = ways.get(args.get("as", ""))
+        if way is None:
+            raise CommandError("invalid", "args.as: sent or resend is expected")
+        return await _change(store, args, {Status.UNCERTAIN: way})
+
+    return {
+        "submit": ("operator", submit),
+        "mail.list": ("viewer", mail_list),
+        "mail.retry": ("operator", mail_retry),
+        "mail.cancel": ("operator", mail_cancel),
+        "mail.resolve": ("operator", mail_resolve),
+    }
 
 
 async def _submit(take: Take, args: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,6 +63,27 @@ async def _submit(take: Take, args: Mapping[str, Any]) -> dict[str, Any]:
         raise CommandError(reason.code, reason.detail) from reason
     (added,) = await take([decoded])
     return {"mails": added.mails, "repeated": added.repeated}
+
+
+async def _change(store: Store, args: Mapping[str, Any], ways: Mapping[Status, Way]) -> dict[str, Any]:
+    """Take one mail on its way from one of the named statuses; gives the mail as it is then."""
+    id_ = args.get("id")
+    if not isinstance(id_, str):
+        raise CommandError("invalid", "args.id: the id of a mail is expected")
+    found = (await store.page(Filter(mail=frozenset({id_})), None, 1)).mails
+    if not found:
+        raise CommandError("not_found", f"there is no mail {id_[:40]!r}")
+    (mail,) = found
+    if mail.status not in ways:
+        raise CommandError("conflict", f"the mail is {mail.status}; {' or '.join(ways)} is expected")
+    changed = ways[mail.status](mail)
+    await store.record([changed], clock.now())
+    # Someone else may have been quicker: what counts is what is stored.
+    ((stored),) = (await store.page(Filter(mail=frozenset({id_})), None, 1)).mails
+    if stored.rev < changed.rev or stored.status is not changed.status:
+        raise CommandError("conflict", f"the mail is {stored.status} by now")
+    store.wake.set()
+    return public(stored)
 
 
 async def _mail_list(store: Store, args: Mapping[str, Any]) -> dict[str, Any]:

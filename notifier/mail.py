@@ -109,7 +109,8 @@ class Mail(Struct, frozen=True, kw_only=True):
 
     All times are UTC. `matter` names what it belongs to (a booking or a request);
     `content` stays inside the service and is rendered when the mail is sent.
-    `first_attempt_at` is the `Date` of every attempt.
+    `first_attempt_at` is the `Date` of every attempt; `past_data` says that the
+    attempt under way may have got as far as the message itself.
     """
 
     id: str
@@ -134,6 +135,7 @@ class Mail(Struct, frozen=True, kw_only=True):
     sent_at: datetime | None = None
     smtp: Reply | None = None
     error: str | None = None
+    past_data: bool = False
 
     @property
     def due_at(self) -> datetime:
@@ -169,7 +171,11 @@ def mail_id(*what: str) -> str:
 def claimed(mail: Mail, now: datetime) -> Mail:
     """Begin an attempt."""
     return mail.become(
-        Status.SENDING, attempt=mail.attempt + 1, next_attempt_at=None, first_attempt_at=mail.first_attempt_at or now
+        Status.SENDING,
+        attempt=mail.attempt + 1,
+        next_attempt_at=None,
+        first_attempt_at=mail.first_attempt_at or now,
+        past_data=False,
     )
 
 
@@ -206,6 +212,21 @@ def handed_back(mail: Mail) -> Mail:
 def failed(mail: Mail, reply: Reply | None, error: str | None) -> Mail:
     """Close a mail that was refused for good."""
     return mail.become(Status.FAILED, smtp=reply or mail.smtp, error=error)
+
+
+def uncertain(mail: Mail, error: str) -> Mail:
+    """Hold a mail that may have been sent, until an operator has found out."""
+    return mail.become(Status.UNCERTAIN, error=error)
+
+
+def found_sent(mail: Mail, now: datetime) -> Mail:
+    """Close an uncertain mail that was sent after all."""
+    return mail.become(Status.SENT, sent_at=now)
+
+
+def due_again(mail: Mail) -> Mail:
+    """Give a failed or uncertain mail another chance, at once."""
+    return mail.become(Status.PENDING, next_attempt_at=None)
 
 
 def cancelled(mail: Mail, reason: str) -> Mail:

@@ -1,7 +1,7 @@
 """The composition root: opens the store and the gateways, gives each actor what it needs, and ends all in order."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
@@ -47,11 +47,12 @@ class MailTransport:
         self._transport = transport
         self._settings = settings
 
-    async def deliver(self, mail: Mail, turn: Callable[[], Awaitable[None]]) -> smtp.Result:
+    async def deliver(self, mail: Mail, turn: smtp.Moment, before_data: smtp.Moment) -> smtp.Result:
         """Compose a mail and hand it over."""
         settings = self._settings
         message = compose(mail, settings.sender, settings.reply_to)
-        return await self._transport.deliver(smtp.Envelope(settings.sender.address, mail.to), message, turn)
+        envelope = smtp.Envelope(settings.sender.address, mail.to)
+        return await self._transport.deliver(envelope, message, turn, before_data)
 
 
 @asynccontextmanager
@@ -108,7 +109,8 @@ async def _send(
     store: Store, lanes: Sequence[Lane], settings: Settings, running: Callable[[], None], stop: asyncio.Event
 ) -> None:
     mail = settings.mail
-    limits = Limits(settings.smtp.connections, mail.rate, RetryPolicy(mail.retry_delays, mail.give_up_after))
+    retry = RetryPolicy(mail.retry_delays, mail.give_up_after)
+    limits = Limits(settings.smtp.connections, mail.rate, retry, hold_uncertain=mail.on_uncertain == "hold")
     await Sender(store, lanes, limits).run(clock.ticks(mail.cron), running, stop)
 
 

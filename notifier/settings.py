@@ -236,6 +236,7 @@ class MailSettings(_Group):
     remind_before: Annotated[Duration, Field(gt=timedelta(hours=1))] = _setting("REMIND_BEFORE", "3h")
     retry_delays: Durations = _setting("RETRY_DELAYS", "10s,1m,5m,15m,1h,4h")
     give_up_after: Duration = _setting("GIVE_UP_AFTER", "48h")
+    on_uncertain: Literal["resend", "hold"] = _setting("ON_UNCERTAIN", "resend")
 
 
 class FeedSettings(_Group):

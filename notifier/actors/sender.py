@@ -7,12 +7,13 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
 import structlog
+from msgspec.structs import replace
 
 from notifier import clock
 from notifier.circuit import Circuit, State
 from notifier.errors import StoreUnusable, Unreachable
 from notifier.events import timestamp
-from notifier.mail import Mail, Reply, RetryPolicy, failed, handed_back, refused, sent
+from notifier.mail import Mail, Reply, RetryPolicy, failed, handed_back, refused, sent, uncertain
 from notifier.rate import Guard
 from notifier.replies import Phase, Verdict, is_daily_limit, verdict, wait_named
 from notifier.storage.store import Start, Store
@@ -21,6 +22,9 @@ log = structlog.get_logger(__name__)
 
 RECORD_AGAIN = 1.0
 """Seconds between two tries to record an outcome that the store could not take."""
+
+
+Moment = Callable[[], Awaitable[None]]
 
 
 class Result(Protocol):
@@ -51,8 +55,8 @@ class Transport(Protocol):
     async def open(self) -> None:
         """Log in; Unreachable says why that is refused."""
 
-    async def deliver(self, mail: Mail, turn: Callable[[], Awaitable[None]]) -> Result:
-        """Hand one mail over, awaiting `turn` right before it starts."""
+    async def deliver(self, mail: Mail, turn: Moment, before_data: Moment) -> Result:
+        """Hand one mail over, awaiting `turn` right before it starts and `before_data` before its message goes."""
 
 
 @dataclass
@@ -64,11 +68,15 @@ class Lane:
 
 
 class Limits(NamedTuple):
-    """How many deliveries at a time, how many starts a second (0: any), and when refused mail is tried again."""
+    """How many deliveries at a time, how many starts a second (0: any), and when refused mail is tried again.
+
+    A mail whose outcome is unknown is sent again, or held for an operator.
+    """
 
     connections: int
     rate: float
     retry: RetryPolicy
+    hold_uncertain: bool = False
 
 
 class Sender:
@@ -111,10 +119,19 @@ class Sender:
         """Take over what a process before this one was sending: nobody knows how that ended."""
         orphans = await self._store.sending()
         now = clock.now()
-        why = "outcome unknown: the service ended while this mail was being sent"
-        await self._store.record([refused(mail, None, why, self._limits.retry, now) for mail in orphans], now)
+        await self._store.record(
+            [self._unknown(mail, "the service ended while it was being sent", now) for mail in orphans], now
+        )
         if orphans:
-            log.warning("mails were being sent when the service ended; they will be sent again", mails=len(orphans))
+            log.warning("mails were being sent when the service ended", mails=len(orphans))
+
+    def _unknown(self, mail: Mail, why: str, now: datetime) -> Mail:
+        """Decide what becomes of a mail of which nobody knows how its dialogue ended."""
+        error = f"outcome unknown: {why}"
+        if not self._limits.hold_uncertain:
+            return refused(mail, None, error, self._limits.retry, now)
+        # The mark is on disk before DATA is said: without it the message cannot have gone.
+        return uncertain(mail, error) if mail.past_data else handed_back(mail)
 
     async def _claim(self) -> float | None:
         """Begin what can be handed over now; the seconds until it is worth asking again (None: until woken)."""
@@ -137,9 +154,15 @@ class Sender:
                 await asyncio.sleep(delay)
             self._guard.started(_monotonic())
 
+        async def before_data() -> None:
+            if self._limits.hold_uncertain:
+                await self._store.mark(start.mail)
+
         try:
-            result = await lane.transport.deliver(start.mail, turn)
+            result = await lane.transport.deliver(start.mail, turn, before_data)
             outcome = self._outcome(lane, start.mail, result)
+        except StoreUnusable:
+            outcome = handed_back(start.mail)
         except Exception as error:
             log.exception("mail cannot be handed over", mail=start.mail.id)
             why = f"{type(error).__name__}: {error}"
@@ -158,8 +181,9 @@ class Sender:
         if judged is Verdict.FAIL:
             log.warning("mail refused for good", mail=mail.id, phase=result.phase, code=reply.code if reply else None)
             return failed(mail, reply, None)
-        unknown = "outcome unknown: " if result.phase is Phase.DOT and not reply else ""
-        error = None if reply else f"{unknown}{result.fault} (in {result.phase})"
+        if result.phase is Phase.DOT and not reply:
+            return self._unknown(replace(mail, past_data=True), f"{result.fault}", now)
+        error = None if reply else f"{result.fault} (in {result.phase})"
         asked = wait_named(reply.text) if reply else None
         return refused(mail, reply, error, self._limits.retry, now, asked=asked or timedelta(0))
 

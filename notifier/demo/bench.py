@@ -157,7 +157,7 @@ async def handing_over() -> Row:
 
         async def ours(jobs: int) -> None:
             for _ in range(jobs):
-                await transport.deliver(Envelope(FROM.address, "a@example.com"), message, at_once)
+                await transport.deliver(Envelope(FROM.address, "a@example.com"), message, at_once, at_once)
 
         async def bare(jobs: int) -> None:
             for _ in range(jobs):

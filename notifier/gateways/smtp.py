@@ -28,6 +28,10 @@ _OK = (250, 251)
 _START_INPUT = 354
 
 
+Moment = Callable[[], Awaitable[None]]
+"""Something to be done at one moment of a dialogue."""
+
+
 class Envelope(NamedTuple):
     """Who a message is from and to, as the SMTP server is told."""
 
@@ -71,16 +75,19 @@ class Transport:
         client = await self._connect()
         self._put_back(client)
 
-    async def deliver(self, envelope: Envelope, message: bytes, turn: Callable[[], Awaitable[None]]) -> Result:
-        """Hand one message over; `turn` is awaited directly before MAIL FROM. Never raises for what the peer does."""
+    async def deliver(self, envelope: Envelope, message: bytes, turn: Moment, before_data: Moment) -> Result:
+        """Hand one message over; `turn` is awaited directly before MAIL FROM, `before_data` before DATA.
+
+        Never raises for what the peer does; what the two raise ends the dialogue.
+        """
         try:
             client, reused = await self._take()
             await turn()
-            result = await self._dialogue(client, envelope, message)
+            result = await self._dialogue(client, envelope, message, before_data)
             if reused and result.phase is Phase.MAIL and result.reply is None:
                 # The server had closed the idle connection: that says nothing about a new one.
                 client = await self._connect()
-                result = await self._dialogue(client, envelope, message)
+                result = await self._dialogue(client, envelope, message, before_data)
         except Unreachable as error:
             return Result(Phase.CONNECT, None, str(error))
         return result
@@ -91,7 +98,9 @@ class Transport:
             self._dismiss(self._idle[-1][0])
         await asyncio.gather(*self._farewells)
 
-    async def _dialogue(self, client: aiosmtplib.SMTP, envelope: Envelope, message: bytes) -> Result:
+    async def _dialogue(
+        self, client: aiosmtplib.SMTP, envelope: Envelope, message: bytes, before_data: Moment
+    ) -> Result:
         phase = Phase.MAIL
         options = ["SMTPUTF8", "BODY=8BITMIME"] if envelope.needs_smtputf8 else []
         if options and not client.supports_extension("SMTPUTF8"):
@@ -105,6 +114,7 @@ class Transport:
                 reply = await _reply(client.rcpt(envelope.recipient, encoding=encoding))
             if phase is Phase.RCPT and reply.code in _OK:
                 phase = Phase.DATA
+                await before_data()
                 reply = await _reply(client.execute_command(b"DATA"))
             if phase is Phase.DATA and reply.code == _START_INPUT:
                 phase = Phase.DOT
@@ -113,7 +123,7 @@ class Transport:
         except _BROKEN as error:
             client.close()
             return Result(phase, None, _words(error))
-        except asyncio.CancelledError:
+        except BaseException:
             client.close()
             raise
         return Result(phase, reply)

@@ -15,7 +15,7 @@ FIXED_COLUMNS = (
 )
 CHANGING_COLUMNS = (
     *("rev", "status", "attempt", "next_attempt_at", "first_attempt_at", "sent_at"),
-    *("smtp_code", "smtp_text", "error", "due_at", "finished_at"),
+    *("smtp_code", "smtp_text", "error", "past_data", "due_at", "finished_at"),
 )
 MAIL_COLUMNS = (*FIXED_COLUMNS, *CHANGING_COLUMNS)
 EVENT_COLUMNS = (
@@ -71,6 +71,7 @@ def change_row(mail: Mail, now: datetime) -> tuple[Any, ...]:
         mail.smtp.code if mail.smtp else None,
         mail.smtp.text if mail.smtp else None,
         mail.error,
+        mail.past_data,
         *_marks(mail, now),
     )
 
@@ -107,6 +108,7 @@ def read_mail(row: Sequence[Any]) -> Mail:
         sent_at=_moment(column["sent_at"]),
         smtp=Reply(column["smtp_code"], column["smtp_text"]) if column["smtp_code"] is not None else None,
         error=column["error"],
+        past_data=bool(column["past_data"]),
     )
 
 

@@ -91,6 +91,10 @@ class SqliteStore:
 
         await self._transact(work)
 
+    async def mark(self, mail: Mail) -> None:
+        sql = "UPDATE mails SET past_data = 1 WHERE id = ? AND rev = ?"
+        await self._transact(lambda db: db.execute(sql, (mail.id, mail.rev)).close())
+
     async def sending(self) -> list[Mail]:
         return await self._run(lambda db: _mails(db, "WHERE status = 'sending' ORDER BY n"))
 

@@ -89,6 +89,9 @@ class Store(Protocol):
     async def record(self, changed: Sequence[Mail], now: datetime) -> None:
         """Store mails as they are after a change; one whose stored `rev` has moved on stays as it is."""
 
+    async def mark(self, mail: Mail) -> None:
+        """Note durably that the message of a mail being sent is about to be transferred."""
+
     async def sending(self) -> list[Mail]:
         """List the mails that are being handed over; at the start of the only process: orphans."""
 

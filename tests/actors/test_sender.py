@@ -53,7 +53,7 @@ async def add(store: SqliteStore, *numbers: int, **data: Any) -> None:
 
 @asynccontextmanager
 async def sending(
-    store: SqliteStore, urls: Sequence[str], *, rate: float = 0, connections: int = 4
+    store: SqliteStore, urls: Sequence[str], *, rate: float = 0, connections: int = 4, hold: bool = False
 ) -> AsyncIterator[list[Lane]]:
     """Run a sender; leaving ends it in order."""
     environ = {"NOTIFIER_SMTP_URL": ",".join(urls), "NOTIFIER_MAIL_FROM": "Air <fly@example.org>"}
@@ -61,7 +61,7 @@ async def sending(
     gateways = transports(settings.smtp, "example.org")
     lanes = [Lane(MailTransport(each, settings.mail), Circuit(PAUSES)) for each in gateways]
     stop = asyncio.Event()
-    sender = Sender(store, lanes, Limits(connections, rate, RETRY))
+    sender = Sender(store, lanes, Limits(connections, rate, RETRY, hold_uncertain=hold))
     task = asyncio.create_task(sender.run(never(), lambda: None, stop))
     try:
         yield lanes
@@ -277,6 +277,86 @@ async def test_mails_of_a_dead_process_are_sent_again_unchanged(store: SqliteSto
     assert inbox.received[0].message_id == start.mail.message_id
     (mail,) = await mails(store)
     assert mail.first_attempt_at == start.mail.first_attempt_at
+
+
+@asynccontextmanager
+async def losing_replies(count: int) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """Run a server that takes mails and hangs up instead of answering the first ones; gives what it took."""
+    taken: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 here\r\n")
+        while line := await reader.readline():
+            if line.startswith(b"DATA"):
+                writer.write(b"354 go on\r\n")
+                taken.append(await reader.readuntil(b"\r\n.\r\n"))
+                if len(taken) <= count:
+                    break
+            writer.write(b"250 OK\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    yield f"smtp+plain://127.0.0.1:{server.sockets[0].getsockname()[1]}", taken
+    server.close()
+    await server.wait_closed()
+
+
+async def test_a_lost_reply_to_the_message_is_sent_again_to_the_byte(store: SqliteStore) -> None:
+    """Nobody knows whether the first one was accepted; the second is the same mail for every reader."""
+    async with losing_replies(1) as (url, taken):
+        async with sending(store, [url]):
+            await add(store, 1)
+            await logged(store, "mail.sent")
+    (mail,) = await mails(store)
+    assert taken[0] == taken[1]
+    assert mail.attempt == 2
+
+
+async def test_a_lost_reply_holds_the_mail_where_an_operator_wants_that(store: SqliteStore) -> None:
+    """It becomes uncertain, is not sent again, and says why."""
+    async with losing_replies(1) as (url, taken), sending(store, [url], hold=True):
+        await add(store, 1)
+        await logged(store, "mail.uncertain")
+        await add(store, 2)
+        await logged(store, "mail.sent")
+    held, other = await mails(store)
+    assert (held.status, other.status, len(taken)) == (Status.UNCERTAIN, Status.SENT, 2)
+    assert str(held.error).startswith("outcome unknown")
+
+
+async def test_after_a_crash_only_mails_past_data_are_held(store: SqliteStore, inbox: Inbox) -> None:
+    """The mark is made before DATA: a mail without it cannot have gone, so it is simply sent."""
+    await add(store, 1, 2)
+    first, second = [start.mail for start in (await store.claim(2, 0, clock.now())).starts]
+    await store.mark(first)
+    async with sending(store, [inbox.url], hold=True):
+        await inbox.wait_for(1, PATIENCE)
+        await logged(store, "mail.sent")
+    assert {mail.id: mail.status for mail in await mails(store)} == {
+        first.id: Status.UNCERTAIN,
+        second.id: Status.SENT,
+    }
+    assert [mail.attempt for mail in await mails(store)] == [1, 1]
+
+
+async def test_a_mark_that_cannot_be_made_sends_nothing(
+    store: SqliteStore, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the store fails the message does not go; afterwards it goes once, its attempt counted once."""
+    mark, faults = store.mark, iter([StoreUnusable("disk full")] * 2)
+
+    async def failing(mail: Mail) -> None:
+        if fault := next(faults, None):
+            raise fault
+        await mark(mail)
+
+    monkeypatch.setattr(store, "mark", failing)
+    async with sending(store, [inbox.url], hold=True):
+        await add(store, 1)
+        await inbox.wait_for(1, PATIENCE)
+        await logged(store, "mail.sent")
+    (mail,) = await mails(store)
+    assert (len(inbox.received), mail.attempt) == (1, 1)
 
 
 async def test_stopping_finishes_what_is_under_way(store: SqliteStore, inbox: Inbox) -> None:

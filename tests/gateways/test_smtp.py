@@ -61,7 +61,7 @@ def ca_file(authority: trustme.CA, tmp_path: Path) -> str:
 async def test_a_message_arrives_as_it_was_composed(inbox: Inbox) -> None:
     """Lines that begin with dots, also one of a single dot, come through unchanged."""
     async with transport(inbox.url) as smtp:
-        result = await smtp.deliver(ENVELOPE, MESSAGE, at_once)
+        result = await smtp.deliver(ENVELOPE, MESSAGE, at_once, at_once)
     assert result.accepted
     assert inbox.received[0].body.replace(b"\r\n", b"\n") == MESSAGE.replace(b"\r\n", b"\n")
     assert inbox.received[0].to == "asha@example.com"
@@ -73,7 +73,7 @@ async def test_mail_goes_over_tls_with_login(server_tls: ssl.SSLContext, ca_file
     async with Inbox(tls=server_tls, implicit_tls=implicit, credentials=("user@x", "p:w")) as inbox:
         url = inbox.url.replace("://", "://user%40x:p%3Aw@")
         async with transport(url, CA_FILE=ca_file) as smtp:
-            assert (await smtp.deliver(ENVELOPE, MESSAGE, at_once)).accepted
+            assert (await smtp.deliver(ENVELOPE, MESSAGE, at_once, at_once)).accepted
 
 
 @pytest.mark.parametrize("implicit", [False, True])
@@ -88,7 +88,7 @@ async def test_a_certificate_that_is_not_trusted_is_refused(server_tls: ssl.SSLC
 async def test_a_server_that_offers_no_starttls_gets_no_mail(inbox: Inbox) -> None:
     """smtp:// never goes on in plain text."""
     async with transport(inbox.url.replace("smtp+plain", "smtp")) as smtp:
-        result = await smtp.deliver(ENVELOPE, MESSAGE, at_once)
+        result = await smtp.deliver(ENVELOPE, MESSAGE, at_once, at_once)
     assert (result.phase, result.reply) == (Phase.CONNECT, None)
     assert inbox.started == []
 
@@ -107,8 +107,8 @@ async def test_a_refusal_says_in_which_phase_and_the_connection_stays(phase: str
     replies = iter(["452 4.3.1 not now"])
     async with Inbox(reply=lambda at, _: next(replies, None) if at == phase else None) as inbox:
         async with transport(inbox.url) as smtp:
-            refused = await smtp.deliver(ENVELOPE, MESSAGE, at_once)
-            accepted = await smtp.deliver(ENVELOPE, MESSAGE, at_once)
+            refused = await smtp.deliver(ENVELOPE, MESSAGE, at_once, at_once)
+            accepted = await smtp.deliver(ENVELOPE, MESSAGE, at_once, at_once)
     expected = Phase.DOT if phase == "DATA" else Phase(phase)
     assert (refused.phase, refused.reply and refused.reply.code, refused.accepted) == (expected, 452, False)
     assert accepted.accepted
@@ -120,8 +120,8 @@ async def test_a_421_closes_the_connection() -> None:
     replies = iter(["421 4.3.2 shutting down"])
     async with Inbox(reply=lambda at, _: next(replies, None) if at == "RCPT" else None) as inbox:
         async with transport(inbox.url) as smtp:
-            assert (await smtp.deliver(ENVELOPE, MESSAGE, at_once)).phase is Phase.RCPT
-            assert (await smtp.deliver(ENVELOPE, MESSAGE, at_once)).accepted
+            assert (await smtp.deliver(ENVELOPE, MESSAGE, at_once, at_once)).phase is Phase.RCPT
+            assert (await smtp.deliver(ENVELOPE, MESSAGE, at_once, at_once)).accepted
     assert inbox.connections == 2
 
 
@@ -187,7 +187,7 @@ async def test_a_dialogue_that_breaks_says_where(word: bytes, phase: Phase, *, t
     """A server that hangs up or falls silent gives a result without a reply, within its timeout, in the right phase."""
     async with scripted(until(word, then_close=then_close)) as url:
         async with transport(url, TIMEOUT="200ms", DOT_TIMEOUT="300ms") as smtp:
-            result = await smtp.deliver(ENVELOPE, MESSAGE, at_once)
+            result = await smtp.deliver(ENVELOPE, MESSAGE, at_once, at_once)
     assert (result.phase, result.reply, result.accepted) == (phase, None, False)
     assert result.fault
 
@@ -209,7 +209,7 @@ async def test_an_idle_connection_that_the_server_closed_is_replaced() -> None:
             in_data = line.startswith(b"DATA")
 
     async with scripted(once) as url, transport(url) as smtp:
-        results: list[Result] = [await smtp.deliver(ENVELOPE, MESSAGE, at_once) for _ in range(3)]
+        results: list[Result] = [await smtp.deliver(ENVELOPE, MESSAGE, at_once, at_once) for _ in range(3)]
     assert [result.accepted for result in results] == [True] * 3
     assert len(served) == 3
 
@@ -218,7 +218,7 @@ async def test_a_cancelled_delivery_closes_its_connection() -> None:
     """No other mail may meet a dialogue that was left in the middle."""
     reached = asyncio.Event()
     async with scripted(until(b"RCPT", then_close=False, reached=reached)) as url, transport(url) as smtp:
-        delivery = asyncio.create_task(smtp.deliver(ENVELOPE, MESSAGE, at_once))
+        delivery = asyncio.create_task(smtp.deliver(ENVELOPE, MESSAGE, at_once, at_once))
         await reached.wait()
         delivery.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -230,9 +230,9 @@ async def test_an_address_beyond_ascii_needs_smtputf8(inbox: Inbox) -> None:
     """A server that has the extension gets it asked for, one that has not makes it the mail's failure."""
     envelope = Envelope("fly@example.org", "jürgen@example.com")
     async with transport(inbox.url) as smtp:
-        offered = await smtp.deliver(envelope, MESSAGE, at_once)
+        offered = await smtp.deliver(envelope, MESSAGE, at_once, at_once)
     async with scripted(until(b"QUIT", then_close=True)) as url, transport(url) as smtp:
-        lacking = await smtp.deliver(envelope, MESSAGE, at_once)
+        lacking = await smtp.deliver(envelope, MESSAGE, at_once, at_once)
     assert offered.accepted
     assert inbox.received[0].to == "jürgen@example.com"
     assert (lacking.phase, lacking.reply and lacking.reply.code) == (Phase.RCPT, 553)

@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,10 +17,12 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from notifier import clock, frames
 from notifier.client import FeedClient, Rejected, follow
+from notifier.demo.inbox import Inbox
 from notifier.events import timestamp
 from notifier.frames import PROTOCOL, read_cursor
 from notifier.gateways import websocket
 from notifier.settings import FeedSettings, Settings
+from notifier.storage.sqlite import SqliteStore
 
 
 @asynccontextmanager
@@ -27,6 +30,15 @@ async def raw(feed: FeedSettings, **options: Any) -> AsyncIterator[ClientConnect
     """Connect without saying anything."""
     async with connect(f"ws://127.0.0.1:{feed.port}/feed", **options) as ws:
         yield ws
+
+
+async def refusal(client: FeedClient, name: str, args: dict[str, Any]) -> str:
+    """Send a command that is refused; gives the error's code."""
+    id_ = await client.command(name, args)
+    frame = await wait_frame(client, lambda frame: frame["type"] == "result" and frame["id"] == id_)
+    assert frame["error"]["message"]
+    code: str = frame["error"]["code"]
+    return code
 
 
 async def close_code(ws: ClientConnection) -> int:
@@ -163,10 +175,7 @@ async def test_mails_can_be_listed_page_by_page(settings: Settings) -> None:
 async def test_a_command_that_cannot_be_done_says_why(settings: Settings, name: str, args: Any, code: str) -> None:
     """Its result is not ok and carries a code and a sentence; the session goes on."""
     async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
-        id_ = await client.command(name, args)
-        frame = await wait_frame(client, lambda frame: frame["type"] == "result" and frame["id"] == id_)
-        assert (frame["ok"], frame["error"]["code"]) == (False, code)
-        assert frame["error"]["message"]
+        assert await refusal(client, name, args) == code
         await submit(client, request(2))
 
 
@@ -209,6 +218,51 @@ async def test_a_frame_beyond_the_limit_is_refused(settings: Settings) -> None:
     async with serving(settings) as feed, raw(feed) as ws:
         await ws.send("x" * 1024 * 1024)
         assert await close_code(ws) == 1009
+
+
+async def test_a_waiting_mail_can_be_cancelled_once(settings: Settings) -> None:
+    """An operator's cancel ends a pending mail; the second one is a conflict, and an unknown id is not found."""
+    tomorrow = timestamp(clock.now() + timedelta(days=1))
+    async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
+        (id_,) = (await submit(client, request(1, send_at=tomorrow)))["mails"]
+        mail = await result(client, await client.command("mail.cancel", {"id": id_}))
+        assert (mail["status"], mail["error"]) == ("cancelled", "cancelled by an operator")
+        for args, code in (({"id": id_}, "conflict"), ({"id": "x"}, "not_found"), ({}, "invalid")):
+            assert await refusal(client, "mail.cancel", args) == code
+
+
+async def test_a_failed_mail_can_be_retried(environ: dict[str, str]) -> None:
+    """After the reason is mended the same mail goes, under the same id."""
+    refusals = iter(["550 5.1.1 no such user"])
+    async with Inbox(reply=lambda phase, _: next(refusals, None) if phase == "RCPT" else None) as inbox:
+        settings = changed(environ, SMTP_URL=inbox.url)
+        async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
+            await client.command("submit", {"message": request(1)})
+            failed = await wait_event(client, "mail.failed")
+            await client.command("mail.retry", {"id": failed["id"]})
+            sent = await wait_event(client, "mail.sent")
+    assert (sent["id"], sent["attempt"]) == (failed["id"], 2)
+
+
+@pytest.mark.parametrize(("answer", "received"), [("sent", 0), ("resend", 1)])
+async def test_an_uncertain_mail_is_resolved_by_an_operator(
+    environ: dict[str, str], inbox: Inbox, answer: str, received: int
+) -> None:
+    """As sent it is closed without another mail; to be resent it goes once more."""
+    async with serving(changed(environ, SMTP_URL="smtp+plain://127.0.0.1:1")) as feed:
+        async with FeedClient.connect(feed, snapshot=0) as client:
+            (id_,) = (await submit(client, request(1)))["mails"]
+    store = await SqliteStore.open(Path(environ["NOTIFIER_DATABASE_URL"].removeprefix("sqlite:///")))
+    (start,) = (await store.claim(1, 0, clock.now())).starts
+    await store.mark(start.mail)
+    await store.close()
+    async with serving(changed(environ, ON_UNCERTAIN="hold")) as feed, FeedClient.connect(feed) as client:
+        snapshot = await wait_frame(client, lambda frame: frame["type"] == "snapshot")
+        if snapshot["mails"][0]["status"] != "uncertain":
+            await wait_event(client, "mail.uncertain")
+        await client.command("mail.resolve", {"id": id_, "as": answer})
+        await wait_event(client, "mail.sent")
+    assert len(inbox.received) == received
 
 
 async def test_a_fault_of_ours_is_a_result_too(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,7 @@ CREATE TABLE mails (
     smtp_code        INTEGER,
     smtp_text        TEXT,
     error            TEXT,
+    past_data        INTEGER NOT NULL,
     due_at           INTEGER, -- only while pending
     finished_at      INTEGER  -- only once finished
 );
