@@ -110,9 +110,9 @@ BAD = {
 
 @pytest.mark.parametrize(("why", "body"), BAD.items())
 async def test_bad_messages_are_dead_lettered_and_good_ones_behind_them_go_on(
-    environ: dict[str, str], rabbit: Rabbit, why: tuple[str, str], body: bytes
+    environ: dict[str, str], rabbit: Rabbit, why: tuple[str, str], body: bytes, logged_lines: list[Any]
 ) -> None:
-    """The letter says what is wrong, and the next message is mailed."""
+    """There is one letter, which says what is wrong, and the next message is mailed."""
     dead = await rabbit.listen("notifier.dead", "fanout")
     settings = await with_broker(environ, rabbit)
     async with serving(settings) as feed, FeedClient.connect(feed) as client:
@@ -123,6 +123,8 @@ async def test_bad_messages_are_dead_lettered_and_good_ones_behind_them_go_on(
     headers = letter.header.properties.headers or {}
     assert (letter.body, headers["x-notifier-error"]) == (body, why[0])
     assert why[1] in str(headers["x-notifier-detail"])
+    assert dead.empty()
+    assert [line["event"] for line in logged_lines if line["log_level"] != "info"] == ["message dead-lettered"]
 
 
 async def test_messages_that_were_published_before_the_service_ran_are_not_lost(

@@ -8,9 +8,12 @@ from typing import Any, Protocol
 import structlog
 
 from notifier.contract import Message, Origin, decode
-from notifier.errors import DeadLetterCode, Refused
+from notifier.errors import DeadLetterCode, NotifierError, Refused
 
 log = structlog.get_logger(__name__)
+
+
+Store = Callable[[Sequence[Message]], Awaitable[object]]
 
 
 class Delivery(Protocol):
@@ -40,7 +43,7 @@ class Session(Protocol):
 
 async def consume(
     connect: Callable[[asyncio.Event], AbstractAsyncContextManager[Session]],
-    store: Callable[[Sequence[Message]], Awaitable[object]],
+    store: Store,
     running: Callable[[], None],
     stop: asyncio.Event,
 ) -> None:
@@ -55,19 +58,36 @@ async def consume(
             await _take_in(session, batch, store)
 
 
-async def _take_in(
-    session: Session, batch: Sequence[Delivery], store: Callable[[Sequence[Message]], Awaitable[object]]
-) -> None:
-    messages: list[Message] = []
+async def _take_in(session: Session, batch: Sequence[Delivery], store: Store) -> None:
+    messages: list[tuple[Delivery, Message]] = []
     refused: list[tuple[Delivery, Refused]] = []
     for delivery in batch:
         try:
-            messages.append(decode(delivery.body, delivery.origin))
+            messages.append((delivery, decode(delivery.body, delivery.origin)))
         except Refused as error:
             refused.append((delivery, error))
-    if messages:
-        await store(messages)
+    refused += await _store(messages, store)
     for delivery, reason in refused:
         await session.dead_letter(delivery, reason.code, reason.detail)
-        log.warning("message dead-lettered", code=reason.code, detail=reason.detail, event=delivery.origin.message_id)
+        log.warning("message dead-lettered", code=reason.code, detail=reason.detail, message=delivery.origin.message_id)
     await session.acknowledge(batch[-1])
+
+
+async def _store(messages: Sequence[tuple[Delivery, Message]], store: Store) -> list[tuple[Delivery, Refused]]:
+    """Store a batch in one transaction; gives those that cannot be stored through a fault of ours.
+
+    A message that we cannot handle would come back for ever and hold up all behind it,
+    so the batch is then stored message by message, and that one is put aside.
+    """
+    try:
+        if messages:
+            await store([message for _, message in messages])
+    except NotifierError:
+        raise
+    except Exception as error:
+        if len(messages) > 1:
+            return [each for pair in messages for each in await _store([pair], store)]
+        log.exception("message cannot be handled")
+        why = f"a fault of notifier's: {type(error).__name__}: {error}"
+        return [(messages[0][0], Refused("invalid", why))]
+    return []
