@@ -73,6 +73,7 @@ _ABOUT_THE_MAIL = re.compile(
     r"|recipient.{0,20}(invalid|unknown|rejected)|content rejected",
     re.IGNORECASE,
 )
+_ABOUT_THE_SIZE = re.compile(r"message.{0,12} size|size .{0,20}(exceed|limit)|too (big|large)", re.IGNORECASE)
 _SHUTTING_DOWN = re.compile(
     r"(service|server|system) .{0,12}(not available|unavailable|shutting|going down)|closing|shutting down",
     re.IGNORECASE,
@@ -135,7 +136,8 @@ def _speaks_of_us(reply: Reply) -> bool:
 
 
 def _speaks_of_the_mail(reply: Reply, phase: Phase) -> bool:
+    if phase is Phase.MAIL:
+        # Here the address is our own and the content unknown; of the mail there is only its size (RFC 1870).
+        return bool(_ABOUT_THE_SIZE.search(reply.text))
     status = _STATUS.match(reply.text)
-    # At MAIL FROM an address is our own.
-    by_status = status and status[2] in _MAIL_SUBJECTS and not (phase is Phase.MAIL and status[2] == "1")
-    return bool(by_status or _ABOUT_THE_MAIL.search(reply.text))
+    return bool((status and status[2] in _MAIL_SUBJECTS) or _ABOUT_THE_MAIL.search(reply.text))

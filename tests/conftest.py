@@ -28,6 +28,11 @@ LOOPS_OWN = ("asyncio_", "uvloop_")
 """Names of the threads that a loop keeps for to_thread(), and ends itself."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the switch for the full fault suite."""
+    parser.addoption("--faults", action="store_true", help="run the long cases of the fault suite too (minutes)")
+
+
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Callable[[], Any]]:  # noqa: ARG001 - the hook's signature
     """Run the tests on the loop that the service runs on."""
     return {"uvloop": uvloop.new_event_loop}

@@ -29,6 +29,7 @@ def test_nothing_before_mail_from_concerns_the_mail(reply: Reply | None) -> None
         (550, "5.1.8 Access denied, bad outbound sender", Verdict.TRANSPORT),
         (553, "5.1.0 sender domain does not exist", Verdict.TRANSPORT),
         (451, "4.3.0 try again", Verdict.TRANSPORT),
+        (554, "5.6.0 not like this", Verdict.TRANSPORT),
         (552, "5.2.3 Message size exceeds fixed maximum message size", Verdict.FAIL),
         (421, "4.7.0 messages from you are deferred", Verdict.RETRY),
         (421, "4.3.2 Service not available, closing transmission channel", Verdict.TRANSPORT),

@@ -1,0 +1,56 @@
+"""Scenes for faults; `--faults` runs all of them, without it a short selection."""
+
+import os
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from faults.scene import Scene
+from faults.sink import Sink
+from rabbit import Rabbit
+
+DOT_DELAY = 0.03
+"""Seconds that the ledger takes for a message, so that faults find some of them past their final dot."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the marker."""
+    config.addinivalue_line("markers", "faults: a case of the full fault suite; runs with --faults")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the long cases to those who ask for them."""
+    if not config.getoption("--faults"):
+        for item in items:
+            if item.get_closest_marker("faults"):
+                item.add_marker(pytest.mark.skip(reason="a case of the full fault suite: --faults runs it"))
+
+
+@pytest.fixture
+def chance() -> random.Random:
+    """Give chance with a seed that is printed, and can be set by NOTIFIER_FAULT_SEED."""
+    seed = os.environ.get("NOTIFIER_FAULT_SEED") or str(random.SystemRandom().randrange(10**9))
+    print(f"NOTIFIER_FAULT_SEED={seed}")  # noqa: T201 - pytest shows it beside a failure
+    return random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
+
+
+@pytest.fixture
+async def sink(tmp_path: Path) -> AsyncIterator[Sink]:
+    """Give a ledger."""
+    async with Sink.running(tmp_path / "journal", DOT_DELAY) as sink:
+        yield sink
+
+
+@pytest.fixture
+async def scene(tmp_path: Path, sink: Sink, rabbit: Rabbit) -> Scene:
+    """Give a scene on the session's broker, which is not to be hurt."""
+    return await prepared(tmp_path, sink, rabbit)
+
+
+async def prepared(folder: Path, sink: Sink, rabbit: Rabbit) -> Scene:
+    """Set the scene: the queue is there, and dead letters are collected."""
+    await rabbit.prepare()
+    scene = Scene(folder, sink, rabbit)
+    scene.letters = await rabbit.listen("notifier.dead", "fanout")
+    return scene

@@ -1,0 +1,166 @@
+"""An SMTP server that writes down each phase of each dialogue, on disk, before it answers.
+
+A program of its own that shares no code with the service: `python ledger.py JOURNAL [DELAY]`, where DELAY is the
+time in seconds that the answer to a message takes. Each line of the journal is also printed once it is on disk.
+Every line of standard input is one order, a JSON object; the end of the input is the end of the program.
+
+`{"close": true}` hangs up on everyone. Any other order is a fault for the next `times` dialogues that come to `phase`
+(CONNECT EHLO MAIL RCPT DATA DOT): `act` is `reply` (with `reply`), `hang_up` or `silent`, and with `accept` a message
+is taken over before its answer is lost.
+"""
+
+import asyncio
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from email import message_from_bytes
+from typing import Any
+
+REPLIES = {"EHLO": "250 ledger", "HELO": "250 ledger", "MAIL": "250 ok", "RCPT": "250 ok", "DATA": "354 go on"}
+LONGEST = 1 << 24
+
+
+class HungUpError(Exception):
+    """The dialogue is over."""
+
+
+class Journal:
+    """Lines that are on disk when `write` returns."""
+
+    def __init__(self, path: str) -> None:
+        self._file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+
+    def write(self, dialogue: int, phase: str, **facts: Any) -> None:
+        """Append a line."""
+        line = json.dumps({"dialogue": dialogue, "phase": phase, **facts}).encode() + b"\n"
+        os.write(self._file, line)
+        os.fsync(self._file)
+        sys.stdout.buffer.write(line)
+        sys.stdout.buffer.flush()
+
+
+class Ledger:
+    """What all dialogues share: the journal, and the faults that were ordered."""
+
+    def __init__(self, journal: Journal, delay: float) -> None:
+        self.journal = journal
+        self.delay = delay
+        self._faults: list[dict[str, Any]] = []
+        self._dialogues = 0
+        self._open: dict[int, asyncio.StreamWriter] = {}
+
+    def order(self, order: dict[str, Any]) -> None:
+        """Take one order."""
+        if order.get("close"):
+            for writer in self._open.values():
+                writer.close()
+        else:
+            self._faults.append(order)
+        self.journal.write(0, "TOLD", order=order)
+
+    def fault(self, phase: str) -> Mapping[str, Any] | None:
+        """Give the fault that is due in a phase, and use it up."""
+        for fault in self._faults:
+            if fault["phase"] == phase:
+                fault["times"] = fault.get("times", 1) - 1
+                if not fault["times"]:
+                    self._faults.remove(fault)
+                return fault
+        return None
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Hold one dialogue to its end."""
+        self._dialogues += 1
+        number = self._dialogues
+        self._open[number] = writer
+        try:
+            await Dialogue(self, number, reader, writer).run()
+        except (HungUpError, OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            del self._open[number]
+            writer.close()
+            self.journal.write(number, "CLOSED")
+
+
+class Dialogue:
+    """One connection."""
+
+    def __init__(self, ledger: Ledger, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._ledger = ledger
+        self._number = number
+        self._reader = reader
+        self._writer = writer
+
+    async def run(self) -> None:
+        """Answer until one side hangs up."""
+        await self._step("CONNECT", "220 ledger")
+        while line := await self._reader.readline():
+            verb = line[:4].decode("latin-1").upper()
+            if verb == "QUIT":
+                await self._say("221 bye")
+                return
+            if verb not in REPLIES:
+                await self._say("250 ok")
+            elif await self._step("EHLO" if verb == "HELO" else verb, REPLIES[verb]) and verb == "DATA":
+                await self._take(await self._reader.readuntil(b"\r\n.\r\n"))
+
+    async def _step(self, phase: str, reply: str) -> bool:
+        """Write down that the dialogue came here, and answer; False where that was a fault's refusal."""
+        fault = self._ledger.fault(phase)
+        self._write(phase, fault)
+        await self._answer(reply, fault)
+        return fault is None
+
+    async def _take(self, message: bytes) -> None:
+        """Write down a message, and answer."""
+        fault = self._ledger.fault("DOT")
+        accepted = fault is None or bool(fault.get("accept"))
+        headers = message_from_bytes(message)
+        self._write(
+            "ACCEPTED" if accepted else "DOT",
+            fault,
+            sha256=hashlib.sha256(message).hexdigest(),
+            message_id=headers["Message-ID"],
+            event=headers["X-Notifier-Event"],
+            mail=headers["X-Notifier-Mail"],
+        )
+        await asyncio.sleep(self._ledger.delay)
+        await self._answer("250 2.0.0 taken over", fault)
+        if accepted:
+            self._write("ANSWERED", None, mail=headers["X-Notifier-Mail"])
+
+    async def _answer(self, reply: str, fault: Mapping[str, Any] | None) -> None:
+        act = fault["act"] if fault else "reply"
+        if act == "hang_up":
+            raise HungUpError
+        if act == "silent":
+            while await self._reader.read(LONGEST):
+                pass
+            raise HungUpError
+        await self._say(fault["reply"] if fault else reply)
+
+    async def _say(self, reply: str) -> None:
+        self._writer.write(f"{reply}\r\n".encode())
+        await self._writer.drain()
+
+    def _write(self, phase: str, fault: Mapping[str, Any] | None, **facts: Any) -> None:
+        self._ledger.journal.write(self._number, phase, **facts, **({"fault": fault["act"]} if fault else {}))
+
+
+async def main(journal: str, delay: float = 0.0) -> None:
+    """Serve until the standard input ends."""
+    ledger = Ledger(Journal(journal), delay)
+    orders = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
+    server = await asyncio.start_server(ledger.serve, "127.0.0.1", 0, limit=LONGEST)
+    ledger.journal.write(0, "LISTENING", port=server.sockets[0].getsockname()[1])
+    while line := await orders.readline():
+        ledger.order(json.loads(line))
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], *map(float, sys.argv[2:])))
