@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -54,3 +55,18 @@ async def prepared(folder: Path, sink: Sink, rabbit: Rabbit) -> Scene:
     scene = Scene(folder, sink, rabbit)
     scene.letters = await rabbit.listen("notifier.dead", "fanout")
     return scene
+
+
+def needed(tool: str, package: str) -> str:
+    """Find a tool that a test cannot do without."""
+    found = shutil.which(tool)
+    if not found:
+        missing(f"{tool} is not installed: apt-get install {package}")
+    return str(found)
+
+
+def missing(what: str) -> None:
+    """Skip a test for what this machine lacks, and say what that is; where CI is set that is a failure."""
+    if os.environ.get("CI"):
+        pytest.fail(what)
+    pytest.skip(what)

@@ -32,7 +32,7 @@ class Load:
         self._url = url
         self._exchange = exchange
         self._stop = asyncio.Event()
-        self._connected = asyncio.Event()
+        self._flowing: asyncio.Task[None] | None = None
 
     async def publish(
         self, channel: aiormq.abc.AbstractChannel, message: Mapping[str, Any], makes: AbstractSet[str]
@@ -51,13 +51,18 @@ class Load:
     @asynccontextmanager
     async def flowing(self, rate: float) -> AsyncIterator[Self]:
         """Publish bookings, and some messages that nobody can use, at a steady rate while the block lasts."""
-        task = asyncio.create_task(self._flow(rate), name="load")
+        self._stop.clear()
+        self._flowing = asyncio.create_task(self._flow(rate), name="load")
         try:
             yield self
         finally:
-            self._stop.set()
-            await task
-            self._stop.clear()
+            await self.stop()
+
+    async def stop(self) -> None:
+        """Publish nothing more."""
+        self._stop.set()
+        if self._flowing:
+            await self._flowing
 
     async def _flow(self, rate: float) -> None:
         while not self._stop.is_set():

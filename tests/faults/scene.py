@@ -29,13 +29,11 @@ class Scene:
         self.sink = sink
         self.rabbit = rabbit
         self.load = Load(rabbit.url, rabbit.exchange)
-        self.database = folder / "notifier.db"
         self.struck = Counter[str]()
         self.dead: set[str] = set()
         self.letters: asyncio.Queue[DeliveredMessage] = asyncio.Queue()
         self.environ = {
             **rabbit.environ,
-            "NOTIFIER_DATABASE_URL": f"sqlite:///{self.database}",
             "NOTIFIER_SMTP_URL": f"smtp+plain://127.0.0.1:{sink.port}",
             "NOTIFIER_SMTP_PAUSES": "200ms",
             "NOTIFIER_RETRY_DELAYS": "200ms",
@@ -43,6 +41,12 @@ class Scene:
             "NOTIFIER_SEND_RATE": "60",
             "NOTIFIER_PORT": "0",
         }
+        self.move(folder / "notifier.db")
+
+    def move(self, database: Path) -> None:
+        """Let the service's database be another file."""
+        self.database = database
+        self.environ["NOTIFIER_DATABASE_URL"] = f"sqlite:///{database}"
 
     @asynccontextmanager
     async def service(self, *tool: str, **changes: str) -> AsyncIterator[Victim]:

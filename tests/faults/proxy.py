@@ -1,0 +1,105 @@
+"""A TCP proxy that does to a connection what networks do: stall, cut, reset, lose a reply."""
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Self
+
+PIECE = 1 << 16
+
+
+class Proxy:
+    """Forwards connections to one port of this machine; what its attributes say holds for every byte from then on."""
+
+    def __init__(self, target: int) -> None:
+        self.port = 0
+        self.cut_after: int | None = None
+        """Bytes that a connection's client may still send before both sides are closed."""
+        self.losing = 0
+        """Pieces from the server that will be lost, each with its connection."""
+        self.connections = 0
+        self.news = asyncio.Condition()
+        """Told of every new connection."""
+        self._target = target
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    @classmethod
+    @asynccontextmanager
+    async def to(cls, target: int) -> AsyncIterator[Self]:
+        """Run a proxy while the block lasts."""
+        proxy = cls(target)
+        server = await asyncio.start_server(proxy._serve, "127.0.0.1", 0)
+        proxy.port = server.sockets[0].getsockname()[1]
+        try:
+            yield proxy
+        finally:
+            server.close()
+            for task in proxy._tasks:
+                task.cancel()
+            await asyncio.gather(*proxy._tasks, return_exceptions=True)
+            await server.wait_closed()
+
+    def stall(self) -> None:
+        """Forward nothing more; connections stay open and new ones are answered by nobody."""
+        self._flowing.clear()
+
+    def flow(self) -> None:
+        """Forward again."""
+        self._flowing.set()
+
+    def reset(self) -> None:
+        """Reset every connection on both sides (RST)."""
+        for writer in self._writers:
+            raw: socket.socket = writer.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        async with self.news:
+            self.connections += 1
+            self.news.notify_all()
+        try:
+            await self._flowing.wait()
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        except (OSError, asyncio.CancelledError):
+            writer.close()
+            return
+        ends = {writer, far_writer}
+        self._writers |= ends
+        ways = (self._forward(reader, far_writer, is_reply=False), self._forward(far_reader, writer, is_reply=True))
+        pumps = [asyncio.create_task(way) for way in ways]
+        try:
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+            self._writers -= ends
+            for end in ends:
+                end.close()
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_reply: bool) -> None:
+        with suppress(OSError):
+            while piece := await reader.read(PIECE):
+                await self._flowing.wait()
+                if is_reply and self.losing:
+                    self.losing -= 1
+                    return
+                if not is_reply and self.cut_after is not None:
+                    piece, self.cut_after = piece[: self.cut_after], self.cut_after - len(piece)
+                    if self.cut_after <= 0:
+                        writer.write(piece)
+                        await writer.drain()
+                        self.cut_after = None
+                        return
+                writer.write(piece)
+                await writer.drain()

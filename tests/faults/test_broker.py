@@ -1,0 +1,198 @@
+"""The broker goes away in every way there is, and comes back."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import aiormq
+import pytest
+from faults.conftest import missing, prepared
+from faults.proxy import Proxy
+from faults.scene import Scene
+from faults.sink import Sink
+from parts import PATIENCE
+from rabbit import Rabbit
+from yarl import URL
+
+from notifier.demo.node import SERVER, PrivateNode
+from notifier.gateways.topology import EVENTS
+
+pytestmark = pytest.mark.faults
+
+SILENCE = 120.0
+"""Seconds within which a dead connection must have been noticed: three heartbeats, with room for noise."""
+
+
+async def reconnected(proxy: Proxy, fault: Callable[[], None]) -> None:
+    """Do something to connections, and wait until the service has come with a new one."""
+    before = proxy.connections
+    fault()
+    async with asyncio.timeout(PATIENCE), proxy.news:
+        await proxy.news.wait_for(lambda: proxy.connections > before)
+
+
+@asynccontextmanager
+async def behind(proxy: Proxy, scene: Scene) -> AsyncIterator[None]:
+    """Let the service reach its broker through a proxy."""
+    scene.environ["NOTIFIER_AMQP_URL"] = str(URL(scene.rabbit.url).with_host("127.0.0.1").with_port(proxy.port))
+    async with scene.load.flowing(rate=60):
+        yield
+
+
+@pytest.fixture
+async def proxy(scene: Scene) -> AsyncIterator[Proxy]:
+    """Give a proxy before the session's broker."""
+    async with Proxy.to(URL(scene.rabbit.url).port or 5672) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[PrivateNode]:
+    """Give a broker that may be hurt."""
+    if not SERVER.exists():
+        missing("no RabbitMQ here that a test may kill: apt-get install rabbitmq-server")
+    with PrivateNode() as node:
+        yield node
+
+
+@pytest.fixture
+async def fragile(tmp_path: Path, sink: Sink, node: PrivateNode) -> AsyncIterator[Scene]:
+    """Give a scene on a broker that may be hurt, a few seconds after its queue was declared."""
+    await asyncio.to_thread(node.start)
+    async with Rabbit.connected(node.url) as rabbit:
+        scene = await prepared(tmp_path, sink, rabbit)
+        # RabbitMQ 3.10 writes a new quorum queue's registration with a delay; who is killed before it forgets.
+        await asyncio.sleep(4)
+        yield scene
+
+
+async def collected_again(scene: Scene) -> Rabbit:
+    """Connect a second time, to a broker that came back, and go on collecting dead letters.
+
+    Those that came while the broker was away wait in the durable queue, which is read here.
+    """
+    connection = await aiormq.connect(scene.rabbit.url)
+    rabbit = Rabbit(scene.rabbit.url, await connection.channel())
+    await rabbit.channel.basic_consume("notifier.dead", scene.letters.put, no_ack=True)
+    return rabbit
+
+
+async def test_reset_connections(scene: Scene, proxy: Proxy) -> None:
+    """Every connection is reset several times under load: the service comes back and has lost nothing."""
+    async with behind(proxy, scene), scene.service() as victim:
+        for round_ in range(3):
+            await scene.sink.wait_accepted(20 * (round_ + 1))
+            await reconnected(proxy, proxy.reset)
+        await scene.sink.wait_accepted(len(scene.sink.accepted) + 30)
+        await scene.load.stop()
+        await scene.end(victim)
+
+
+async def test_cut_in_the_middle_of_a_frame(scene: Scene, proxy: Proxy) -> None:
+    """What the service says, acknowledgements and results, breaks off after any number of bytes."""
+    async with behind(proxy, scene), scene.service() as victim:
+        for size in (1, 7, 20, 21, 22, 500, 4096):
+            await scene.sink.wait_accepted(len(scene.sink.accepted) + 10)
+            await reconnected(proxy, partial(setattr, proxy, "cut_after", size))
+        await scene.sink.wait_accepted(len(scene.sink.accepted) + 30)
+        await scene.load.stop()
+        await scene.end(victim)
+
+
+async def test_lost_replies(scene: Scene, proxy: Proxy) -> None:
+    """What the broker says, deliveries and confirmations, is lost with its connection."""
+    async with behind(proxy, scene), scene.service() as victim:
+        for _ in range(5):
+            await scene.sink.wait_accepted(len(scene.sink.accepted) + 10)
+            await reconnected(proxy, partial(setattr, proxy, "losing", 1))
+        await scene.sink.wait_accepted(len(scene.sink.accepted) + 30)
+        await scene.load.stop()
+        await scene.end(victim)
+
+
+async def test_a_half_open_connection(scene: Scene, proxy: Proxy) -> None:
+    """Nothing comes and nothing closes: the service notices by itself, and connects again when that is possible."""
+    async with behind(proxy, scene), scene.service() as victim:
+        await scene.sink.wait_accepted(30)
+        proxy.stall()
+        lost = await victim.wait_line(lambda line: line.get("actor") == "consumer" and "reason" in line, SILENCE)
+        assert lost["level"] == "warning", lost
+        proxy.flow()
+        await victim.wait_line(lambda line: line.get("actor") == "consumer" and line["event"] == "recovered", SILENCE)
+        await scene.load.stop()
+        await scene.end(victim)
+
+
+async def test_a_deleted_queue(scene: Scene) -> None:
+    """The queue is deleted under the service's feet: it declares it anew and takes what comes then."""
+    async with scene.service() as victim:
+        async with scene.load.flowing(rate=60):
+            await scene.sink.wait_accepted(30)
+        await scene.settle(victim)
+        await scene.rabbit.channel.queue_delete(scene.rabbit.queue)
+        await victim.wait_line(lambda line: line.get("actor") == "consumer" and line["event"] == "recovered")
+        async with scene.load.flowing(rate=60):
+            await scene.sink.wait_accepted(len(scene.sink.accepted) + 30)
+        await scene.end(victim)
+
+
+async def test_a_closed_channel(fragile: Scene) -> None:
+    """The exchange for results is gone, so the broker closes the channel: it is declared again and all results come."""
+    scene = fragile
+    async with scene.service() as victim, scene.load.flowing(rate=60):
+        for _ in range(3):
+            await scene.sink.wait_accepted(len(scene.sink.accepted) + 20)
+            await scene.rabbit.channel.exchange_delete(EVENTS)
+        told = await scene.rabbit.listen(EVENTS, "topic", "mail.sent")
+        async with asyncio.timeout(30):
+            for _ in range(10):
+                await told.get()
+        await scene.load.stop()
+        await scene.end(victim)
+
+
+async def test_a_killed_broker(fragile: Scene, node: PrivateNode) -> None:
+    """Killed under load and started again: what was confirmed before is mailed, and so is what comes after."""
+    await survive(fragile, node, node.kill)
+
+
+async def test_a_restarted_broker(fragile: Scene, node: PrivateNode) -> None:
+    """Stopped in good order and started again."""
+    await survive(fragile, node, node.stop)
+
+
+async def survive(scene: Scene, node: PrivateNode, end: Callable[[], None]) -> None:
+    """End the broker under load, and start it again."""
+    async with scene.service() as victim, scene.load.flowing(rate=60):
+        await scene.sink.wait_accepted(60)
+        await asyncio.to_thread(end)
+        await asyncio.to_thread(node.start)
+        rabbit = await collected_again(scene)
+        try:
+            await scene.sink.wait_accepted(len(scene.sink.accepted) + 60)
+            await scene.load.stop()
+            await scene.end(victim)
+        finally:
+            await rabbit.channel.connection.close()
+
+
+async def test_a_frozen_broker(fragile: Scene, node: PrivateNode) -> None:
+    """Frozen until the service has noticed, then thawed: nothing is lost on either side of the ice."""
+    scene = fragile
+    async with scene.service() as victim, scene.load.flowing(rate=60):
+        await scene.sink.wait_accepted(60)
+        node.pause()
+        try:
+            await victim.wait_line(lambda line: line.get("actor") == "consumer" and "reason" in line, SILENCE)
+        finally:
+            node.unpause()
+        await victim.wait_line(lambda line: line.get("actor") == "consumer" and line["event"] == "recovered", SILENCE)
+        rabbit = await collected_again(scene)
+        try:
+            await scene.sink.wait_accepted(len(scene.sink.accepted) + 60)
+            await scene.load.stop()
+            await scene.end(victim)
+        finally:
+            await rabbit.channel.connection.close()

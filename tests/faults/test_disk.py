@@ -1,0 +1,109 @@
+"""The disk is full, or fails, or holds something that is no database."""
+
+import os
+import resource
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from faults.conftest import missing, needed
+from faults.load import booking
+from faults.scene import Scene
+from faults.victim import Victim
+from parts import wait_frame
+
+from notifier.client import FeedClient
+
+pytestmark = pytest.mark.faults
+
+BEFORE, DURING = 60, 30
+"""Messages that come before and while nothing can be written."""
+CONNECTIONS = 4
+SETTINGS = {"SEND_RATE": "40", "SMTP_CONNECTIONS": str(CONNECTIONS)}
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """Mount a small file system of its own."""
+    if os.geteuid() != 0:
+        missing("only root may mount the small tmpfs that this test fills: run it as root")
+    mount, umount = needed("mount", "mount"), needed("umount", "mount")
+    folder.mkdir()
+    command = [mount, "-t", "tmpfs", "-o", "size=8m", "none", str(folder)]
+    if subprocess.run(command, check=False, capture_output=True).returncode != 0:  # noqa: S603 - fixed command
+        missing("this machine lets nobody mount a tmpfs: in a container, give it CAP_SYS_ADMIN")
+    try:
+        yield folder
+    finally:
+        subprocess.run([umount, str(folder)], check=True)  # noqa: S603 - fixed command
+
+
+def fill(ballast: Path) -> None:
+    """Take all the room that there is on a disk."""
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+async def publish(scene: Scene, count: int) -> None:
+    """Publish so many bookings."""
+    for number in range(len(scene.load.published), len(scene.load.published) + count):
+        await scene.load.publish(scene.rabbit.channel, *booking(number))
+
+
+async def outlast(scene: Scene, victim: Victim, fail: Callable[[], None], mend: Callable[[], None]) -> None:
+    """Let the store fail under load and be mended: meanwhile no mail is begun, and nothing is acknowledged."""
+    await publish(scene, BEFORE)
+    await scene.sink.wait_accepted(5)
+    fail()
+    try:
+        await publish(scene, DURING)
+        await victim.wait_line(lambda line: line.get("actor") == "consumer" and "reason" in line)
+        stopped_at = len(scene.sink.accepted)
+        async with FeedClient.connect(victim.feed, snapshot=0, stats=0.3) as client:
+            for _ in range(8):
+                await wait_frame(client, lambda frame: frame["type"] == "stats")
+        begun = len(scene.sink.accepted) - stopped_at
+        assert begun <= CONNECTIONS, f"{begun} mails while nothing could be recorded: {victim.lines[-5:]}"
+    finally:
+        mend()
+    await scene.end(victim)
+    assert not scene.sink.unanswered
+
+
+async def test_a_full_disk(scene: Scene) -> None:
+    """Sending stops before recording does, and both go on by themselves when there is room: nothing lost, no repeat."""
+    with small_disk(scene.folder / "disk") as disk:
+        scene.move(disk / "notifier.db")
+        ballast = disk / "ballast"
+        async with scene.service(**SETTINGS) as victim:
+            await outlast(scene, victim, lambda: fill(ballast), ballast.unlink)
+
+
+async def test_a_disk_that_fails(scene: Scene) -> None:
+    """The same where writing is an I/O error: here, the write-ahead log may not grow any more."""
+    wal = Path(f"{scene.database}-wal")
+    async with scene.service(**SETTINGS) as victim:
+        _, hard = resource.prlimit(victim.pid, resource.RLIMIT_FSIZE)
+
+        def limit(size: int) -> None:
+            resource.prlimit(victim.pid, resource.RLIMIT_FSIZE, (size, hard))
+
+        await outlast(scene, victim, lambda: limit(wal.stat().st_size), lambda: limit(hard))
+
+
+@pytest.mark.parametrize("damage", ["no database", "a damaged page"])
+async def test_a_corrupt_database(scene: Scene, damage: str) -> None:
+    """The service does not start, exits with 3, says which file it is, and leaves that as it was."""
+    async with scene.service() as victim:
+        await publish(scene, BEFORE)
+        await scene.end(victim)
+    whole = scene.database.read_bytes()
+    broken = b"no database at all\n" * 500 if damage == "no database" else whole[:100] + bytes(4096) + whole[4196:]
+    scene.database.write_bytes(broken)
+    victim = await Victim.started(scene.environ)
+    assert await victim.ended() == 3, victim.lines
+    assert str(scene.database) in str(victim.lines[-1])
+    assert scene.database.read_bytes() == broken

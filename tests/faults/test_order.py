@@ -1,0 +1,46 @@
+"""A message is acknowledged once it is on disk, and not before: the order of system calls says so."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from faults.conftest import needed
+from faults.load import booking
+from faults.scene import Scene
+from faults.strace import Call, calls, check_order, command
+from yarl import URL
+
+pytestmark = pytest.mark.faults
+
+MESSAGES = 40
+
+
+def read(trace: Path) -> list[Call]:
+    """Read what strace wrote."""
+    with trace.open() as lines:
+        return list(calls(lines))
+
+
+async def observed(scene: Scene, *tool: str) -> list[Call]:
+    """Run the service under strace while messages come; gives what it did."""
+    trace = scene.folder / "trace"
+    async with scene.service(*command(needed("strace", "strace"), str(trace)), *tool) as victim:
+        for number in range(MESSAGES):
+            await scene.load.publish(scene.rabbit.channel, *booking(number))
+            if number % 10 == 0:  # some alone, some in batches
+                await scene.sink.wait_accepted(number + 1)
+        await scene.end(victim)
+    return await asyncio.to_thread(read, trace)
+
+
+async def test_no_acknowledgement_leaves_before_its_commit_is_on_disk(scene: Scene) -> None:
+    """Each basic.ack follows an fdatasync that follows the writing of each message that it acknowledges."""
+    found = await observed(scene)
+    assert check_order(found, URL(scene.rabbit.url).port or 5672, sorted(scene.load.accepted)) >= MESSAGES // 10
+
+
+async def test_the_check_sees_a_disk_that_does_not_sync(scene: Scene) -> None:
+    """Control: with a library that makes every sync do nothing, the same check fails."""
+    found = await observed(scene, needed("eatmydata", "eatmydata"))
+    with pytest.raises(AssertionError, match=r"acknowledged .* before it was on disk"):
+        check_order(found, URL(scene.rabbit.url).port or 5672, sorted(scene.load.accepted))

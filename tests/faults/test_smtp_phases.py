@@ -1,0 +1,92 @@
+"""The SMTP server misbehaves in each phase of the dialogue."""
+
+from typing import Any
+
+import pytest
+from faults.load import request
+from faults.scene import Scene
+from parts import result, wait_frame
+
+from notifier.client import FeedClient
+
+PHASES = ("CONNECT", "EHLO", "MAIL", "RCPT", "DATA", "DOT")
+OF_THE_MAIL = ("RCPT", "DATA", "DOT")
+"""Phases whose refusal concerns the mail and not the transport."""
+SETTINGS = {"SMTP_TIMEOUT": "1s", "SMTP_DOT_TIMEOUT": "2s", "SMTP_PAUSES": "100ms", "RETRY_DELAYS": "100ms"}
+
+REFUSED_FOR_NOW = {"act": "reply", "text": "451 4.3.0 come back later"}
+REFUSED_FOR_GOOD = {"act": "reply", "text": "554 5.6.0 not like this"}
+HANGS_UP = {"act": "hang_up"}
+SILENT = {"act": "silent"}
+
+
+async def meet(scene: Scene, client: FeedClient, number: int, fault: dict[str, Any]) -> dict[str, Any]:
+    """Send one mail into a fault; gives the mail as it ended."""
+    await scene.sink.tell(**fault, **({"reply": f"{fault['text']} (in {fault['phase']})"} if "text" in fault else {}))
+    await scene.sink.tell(close=True)  # the next dialogue begins from the start, and comes to the fault
+    message, makes = request(number)
+    await scene.load.publish(scene.rabbit.channel, message, makes)
+    mails: list[dict[str, Any]] = []
+
+    def ended(frame: dict[str, Any]) -> bool:
+        ours = (event["data"]["mail"] for event in frame.get("events", ()))
+        ends = {"sent", "failed", "uncertain"}
+        mails.extend(mail for mail in ours if mail["event"] == message["id"] and mail["status"] in ends)
+        return bool(mails)
+
+    await wait_frame(client, ended)
+    met = [entry["phase"] for entry in scene.sink.entries if entry.get("fault")]
+    assert len(met) == number + 1, f"the mail ended without meeting its fault: {met}"
+    return mails[0]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(REFUSED_FOR_NOW, id="refused for now"),
+        pytest.param(REFUSED_FOR_GOOD, id="refused for good"),
+        pytest.param(HANGS_UP, id="hangs up"),
+        pytest.param(SILENT, id="silent", marks=pytest.mark.faults),
+    ],
+)
+async def test_each_phase(scene: Scene, fault: dict[str, Any]) -> None:
+    """A fault of the transport counts no attempt; a refusal of the mail is tried again, or ends it for good."""
+    found = {}
+    async with scene.service(**SETTINGS) as victim:
+        async with FeedClient.connect(victim.feed, snapshot=0) as client:
+            for number, phase in enumerate(PHASES):
+                mail = await meet(scene, client, number, {"phase": phase, **fault})
+                found[phase] = (mail["status"], mail["attempt"])
+        await scene.end(victim)
+    end = ("failed", 1) if fault is REFUSED_FOR_GOOD else ("sent", 2)
+    assert found == {phase: end if phase in OF_THE_MAIL else ("sent", 1) for phase in PHASES}
+
+
+@pytest.mark.parametrize("act", [HANGS_UP, pytest.param(SILENT, marks=pytest.mark.faults)], ids=["hangs up", "silent"])
+@pytest.mark.parametrize("policy", ["resend", "hold"])
+async def test_a_lost_reply_after_the_final_dot(scene: Scene, act: dict[str, Any], policy: str) -> None:
+    """The one thing that SMTP leaves unknown: sent again to the byte, or held for an operator who knows."""
+    lost = {"phase": "DOT", "accept": True, **act}
+    async with scene.service(**SETTINGS, ON_UNCERTAIN=policy) as victim:
+        async with FeedClient.connect(victim.feed, snapshot=0) as client:
+            mail = await meet(scene, client, 0, lost)
+            if policy == "hold":
+                assert mail["status"] == "uncertain"
+                await result(client, await client.command("mail.resolve", {"id": mail["id"], "as": "sent"}))
+        await scene.end(victim)
+    assert len(scene.sink.accepted) == (1 if policy == "hold" else 2)
+
+
+@pytest.mark.faults
+async def test_every_phase_at_once_under_load(scene: Scene) -> None:
+    """All misbehaviours, several times each, while bookings go on: every one of them is sent."""
+    async with scene.service(**SETTINGS) as victim:
+        async with scene.load.flowing(rate=60):
+            for phase in PHASES:
+                for fault in (HANGS_UP, SILENT, {"act": "reply", "reply": "451 4.3.0 come back later"}):
+                    await scene.sink.tell(phase=phase, times=3, **fault)
+                if phase in ("CONNECT", "EHLO"):
+                    await scene.sink.tell(close=True)
+            await scene.sink.tell(phase="DOT", act="hang_up", accept=True, times=5)
+            await scene.sink.wait(lambda: bool(scene.sink.unanswered) and len(scene.sink.accepted) > 300)
+        await scene.end(victim)
