@@ -44,6 +44,8 @@ async def serving(environ: Mapping[str, str]) -> AsyncIterator[ServiceProcess]:
         env={**os.environ, **environ, "NOTIFIER_LOG_FORMAT": "json"},
         stdin=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
+        # A terminal's Ctrl-C goes to all processes of its group; with ours on top the service would get two signals.
+        start_new_session=True,
     )
     service = ServiceProcess(process)
     started = asyncio.Event()

@@ -197,6 +197,37 @@ async def test_a_server_that_is_down_is_reported_once_and_recovered_from(
     assert events == ["transport is paused", "transport is back"]
 
 
+async def test_a_time_that_a_server_names_is_obeyed(store: SqliteStore) -> None:
+    """Greylisting that asks for half an hour is not tried again after our own two tenths of a second."""
+
+    def reply(phase: str, _: str) -> str | None:
+        return "450 4.2.0 greylisted, try again in 30 minutes" if phase == "RCPT" else None
+
+    async with Inbox(reply=reply) as inbox, sending(store, [inbox.url]):
+        await add(store, 1)
+        await logged(store, "mail.retrying")
+    (mail,) = await mails(store)
+    assert mail.next_attempt_at is not None
+    assert mail.next_attempt_at > clock.now() + timedelta(minutes=29)
+
+
+async def test_a_daily_limit_rests_the_transport_for_long_and_fails_no_mail(store: SqliteStore) -> None:
+    """Gmail's 550 5.4.5 at the end of DATA takes the last pause at once; the mail waits, uncounted."""
+
+    def reply(phase: str, _: str) -> str | None:
+        return "550 5.4.5 Daily user sending limit exceeded" if phase == "DATA" else None
+
+    async with Inbox(reply=reply) as inbox, sending(store, [inbox.url], connections=1) as lanes:
+        lanes[0].circuit = Circuit((timedelta(milliseconds=1), timedelta(hours=1)))
+        await add(store, 1)
+        await logged(store, "mail.pending", 2)
+        until = lanes[0].circuit.until
+    (mail,) = await mails(store)
+    assert (mail.status, mail.attempt) == (Status.PENDING, 0)
+    assert until is not None
+    assert until > clock.now() + timedelta(minutes=59)
+
+
 async def test_a_slow_server_is_spoken_to_on_several_connections(store: SqliteStore) -> None:
     """Where each answer takes a while, mails go side by side, each on a connection of its own."""
     open_now = most = accepted = 0

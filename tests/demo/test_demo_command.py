@@ -1,6 +1,7 @@
 """The demo and the load script as processes, on the tests' broker."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,27 @@ def test_the_demo_runs_to_its_end_and_balances(broker_url: str) -> None:
         "reminders scheduled 30",
     ]
     assert "dashboard: http://127.0.0.1:" in err
+
+
+def test_ctrl_c_ends_the_demo_in_order(broker_url: str) -> None:
+    """As from a terminal, where the signal reaches the whole group: the ledger is printed, and the exit code is 0."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "notifier", "demo"],
+        env={**os.environ, "NOTIFIER_AMQP_URL": broker_url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    with process:
+        assert process.stderr
+        while "dashboard" not in process.stderr.readline():
+            assert process.poll() is None
+        process.stderr.readline()
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, err
+    assert out.startswith("published ")
 
 
 async def test_the_demo_leaves_nothing_on_a_broker_that_is_not_its_own(broker_url: str) -> None:
