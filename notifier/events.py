@@ -16,9 +16,9 @@ from notifier.mail import Flight, Kind, Mail, Status
 SOURCE = "/notifier"
 
 
-def event_type(prev: Status | None, mail: Mail) -> str:
-    """Name the change: the new status, or `mail.retrying` where a refusal set a time for the next attempt."""
-    if mail.status is Status.PENDING and prev is Status.SENDING and mail.next_attempt_at:
+def event_type(prev: Status | None, mail: Mail, *, counted: bool = True) -> str:
+    """Name the change: the new status, or `mail.retrying` after an attempt that `counted` and did not succeed."""
+    if mail.status is Status.PENDING and prev is Status.SENDING and counted:
         return "mail.retrying"
     return f"mail.{mail.status}"
 
@@ -28,14 +28,14 @@ def event_id(mail: Mail) -> str:
     return f"{mail.id}.{mail.rev}"
 
 
-def encode_event(prev: Status | None, mail: Mail, at: datetime) -> bytes:
-    """Write the CloudEvent of a change from `prev` (None: the mail is new) to `mail`."""
+def encode_event(type_: str, prev: Status | None, mail: Mail, at: datetime) -> bytes:
+    """Write the CloudEvent, named by `event_type`, of a change from `prev` (None: the mail is new) to `mail`."""
     return msgspec.json.encode(
         {
             "specversion": "1.0",
             "id": event_id(mail),
             "source": SOURCE,
-            "type": event_type(prev, mail),
+            "type": type_,
             "time": timestamp(at),
             "subject": mail.id,
             "data": {"prev": prev, "mail": public(mail)},

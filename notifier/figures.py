@@ -66,13 +66,17 @@ class Figures:
         }
 
     def _smtp_states(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "transport": lane.transport.name,
-                "state": "paused" if lane.circuit.reason else "ready",
-                "reason": lane.circuit.reason,
-                "until": timestamp(lane.circuit.until),
-                "quota_left": None,
-            }
-            for lane in self._lanes
-        ]
+        return [_smtp_state(lane) for lane in self._lanes]
+
+
+def _smtp_state(lane: Lane) -> dict[str, Any]:
+    reason, until = lane.circuit.reason, lane.circuit.until
+    if lane.used_up_until and not reason:
+        reason, until = "its quota of mails in 24 hours is used up", lane.used_up_until
+    return {
+        "transport": lane.transport.name,
+        "state": "paused" if reason else "ready",
+        "reason": reason,
+        "until": timestamp(until),
+        "quota_left": lane.quota_left,
+    }

@@ -204,9 +204,12 @@ def refused(
     return mail.become(Status.PENDING, smtp=reply or mail.smtp, error=error, next_attempt_at=again)
 
 
-def handed_back(mail: Mail) -> Mail:
-    """Undo a claim whose failure concerned the transport and not the mail: the attempt does not count."""
-    return mail.become(Status.PENDING, attempt=mail.attempt - 1)
+def handed_back(mail: Mail, until: datetime | None = None) -> Mail:
+    """Undo a claim whose failure concerned the transport and not the mail: the attempt does not count.
+
+    With `until` it lets others go first from then on.
+    """
+    return mail.become(Status.PENDING, attempt=mail.attempt - 1, next_attempt_at=until)
 
 
 def failed(mail: Mail, reply: Reply | None, error: str | None) -> Mail:

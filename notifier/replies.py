@@ -73,6 +73,9 @@ _ABOUT_THE_MAIL = re.compile(
     r"|recipient.{0,20}(invalid|unknown|rejected)|content rejected",
     re.IGNORECASE,
 )
+_ABOUT_THE_RECIPIENT = re.compile(
+    r"\b(user|mailbox|recipient|addressee|account|inbox|alias)\b|no such|unknown|does not exist|address", re.IGNORECASE
+)
 _ABOUT_THE_SIZE = re.compile(r"message.{0,12} size|size .{0,20}(exceed|limit)|too (big|large)", re.IGNORECASE)
 _SHUTTING_DOWN = re.compile(
     r"(service|server|system) .{0,12}(not available|unavailable|shutting|going down)|closing|shutting down",
@@ -80,6 +83,7 @@ _SHUTTING_DOWN = re.compile(
 )
 # Subjects of RFC 3463: 1 address, 2 mailbox, 6 content.
 _MAIL_SUBJECTS = ("1", "2", "6")
+_RECIPIENT_SUBJECTS = ("1", "2")
 _STATUS = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})\b")
 _LOGIN_CODES = frozenset({530, 534, 535, 538})
 _SYNTAX_CODES = frozenset({500, 501, 502, 503, 504})
@@ -130,14 +134,25 @@ def is_daily_limit(text: str) -> bool:
     return bool(_DAILY.search(text))
 
 
+def status(reply: Reply) -> str | None:
+    """Read the enhanced status (RFC 3463) that a reply begins with."""
+    match = _STATUS.match(reply.text)
+    return match[0] if match else None
+
+
+def speaks_of_the_recipient(reply: Reply) -> bool:
+    """Say whether a refusal is about the address or its mailbox, by its status or in its words."""
+    found = status(reply)
+    return found.split(".")[1] in _RECIPIENT_SUBJECTS if found else bool(_ABOUT_THE_RECIPIENT.search(reply.text))
+
+
 def _speaks_of_us(reply: Reply) -> bool:
-    status = _STATUS.match(reply.text)
-    return bool(_ABOUT_US.search(reply.text) or (status and status[0] in _ABOUT_US_STATUS))
+    return bool(_ABOUT_US.search(reply.text)) or status(reply) in _ABOUT_US_STATUS
 
 
 def _speaks_of_the_mail(reply: Reply, phase: Phase) -> bool:
     if phase is Phase.MAIL:
         # Here the address is our own and the content unknown; of the mail there is only its size (RFC 1870).
         return bool(_ABOUT_THE_SIZE.search(reply.text))
-    status = _STATUS.match(reply.text)
-    return bool((status and status[2] in _MAIL_SUBJECTS) or _ABOUT_THE_MAIL.search(reply.text))
+    found = status(reply)
+    return bool((found and found.split(".")[1] in _MAIL_SUBJECTS) or _ABOUT_THE_MAIL.search(reply.text))

@@ -29,7 +29,7 @@ from notifier.mail import Mail, RetryPolicy
 from notifier.planning import Rules
 from notifier.settings import MailSettings, Settings
 from notifier.storage.sqlite import SqliteStore
-from notifier.storage.store import Added, Store
+from notifier.storage.store import Added, Quota, Store
 from notifier.supervisor import Supervisor
 
 log = structlog.get_logger(__name__)
@@ -69,7 +69,7 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         stack.push_async_callback(store.close)
         for transport in transports:
             stack.push_async_callback(transport.close)
-        lanes = [Lane(MailTransport(each, settings.mail), Circuit(settings.smtp.pauses)) for each in transports]
+        lanes = _lanes(transports, settings)
         broker = amqp.Broker() if settings.amqp.url else None
         publisher = amqp.Publisher(settings.amqp)
         stack.push_async_callback(publisher.close)
@@ -96,6 +96,18 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         else:
             log.info("no NOTIFIER_AMQP_URL: messages are taken from the feed's submit alone")
         yield server
+
+
+def _lanes(transports: Sequence[smtp.Transport], settings: Settings) -> list[Lane]:
+    pauses, quota = settings.smtp.pauses, settings.mail.quota
+    return [
+        Lane(
+            MailTransport(transport, settings.mail),
+            Circuit(pauses),
+            Quota(transport.server.account, quota) if quota else None,
+        )
+        for transport in transports
+    ]
 
 
 async def _stop(supervisor: Supervisor) -> None:

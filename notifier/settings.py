@@ -39,6 +39,11 @@ class SmtpServer(NamedTuple):
         """Name the transport in logs and in the feed: host and port, never the account."""
         return f"{self.host}:{self.port}"
 
+    @property
+    def account(self) -> str:
+        """Name what a provider counts mails by."""
+        return f"{self.username or ''}@{self.name}"
+
 
 class Sender(NamedTuple):
     """Who a mail comes from: the display name (may be empty) and the address."""
@@ -232,6 +237,7 @@ class MailSettings(_Group):
         "MAIL_REPLY_TO", None
     )
     rate: Annotated[float, Field(ge=0, le=100_000)] = _setting("SEND_RATE", 20)
+    quota: Annotated[int, Field(ge=0)] = _setting("SEND_QUOTA", 0)
     cron: Cron = _setting("SEND_CRON", "*/2 * * * *")
     remind_before: Annotated[Duration, Field(gt=timedelta(hours=1))] = _setting("REMIND_BEFORE", "3h")
     retry_delays: Durations = _setting("RETRY_DELAYS", "10s,1m,5m,15m,1h,4h")

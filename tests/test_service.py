@@ -237,3 +237,16 @@ async def test_a_reminder_is_sent_in_its_window(environ: dict[str, str], inbox: 
     assert opens <= pending["send_at"] <= closes
     assert pending["expires_at"] == timestamp(departs)
     assert {mail.subject[:7] for mail in inbox.received} <= {"Booking"}
+
+
+async def test_what_a_quota_has_left_is_shown(environ: dict[str, str], inbox: Inbox) -> None:
+    """`stats` tells how much of its quota a transport has left, and rests it by name and time when that is nothing."""
+    async with serving(changed(environ, SEND_QUOTA="2")) as feed, FeedClient.connect(feed, stats=0.2) as client:
+        before = await wait_frame(client, lambda frame: frame["type"] == "stats")
+        for number in range(3):
+            await client.command("submit", {"message": request(number)})
+        after = await wait_frame(client, lambda frame: frame["type"] == "stats" and frame["smtp"][0]["quota_left"] == 0)
+    assert (before["smtp"][0]["state"], before["smtp"][0]["quota_left"]) == ("ready", 2)
+    assert (after["smtp"][0]["state"], len(inbox.received)) == ("paused", 2)
+    assert "quota" in after["smtp"][0]["reason"]
+    assert after["smtp"][0]["until"] > timestamp(clock.now() + timedelta(hours=23))

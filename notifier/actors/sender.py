@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
@@ -11,12 +11,13 @@ from msgspec.structs import replace
 
 from notifier import clock
 from notifier.circuit import Circuit, State
+from notifier.cohort import Cohort
 from notifier.errors import StoreUnusable, Unreachable
 from notifier.events import timestamp
-from notifier.mail import Mail, Reply, RetryPolicy, failed, handed_back, refused, sent, uncertain
+from notifier.mail import Mail, Reply, RetryPolicy, due_again, failed, handed_back, refused, sent, uncertain
 from notifier.rate import Guard
 from notifier.replies import Phase, Verdict, is_daily_limit, verdict, wait_named
-from notifier.storage.store import Start, Store
+from notifier.storage.store import Claim, Quota, Start, Store
 
 log = structlog.get_logger(__name__)
 
@@ -61,10 +62,17 @@ class Transport(Protocol):
 
 @dataclass
 class Lane:
-    """A transport and whether it is fit to be used."""
+    """A transport and whether it is fit to be used.
+
+    `quota_left` and, once that is 0, the time at which there is some again are as of the latest claim.
+    """
 
     transport: Transport
     circuit: Circuit
+    quota: Quota | None = None
+    quota_left: int | None = None
+    used_up_until: datetime | None = None
+    cohort: Cohort = field(default_factory=Cohort)
 
 
 class Limits(NamedTuple):
@@ -102,6 +110,8 @@ class Sender:
         Raises StoreUnusable when no mail can be claimed, then too after all is recorded.
         """
         await self._adopt_orphans()
+        for lane in self._lanes:
+            await self._ask(lane, 0)
         running()
         wakers = [asyncio.create_task(self._wake_on(ticks)), asyncio.create_task(self._wake_when(stop))]
         try:
@@ -136,16 +146,32 @@ class Sender:
     async def _claim(self) -> float | None:
         """Begin what can be handed over now; the seconds until it is worth asking again (None: until woken)."""
         self._probe_paused()
-        lane = next((lane for lane in self._lanes if lane.circuit.state is State.READY), None)
-        free = self._limits.connections - len(self._deliveries) if lane else 0
-        claim = await self._store.claim(free, self._limits.rate, clock.now())
-        waits = [wait for each in self._lanes if (wait := each.circuit.wait(_monotonic())) is not None]
-        if lane:
+        waits: list[float] = []
+        ready = [lane for lane in self._lanes if lane.circuit.state is State.READY]
+        for lane in ready:
+            free = self._limits.connections - len(self._deliveries)
+            claim = await self._ask(lane, free)
             for start in claim.starts:
                 _spawn(self._deliver(lane, start), self._deliveries).add_done_callback(self._freed)
             if claim.again_at and len(claim.starts) < free:
                 waits.append(_seconds_until(claim.again_at))
+            if claim.quota_left != 0:
+                break
+        if not ready:
+            # Mails expire also while none can be sent.
+            await self._store.claim(0, self._limits.rate, clock.now())
+        waits += [wait for lane in self._lanes if (wait := lane.circuit.wait(_monotonic())) is not None]
         return min(waits, default=None)
+
+    async def _ask(self, lane: Lane, free: int) -> Claim:
+        """Claim for one transport, and note what its quota has left."""
+        claim = await self._store.claim(free, self._limits.rate, clock.now(), lane.quota)
+        was_used_up, lane.quota_left = lane.quota_left == 0, claim.quota_left
+        lane.used_up_until = claim.again_at if claim.quota_left == 0 else None
+        if lane.used_up_until and not was_used_up:
+            until = timestamp(lane.used_up_until)
+            log.warning("transport has used up its quota", transport=lane.transport.name, until=until)
+        return claim
 
     async def _deliver(self, lane: Lane, start: Start) -> None:
         async def turn() -> None:
@@ -160,38 +186,49 @@ class Sender:
 
         try:
             result = await lane.transport.deliver(start.mail, turn, before_data)
-            outcome = self._outcome(lane, start.mail, result)
+            outcomes = self._judged(lane, start.mail, result)
         except StoreUnusable:
-            outcome = handed_back(start.mail)
+            outcomes = [handed_back(start.mail)]
         except Exception as error:
             log.exception("mail cannot be handed over", mail=start.mail.id)
             why = f"{type(error).__name__}: {error}"
-            outcome = refused(start.mail, None, why, self._limits.retry, clock.now())
-        await self._record(outcome)
+            outcomes = [refused(start.mail, None, why, self._limits.retry, clock.now())]
+        await self._record(outcomes)
 
-    def _outcome(self, lane: Lane, mail: Mail, result: Result) -> Mail:
+    def _judged(self, lane: Lane, mail: Mail, result: Result) -> list[Mail]:
+        """Decide what a dialogue means for its mail, and for those that it shows in another light."""
         now, reply = clock.now(), result.reply
         if reply and result.accepted:
             lane.circuit.delivered()
-            return sent(mail, reply, now)
+            lane.cohort.delivered()
+            return [sent(mail, reply, now)]
         judged = verdict(result.phase, reply)
         if judged is Verdict.TRANSPORT:
             self._fault(lane, f"{reply.code} {reply.text}" if reply else result.fault or "")
-            return handed_back(mail)
-        if judged is Verdict.FAIL:
-            log.warning("mail refused for good", mail=mail.id, phase=result.phase, code=reply.code if reply else None)
-            return failed(mail, reply, None)
+            return [handed_back(mail)]
+        if judged is Verdict.FAIL and reply:
+            return self._refused_for_good(lane, mail, result.phase, reply)
         if result.phase is Phase.DOT and not reply:
-            return self._unknown(replace(mail, past_data=True), f"{result.fault}", now)
+            return [self._unknown(replace(mail, past_data=True), f"{result.fault}", now)]
         error = None if reply else f"{result.fault} (in {result.phase})"
         asked = wait_named(reply.text) if reply else None
-        return refused(mail, reply, error, self._limits.retry, now, asked=asked or timedelta(0))
+        return [refused(mail, reply, error, self._limits.retry, now, asked=asked or timedelta(0))]
 
-    async def _record(self, outcome: Mail) -> None:
-        """Store an outcome, in one transaction with those that became ready meanwhile; tries until it is stored."""
-        self._outcomes.append(outcome)
+    def _refused_for_good(self, lane: Lane, mail: Mail, phase: Phase, reply: Reply) -> list[Mail]:
+        if lane.cohort.concerns_everyone(mail.to, reply):
+            self._fault(lane, f"{reply.code} {reply.text}")
+            # The mail waits until after the pause, so that others go first: one that is accepted settles the matter.
+            return [*map(due_again, lane.cohort.reprieved()), handed_back(mail, lane.circuit.until)]
+        log.warning("mail refused for good", mail=mail.id, phase=phase, code=reply.code)
+        outcome = failed(mail, reply, None)
+        lane.cohort.failed(outcome)
+        return [outcome]
+
+    async def _record(self, outcomes: Sequence[Mail]) -> None:
+        """Store outcomes, in one transaction with those that became ready meanwhile; tries until they are stored."""
+        self._outcomes += outcomes
         async with self._recorded:
-            while outcome in self._outcomes and not await self._record_ready():  # noqa: ASYNC110 - a disk sends no signal
+            while outcomes[-1] in self._outcomes and not await self._record_ready():  # noqa: ASYNC110 - a disk sends no signal
                 await asyncio.sleep(RECORD_AGAIN)
 
     async def _record_ready(self) -> bool:

@@ -148,7 +148,7 @@ async def handing_over() -> Row:
     async with Inbox() as inbox:
         server = SmtpServer("127.0.0.1", inbox.port, "plain", None, None)
         settings = SmtpSettings.model_validate({"NOTIFIER_SMTP_URL": inbox.url})
-        transport = Transport(server, settings, "example.org", ssl.create_default_context())
+        transport = Transport(server.name, server, settings, "example.org", ssl.create_default_context())
         client = aiosmtplib.SMTP(hostname="127.0.0.1", port=inbox.port, start_tls=False, local_hostname="example.org")
         await client.connect()
 

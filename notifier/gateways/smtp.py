@@ -60,9 +60,11 @@ class Result(NamedTuple):
 class Transport:
     """Delivers through one server, on as many connections as there are deliveries at a time."""
 
-    def __init__(self, server: SmtpServer, settings: SmtpSettings, greeting: str, tls: ssl.SSLContext) -> None:
-        self.name = server.name
-        self._server = server
+    def __init__(
+        self, name: str, server: SmtpServer, settings: SmtpSettings, greeting: str, tls: ssl.SSLContext
+    ) -> None:
+        self.name = name
+        self.server = server
         self._timeout = settings.timeout.total_seconds()
         self._dot_timeout = settings.dot_timeout.total_seconds()
         self._greeting = greeting
@@ -174,7 +176,7 @@ class Transport:
         task.add_done_callback(self._farewells.discard)
 
     async def _connect(self) -> aiosmtplib.SMTP:
-        server = self._server
+        server = self.server
         client = aiosmtplib.SMTP(
             hostname=server.host,
             port=server.port,
@@ -212,9 +214,17 @@ def tls_context(settings: SmtpSettings) -> ssl.SSLContext:
 
 
 def transports(settings: SmtpSettings, domain: str) -> list[Transport]:
-    """Make a transport for each server; `domain` is what we call ourselves in EHLO."""
+    """Make a transport for each server; `domain` is what we call ourselves in EHLO.
+
+    Accounts at one server are told apart by their number.
+    """
     tls = tls_context(settings)
-    return [Transport(server, settings, domain, tls) for server in settings.servers]
+    made: list[Transport] = []
+    for server in settings.servers:
+        twins = sum(each.server.name == server.name for each in made)
+        name = f"{server.name} ({twins + 1})" if twins else server.name
+        made.append(Transport(name, server, settings, domain, tls))
+    return made
 
 
 async def _reply(command: Awaitable[aiosmtplib.SMTPResponse]) -> Reply:

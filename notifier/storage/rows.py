@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from notifier.events import Filter, Logged, event_id, event_type
+from notifier.events import Filter, Logged, event_id
 from notifier.mail import FINISHED, Flight, Itinerary, Kind, Letter, Mail, Reply, Status
 
 FIXED_COLUMNS = (
@@ -112,11 +112,11 @@ def read_mail(row: Sequence[Any]) -> Mail:
     )
 
 
-def event_row(prev: Status | None, mail: Mail, body: bytes) -> tuple[Any, ...]:
+def event_row(type_: str, prev: Status | None, mail: Mail, body: bytes) -> tuple[Any, ...]:
     """Write the event of a change."""
     return (
         body,
-        event_type(prev, mail),
+        type_,
         event_id(mail),
         mail.id,
         prev,

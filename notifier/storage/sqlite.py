@@ -10,7 +10,7 @@ import os
 import sqlite3
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -19,18 +19,22 @@ import msgspec
 
 from notifier.contract import Message
 from notifier.errors import StoreUnusable
-from notifier.events import Filter, Logged, encode_event
+from notifier.events import Filter, Logged, encode_event, event_type
 from notifier.mail import Mail, Status, claimed, expired
 from notifier.planning import Known, Plan, Rules
 from notifier.rate import AHEAD, schedule
 from notifier.storage import rows
 from notifier.storage.migrate import migrate
-from notifier.storage.store import Added, Claim, Page, Purged, Snapshot, Span, Start
+from notifier.storage.store import Added, Claim, Page, Purged, Quota, Snapshot, Span, Start
 
 _T = TypeVar("_T")
 
 _PORTION = 500
 """Rows that one transaction expires or purges at most, so that none holds up the others for long."""
+
+_DAY = timedelta(hours=24)
+_DEADLINE = f"coalesce(expires_at, send_at + {timedelta(hours=48) // timedelta(milliseconds=1)})"
+"""When a mail should be out at the latest: one that never expires is no use after two days."""
 
 _MAILS = f"SELECT {','.join(rows.MAIL_COLUMNS)} FROM mails"
 _EVENTS = f"SELECT seq,{','.join(rows.EVENT_COLUMNS)} FROM events"
@@ -81,8 +85,8 @@ class SqliteStore:
     async def add(self, messages: Sequence[Message], rules: Rules, now: datetime) -> list[Added]:
         return await self._transact(lambda db: [_add(db, message, rules, now) for message in messages], wake=True)
 
-    async def claim(self, limit: int, rate: float, now: datetime) -> Claim:
-        return await self._transact(lambda db: _claim(db, limit, rate, now))
+    async def claim(self, limit: int, rate: float, now: datetime, quota: Quota | None = None) -> Claim:
+        return await self._transact(lambda db: _claim(db, limit, rate, now, quota))
 
     async def record(self, changed: Sequence[Mail], now: datetime) -> None:
         def work(db: sqlite3.Connection) -> None:
@@ -260,7 +264,7 @@ def _add(db: sqlite3.Connection, message: Message, rules: Rules, now: datetime) 
 def _follow(db: sqlite3.Connection, plan: Plan, matter: str, now: datetime) -> None:
     for mail in plan.added:
         if db.execute(_INSERT_MAIL, rows.mail_row(mail, now)).rowcount:
-            _append(db, None, mail, now)
+            _append(db, event_type(None, mail), None, mail, now)
     for mail in plan.changed:
         _change(db, mail, now)
     db.executemany(_REWRITE_MAIL, [rows.rewrite_row(mail) for mail in plan.rewritten])
@@ -272,22 +276,28 @@ def _follow(db: sqlite3.Connection, plan: Plan, matter: str, now: datetime) -> N
 
 
 def _change(db: sqlite3.Connection, mail: Mail, now: datetime) -> None:
-    prev = _one(db, "SELECT status FROM mails WHERE id = ? AND rev = ?", mail.id, mail.rev - 1)
-    if prev is not None:
-        db.execute(_CHANGE_MAIL, (*rows.change_row(mail, now), mail.id))
-        _append(db, Status(prev), mail, now)
+    sql = "SELECT status, attempt FROM mails WHERE id = ? AND rev = ?"
+    before = db.execute(sql, (mail.id, mail.rev - 1)).fetchone()
+    if before is None:
+        return
+    prev, attempt = Status(before[0]), before[1]
+    counted = mail.attempt >= attempt
+    db.execute(_CHANGE_MAIL, (*rows.change_row(mail, now), mail.id))
+    _append(db, event_type(prev, mail, counted=counted), prev, mail, now)
+    if not counted:
+        db.execute("DELETE FROM starts WHERE n = (SELECT max(n) FROM starts WHERE mail = ?)", (mail.id,))
 
 
-def _append(db: sqlite3.Connection, prev: Status | None, mail: Mail, now: datetime) -> None:
-    db.execute(_APPEND, rows.event_row(prev, mail, encode_event(prev, mail, now)))
+def _append(db: sqlite3.Connection, type_: str, prev: Status | None, mail: Mail, now: datetime) -> None:
+    db.execute(_APPEND, rows.event_row(type_, prev, mail, encode_event(type_, prev, mail, now)))
 
 
-def _claim(db: sqlite3.Connection, limit: int, rate: float, now: datetime) -> Claim:
+def _claim(db: sqlite3.Connection, limit: int, rate: float, now: datetime, quota: Quota | None) -> Claim:
     at = rows.millis(now)
     for mail in _mails(db, "WHERE due_at IS NOT NULL AND expires_at <= ? LIMIT ?", at, _PORTION):
         _change(db, expired(mail), now)
-    live = "due_at <= ? AND (expires_at IS NULL OR expires_at > ?)"
-    due = _mails(db, f"WHERE {live} ORDER BY due_at, n LIMIT ?", at, at, limit) if limit else []
+    left = _quota_left(db, quota, now) if quota else None
+    due = _due(db, limit, left, at)
     next_start = _meta(db, "next_start")
     grant = schedule(datetime.fromisoformat(next_start) if next_start else None, len(due), rate, now)
     starts = tuple(Start(claimed(mail, now), start) for mail, start in zip(due, grant.starts, strict=False))
@@ -295,10 +305,36 @@ def _claim(db: sqlite3.Connection, limit: int, rate: float, now: datetime) -> Cl
         _change(db, start.mail, now)
     if starts:
         _set_meta(db, "next_start", grant.next_start.isoformat())
+    if quota and left is not None:
+        db.executemany(
+            "INSERT INTO starts (account, at, mail) VALUES (?, ?, ?)",
+            [(quota.account, at, start.mail.id) for start in starts],
+        )
+        left -= len(starts)
     if len(starts) < len(due):
-        return Claim(starts, grant.next_start - AHEAD)
+        return Claim(starts, grant.next_start - AHEAD, left)
+    if quota and left == 0:
+        oldest = _one(db, "SELECT min(at) FROM starts WHERE account = ?", quota.account)
+        return Claim(starts, rows.moment(oldest) + _DAY, left)
     next_due = _one(db, "SELECT min(due_at) FROM mails WHERE due_at IS NOT NULL")
-    return Claim(starts, rows.moment(next_due) if next_due is not None else None)
+    return Claim(starts, rows.moment(next_due) if next_due is not None else None, left)
+
+
+def _quota_left(db: sqlite3.Connection, quota: Quota, now: datetime) -> int:
+    # What lies a day ahead was written by a clock that went wrong.
+    db.execute("DELETE FROM starts WHERE at <= ? OR at > ?", (rows.millis(now - _DAY), rows.millis(now + _DAY)))
+    used = int(_one(db, "SELECT count(*) FROM starts WHERE account = ?", quota.account))
+    return max(0, quota.mails - used)
+
+
+def _due(db: sqlite3.Connection, limit: int, left: int | None, at: int) -> list[Mail]:
+    """List what to claim: at most `limit` and, of an account with a quota, at most what is `left` of it."""
+    live = "due_at <= ? AND (expires_at IS NULL OR expires_at > ?)"
+    if left is None:
+        return _mails(db, f"WHERE {live} ORDER BY due_at, n LIMIT ?", at, at, limit) if limit else []
+    waiting = _one(db, f"SELECT count(*) FROM (SELECT 1 FROM mails WHERE {live} LIMIT ?)", at, at, left + 1)
+    order = _DEADLINE if waiting > left else "due_at"
+    return _mails(db, f"WHERE {live} ORDER BY {order}, n LIMIT ?", at, at, min(limit, left))
 
 
 def _page(db: sqlite3.Connection, wanted: Filter, before: int | None, limit: int) -> Page:

@@ -30,11 +30,22 @@ class Start(NamedTuple):
     at: datetime
 
 
+class Quota(NamedTuple):
+    """How many mails one SMTP account may start in any 24 hours; `account` is what they are counted by."""
+
+    account: str
+    mails: int
+
+
 class Claim(NamedTuple):
-    """Mails to hand over now, and when (UTC) it is worth asking again; None: when new mail arrives."""
+    """Mails to hand over now, and when (UTC) it is worth asking again; None: when new mail arrives.
+
+    `quota_left` is how many more the account may start; None where it has no quota.
+    """
 
     starts: tuple[Start, ...]
     again_at: datetime | None
+    quota_left: int | None = None
 
 
 class Page(NamedTuple):
@@ -83,11 +94,18 @@ class Store(Protocol):
     async def add(self, messages: Sequence[Message], rules: Rules, now: datetime) -> list[Added]:
         """Take messages in: remember each, plan it against its matter, store what it adds and changes."""
 
-    async def claim(self, limit: int, rate: float, now: datetime) -> Claim:
-        """End what has expired, then begin an attempt for at most `limit` due mails, as the rate allows."""
+    async def claim(self, limit: int, rate: float, now: datetime, quota: Quota | None = None) -> Claim:
+        """End what has expired, then begin an attempt for at most `limit` due mails, as rate and quota allow.
+
+        Those that are due longest come first; where the quota is too short for all that
+        are due, those with the earliest deadline.
+        """
 
     async def record(self, changed: Sequence[Mail], now: datetime) -> None:
-        """Store mails as they are after a change; one whose stored `rev` has moved on stays as it is."""
+        """Store mails as they are after a change; one whose stored `rev` has moved on stays as it is.
+
+        An attempt that does not count for its mail does not count against the quota either.
+        """
 
     async def mark(self, mail: Mail) -> None:
         """Note durably that the message of a mail being sent is about to be transferred."""

@@ -40,10 +40,11 @@ class Watcher:
 
 def logged(seq: int, prev: Status | None, changed: Mail) -> Logged:
     """Build an event of the log."""
+    type_ = event_type(prev, changed)
     return Logged(
         seq=seq,
-        body=encode_event(prev, changed, NOW),
-        type=event_type(prev, changed),
+        body=encode_event(type_, prev, changed, NOW),
+        type=type_,
         id=event_id(changed),
         mail=changed.id,
         prev=prev,

@@ -25,6 +25,7 @@ from notifier.mail import Mail, RetryPolicy, Status
 from notifier.service import MailTransport
 from notifier.settings import load
 from notifier.storage.sqlite import SqliteStore
+from notifier.storage.store import Quota
 
 PAUSES = (timedelta(milliseconds=50), timedelta(milliseconds=100))
 RETRY = RetryPolicy((timedelta(milliseconds=200),), timedelta(hours=1))
@@ -53,13 +54,23 @@ async def add(store: SqliteStore, *numbers: int, **data: Any) -> None:
 
 @asynccontextmanager
 async def sending(
-    store: SqliteStore, urls: Sequence[str], *, rate: float = 0, connections: int = 4, hold: bool = False
+    store: SqliteStore,
+    urls: Sequence[str],
+    *,
+    rate: float = 0,
+    connections: int = 4,
+    hold: bool = False,
+    quota: int = 0,
 ) -> AsyncIterator[list[Lane]]:
     """Run a sender; leaving ends it in order."""
     environ = {"NOTIFIER_SMTP_URL": ",".join(urls), "NOTIFIER_MAIL_FROM": "Air <fly@example.org>"}
     settings = load({**environ, "NOTIFIER_SMTP_TIMEOUT": "1s", "NOTIFIER_SMTP_DOT_TIMEOUT": "1s"})
     gateways = transports(settings.smtp, "example.org")
-    lanes = [Lane(MailTransport(each, settings.mail), Circuit(PAUSES)) for each in gateways]
+    quotas = [Quota(each.server.account, quota) if quota else None for each in gateways]
+    lanes = [
+        Lane(MailTransport(each, settings.mail), Circuit(PAUSES), its)
+        for each, its in zip(gateways, quotas, strict=True)
+    ]
     stop = asyncio.Event()
     sender = Sender(store, lanes, Limits(connections, rate, RETRY, hold_uncertain=hold))
     task = asyncio.create_task(sender.run(never(), lambda: None, stop))
@@ -294,6 +305,77 @@ async def test_the_second_transport_takes_over(store: SqliteStore, inbox: Inbox)
             await inbox.wait_for(1, PATIENCE)
             await logged(store, "mail.sent")
     assert closed.received == []
+
+
+async def test_the_second_transport_takes_over_when_the_quota_of_the_first_is_used_up(
+    store: SqliteStore, inbox: Inbox, logged_lines: list[Any]
+) -> None:
+    """Each account sends as much as it may and no more; the rest waits, and one line for each account says why."""
+    async with Inbox() as second, sending(store, [inbox.url, second.url], quota=3) as lanes:
+        await add(store, *range(8))
+        await logged(store, "mail.sent", 6)
+        async with asyncio.timeout(PATIENCE):
+            while any(lane.used_up_until is None for lane in lanes):
+                await store.totals()
+        tomorrow = [lane.used_up_until for lane in lanes if lane.used_up_until]
+    assert (len(inbox.received), len(second.received)) == (3, 3)
+    assert [lane.quota_left for lane in lanes] == [0, 0]
+    assert all(until > clock.now() + timedelta(hours=23) for until in tomorrow)
+    assert [line["event"] for line in logged_lines] == ["transport has used up its quota"] * 2
+    assert [mail.status for mail in await mails(store)].count(Status.PENDING) == 2
+
+
+async def test_what_a_quota_has_left_is_known_before_the_first_mail(store: SqliteStore, inbox: Inbox) -> None:
+    """A service that starts again shows what its accounts may still send."""
+    await add(store, 1, 2)
+    async with sending(store, [inbox.url], quota=5):
+        await logged(store, "mail.sent", 2)
+    async with sending(store, ["smtp+plain://127.0.0.1:9", inbox.url], quota=5) as lanes:
+        await add(store, 3)
+        await logged(store, "mail.sent", 3)
+    assert [lane.quota_left for lane in lanes] == [5, 2]
+
+
+async def test_a_refusal_that_meets_everyone_fails_nobody(store: SqliteStore, logged_lines: list[Any]) -> None:
+    """The same 554 for each recipient rests the transport; when it is over, everyone gets their mail."""
+    refusing, refused_to = True, asyncio.Semaphore(0)
+
+    def reply(phase: str, _: str) -> str | None:
+        if phase != "DATA" or not refusing:
+            return None
+        refused_to.release()
+        return "554 5.7.1 we do not like this"
+
+    async with Inbox(reply=reply) as inbox, sending(store, [inbox.url], connections=2):
+        await add(store, *range(10))
+        async with asyncio.timeout(PATIENCE):
+            for _ in range(8):
+                await refused_to.acquire()
+        refusing = False
+        await logged(store, "mail.sent", 10)
+    assert {line["reason"] for line in logged_lines if "paused" in line["event"]} == {"554 5.7.1 we do not like this"}
+    found = await mails(store)
+    assert {(mail.status, mail.attempt) for mail in found} <= {(Status.SENT, 1), (Status.SENT, 2)}
+    assert sorted(mail.mail_id for mail in inbox.received) == sorted(mail.id for mail in found)
+
+
+async def test_a_few_refused_alike_do_not_hold_up_the_others(store: SqliteStore) -> None:
+    """On one connection, three that are refused for ever and one that is not: it goes, and then they have failed."""
+
+    def reply(phase: str, address: str) -> str | None:
+        return "550 5.7.1 not here" if phase == "RCPT" and not address.startswith("p9@") else None
+
+    async with Inbox(reply=reply) as inbox, sending(store, [inbox.url], connections=1) as lanes:
+        await add(store, 1, 2, 3)
+        async with asyncio.timeout(PATIENCE):
+            while lanes[0].circuit.reason is None:
+                await store.totals()
+        await add(store, 9)
+        await logged(store, "mail.sent")
+        async with asyncio.timeout(PATIENCE):
+            while (await store.totals())[Status.FAILED] < 2:
+                await store.beyond((await store.span()).head)
+    assert [mail.event for mail in inbox.received] == ["r9"]
 
 
 async def test_mails_of_a_dead_process_are_sent_again_unchanged(store: SqliteStore) -> None:

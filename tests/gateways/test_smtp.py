@@ -238,6 +238,15 @@ async def test_an_address_beyond_ascii_needs_smtputf8(inbox: Inbox) -> None:
     assert (lacking.phase, lacking.reply and lacking.reply.code) == (Phase.RCPT, 553)
 
 
+def test_accounts_at_one_server_are_told_apart() -> None:
+    """Each transport has a name of its own and never shows its account; quotas are counted by account."""
+    url = "smtp://a:secret@mail.example.com:587,smtp://b:secret@mail.example.com:587"
+    settings = load({"NOTIFIER_SMTP_URL": url, "NOTIFIER_MAIL_FROM": "fly@example.org"})
+    first, second = transports(settings.smtp, "example.org")
+    assert (first.name, second.name) == ("mail.example.com:587", "mail.example.com:587 (2)")
+    assert first.server.account != second.server.account
+
+
 def test_a_ca_file_that_cannot_be_used_is_a_setting_to_mend(tmp_path: Path) -> None:
     """The fault names the variable."""
     settings = load(

@@ -104,11 +104,12 @@ def test_a_row_says_whether_it_waits_or_is_finished(status: Status) -> None:
 def test_an_event_comes_back_as_it_was_logged(prev: Status | None) -> None:
     """An event's row has what filters and brokers look at, and the body untouched."""
     after = claimed(mail(booking="RXJ34P", correlation="c1"), NOW)
-    body = encode_event(prev, after, NOW)
-    row = event_row(prev, after, body)
+    type_ = event_type(prev, after)
+    body = encode_event(type_, prev, after, NOW)
+    row = event_row(type_, prev, after, body)
     assert len(row) == len(EVENT_COLUMNS)
     found = read_event((7, *row))
-    assert (found.seq, found.body, found.type, found.id) == (7, body, event_type(prev, after), event_id(after))
+    assert (found.seq, found.body, found.type, found.id) == (7, body, type_, event_id(after))
     assert (found.mail, found.prev, found.status, found.kind) == (after.id, prev, Status.SENDING, Kind.NOTIFICATION)
     assert (found.booking, found.created_at, found.event, found.correlation) == ("RXJ34P", NOW, "r1", "c1")
 

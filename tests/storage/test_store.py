@@ -14,7 +14,7 @@ from notifier.contract import Message, Origin, decode
 from notifier.events import Filter
 from notifier.mail import Kind, Mail, Reply, RetryPolicy, Status, failed, handed_back, refused, sent
 from notifier.storage.sqlite import SqliteStore
-from notifier.storage.store import Store
+from notifier.storage.store import Quota, Store
 
 RETRY = RetryPolicy((timedelta(seconds=10),), timedelta(hours=48))
 ACCEPTED = Reply(250, "2.0.0 OK")
@@ -286,3 +286,71 @@ async def test_totals_always_equal_the_mails(store: Store) -> None:
     page = await store.page(Filter(), None, 100)
     counted = {status: sum(mail.status is status for mail in page.mails) for status in Status}
     assert await store.totals() == counted
+
+
+QUOTA = Quota("user@mail.example.com:587", 3)
+DAY = timedelta(hours=24)
+
+
+async def started(store: Store, quota: Quota | None, now: datetime = NOW) -> list[str]:
+    """Claim all that the quota allows; gives the events that caused the mails."""
+    return [start.mail.event for start in (await store.claim(100, 0, now, quota)).starts]
+
+
+async def test_a_quota_ends_claims_until_its_oldest_start_is_a_day_old(store: Store) -> None:
+    """No 24 hours have more starts than the quota, and the claim says when there is some again."""
+    await store.add([request(n) for n in range(9)], RULES, NOW)
+    assert (await store.claim(1, 0, NOW, QUOTA)).quota_left == 2
+    claim = await store.claim(9, 0, LATER, QUOTA)
+    assert (len(claim.starts), claim.quota_left, claim.again_at) == (2, 0, NOW + DAY)
+    assert await started(store, QUOTA, NOW + DAY - timedelta(milliseconds=1)) == []
+    assert await started(store, QUOTA, NOW + DAY) == ["r3"]
+    assert await started(store, QUOTA, LATER + DAY) == ["r4", "r5"]
+
+
+async def test_accounts_have_quotas_of_their_own(store: Store) -> None:
+    """What one account has used is not missing from another."""
+    await store.add([request(n) for n in range(9)], RULES, NOW)
+    assert len(await started(store, QUOTA)) == 3
+    assert len(await started(store, Quota("other@mail.example.com:587", 2))) == 2
+    assert len(await started(store, None)) == 4
+
+
+async def test_a_mail_that_is_handed_back_costs_no_quota(store: Store) -> None:
+    """An attempt that does not count for the mail does not count for the account; one that does stays counted."""
+    await store.add([request(n) for n in range(3)], RULES, NOW)
+    a, b, c = [start.mail for start in (await store.claim(3, 0, NOW, QUOTA)).starts]
+    await store.record([handed_back(a), refused(b, Reply(450, "later"), None, RETRY, NOW), sent(c, ACCEPTED, NOW)], NOW)
+    assert (await store.claim(0, 0, NOW, QUOTA)).quota_left == 1
+
+
+async def test_a_quota_outlives_mails_and_the_process(tmp_path: Path) -> None:
+    """Purged mails and a restart leave the count as it was."""
+    store = await SqliteStore.open(tmp_path / "n.db")
+    await store.add([request(n) for n in range(5)], RULES, NOW)
+    for start in (await store.claim(9, 0, NOW, QUOTA)).starts:
+        await store.record([sent(start.mail, ACCEPTED, NOW)], NOW)
+    later = NOW + timedelta(hours=2)
+    assert await purge(store, later) == 3
+    await store.close()
+    store = await SqliteStore.open(tmp_path / "n.db")
+    assert await started(store, QUOTA, later) == []
+    await store.close()
+
+
+async def test_a_short_quota_goes_to_the_earliest_deadlines(store: Store) -> None:
+    """Where not all that is due can go, what expires first goes first; where it can, what is due longest."""
+    deadlines = {1: 50, 2: 3, 3: None, 4: 2}
+    fields = {n: {"expires_at": (NOW + timedelta(hours=h)).isoformat()} if h else {} for n, h in deadlines.items()}
+    await store.add([request(n, **each) for n, each in fields.items()], RULES, NOW)
+    assert await started(store, QUOTA) == ["r4", "r2", "r3"]
+    await store.add([request(n) for n in (7, 8)], RULES, NOW)
+    await store.add([request(9, expires_at=LATER.isoformat())], RULES, NOW)
+    assert await started(store, Quota("another", 9)) == ["r1", "r7", "r8", "r9"]
+
+
+async def test_a_clock_that_went_wrong_does_not_use_up_a_quota_for_ever(store: Store) -> None:
+    """Starts that lie more than a day ahead are no starts of this day."""
+    await store.add([request(n) for n in range(6)], RULES, NOW)
+    assert len(await started(store, QUOTA, NOW + timedelta(days=400))) == 3
+    assert len(await started(store, QUOTA, NOW)) == 3

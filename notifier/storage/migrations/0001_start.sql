@@ -88,6 +88,17 @@ CREATE TABLE cursors (
     seq    INTEGER NOT NULL
 ) WITHOUT ROWID;
 
+-- The starts of the last 24 hours, where an account has a quota; they outlive the mails.
+CREATE TABLE starts (
+    n       INTEGER PRIMARY KEY,
+    account TEXT NOT NULL,
+    at      INTEGER NOT NULL,
+    mail    TEXT NOT NULL
+);
+
+CREATE INDEX starts_counted ON starts (account, at);
+CREATE INDEX starts_of_mail ON starts (mail);
+
 -- Identities of handled messages: a repeat changes nothing.
 CREATE TABLE messages (
     source     TEXT NOT NULL,
