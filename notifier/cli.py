@@ -23,6 +23,7 @@ from websockets.asyncio.server import Server
 from notifier import __version__, clock, logs, service, terminal
 from notifier import settings as configuration
 from notifier.client import reachable, readiness
+from notifier.doctor import command
 from notifier.errors import Misconfigured, NotifierError, StoreUnusable, Unreachable
 from notifier.events import timestamp
 
@@ -113,6 +114,18 @@ def health(*, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def doctor(
+    *,
+    send_to: Annotated[str | None, typer.Option(help="Send one test mail there, and show the dialogue.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look at what must be right for mail to arrive, and say how to mend what is not; exit 1 at a fault."""
+    found = configuration.load(os.environ)
+    logs.configure(found.log)
+    _run(command.doctor(found, send_to, as_json=as_json))
+
+
+@app.command()
 def settings(*, as_json: AsJson = False) -> None:
     """Print the effective settings, secrets hidden."""
     shown = configuration.load(os.environ).shown()
@@ -133,10 +146,10 @@ def demo(
 ) -> None:
     """Run everything on real parts, with a local inbox, and show it live."""
     try:
-        from notifier.demo import command  # noqa: PLC0415 - its inbox is no part of an installed service
+        from notifier.demo.command import demo  # noqa: PLC0415 - its inbox is no part of an installed service
     except ModuleNotFoundError as error:
         raise NotifierError(f"the demo needs {error.name}: install notifier with its extra 'dev'") from error
-    command.demo(once=once, bookings=bookings, rate=rate, send_rate=send_rate)
+    demo(once=once, bookings=bookings, rate=rate, send_rate=send_rate)
 
 
 @app.command()

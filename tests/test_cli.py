@@ -177,3 +177,31 @@ async def test_sigterm_ends_the_service_in_order(environ: dict[str, str], inbox:
         await inbox.wait_for(60, PATIENCE)
     assert 10 <= first < 60
     assert sorted(mail.to for mail in inbox.received) == sorted(addresses)
+
+
+async def test_doctor_sends_a_test_mail_and_shows_the_dialogue() -> None:
+    """Findings on stdout, as lines or JSON, the dialogue on stderr; exit 0 without a fault."""
+    async with Inbox(keep_bodies=True) as inbox:
+        environ = {"NOTIFIER_SMTP_URL": inbox.url, "NOTIFIER_MAIL_FROM": "fly@example.org"}
+        code, out, err = await run_async("doctor", "--json", "--send-to", "me@example.com", environ=environ)
+    found = [json.loads(line) for line in out.splitlines()]
+    assert code == 0, out
+    assert {"clock", "SMTP", "broker"} <= {each["topic"] for each in found}
+    assert [mail.to for mail in inbox.received] == ["me@example.com"]
+    assert [line.split()[:2] for line in err.splitlines()[1:]] == [
+        ["MAIL", "250"],
+        ["RCPT", "250"],
+        ["DATA", "354"],
+        ["DOT", "250"],
+    ]
+
+
+async def test_doctor_fails_where_there_is_a_fault() -> None:
+    """Exit 1, the fault marked and followed by its remedy; a wrong address of --send-to is bad usage."""
+    environ = {"NOTIFIER_SMTP_URL": "smtp+plain://127.0.0.1:9", "NOTIFIER_MAIL_FROM": "fly@example.org"}
+    code, out, _ = await run_async("doctor", environ=environ)
+    lines = out.splitlines()
+    (at,) = [number for number, line in enumerate(lines) if line.startswith("✗ SMTP")]
+    assert code == 1
+    assert "NOTIFIER_SMTP_URL" in lines[at + 1]
+    assert (await run_async("doctor", "--send-to", "nobody", environ=environ))[0] == 2

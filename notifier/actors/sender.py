@@ -53,7 +53,7 @@ class Transport(Protocol):
 
     name: str
 
-    async def open(self) -> None:
+    async def open(self) -> object:
         """Log in; Unreachable says why that is refused."""
 
     async def deliver(self, mail: Mail, turn: Moment, before_data: Moment) -> Result:

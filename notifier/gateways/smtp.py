@@ -8,6 +8,7 @@ import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 import aiosmtplib
@@ -44,17 +45,33 @@ class Envelope(NamedTuple):
         return not (self.sender + self.recipient).isascii()
 
 
+class Step(NamedTuple):
+    """One exchange of a dialogue: what the server answered, after how many seconds."""
+
+    phase: Phase
+    reply: Reply
+    seconds: float
+
+
 class Result(NamedTuple):
     """How a dialogue ended: in which phase, with which reply; without one, `fault` says what broke."""
 
     phase: Phase
     reply: Reply | None
     fault: str | None = None
+    steps: tuple[Step, ...] = ()
 
     @property
     def accepted(self) -> bool:
         """Say whether the server took the message over."""
         return self.phase is Phase.DOT and self.reply is not None and self.reply.code in _OK
+
+
+class Admission(NamedTuple):
+    """How a server let us in: the TLS version and the end of its certificate (UTC), None for plain text."""
+
+    tls: str | None
+    certificate_until: datetime | None
 
 
 class Transport:
@@ -72,10 +89,11 @@ class Transport:
         self._idle: list[tuple[aiosmtplib.SMTP, asyncio.TimerHandle]] = []
         self._farewells: set[asyncio.Task[None]] = set()
 
-    async def open(self) -> None:
+    async def open(self) -> Admission:
         """Prove that the server lets us in, and keep that connection; Unreachable says what it answered."""
         client = await self._connect()
         self._put_back(client)
+        return _admission(client)
 
     async def deliver(self, envelope: Envelope, message: bytes, turn: Moment, before_data: Moment) -> Result:
         """Hand one message over; `turn` is awaited directly before MAIL FROM, `before_data` before DATA.
@@ -104,41 +122,48 @@ class Transport:
         self, client: aiosmtplib.SMTP, envelope: Envelope, message: bytes, before_data: Moment
     ) -> Result:
         phase = Phase.MAIL
+        steps: list[Step] = []
         options = ["SMTPUTF8", "BODY=8BITMIME"] if envelope.needs_smtputf8 else []
         if options and not client.supports_extension("SMTPUTF8"):
             self._put_back(client)
             return Result(Phase.RCPT, Reply(553, "5.6.7 this SMTP server has no SMTPUTF8, which the address needs"))
         encoding = "utf-8" if options else "ascii"
+
+        async def step(command: Awaitable[aiosmtplib.SMTPResponse]) -> Reply:
+            began = asyncio.get_running_loop().time()
+            reply = await _reply(command)
+            steps.append(Step(phase, reply, asyncio.get_running_loop().time() - began))
+            return reply
+
         try:
-            reply = await _reply(client.mail(envelope.sender, options=options, encoding=encoding))
+            reply = await step(client.mail(envelope.sender, options=options, encoding=encoding))
             if reply.code in _OK:
                 phase = Phase.RCPT
-                reply = await _reply(client.rcpt(envelope.recipient, encoding=encoding))
+                reply = await step(client.rcpt(envelope.recipient, encoding=encoding))
             if phase is Phase.RCPT and reply.code in _OK:
                 phase = Phase.DATA
                 await before_data()
-                reply = await _reply(client.execute_command(b"DATA"))
+                reply = await step(client.execute_command(b"DATA"))
             if phase is Phase.DATA and reply.code == _START_INPUT:
                 phase = Phase.DOT
-                reply = await self._transfer(client, message)
+                reply = await step(self._transfer(client, message))
             await self._after(client, phase, reply)
         except _BROKEN as error:
             client.close()
-            return Result(phase, None, _words(error))
+            return Result(phase, None, _words(error), tuple(steps))
         except BaseException:
             client.close()
             raise
-        return Result(phase, reply)
+        return Result(phase, reply, None, tuple(steps))
 
-    async def _transfer(self, client: aiosmtplib.SMTP, message: bytes) -> Reply:
+    async def _transfer(self, client: aiosmtplib.SMTP, message: bytes) -> aiosmtplib.SMTPResponse:
         """Send the message and the final dot; this reply may take longer than any other (RFC 5321 4.5.3.2.6)."""
         protocol = client.protocol
         if protocol is None:
             raise aiosmtplib.SMTPServerDisconnected("Connection lost")
         stuffed = message.replace(b"\r\n.", b"\r\n..")
         protocol.write((b"." if stuffed.startswith(b".") else b"") + stuffed + b".\r\n")
-        response = await protocol.read_response(timeout=self._dot_timeout)
-        return Reply(response.code, response.message)
+        return await protocol.read_response(timeout=self._dot_timeout)
 
     async def _after(self, client: aiosmtplib.SMTP, phase: Phase, reply: Reply) -> None:
         """Keep the connection if both sides agree on where they are."""
@@ -225,6 +250,15 @@ def transports(settings: SmtpSettings, domain: str) -> list[Transport]:
         name = f"{server.name} ({twins + 1})" if twins else server.name
         made.append(Transport(name, server, settings, domain, tls))
     return made
+
+
+def _admission(client: aiosmtplib.SMTP) -> Admission:
+    secured = client.transport.get_extra_info("ssl_object") if client.transport else None
+    if secured is None:
+        return Admission(None, None)
+    certificate = secured.getpeercert() or {}
+    until = ssl.cert_time_to_seconds(certificate["notAfter"]) if "notAfter" in certificate else None
+    return Admission(secured.version(), datetime.fromtimestamp(until, UTC) if until else None)
 
 
 async def _reply(command: Awaitable[aiosmtplib.SMTPResponse]) -> Reply:

@@ -1,0 +1,59 @@
+"""What `notifier doctor` prints: a line for each finding, its remedy below it."""
+
+import json
+from collections.abc import Iterator
+
+import typer
+
+from notifier import clock
+from notifier.addresses import normalised
+from notifier.doctor import peers
+from notifier.doctor.examination import examine
+from notifier.doctor.finding import Finding, Level
+from notifier.errors import Misconfigured
+from notifier.gateways.smtp import transports
+from notifier.settings import Settings
+
+_SIGNS = {Level.OK: "✓", Level.NOTE: "·", Level.WARNING: "!", Level.FAULT: "✗"}
+
+
+async def doctor(settings: Settings, send_to: str | None, *, as_json: bool) -> None:
+    """Print what is found, and with `send_to` send a test mail and print the dialogue; exits 1 where there is a fault.
+
+    Raises Misconfigured where `send_to` is no address.
+    """
+    to = _address(send_to) if send_to is not None else None
+    faults = 0
+    async for finding in examine(settings):
+        faults += finding.level is Level.FAULT
+        typer.echo(json.dumps(finding._asdict()) if as_json else "\n".join(_lines(finding)))
+    if to is not None:
+        faults += not await _send(settings, to)
+    if faults:
+        raise typer.Exit(1)
+
+
+async def _send(settings: Settings, to: str) -> bool:
+    transport, *others = transports(settings.smtp, settings.mail.sender.domain)
+    try:
+        typer.echo(f"test mail to {to} through {transport.name}", err=True)
+        result = await peers.test_mail(transport, settings.mail, to, clock.now())
+        for line in peers.dialogue(result):
+            typer.echo(f"    {line}", err=True)
+    finally:
+        for each in (transport, *others):
+            await each.close()
+    return result.accepted
+
+
+def _lines(finding: Finding) -> Iterator[str]:
+    yield f"{_SIGNS[finding.level]} {finding.topic}: {finding.says}"
+    if finding.remedy:
+        yield f"    → {finding.remedy}"
+
+
+def _address(text: str) -> str:
+    try:
+        return normalised(text)
+    except ValueError as error:
+        raise Misconfigured([f"--send-to: {text!r} is no address: {error}"]) from None

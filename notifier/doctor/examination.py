@@ -1,0 +1,52 @@
+"""The whole examination, one finding after the other."""
+
+from collections.abc import AsyncIterator
+
+from dns.asyncresolver import Resolver
+
+from notifier import clock
+from notifier.doctor import dns, identity, machine, peers
+from notifier.doctor.finding import Finding, note, warning
+from notifier.doctor.providers import Provider, host_of_domain, provider_of
+from notifier.errors import Unreachable
+from notifier.gateways.smtp import transports
+from notifier.settings import Settings
+
+
+async def examine(settings: Settings, resolver: Resolver | None = None) -> AsyncIterator[Finding]:
+    """Look at everything that must be right, with time limits on each; `resolver` defaults to the machine's own."""
+    now = clock.now()
+    yield machine.clock(now)
+    for finding in machine.zones(now):
+        yield finding
+    made = transports(settings.smtp, settings.mail.sender.domain)
+    try:
+        for transport in made:
+            async for finding in peers.smtp_login(transport, now):
+                yield finding
+            yield identity.account(settings.mail.sender, transport.server)
+            for finding in identity.quota(settings.mail, transport.server):
+                yield finding
+    finally:
+        for transport in made:
+            await transport.close()
+    provider = next((found for each in made if (found := provider_of(each.server))), None)
+    async for finding in _domain(settings.mail.sender.domain, provider, resolver):
+        yield finding
+    async for finding in peers.broker(settings.amqp):
+        yield finding
+
+
+async def _domain(domain: str, provider: Provider | None, resolver: Resolver | None) -> AsyncIterator[Finding]:
+    try:
+        asked = resolver or dns.system_resolver()
+        if not await dns.exists(asked, domain):
+            says = f"DNS knows no domain {domain}; SPF, DKIM and DMARC were not looked at"
+            yield warning("DNS", says, "if this machine is online, check the address in NOTIFIER_MAIL_FROM")
+            return
+        yield identity.spf(domain, await dns.texts(asked, domain), provider or host_of_domain(domain))
+        selectors = provider.selectors if provider else ()
+        yield identity.dkim(domain, provider, await dns.dkim_selectors(asked, domain, selectors))
+        yield identity.dmarc(domain, await dns.dmarc_record(asked, domain))
+    except Unreachable as error:
+        yield note("DNS", f"{error}: SPF, DKIM and DMARC were not looked at", "try again where DNS answers")

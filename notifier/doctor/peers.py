@@ -1,0 +1,104 @@
+"""The peers, asked for real: whether the mail servers let us in, and whether the broker is as we want it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from datetime import datetime, timedelta
+
+from notifier.composing.message import compose
+from notifier.doctor.finding import Finding, fault, note, ok, warning
+from notifier.errors import Unreachable
+from notifier.gateways import connection, smtp, topology
+from notifier.mail import Kind, Letter, Mail, mail_id
+from notifier.settings import AmqpSettings, MailSettings
+
+PATIENCE = 30.0
+"""Seconds for a mail server to let us in."""
+EXPIRES_SOON = timedelta(days=14)
+
+
+async def smtp_login(transport: smtp.Transport, now: datetime) -> AsyncIterator[Finding]:
+    """Log in to a mail server."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            admission = await transport.open()
+    except (Unreachable, TimeoutError) as error:
+        yield fault("SMTP", str(error) or f"{transport.name}: no answer in {PATIENCE:g} s", _remedy(str(error)))
+        return
+    account = "without a login" if transport.server.username is None else "and takes the login"
+    if admission.tls is None:
+        yield note("SMTP", f"{transport.name} answers {account}, in plain text as its URL says")
+    else:
+        yield ok("SMTP", f"{transport.name} answers over {admission.tls} {account}")
+    until = admission.certificate_until
+    if until and until - now < EXPIRES_SOON:
+        yield warning(
+            "SMTP", f"the certificate of {transport.name} ends on {until:%Y-%m-%d}", "have it renewed before that day"
+        )
+
+
+def _remedy(reason: str) -> str:
+    if "535" in reason or "534" in reason:
+        return "check user and password in NOTIFIER_SMTP_URL (@ is written %40); Gmail wants an app password"
+    if "certificate" in reason.lower():
+        return "name the certificate's authority in NOTIFIER_SMTP_CA_FILE, or the host as the certificate has it"
+    return "check host, port and scheme in NOTIFIER_SMTP_URL, and that this machine may connect there"
+
+
+async def broker(settings: AmqpSettings) -> AsyncIterator[Finding]:
+    """Connect to the broker and look at exchanges and queues, without making any."""
+    if settings.url is None:
+        yield note("broker", "no NOTIFIER_AMQP_URL: messages are taken from the feed's submit alone")
+        return
+    try:
+        async with connection.connected(settings.url) as found:
+            yield ok("broker", "it answers and takes the login")
+            for name, state in await topology.check(found, settings):
+                yield _part(name, state)
+    except Unreachable as error:
+        yield fault("broker", str(error), "check NOTIFIER_AMQP_URL, and that RabbitMQ is running")
+
+
+def _part(name: str, state: topology.State) -> Finding:
+    match state:
+        case topology.State.AS_WANTED:
+            return ok("broker", f"{name} is there")
+        case topology.State.MISSING:
+            return note("broker", f"{name} is not there yet", "the service makes it when it starts")
+        case topology.State.OTHER:
+            remedy = "to have it as the documentation says, delete it while it is empty; the service makes it anew"
+            return warning("broker", f"{name} {state}", remedy)
+
+
+async def test_mail(transport: smtp.Transport, settings: MailSettings, to: str, now: datetime) -> smtp.Result:
+    """Send one mail that says that it is a test."""
+    id_ = mail_id("doctor", to, now.isoformat())
+    mail = Mail(
+        id=id_,
+        matter="doctor",
+        kind=Kind.NOTIFICATION,
+        to=to,
+        subject="Test mail from notifier",
+        content=Letter(
+            "This mail was sent by `notifier doctor --send-to`.\n\n"
+            'In its headers, Authentication-Results should say "spf=pass", "dkim=pass" and "dmarc=pass".\n'
+        ),
+        event="doctor",
+        message_id=f"<{id_}@{settings.sender.domain}>",
+        created_at=now,
+        send_at=now,
+    )
+
+    async def at_once() -> None:
+        return
+
+    envelope = smtp.Envelope(settings.sender.address, to)
+    message = compose(mail, settings.sender, settings.reply_to)
+    return await transport.deliver(envelope, message, at_once, at_once)
+
+
+def dialogue(result: smtp.Result) -> Iterator[str]:
+    """Write what was said in a delivery, a line for each answer."""
+    for step in result.steps:
+        yield f"{step.phase:8} {step.reply.code} {step.reply.text}  ({step.seconds:.3f} s)"
+    if result.fault:
+        yield f"{result.phase:8} {result.fault}"
