@@ -162,6 +162,8 @@ def test_a_refusal_of_the_recipient_or_the_message_is_judged_by_its_code(
         (Phase.RCPT, 550, "5.7.1 client was not authenticated"),
         (Phase.RCPT, 534, "5.7.9 an application password is needed"),
         (Phase.RCPT, 535, "5.7.8 username and password not accepted"),
+        (Phase.RCPT, 535, "5.7.3 Authentication unsuccessful"),
+        (Phase.DATA, 535, "no"),
         (Phase.DOT, 550, "your account has been suspended"),
         (Phase.RCPT, 550, "5.7.1 sender address blocked"),
     ],

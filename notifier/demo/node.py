@@ -21,6 +21,7 @@ STOP_DEADLINE = 30.0
 
 # The script under lib, not the one in sbin: that one insists on being root or the package's own user.
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+CONTROL = SERVER.with_name("rabbitmqctl")
 
 # The node lives as long as somebody holds our end of this shell's standard input, so it ends in good order
 # when we close it and also when we are killed. epmd runs here in the foreground, because Erlang would else
@@ -161,6 +162,10 @@ class PrivateNode:
     def unpause(self) -> None:
         """Let a paused node go on."""
         self._signal(signal.SIGCONT)
+
+    def control(self, *command: str) -> None:
+        """Run one command of `rabbitmqctl` on the running node. Raises CalledProcessError where it fails."""
+        subprocess.run([CONTROL, *command], env=self._environ, check=True, capture_output=True)  # noqa: S603 - our own node
 
     def close(self) -> None:
         """Stop the node and remove its folder."""

@@ -32,6 +32,8 @@ _T = TypeVar("_T")
 _PORTION = 500
 """Rows that one transaction expires or purges at most, so that none holds up the others for long."""
 
+_STEADY = timedelta(seconds=1)
+"""A clock that goes back by no more than this was not set back."""
 _DAY = timedelta(hours=24)
 _DEADLINE = f"coalesce(expires_at, send_at + {timedelta(hours=48) // timedelta(milliseconds=1)})"
 """When a mail should be out at the latest: one that never expires is no use after two days."""
@@ -56,6 +58,7 @@ class SqliteStore:
         self._lock = lock
         self._loop = asyncio.get_running_loop()
         self._head = 0
+        self._latest = rows.moment(0)
         self._grown = asyncio.Event()
         self.wake = asyncio.Event()
         self.fault: str | None = None
@@ -72,7 +75,7 @@ class SqliteStore:
             raise StoreUnusable(f"{path}: {error}") from error
         store = cls(connection, lock)
         try:
-            store.id, store._head = await store._run(_prepare)
+            store.id, store._head, store._latest = await store._run(_prepare)
         except StoreUnusable as error:
             await store.close()
             raise StoreUnusable(f"{path}: {error}") from error
@@ -86,7 +89,16 @@ class SqliteStore:
         return await self._transact(lambda db: [_add(db, message, rules, now) for message in messages], wake=True)
 
     async def claim(self, limit: int, rate: float, now: datetime, quota: Quota | None = None) -> Claim:
-        return await self._transact(lambda db: _claim(db, limit, rate, now, quota))
+        set_back = self._latest - now
+
+        def work(db: sqlite3.Connection) -> Claim:
+            if set_back > _STEADY:
+                _follow_clock(db, set_back, now)
+            return _claim(db, limit, rate, now, quota)
+
+        claim = await self._transact(work)
+        self._latest = now
+        return claim
 
     async def record(self, changed: Sequence[Mail], now: datetime) -> None:
         def work(db: sqlite3.Connection) -> None:
@@ -211,12 +223,13 @@ def _opened(path: Path) -> int:
         raise StoreUnusable(f"{path}: cannot be opened for writing: {error.strerror}") from error
 
 
-def _prepare(db: sqlite3.Connection) -> tuple[str, int]:
+def _prepare(db: sqlite3.Connection) -> tuple[str, int, datetime]:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
     migrate(db)
     db.execute("INSERT OR IGNORE INTO meta VALUES ('store', ?)", (uuid.uuid4().hex,))
-    return str(_meta(db, "store")), _head(db)
+    latest = _one(db, "SELECT created_at FROM mails ORDER BY n DESC LIMIT 1")
+    return str(_meta(db, "store")), _head(db), rows.moment(latest or 0)
 
 
 def _one(db: sqlite3.Connection, sql: str, *args: Any) -> Any:
@@ -318,6 +331,14 @@ def _claim(db: sqlite3.Connection, limit: int, rate: float, now: datetime, quota
         return Claim(starts, rows.moment(oldest) + _DAY, left)
     next_due = _one(db, "SELECT min(due_at) FROM mails WHERE due_at IS NOT NULL")
     return Claim(starts, rows.moment(next_due) if next_due is not None else None, left)
+
+
+def _follow_clock(db: sqlite3.Connection, set_back: timedelta, now: datetime) -> None:
+    """Let mail that waits for no moment of its own, to go at once or after a pause, not wait for a clock set back."""
+    by, at = set_back // timedelta(milliseconds=1), rows.millis(now)
+    db.execute("UPDATE mails SET due_at = due_at - ? WHERE due_at > ? AND next_attempt_at IS NOT NULL", (by, at))
+    at_once = "next_attempt_at IS NULL AND send_at <= created_at"
+    db.execute(f"UPDATE mails SET due_at = ? WHERE due_at > ? AND {at_once}", (at, at))
 
 
 def _quota_left(db: sqlite3.Connection, quota: Quota, now: datetime) -> int:

@@ -4,15 +4,23 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from parts import request
-from samples import NOW
+from parts import PATIENCE, request
+from rabbit import Rabbit
+from samples import NOW, RULES
 
 from notifier.actors.consumer import consume
 from notifier.contract import Message, Origin
-from notifier.errors import StoreUnusable
+from notifier.demo.node import free_ports
+from notifier.errors import StoreUnusable, Unreachable
+from notifier.gateways import amqp
+from notifier.gateways.topology import DEAD
+from notifier.settings import AmqpSettings
+from notifier.storage.sqlite import SqliteStore
 
 
 class Given(NamedTuple):
@@ -103,3 +111,65 @@ async def test_while_the_store_cannot_write_nothing_is_acknowledged() -> None:
     with pytest.raises(StoreUnusable):
         await run(script, full)
     assert script.done == []
+
+
+@asynccontextmanager
+async def consuming(
+    rabbit: Rabbit, store: SqliteStore, letters_to: str | None = None
+) -> AsyncIterator["asyncio.Task[None]"]:
+    """Consume this test's queue into a store until the block ends; dead letters go to the same broker or another."""
+    settings = AmqpSettings.model_validate(rabbit.environ)
+    publisher = amqp.Publisher(settings.model_copy(update={"url": letters_to or rabbit.url}))
+    stop = asyncio.Event()
+
+    async def add(messages: Sequence[Message]) -> None:
+        await store.add(messages, RULES, NOW)
+
+    connect = partial(amqp.consume, settings, publisher, amqp.Broker())
+    task = asyncio.create_task(consume(connect, add, lambda: None, stop))
+    try:
+        yield task
+    finally:
+        stop.set()
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.gather(task, return_exceptions=True)
+        await publisher.close()
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+    """Give an empty store."""
+    store = await SqliteStore.open(tmp_path / "n.db")
+    yield store
+    await store.close()
+
+
+async def test_what_could_not_be_committed_is_delivered_again(rabbit: Rabbit, store: SqliteStore) -> None:
+    """While a real database refuses to be written, the broker keeps the message, and delivers it before the next."""
+    await rabbit.prepare()
+    await rabbit.publish(request(1))
+    await store._run(lambda db: db.execute("PRAGMA query_only = ON").close())
+    async with consuming(rabbit, store) as task:
+        with pytest.raises(StoreUnusable):
+            await asyncio.wait_for(task, PATIENCE)
+    await store._run(lambda db: db.execute("PRAGMA query_only = OFF").close())
+    await rabbit.publish(request(2))
+    async with consuming(rabbit, store), asyncio.timeout(PATIENCE):
+        while "r2" not in (told := [event.event for event in await store.events(0, 10)]):
+            await store.beyond(len(told))
+    assert told == ["r1", "r2"]
+
+
+async def test_what_could_not_be_put_aside_is_delivered_again(rabbit: Rabbit, store: SqliteStore) -> None:
+    """While dead letters cannot be published, the broker keeps what has to be one, and gives it again first."""
+    await rabbit.prepare()
+    dead = await rabbit.listen(DEAD, "fanout")
+    await rabbit.publish(b"{", message_id="first")
+    (nobody,) = free_ports(1)
+    async with consuming(rabbit, store, f"amqp://127.0.0.1:{nobody}/") as task:
+        with pytest.raises(Unreachable):
+            await asyncio.wait_for(task, PATIENCE)
+    await rabbit.publish(b"{", message_id="second")
+    async with consuming(rabbit, store), asyncio.timeout(PATIENCE):
+        letter = await dead.get()
+    assert letter.header.properties.message_id == "first"

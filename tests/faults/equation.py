@@ -28,12 +28,17 @@ class Row(NamedTuple):
 
 
 def stored(database: Path) -> list[Row]:
-    """Read the mails of a service that has ended, from a copy: what it left must stay as it is for the next one."""
+    """Read the mails of a service that has ended, from a copy: what it left must stay as it is for the next one.
+
+    One that ended while it created its database has none.
+    """
     with TemporaryDirectory() as folder:
-        for file in (database, Path(f"{database}-wal")):
+        for file in (database, Path(f"{database}-wal"), Path(f"{database}-journal")):
             if file.exists():
                 copy(file, folder)
         with closing(sqlite3.connect(Path(folder) / database.name)) as db:
+            if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'mails'").fetchone():
+                return []
             return [Row(*each) for each in db.execute("SELECT id, event, kind, status FROM mails")]
 
 

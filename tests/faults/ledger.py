@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import sys
+import time
 from collections.abc import Mapping
 from email import message_from_bytes
 from typing import Any
@@ -34,7 +35,7 @@ class Journal:
 
     def write(self, dialogue: int, phase: str, **facts: Any) -> None:
         """Append a line."""
-        line = json.dumps({"dialogue": dialogue, "phase": phase, **facts}).encode() + b"\n"
+        line = json.dumps({"dialogue": dialogue, "phase": phase, "at": time.monotonic(), **facts}).encode() + b"\n"
         os.write(self._file, line)
         os.fsync(self._file)
         sys.stdout.buffer.write(line)

@@ -58,6 +58,10 @@ class Scene:
     async def kill(self, victim: Victim) -> None:
         """Kill the service, and note which mails were past the final dot."""
         await victim.kill()
+        await self.note_struck()
+
+    async def note_struck(self) -> None:
+        """Note which mails were past the final dot when the service was killed."""
         await self.sink.wait_idle()
         self.struck += past_the_dot(stored(self.database), self.sink.read())
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+from bisect import bisect
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -57,6 +58,11 @@ class Sink:
         """Count by mail what it accepted without an answer."""
         answered = Counter(entry["mail"] for entry in self.entries if entry["phase"] == "ANSWERED")
         return Counter(entry["mail"] for entry in self.accepted) - answered
+
+    def busiest(self) -> int:
+        """Count the mails that began in the busiest second."""
+        begun = [entry["at"] for entry in self.entries if entry["phase"] == "MAIL"]
+        return max((bisect(begun, at + 1) - number for number, at in enumerate(begun)), default=0)
 
     async def tell(self, **order: Any) -> None:
         """Give an order; it holds when this returns."""

@@ -17,9 +17,21 @@ def command(strace: str, output: str) -> tuple[str, ...]:
     return (strace, "-f", "-qq", "-yy", "-xx", "-s", "65536", "-e", f"trace={CALLS}", "-e", "signal=none", "-o", output)
 
 
-class Call(NamedTuple):
-    """One system call: when it began and ended (line numbers), on what, with which bytes."""
+def killing(strace: str, output: str, call: str, at: int, *, threads: bool) -> tuple[str, ...]:
+    """Give the command that runs another one, and kills it before a thread's `at`-th call of this name.
 
+    strace counts each thread's calls by themselves; it looks at the first one alone, or at all `threads`.
+    With --seccomp-bpf, strace 6.1 does not count at all.
+    """
+    inject = f"inject={call}:signal=SIGKILL:when={at}"
+    follow = ("-f",) if threads else ()
+    return (strace, *follow, "-q", "-e", f"trace={call}", "-e", inject, "-o", output)
+
+
+class Call(NamedTuple):
+    """One system call: whose it was, when it began and ended (line numbers), on what, with which bytes."""
+
+    thread: str
     name: str
     began: int
     ended: int
@@ -41,7 +53,7 @@ def calls(lines: Iterable[str]) -> Iterator[Call]:
             continue
         content = b"".join(_unhexed(part) for part in _BYTES.findall(line))
         path = _unhexed(target).decode() if target.startswith("\\x") else target
-        call = Call(name, number, number, path, content)
+        call = Call(thread, name, number, number, path, content)
         if "<unfinished ...>" in line:
             unfinished[thread] = call
         else:

@@ -1,6 +1,7 @@
 """The broker goes away in every way there is, and comes back."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -8,7 +9,10 @@ from pathlib import Path
 
 import aiormq
 import pytest
+from aiormq.abc import DeliveredMessage
 from faults.conftest import missing, prepared
+from faults.equation import stored
+from faults.load import bad, booking
 from faults.proxy import Proxy
 from faults.scene import Scene
 from faults.sink import Sink
@@ -21,6 +25,7 @@ from notifier.gateways.topology import EVENTS
 
 pytestmark = pytest.mark.faults
 
+BACKLOG = 100
 SILENCE = 120.0
 """Seconds within which a dead connection must have been noticed: three heartbeats, with room for noise."""
 
@@ -196,3 +201,33 @@ async def test_a_frozen_broker(fragile: Scene, node: PrivateNode) -> None:
             await scene.end(victim)
         finally:
             await rabbit.channel.connection.close()
+
+
+async def test_a_memory_alarm(fragile: Scene, node: PrivateNode) -> None:
+    """The broker takes nothing from anyone: what it has is consumed and mailed, and all results come afterwards.
+
+    What the load publishes meanwhile is not confirmed, and so was not accepted.
+    """
+    scene = fragile
+    told = await scene.rabbit.listen(EVENTS, "topic", "mail.sent")
+    for number in range(BACKLOG):
+        await scene.load.publish(scene.rabbit.channel, *booking(number))
+    await scene.load.publish(scene.rabbit.channel, *bad(BACKLOG))
+    await asyncio.to_thread(node.control, "set_vm_memory_high_watermark", "0")
+    async with scene.service(SEND_RATE="0") as victim, scene.load.flowing(rate=10):
+        await scene.sink.wait_accepted(BACKLOG)
+        await victim.wait_line(lambda line: "confirmed nothing" in line.get("reason", ""), SILENCE)
+        assert len(scene.load.accepted) == BACKLOG + 1
+        assert told.qsize() < BACKLOG
+        await asyncio.to_thread(node.control, "set_vm_memory_high_watermark", "0.4")
+        await scene.sink.wait_accepted(BACKLOG + 30)
+        await scene.load.stop()
+        await scene.end(victim)
+    await all_told(told, {row.id for row in stored(scene.database) if row.status == "sent"})
+
+
+async def all_told(told: "asyncio.Queue[DeliveredMessage]", mails: set[str]) -> None:
+    """Wait until each of these mails has had its result."""
+    async with asyncio.timeout(PATIENCE):
+        while mails:
+            mails.discard(json.loads((await told.get()).body)["subject"])

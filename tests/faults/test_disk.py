@@ -2,9 +2,10 @@
 
 import os
 import resource
+import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -53,8 +54,13 @@ async def publish(scene: Scene, count: int) -> None:
         await scene.load.publish(scene.rabbit.channel, *booking(number))
 
 
-async def outlast(scene: Scene, victim: Victim, fail: Callable[[], None], mend: Callable[[], None]) -> None:
-    """Let the store fail under load and be mended: meanwhile no mail is begun, and nothing is acknowledged."""
+async def outlast(
+    scene: Scene, victim: Victim, fail: Callable[[], None], mend: Callable[[], None], looks: int = 8
+) -> None:
+    """Let the store fail under load and be mended: meanwhile no mail is begun, and nothing is acknowledged.
+
+    It is mended after so many `looks` at the service's figures, which come every 300 ms where the store answers.
+    """
     await publish(scene, BEFORE)
     await scene.sink.wait_accepted(5)
     fail()
@@ -63,7 +69,7 @@ async def outlast(scene: Scene, victim: Victim, fail: Callable[[], None], mend: 
         await victim.wait_line(lambda line: line.get("actor") == "consumer" and "reason" in line)
         stopped_at = len(scene.sink.accepted)
         async with FeedClient.connect(victim.feed, snapshot=0, stats=0.3) as client:
-            for _ in range(8):
+            for _ in range(looks):
                 await wait_frame(client, lambda frame: frame["type"] == "stats")
         begun = len(scene.sink.accepted) - stopped_at
         assert begun <= CONNECTIONS, f"{begun} mails while nothing could be recorded: {victim.lines[-5:]}"
@@ -92,6 +98,17 @@ async def test_a_disk_that_fails(scene: Scene) -> None:
             resource.prlimit(victim.pid, resource.RLIMIT_FSIZE, (size, hard))
 
         await outlast(scene, victim, lambda: limit(wal.stat().st_size), lambda: limit(hard))
+
+
+async def test_a_locked_database(scene: Scene) -> None:
+    """The same while another process holds the file's write lock for longer than anyone waits for it."""
+    with closing(sqlite3.connect(scene.database, isolation_level=None)) as other:
+
+        def say(sql: str) -> None:
+            other.execute(sql).close()
+
+        async with scene.service(**SETTINGS) as victim:
+            await outlast(scene, victim, lambda: say("BEGIN EXCLUSIVE"), lambda: say("ROLLBACK"), looks=2)
 
 
 @pytest.mark.parametrize("damage", ["no database", "a damaged page"])

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Self
 
 import psutil
@@ -73,7 +73,8 @@ class Victim:
 
     async def terminate(self) -> int:
         """Ask it to end, as an init system would, and give its exit code."""
-        os.kill(self.pid, signal.SIGTERM)
+        with suppress(ProcessLookupError, psutil.NoSuchProcess):  # a fault may just have ended it
+            os.kill(self.pid, signal.SIGTERM)
         return await self.ended()
 
     async def kill(self) -> None:

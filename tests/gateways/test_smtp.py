@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+from parts import PATIENCE
 
 from notifier.demo.inbox import Inbox
 from notifier.errors import Misconfigured, Unreachable
@@ -187,7 +188,8 @@ async def test_a_dialogue_that_breaks_says_where(word: bytes, phase: Phase, *, t
     """A server that hangs up or falls silent gives a result without a reply, within its timeout, in the right phase."""
     async with scripted(until(word, then_close=then_close)) as url:
         async with transport(url, TIMEOUT="200ms", DOT_TIMEOUT="300ms") as smtp:
-            result = await smtp.deliver(ENVELOPE, MESSAGE, at_once, at_once)
+            async with asyncio.timeout(PATIENCE):
+                result = await smtp.deliver(ENVELOPE, MESSAGE, at_once, at_once)
     assert (result.phase, result.reply, result.accepted) == (phase, None, False)
     assert result.fault
 

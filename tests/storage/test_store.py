@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -21,12 +22,21 @@ ACCEPTED = Reply(250, "2.0.0 OK")
 LATER = NOW + timedelta(minutes=1)
 
 
+@asynccontextmanager
+async def opened(folder: Path) -> AsyncIterator[SqliteStore]:
+    """Hold the store open that is kept in a folder."""
+    store = await SqliteStore.open(folder / "notifier.db")
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
 @pytest.fixture(params=["sqlite"])
 async def store(tmp_path: Path) -> AsyncIterator[Store]:
     """Give an empty store."""
-    store = await SqliteStore.open(tmp_path / "notifier.db")
-    yield store
-    await store.close()
+    async with opened(tmp_path) as store:
+        yield store
 
 
 def message(at: datetime = NOW, **changes: object) -> Message:
@@ -126,6 +136,14 @@ async def test_mail_whose_time_has_passed_expires_and_is_never_claimed(store: St
     assert await claimed(store, now=LATER) == []
 
 
+async def test_more_expired_mail_than_one_portion_is_not_claimed_either(store: Store) -> None:
+    """What a claim has not come to end yet is not handed over in its place."""
+    await store.add([request(n, expires_at=LATER.isoformat()) for n in range(501)], RULES, NOW)
+    assert (await store.claim(1000, 0, LATER)).starts == ()
+    assert (await store.claim(1000, 0, LATER)).starts == ()
+    assert (await store.totals())[Status.EXPIRED] == 501
+
+
 async def test_outcomes_are_recorded_together_with_their_events(store: Store) -> None:
     """Sent, refused for now, refused for good and handed back each leave their status and one event."""
     await store.add([request(n) for n in range(4)], RULES, NOW)
@@ -156,20 +174,18 @@ async def test_a_change_of_an_outdated_mail_is_ignored(store: Store) -> None:
 
 async def test_everything_survives_being_closed_and_opened(tmp_path: Path) -> None:
     """Mails, what is known, the log, the cursor, the identity and the rate are there after a restart."""
-    store = await SqliteStore.open(tmp_path / "n.db")
-    await store.add([message(), *[request(n) for n in range(9)]], RULES, NOW)
-    claim = await store.claim(100, 20, NOW)
-    await store.move_cursor("reader", 2)
-    before = (store.id, await store.span(), await store.sending(), await store.events(0, 100))
-    await store.close()
-    store = await SqliteStore.open(tmp_path / "n.db")
-    assert (store.id, await store.span(), await store.sending(), await store.events(0, 100)) == before
-    assert await store.cursor("reader") == 2
-    assert (await store.add([message()], RULES, NOW))[0].repeated
-    after = await store.claim(100, 20, NOW)
-    assert after.starts == ()
-    assert after.again_at == claim.again_at
-    await store.close()
+    async with opened(tmp_path) as store:
+        await store.add([message(), *[request(n) for n in range(9)]], RULES, NOW)
+        claim = await store.claim(100, 20, NOW)
+        await store.move_cursor("reader", 2)
+        before = (store.id, await store.span(), await store.sending(), await store.events(0, 100))
+    async with opened(tmp_path) as store:
+        assert (store.id, await store.span(), await store.sending(), await store.events(0, 100)) == before
+        assert await store.cursor("reader") == 2
+        assert (await store.add([message()], RULES, NOW))[0].repeated
+        after = await store.claim(100, 20, NOW)
+        assert after.starts == ()
+        assert after.again_at == claim.again_at
 
 
 async def test_pages_run_from_the_newest_to_the_oldest(store: Store) -> None:
@@ -277,6 +293,16 @@ async def test_what_is_known_of_a_booking_outlives_its_mails(store: Store) -> No
     assert purged.matters == 1
 
 
+async def test_a_repeat_after_its_mail_was_purged_makes_no_mail(store: Store) -> None:
+    """The id of a message is remembered for longer than the mail that it made."""
+    await store.add([request(1)], RULES, NOW)
+    await store.record([sent(mail, ACCEPTED, NOW) for mail in await claimed(store)], NOW)
+    later = NOW + timedelta(hours=2)
+    assert await purge(store, later) == 1
+    assert (await store.add([request(1)], RULES, later))[0].repeated
+    assert await claimed(store, now=later) == []
+
+
 async def test_totals_always_equal_the_mails(store: Store) -> None:
     """The counts by status are those of the mails after additions, changes and purging."""
     await store.add([request(n) for n in range(6)], RULES, NOW)
@@ -326,16 +352,14 @@ async def test_a_mail_that_is_handed_back_costs_no_quota(store: Store) -> None:
 
 async def test_a_quota_outlives_mails_and_the_process(tmp_path: Path) -> None:
     """Purged mails and a restart leave the count as it was."""
-    store = await SqliteStore.open(tmp_path / "n.db")
-    await store.add([request(n) for n in range(5)], RULES, NOW)
-    for start in (await store.claim(9, 0, NOW, QUOTA)).starts:
-        await store.record([sent(start.mail, ACCEPTED, NOW)], NOW)
-    later = NOW + timedelta(hours=2)
-    assert await purge(store, later) == 3
-    await store.close()
-    store = await SqliteStore.open(tmp_path / "n.db")
-    assert await started(store, QUOTA, later) == []
-    await store.close()
+    async with opened(tmp_path) as store:
+        await store.add([request(n) for n in range(5)], RULES, NOW)
+        for start in (await store.claim(9, 0, NOW, QUOTA)).starts:
+            await store.record([sent(start.mail, ACCEPTED, NOW)], NOW)
+        later = NOW + timedelta(hours=2)
+        assert await purge(store, later) == 3
+    async with opened(tmp_path) as store:
+        assert await started(store, QUOTA, later) == []
 
 
 async def test_a_short_quota_goes_to_the_earliest_deadlines(store: Store) -> None:
@@ -354,3 +378,25 @@ async def test_a_clock_that_went_wrong_does_not_use_up_a_quota_for_ever(store: S
     await store.add([request(n) for n in range(6)], RULES, NOW)
     assert len(await started(store, QUOTA, NOW + timedelta(days=400))) == 3
     assert len(await started(store, QUOTA, NOW)) == 3
+
+
+async def test_a_clock_that_is_set_back_holds_up_nothing_that_goes_at_once(store: Store) -> None:
+    """What was due at once is still, a pause is as long as it was, and a moment of its own is waited for."""
+    await store.add([request(n) for n in range(2)], RULES, NOW)
+    await store.add([request(9, send_at=(NOW + timedelta(minutes=5)).isoformat())], RULES, NOW)
+    (first,) = (await store.claim(1, 0, NOW)).starts
+    await store.record([refused(first.mail, Reply(450, "later"), None, RETRY, NOW)], NOW)
+    back = NOW - timedelta(days=1)
+    claim = await store.claim(9, 0, back)
+    assert [start.mail.event for start in claim.starts] == ["r1"]
+    assert claim.again_at == back + timedelta(seconds=10)
+    assert [mail.event for mail in await claimed(store, now=back + timedelta(seconds=10))] == ["r0"]
+    assert [mail.event for mail in await claimed(store, now=NOW + timedelta(minutes=5))] == ["r9"]
+
+
+async def test_a_clock_that_was_set_back_between_two_processes_is_noticed(tmp_path: Path) -> None:
+    """A machine that began with a wrong clock and was restarted with the right one."""
+    async with opened(tmp_path) as store:
+        await store.add([request(1)], RULES, NOW)
+    async with opened(tmp_path) as store:
+        assert len(await claimed(store, now=NOW - timedelta(days=400))) == 1

@@ -1,0 +1,98 @@
+"""The service is killed before every single call that makes something last: each sync, each write to a peer."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from faults.conftest import DOT_DELAY, needed, prepared
+from faults.load import bad, booking, request
+from faults.scene import Scene
+from faults.sink import Sink
+from faults.strace import Call, calls, command, killing
+from faults.victim import Victim
+from rabbit import Rabbit
+
+pytestmark = pytest.mark.faults
+
+LOAD = (booking, bad, request, booking)
+MAILS = sum(make is not bad for make in LOAD)
+SETTINGS = {"NOTIFIER_AMQP_PREFETCH": "2"}  # several batches, so that there are several commits and acknowledgements
+MOST_SURVIVORS = 0.1
+"""Of all rounds, those that may end before they come to their call: no two runs make quite the same calls."""
+
+
+@asynccontextmanager
+async def loaded(folder: Path, broker_url: str) -> AsyncIterator[Scene]:
+    """Give a scene with all messages in the queue, so that a run needs nobody but the service."""
+    await asyncio.to_thread(folder.mkdir)
+    async with Sink.running(folder / "journal", DOT_DELAY) as sink, Rabbit.connected(broker_url) as rabbit:
+        scene = await prepared(folder, sink, rabbit)
+        scene.environ |= SETTINGS
+        for number, make in enumerate(LOAD):
+            await scene.load.publish(rabbit.channel, *make(number))
+        yield scene
+
+
+async def lived(scene: Scene, *tool: str) -> int:
+    """Run the service until it has sent everything and been told to stop, or was killed before; the exit code."""
+    victim = await Victim.started(scene.environ, *tool)
+    ended = asyncio.create_task(victim.ended())
+    all_sent = asyncio.create_task(scene.sink.wait_accepted(MAILS))
+    await asyncio.wait({ended, all_sent}, return_when=asyncio.FIRST_COMPLETED)
+    all_sent.cancel()
+    await asyncio.gather(all_sent, return_exceptions=True)
+    if not ended.done():
+        await victim.terminate()
+    return await ended
+
+
+async def counted(scene: Scene, concerned: Callable[[Call], bool]) -> int:
+    """Count the calls of a whole life, among them all that are concerned.
+
+    One thread must make those, and by one name, or the sweep would miss some.
+    """
+    trace = scene.folder / "trace"
+    assert await lived(scene, *command(needed("strace", "strace"), str(trace))) == 0
+    with trace.open() as lines:
+        found = list(calls(lines))
+    (maker,) = {(each.thread, each.name) for each in found if concerned(each)}
+    return sum((each.thread, each.name) == maker for each in found)
+
+
+def is_sync(call: Call) -> bool:
+    """Say whether a call makes something durable."""
+    return call.name in ("fdatasync", "fsync")
+
+
+def is_word(call: Call) -> bool:
+    """Say whether a call tells a peer something."""
+    return call.target.startswith("TCP:")
+
+
+@pytest.mark.parametrize(
+    ("call", "concerned", "threads"),
+    [
+        pytest.param("fdatasync", is_sync, True, id="every sync"),
+        pytest.param("write", is_word, False, id="every write to a socket"),
+    ],
+)
+async def test_killed_before_each_call(
+    tmp_path: Path, broker_url: str, call: str, concerned: Callable[[Call], bool], *, threads: bool
+) -> None:
+    """Wherever it is killed, from creating its database to the last goodbye, the next service ends it all well."""
+    async with loaded(tmp_path / "whole", broker_url) as scene:
+        count = await counted(scene, concerned)
+    killed = past_the_dot = 0
+    for at in range(1, count + 1):
+        async with loaded(tmp_path / str(at), broker_url) as scene:
+            trace = scene.folder / "trace"
+            await lived(scene, *killing(needed("strace", "strace"), str(trace), call, at, threads=threads))
+            killed += "killed by SIGKILL" in trace.read_text()
+            await scene.note_struck()
+            past_the_dot += scene.struck.total()
+            async with scene.service() as victim:
+                await scene.end(victim)
+    print(f"killed before {killed} of {count} calls, mails past the dot: {past_the_dot}")  # noqa: T201 - pytest shows it with -s
+    assert killed >= count * (1 - MOST_SURVIVORS)

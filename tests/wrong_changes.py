@@ -1,0 +1,178 @@
+"""The wrong changes that `./scripts/mutants` makes: what would hurt most, were it to pass the tests."""
+
+from typing import NamedTuple
+
+
+class Mutant(NamedTuple):
+    """A wrong change: in `file` the text `right`, which is there once, becomes `wrong`; one of `tests` must notice."""
+
+    name: str
+    file: str
+    right: str
+    wrong: str
+    tests: tuple[str, ...]
+
+
+MUTANTS = (
+    Mutant(
+        "acknowledge-before-commit",
+        "notifier/actors/consumer.py",
+        """\
+    refused += await _store(messages, store)
+    for delivery, reason in refused:
+        await session.dead_letter(delivery, reason.code, reason.detail)
+        log.warning("message dead-lettered", code=reason.code, detail=reason.detail, message=delivery.origin.message_id)
+    await session.acknowledge(batch[-1])
+""",
+        """\
+    await session.acknowledge(batch[-1])
+    refused += await _store(messages, store)
+    for delivery, reason in refused:
+        await session.dead_letter(delivery, reason.code, reason.detail)
+""",
+        ("tests/actors/test_consumer.py::test_what_could_not_be_committed_is_delivered_again",),
+    ),
+    Mutant(
+        "acknowledge-before-dead-letter",
+        "notifier/actors/consumer.py",
+        """\
+    for delivery, reason in refused:
+        await session.dead_letter(delivery, reason.code, reason.detail)
+        log.warning("message dead-lettered", code=reason.code, detail=reason.detail, message=delivery.origin.message_id)
+    await session.acknowledge(batch[-1])
+""",
+        """\
+    await session.acknowledge(batch[-1])
+    for delivery, reason in refused:
+        await session.dead_letter(delivery, reason.code, reason.detail)
+""",
+        ("tests/actors/test_consumer.py::test_what_could_not_be_put_aside_is_delivered_again",),
+    ),
+    Mutant(
+        "publish-without-confirmation",
+        "notifier/gateways/amqp.py",
+        "self._channel = await open_channel(self._connection, confirms=True)",
+        "self._channel = await open_channel(self._connection, confirms=False)",
+        ("tests/gateways/test_amqp.py::test_a_message_that_nobody_can_take_is_not_lost_silently",),
+    ),
+    Mutant(
+        "message-handled-twice",
+        "notifier/storage/sqlite.py",
+        "    if new.rowcount:\n",
+        "    if new.rowcount >= 0:\n",
+        ("tests/storage/test_store.py::test_a_repeat_after_its_mail_was_purged_makes_no_mail",),
+    ),
+    Mutant(
+        "outdated-outcome-wins",
+        "notifier/storage/sqlite.py",
+        'WHERE id = ? AND rev = ?"\n    before = db.execute(sql, (mail.id, mail.rev - 1))',
+        'WHERE id = ?"\n    before = db.execute(sql, (mail.id,))',
+        ("tests/storage/test_store.py::test_a_change_of_an_outdated_mail_is_ignored",),
+    ),
+    Mutant(
+        "sent-mail-may-be-pending",
+        "notifier/mail.py",
+        "    Status.SENT: frozenset(),\n",
+        "    Status.SENT: frozenset({Status.PENDING}),\n",
+        ("tests/test_mail.py::test_the_steps_of_a_mail_are_those_of_the_contract",),
+    ),
+    Mutant(
+        "sent-mail-goes-again-after-a-restart",
+        "notifier/storage/sqlite.py",
+        "    migrate(db)\n",
+        "    migrate(db)\n"
+        "    db.execute(\"UPDATE mails SET status = 'pending', due_at = 0 WHERE status IN ('sending', 'sent')\")\n",
+        ("tests/actors/test_sender.py::test_what_was_sent_is_not_sent_again_after_a_restart",),
+    ),
+    Mutant(
+        "orphans-forgotten",
+        "notifier/actors/sender.py",
+        "        await self._adopt_orphans()\n",
+        "",
+        ("tests/actors/test_sender.py::test_mails_of_a_dead_process_are_sent_again_unchanged",),
+    ),
+    Mutant(
+        "stop-cuts-dialogues",
+        "notifier/actors/sender.py",
+        "                await asyncio.gather(*self._deliveries)\n",
+        "                pass\n",
+        ("tests/actors/test_sender.py::test_stopping_waits_for_the_reply_to_a_message_that_is_gone",),
+    ),
+    Mutant(
+        "sent-before-the-reply",
+        "notifier/actors/sender.py",
+        "            if self._limits.hold_uncertain:\n                await self._store.mark(start.mail)\n",
+        '            await self._record([sent(start.mail, Reply(250, "2.0.0 OK"), clock.now())])\n',
+        ("tests/actors/test_sender.py::test_a_lost_reply_to_the_message_is_sent_again_to_the_byte",),
+    ),
+    Mutant(
+        "no-guard-after-a-stall",
+        "notifier/actors/sender.py",
+        "            self._guard.started(_monotonic())\n",
+        "",
+        ("tests/actors/test_sender.py::test_the_rate_holds_after_a_stall",),
+    ),
+    Mutant(
+        "rate-forgotten-between-claims",
+        "notifier/storage/sqlite.py",
+        "schedule(datetime.fromisoformat(next_start) if next_start else None, len(due), rate, now)",
+        "schedule(None, len(due), rate, now)",
+        ("tests/storage/test_store.py::test_the_rate_is_kept_in_the_store",),
+    ),
+    Mutant(
+        "expired-mail-claimed",
+        "notifier/storage/sqlite.py",
+        'live = "due_at <= ? AND (expires_at IS NULL OR expires_at > ?)"',
+        'live = "due_at <= ? AND ? > 0"',
+        ("tests/storage/test_store.py::test_more_expired_mail_than_one_portion_is_not_claimed_either",),
+    ),
+    Mutant(
+        "new-message-id-per-attempt",
+        "notifier/composing/message.py",
+        '_header("Message-ID", mail.message_id)',
+        '_header("Message-ID", f"<{mail.attempt}.{mail.message_id[1:]}")',
+        ("tests/actors/test_sender.py::test_a_lost_reply_to_the_message_is_sent_again_to_the_byte",),
+    ),
+    Mutant(
+        "wrong-login-fails-the-mail",
+        "notifier/replies.py",
+        "_LOGIN_CODES = frozenset({530, 534, 535, 538})",
+        "_LOGIN_CODES = frozenset({530, 534, 538})",
+        ("tests/test_replies.py::test_what_speaks_of_ourselves_rests_the_transport",),
+    ),
+    Mutant(
+        "everyone-refused-for-good",
+        "notifier/cohort.py",
+        "        return len(self._recipients) >= (MANY if speaks_of_the_recipient(reply) else SEVERAL)\n",
+        "        return False\n",
+        ("tests/actors/test_sender.py::test_a_refusal_that_meets_everyone_fails_nobody",),
+    ),
+    Mutant(
+        "quota-of-this-process-alone",
+        "notifier/storage/sqlite.py",
+        "    migrate(db)\n",
+        '    migrate(db)\n    db.execute("DELETE FROM starts")\n',
+        ("tests/storage/test_store.py::test_a_quota_outlives_mails_and_the_process",),
+    ),
+    Mutant(
+        "no-timeout-after-the-dot",
+        "notifier/gateways/smtp.py",
+        "read_response(timeout=self._dot_timeout)",
+        "read_response()",
+        ("tests/gateways/test_smtp.py::test_a_dialogue_that_breaks_says_where",),
+    ),
+    Mutant(
+        "dots-not-stuffed",
+        "notifier/gateways/smtp.py",
+        r'stuffed = message.replace(b"\r\n.", b"\r\n..")',
+        "stuffed = message",
+        ("tests/gateways/test_smtp.py::test_a_message_arrives_as_it_was_composed",),
+    ),
+    Mutant(
+        "local-time-read-as-utc",
+        "notifier/airports.py",
+        "given.replace(tzinfo=zone).astimezone(UTC)",
+        "given.replace(tzinfo=UTC)",
+        ("tests/test_airports.py::test_the_same_departure_in_three_spellings_is_one_moment",),
+    ),
+)
