@@ -2,6 +2,8 @@
 
 import logging
 import sys
+from collections.abc import MutableMapping
+from typing import Any
 
 import structlog
 
@@ -16,20 +18,38 @@ def configure(settings: LogSettings) -> None:
         if settings.format == "json"
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)
     )
+    safe = [] if settings.format == "json" else [one_line]
     shared: list[structlog.types.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
     structlog.configure(
-        processors=[*shared, render],
+        processors=[*shared, *safe, render],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=render, foreign_pre_chain=shared))
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=render, foreign_pre_chain=[*shared, *safe]))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     # These tell at warning level and above what we report ourselves, once and in our words.
     for library in ("aiormq", "websockets", "aiosqlite", "asyncio"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
+
+
+def one_line(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Show what a stranger wrote as what it is: no word of it can end a line, begin one, or speak to the terminal.
+
+    JSON escapes all this by itself.
+    """
+    for name, value in event.items():
+        if name == "exception":
+            event[name] = "\n".join(f"    {_escaped(line)}" for line in str(value).split("\n"))
+        elif isinstance(value, str):
+            event[name] = _escaped(value)
+    return event
+
+
+def _escaped(text: str) -> str:
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
