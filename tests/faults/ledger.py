@@ -13,6 +13,7 @@ import asyncio
 import hashlib
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Mapping
@@ -21,6 +22,8 @@ from typing import Any
 
 REPLIES = {"EHLO": "250 ledger", "HELO": "250 ledger", "MAIL": "250 ok", "RCPT": "250 ok", "DATA": "354 go on"}
 LONGEST = 1 << 24
+BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
+"""A CR or LF alone, by which some servers end a line, and so perhaps a message."""
 
 
 class HungUpError(Exception):
@@ -94,12 +97,15 @@ class Dialogue:
         self._number = number
         self._reader = reader
         self._writer = writer
+        self._to = ""
 
     async def run(self) -> None:
         """Answer until one side hangs up."""
         await self._step("CONNECT", "220 ledger")
         while line := await self._reader.readline():
             verb = line[:4].decode("latin-1").upper()
+            if verb == "RCPT":
+                self._to = line.decode("latin-1").strip()
             if verb == "QUIT":
                 await self._say("221 bye")
                 return
@@ -127,6 +133,8 @@ class Dialogue:
             message_id=headers["Message-ID"],
             event=headers["X-Notifier-Event"],
             mail=headers["X-Notifier-Mail"],
+            to=self._to,
+            bare=bool(BARE.search(message)),
         )
         await asyncio.sleep(self._ledger.delay)
         await self._answer("250 2.0.0 taken over", fault)

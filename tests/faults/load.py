@@ -38,15 +38,21 @@ class Load:
         self, channel: aiormq.abc.AbstractChannel, message: Mapping[str, Any], makes: AbstractSet[str]
     ) -> None:
         """Publish one message; it counts as accepted once the broker has confirmed it."""
-        self.published[message["id"]] = makes
+        await self.publish_raw(channel, json.dumps(message).encode(), message["id"], makes)
+
+    async def publish_raw(
+        self, channel: aiormq.abc.AbstractChannel, body: bytes, id_: str, makes: AbstractSet[str]
+    ) -> None:
+        """Publish any bytes."""
+        self.published[id_] = makes
         await channel.basic_publish(
-            json.dumps(message).encode(),
+            body,
             exchange=self._exchange,
-            routing_key=message["type"],
+            routing_key="booking.load",
             mandatory=True,
-            properties=Basic.Properties(delivery_mode=2, message_id=message["id"]),
+            properties=Basic.Properties(delivery_mode=2, message_id=id_),
         )
-        self.accepted.add(message["id"])
+        self.accepted.add(id_)
 
     @asynccontextmanager
     async def flowing(self, rate: float) -> AsyncIterator[Self]:
