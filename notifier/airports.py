@@ -3,40 +3,52 @@
 import zoneinfo
 from datetime import UTC, datetime
 from functools import cache
-from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import airportsdata
+
+from notifier.mail import AirportTime
 
 # The system's zone files can be a year old; the pinned tzdata package is the same everywhere.
 zoneinfo.reset_tzpath(to=())
 
 
-class Moment(NamedTuple):
-    """A time as given: `at` in UTC (None where no zone is known) and `local`, the airport's clock in words."""
+RETIRED = {
+    "FRU": ("Bishkek", "Asia/Bishkek"),
+    "SXF": ("Berlin", "Europe/Berlin"),
+    "THF": ("Berlin", "Europe/Berlin"),
+    "TSE": ("Astana", "Asia/Almaty"),
+}
+"""Codes that IATA has given up and bookings still carry: the city and its time zone."""
 
-    at: datetime | None
-    local: str
 
-
-def moment(text: str, airport: str) -> Moment:
+def moment(text: str, airport: str) -> AirportTime:
     """Read an RFC 3339 time at the airport with this IATA code.
 
     Without an offset it is the airport's local time: in the hour that a clock
     change repeats the first one, in the hour that it skips as if the clock had
     not changed (PEP 495, fold=0). At an unknown airport a time without an offset
-    stays words. Raises ValueError where the text is no time.
+    stays a clock's. Raises ValueError where the text is no time.
     """
     given = parse(text)
     zone = _zone(airport)
     if given.tzinfo is None:
         if zone is None:
-            return Moment(None, f"{given:%a %-d %b %Y, %H:%M} (local time)")
+            return AirportTime(None, given)
         at = given.replace(tzinfo=zone).astimezone(UTC)
     else:
         at = given.astimezone(UTC)
     local = at.astimezone(zone) if zone else given
-    return Moment(at, f"{local:%a %-d %b %Y, %H:%M} ({_zone_words(local)})")
+    name = local.tzname() or ""
+    # Zones without letters of their own are called by their offset, which is told anyway.
+    return AirportTime(at, local.replace(tzinfo=None), name if name.isalpha() and name != "UTC" else None)
+
+
+def city(airport: str) -> str | None:
+    """Name the city of the airport with this IATA code; None where it is not known."""
+    code = airport.upper()
+    known = _airports().get(code)
+    return known["city"] or None if known else RETIRED.get(code, (None, ""))[0]
 
 
 def load() -> None:
@@ -57,15 +69,11 @@ def parse(text: str) -> datetime:
     return given
 
 
-def _zone_words(local: datetime) -> str:
-    name, offset = local.tzname() or "", local.strftime("%z")
-    utc = f"UTC{offset[:3]}:{offset[3:5]}"
-    return f"{name}, {utc}" if name.isalpha() and name != "UTC" else utc
-
-
 def _zone(airport: str) -> ZoneInfo | None:
-    known = _airports().get(airport.upper())
-    return ZoneInfo(known["tz"]) if known else None
+    code = airport.upper()
+    known = _airports().get(code)
+    name = known["tz"] if known else RETIRED.get(code, ("", ""))[1]
+    return ZoneInfo(name) if name else None
 
 
 @cache

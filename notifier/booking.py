@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from notifier.addresses import identity
-from notifier.mail import Flight, Itinerary, Kind, Mail, Price, Status, mail_id
+from notifier.mail import Flight, Itinerary, Kind, Mail, Price, Status, mail_id, standing_note
 from notifier.planning import Known, KnownBooking, Plan, Rules, Told, withdrawn
 
 SPREAD = timedelta(minutes=50)
@@ -86,7 +86,7 @@ def _state(
     message: BookingMessage, known: KnownBooking | None, existing: Sequence[Mail], rules: Rules, now: datetime
 ) -> Plan:
     """Plan for a booking as it now is: news to each address, and the reminders that fit."""
-    drafts = _Drafts(message, message.flights, rules, now)
+    drafts = _Drafts(message, message.flights, known, rules, now)
     parties = _parties(message.passengers)
     told = dict(known.told) if known else {}
     added = [drafts.unmailable(passenger) for passenger in message.passengers if passenger.fault]
@@ -110,8 +110,8 @@ def _state(
     return Plan(
         added=(*added, *(mail for about, mail in wanted.items() if about not in settled and drafts.in_time(mail))),
         changed=withdrawn((mail for about, mail in there.items() if about not in wanted), "no longer fits the booking"),
-        rewritten=tuple(_rewritten(there, wanted)),
-        known=KnownBooking(message.version, message.time, message.flights, message.price, told),
+        rewritten=(*_rewritten(there, wanted), *drafts.updated(existing, told)),
+        known=KnownBooking(message.version, message.time, drafts.sequence, message.flights, message.price, told),
         forget_at=_forget_at(message.flights, rules, now),
     )
 
@@ -121,7 +121,7 @@ def _end(
 ) -> Plan:
     """Plan for a cancelled booking: nothing unsent stays, and everyone who is still in is told once."""
     flights = message.flights or (known.flights if known else ())
-    drafts = _Drafts(message, flights, rules, now)
+    drafts = _Drafts(message, flights, known, rules, now)
     named = {who: _told(party) for who, party in _parties(message.passengers).items()}
     told = {**named, **(known.told if known else {})}
     # Who was told before and has not got it yet is told again: that notice is withdrawn with all the rest.
@@ -134,6 +134,7 @@ def _end(
         known=KnownBooking(
             message.version,
             message.time,
+            drafts.sequence,
             flights,
             message.price,
             {who: replace(each, included=False) for who, each in told.items()},
@@ -154,8 +155,13 @@ def _rewritten(there: Mapping[Reminded, Mail], wanted: Mapping[Reminded, Mail]) 
     """Let reminders that stay say what holds now: another seat, another gate, another name."""
     for about in there.keys() & wanted.keys():
         old, new = there[about], wanted[about]
-        if old.status is Status.PENDING and old.content != new.content:
+        if _can_be_rewritten(old) and old.content != new.content:
             yield replace(old, subject=new.subject, content=new.content, flight=new.flight, error=new.error)
+
+
+def _can_be_rewritten(mail: Mail) -> bool:
+    """Say whether a mail waits and nobody can have it: one whose outcome is unknown must be repeated as it was."""
+    return mail.status is Status.PENDING and mail.error in (None, standing_note(mail))
 
 
 def _seen(told: Told) -> tuple[list[str], bool]:
@@ -200,9 +206,18 @@ def _forget_at(flights: Iterable[Flight], rules: Rules, now: datetime) -> dateti
 class _Drafts:
     """Writes the mails that one message calls for."""
 
-    def __init__(self, message: BookingMessage, flights: tuple[Flight, ...], rules: Rules, now: datetime) -> None:
+    def __init__(
+        self,
+        message: BookingMessage,
+        flights: tuple[Flight, ...],
+        known: KnownBooking | None,
+        rules: Rules,
+        now: datetime,
+    ) -> None:
+        self.sequence = known.sequence + 1 if known else 0
         self._message = message
         self._flights = flights
+        self._before = known.flights if known else ()
         self._rules = rules
         self._now = now
         # Without versions the time tells one state of a booking from the next.
@@ -210,7 +225,8 @@ class _Drafts:
 
     def confirmation(self, party: Sequence[Passenger]) -> Mail:
         told = _told(party)
-        return self._mail(Kind.CONFIRMATION, told, "confirmation", identity(told.address))
+        what = _confirmation(told.address)
+        return self._mail(Kind.CONFIRMATION, told, *what, content=self._news(Kind.CONFIRMATION, told))
 
     def unmailable(self, passenger: Passenger) -> Mail:
         """Report an address that no mail can go to: a confirmation that failed before its first attempt."""
@@ -218,7 +234,20 @@ class _Drafts:
         return replace(mail, status=Status.FAILED, error=f"{passenger.email!r} is no address: {passenger.fault}")
 
     def notice(self, kind: Kind, told: Told) -> Mail:
-        return self._mail(kind, told, kind, self._state, identity(told.address))
+        what = (kind, self._state, identity(told.address))
+        return self._mail(kind, told, *what, content=self._news(kind, told))
+
+    def updated(self, existing: Iterable[Mail], told: Mapping[str, Told]) -> Iterator[Mail]:
+        """Let confirmations and notices that still wait, perhaps behind newer ones, say what holds now."""
+        for mail in existing:
+            now_told = told.get(identity(mail.to))
+            if not now_told or not now_told.included or mail.kind not in (Kind.CONFIRMATION, Kind.CHANGE):
+                continue
+            content = self._news(mail.kind, now_told)
+            if _can_be_rewritten(mail) and isinstance(mail.content, Itinerary) and mail.content != content:
+                content = replace(content, before=mail.content.before)
+                subject = self._subject(mail.kind, self._flights, now_told)
+                yield replace(mail, subject=subject, content=content, expires_at=_last_departure(self._flights))
 
     def reminders(self, parties: Mapping[str, Sequence[Passenger]], cancelled: Container[str]) -> Iterator[Mail]:
         """One for each address and flight, also those whose window has begun."""
@@ -239,27 +268,48 @@ class _Drafts:
             # The departure moved away and is back: what was cancelled stays so, another takes its place.
             what = (*what, self._state)
         opens = departs_at - self._rules.remind_before
-        return self._mail(Kind.REMINDER, told, *what, flights=(flight,), send_at=opens + late, expires_at=departs_at)
+        content = Itinerary(told.names, (flight,), self._message.price, told.locale, self._message.note)
+        return self._mail(Kind.REMINDER, told, *what, content=content, send_at=opens + late, expires_at=departs_at)
+
+    def _news(self, kind: Kind, told: Told) -> Itinerary:
+        message, flights = self._message, self._flights
+        return Itinerary(
+            told.names,
+            flights,
+            message.price,
+            told.locale,
+            message.note,
+            sequence=self.sequence,
+            before=self._before if kind is Kind.CHANGE else (),
+            leaves_soon=any(map(self._leaves_soon, flights)),
+        )
+
+    def _leaves_soon(self, flight: Flight) -> bool:
+        departs_at = flight.departs_at
+        return departs_at is not None and departs_at - self._rules.remind_before <= self._now < departs_at
+
+    def _subject(self, kind: Kind, flights: Sequence[Flight], told: Told) -> str:
+        return self._rules.subject(kind, self._message.booking, flights, told.locale)
 
     def _mail(
         self,
         kind: Kind,
         told: Told,
         *what: str,
-        flights: tuple[Flight, ...] | None = None,
+        content: Itinerary,
         send_at: datetime | None = None,
         expires_at: datetime | None = None,
     ) -> Mail:
         message = self._message
-        shown = self._flights if flights is None else flights
+        shown = content.flights
         id_ = mail_id(message.booking, *what)
         return Mail(
             id=id_,
             matter=message.matter,
             kind=kind,
             to=told.address,
-            subject=subject(kind, message.booking, shown),
-            content=Itinerary(told.names, shown, message.price, told.locale, message.note),
+            subject=self._subject(kind, shown, told),
+            content=content,
             booking=message.booking,
             flight=shown[0] if kind is Kind.REMINDER else None,
             event=message.id,
@@ -272,18 +322,10 @@ class _Drafts:
         )
 
 
-def subject(kind: Kind, booking: str, flights: Sequence[Flight]) -> str:
-    """Say in one line what the mail says: what happened, which flight, when it leaves."""
-    first = flights[0] if flights else None
-    route = f"{first.number} {first.origin} to {first.destination}, {first.departs_local}" if first else ""
-    more = f" and {len(flights) - 1} more" if len(flights) > 1 else ""
-    match kind:
-        case Kind.REMINDER:
-            return f"Reminder: {route}"
-        case Kind.CONFIRMATION:
-            says = "is confirmed"
-        case Kind.CHANGE:
-            says = "has changed"
-        case _:
-            says = "is cancelled"
-    return f"Booking {booking} {says}" + (f": {route}{more}" if route else "")
+def confirmation_id(booking: str, address: str) -> str:
+    """Name the confirmation of a booking to an address, to which its later mails refer."""
+    return mail_id(booking, *_confirmation(address))
+
+
+def _confirmation(address: str) -> tuple[str, str]:
+    return "confirmation", identity(address)

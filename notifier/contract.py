@@ -198,9 +198,8 @@ def _flight(index: int, given: _Flight) -> Flight:
         number=_word(f"{at}.number", given.number),
         origin=_word(f"{at}.from", given.origin),
         destination=_word(f"{at}.to", given.destination),
-        departs_at=departs.at,
-        departs_local=departs.local,
-        arrives_local=arrives.local if arrives else None,
+        departs=departs,
+        arrives=arrives,
         seat=_word(f"{at}.seat", given.seat) if given.seat else None,
         gate=_word(f"{at}.gate", given.gate) if given.gate else None,
     )

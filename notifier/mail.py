@@ -60,21 +60,32 @@ class Reply(Struct, frozen=True):
     text: str
 
 
-class Flight(Struct, frozen=True, rename={"origin": "from", "destination": "to"}):
-    """One flight as a passenger sees it.
+class AirportTime(Struct, frozen=True):
+    """A moment at an airport: `at` in UTC (None where no zone is known) and what the `clock` there shows (naive).
 
-    `departs_at` is UTC, or None where no time zone is known; `departs_local` is
-    the same moment as the passenger's board shows it, in words.
+    `zone` is the abbreviation of the time zone, where it has one.
     """
+
+    at: datetime | None
+    clock: datetime
+    zone: str | None = None
+
+
+class Flight(Struct, frozen=True, rename={"origin": "from", "destination": "to"}):
+    """One flight as a passenger sees it; airports are IATA codes."""
 
     number: str
     origin: str
     destination: str
-    departs_at: datetime | None
-    departs_local: str
-    arrives_local: str | None = None
+    departs: AirportTime
+    arrives: AirportTime | None = None
     seat: str | None = None
     gate: str | None = None
+
+    @property
+    def departs_at(self) -> datetime | None:
+        """The departure in UTC, None where no time zone is known."""
+        return self.departs.at
 
 
 class Price(Struct, frozen=True):
@@ -87,7 +98,9 @@ class Price(Struct, frozen=True):
 class Itinerary(Struct, frozen=True, tag="itinerary"):
     """The content of a booking's mail: whom it greets and which flights it speaks of.
 
-    `note` is something wrong with the booking that did not stop the mail.
+    `note` is something wrong with the booking that did not stop the mail. `sequence` counts
+    the booking's messages, from 0. `before` are the flights that a change replaces. A mail
+    that `leaves_soon` is written inside the time in which a reminder would be sent.
     """
 
     names: tuple[str, ...]
@@ -95,6 +108,9 @@ class Itinerary(Struct, frozen=True, tag="itinerary"):
     price: Price | None = None
     locale: str | None = None
     note: str | None = None
+    sequence: int = 0
+    before: tuple[Flight, ...] = ()
+    leaves_soon: bool = False
 
 
 class Letter(Struct, frozen=True, tag="letter"):

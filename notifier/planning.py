@@ -1,11 +1,14 @@
 """What a message does to the mails of its matter: some are added, some withdrawn, something is kept in mind. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 
 from msgspec import Struct
 
-from notifier.mail import Flight, Mail, Price, Status, cancelled
+from notifier.mail import Flight, Kind, Mail, Price, Status, cancelled
+
+Subject = Callable[[Kind, str, Sequence[Flight], str | None], str]
+"""Writes the subject of a booking's mail: its kind, the reference, the flights, the reader's locale."""
 
 
 class Rules(Struct, frozen=True):
@@ -18,6 +21,7 @@ class Rules(Struct, frozen=True):
     domain: str
     remind_before: timedelta
     remember: timedelta
+    subject: Subject
 
 
 class Told(Struct, frozen=True):
@@ -30,10 +34,14 @@ class Told(Struct, frozen=True):
 
 
 class KnownBooking(Struct, frozen=True, tag="booking"):
-    """What outlives a booking's mails: how new the newest message was, and what each address was told."""
+    """What outlives a booking's mails: how new the newest message was, and what each address was told.
+
+    `sequence` counts the messages that were heeded, from 0.
+    """
 
     version: int | None
     time: datetime
+    sequence: int
     flights: tuple[Flight, ...]
     price: Price | None
     told: dict[str, Told]

@@ -18,6 +18,7 @@ from notifier.actors.sender import Lane, Limits, Sender
 from notifier.circuit import Circuit
 from notifier.commands import commands
 from notifier.composing.message import compose
+from notifier.composing.templates import Wording
 from notifier.contract import Message
 from notifier.events import Logged
 from notifier.figures import Figures
@@ -41,16 +42,17 @@ REPORT_GRACE = 5.0
 class MailTransport:
     """Lets the sender deliver mails where the SMTP gateway delivers bytes."""
 
-    def __init__(self, transport: smtp.Transport, settings: MailSettings) -> None:
+    def __init__(self, transport: smtp.Transport, settings: MailSettings, wording: Wording) -> None:
         self.name = transport.name
         self.open = transport.open
         self._transport = transport
         self._settings = settings
+        self._wording = wording
 
     async def deliver(self, mail: Mail, turn: smtp.Moment, before_data: smtp.Moment) -> smtp.Result:
         """Compose a mail and hand it over."""
         settings = self._settings
-        message = compose(mail, settings.sender, settings.reply_to)
+        message = compose(mail, self._wording, settings.sender, settings.reply_to)
         envelope = smtp.Envelope(settings.sender.address, mail.to)
         return await self._transport.deliver(envelope, message, turn, before_data)
 
@@ -63,17 +65,19 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
     do not keep it from starting.
     """
     airports.load()
+    wording = Wording(settings.mail.templates)
     async with AsyncExitStack() as stack:
         transports = smtp.transports(settings.smtp, settings.mail.sender.domain)
         store = await SqliteStore.open(settings.store.path)
         stack.push_async_callback(store.close)
         for transport in transports:
             stack.push_async_callback(transport.close)
-        lanes = _lanes(transports, settings)
+        lanes = _lanes(transports, settings, wording)
         broker = amqp.Broker() if settings.amqp.url else None
         publisher = amqp.Publisher(settings.amqp)
         stack.push_async_callback(publisher.close)
-        rules = Rules(settings.mail.sender.domain, settings.mail.remind_before, settings.store.dedup_retention)
+        mail, kept = settings.mail, settings.store
+        rules = Rules(mail.sender.domain, mail.remind_before, kept.dedup_retention, wording.subject)
 
         async def take(messages: Sequence[Message]) -> list[Added]:
             return await store.add(messages, rules, clock.now())
@@ -98,11 +102,11 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         yield server
 
 
-def _lanes(transports: Sequence[smtp.Transport], settings: Settings) -> list[Lane]:
+def _lanes(transports: Sequence[smtp.Transport], settings: Settings, wording: Wording) -> list[Lane]:
     pauses, quota = settings.smtp.pauses, settings.mail.quota
     return [
         Lane(
-            MailTransport(transport, settings.mail),
+            MailTransport(transport, settings.mail, wording),
             Circuit(pauses),
             Quota(transport.server.account, quota) if quota else None,
         )

@@ -230,7 +230,7 @@ class SmtpSettings(_Group):
 
 
 class MailSettings(_Group):
-    """Whom mails come from, and when and how fast they go."""
+    """Whom mails come from, what they say, and when and how fast they go."""
 
     sender: From = _setting("MAIL_FROM")
     reply_to: Annotated[Sender, BeforeValidator(_sender), _shown_as(lambda it: it and it.address)] | None = _setting(
@@ -242,6 +242,7 @@ class MailSettings(_Group):
     remind_before: Annotated[Duration, Field(gt=timedelta(hours=1))] = _setting("REMIND_BEFORE", "3h")
     retry_delays: Durations = _setting("RETRY_DELAYS", "10s,1m,5m,15m,1h,4h")
     give_up_after: Duration = _setting("GIVE_UP_AFTER", "48h")
+    templates: Path | None = _setting("TEMPLATES", None)
     on_uncertain: Literal["resend", "hold"] = _setting("ON_UNCERTAIN", "resend")
 
 

@@ -3,12 +3,15 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from notifier.mail import Flight, Kind, Letter, Mail
+from notifier.composing.templates import Wording
+from notifier.mail import AirportTime, Flight, Kind, Letter, Mail
 from notifier.planning import Rules
 
 NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 DEPARTURE = datetime(2026, 12, 1, 4, 0, tzinfo=UTC)
-RULES = Rules(domain="mail.example.com", remind_before=timedelta(hours=3), remember=timedelta(days=7))
+WORDING = Wording()
+RULES = Rules("mail.example.com", timedelta(hours=3), timedelta(days=7), WORDING.subject)
+IST = timedelta(hours=5, minutes=30)
 
 _ENVELOPE = ("specversion", "id", "source", "type", "time", "data")
 
@@ -52,17 +55,16 @@ def flight_data(**changes: Any) -> dict[str, Any]:
     return {**data, **{name.rstrip("_"): value for name, value in changes.items()}}
 
 
-def flight(**changes: Any) -> Flight:
-    """Build a flight as a passenger sees it."""
-    fields: dict[str, Any] = {
-        "number": "AI101",
-        "origin": "DEL",
-        "destination": "BLR",
-        "departs_at": DEPARTURE,
-        "departs_local": "Tue 1 Dec 2026, 09:30 (IST, UTC+05:30)",
-        "seat": "12A",
-    }
-    return Flight(**{**fields, **changes})
+def in_delhi(at: datetime) -> AirportTime:
+    """Show a moment on the clock in Delhi."""
+    return AirportTime(at, (at + IST).replace(tzinfo=None), "IST")
+
+
+def flight(departs_at: datetime | None = DEPARTURE, **changes: Any) -> Flight:
+    """Build a flight as a passenger sees it; without a departure it is known by its clock alone."""
+    departs = in_delhi(departs_at) if departs_at else AirportTime(None, (DEPARTURE + IST).replace(tzinfo=None))
+    fields: dict[str, Any] = {"number": "AI101", "origin": "DEL", "destination": "BLR", "seat": "12A"}
+    return Flight(**{**fields, "departs": departs, **changes})
 
 
 def mail(**changes: Any) -> Mail:

@@ -8,13 +8,16 @@ here, and composing is the largest part of sending.
 """
 
 import re
-from binascii import b2a_qp
-from collections.abc import Iterator
+from binascii import b2a_base64, b2a_qp
+from collections.abc import Iterable, Iterator
 from email.header import Header
 from email.utils import format_datetime, quote
 
-from notifier.composing.content import html, text
-from notifier.mail import Itinerary, Mail
+from notifier.booking import confirmation_id
+from notifier.composing.calendar import Calendar, calendars
+from notifier.composing.reservation import reservations
+from notifier.composing.templates import Wording
+from notifier.mail import Itinerary, Kind, Mail
 from notifier.settings import Sender
 
 FOLD_AT = 78
@@ -22,32 +25,46 @@ FOLD_AT = 78
 
 _CRLF = "\r\n"
 _FOLD = "\r\n "
+_BASE64_OCTETS = 57
+"""Octets that make a line of 76 characters."""
 _ATOMS = re.compile(r"[A-Za-z0-9 !#$%&'*+/=?^_`{|}~-]+")
 _PART = 'Content-Type: text/{subtype}; charset="utf-8"\r\nContent-Transfer-Encoding: quoted-printable\r\n'
 
 
-def compose(mail: Mail, sender: Sender, reply_to: Sender | None = None) -> bytes:
-    """Write the message with CRLF line ends, text first and HTML where there is some.
+def compose(mail: Mail, wording: Wording, sender: Sender, reply_to: Sender | None = None) -> bytes:
+    """Write the message with CRLF line ends: text, HTML where there is some, and calendar files.
 
-    Bodies are quoted-printable, so their lines have at most 76 characters (RFC 2045
-    section 6.7). A mail is composed once its first attempt began.
+    Bodies are quoted-printable or base64, so their lines have at most 76 characters
+    (RFC 2045 section 6). A mail is composed once its first attempt began.
     """
-    head = "".join(_headers(mail, sender, reply_to))
-    page = html(mail)
-    if page is None:
-        return (head + _PART.format(subtype="plain") + _CRLF).encode() + _quoted(text(mail))
-    # No quoted-printable line can be a boundary: there "=" stands only before hex digits or a line end.
-    boundary = f"=_{mail.id}"
-    return b"".join(
-        (
-            f'{head}Content-Type: multipart/alternative; boundary="{boundary}"\r\n\r\n'.encode(),
-            f"--{boundary}\r\n{_PART.format(subtype='plain')}\r\n".encode(),
-            _quoted(text(mail)),
-            f"--{boundary}\r\n{_PART.format(subtype='html')}\r\n".encode(),
-            _quoted(page),
-            f"--{boundary}--\r\n".encode(),
-        )
+    head = "".join(_headers(mail, sender, reply_to)).encode()
+    text, page = wording.body(mail, sender.name, reservations(mail))
+    body = _part("plain", text)
+    if page is not None:
+        body = _multipart("alternative", f"=_{mail.id}", (body, _part("html", page)))
+    files = [_attachment(each) for each in calendars(mail)]
+    return head + (_multipart("mixed", f"=_m{mail.id}", (body, *files)) if files else body)
+
+
+def _part(subtype: str, body: str) -> bytes:
+    return f"{_PART.format(subtype=subtype)}\r\n".encode() + _quoted(body)
+
+
+def _multipart(subtype: str, boundary: str, parts: Iterable[bytes]) -> bytes:
+    """Join parts, whose lines cannot be boundaries: in quoted-printable "=" stands only before hex digits or an end."""
+    opening = f"--{boundary}\r\n".encode()
+    head = f'Content-Type: multipart/{subtype}; boundary="{boundary}"\r\n\r\n'.encode()
+    return head + b"".join(opening + part for part in parts) + f"--{boundary}--\r\n".encode()
+
+
+def _attachment(calendar: Calendar) -> bytes:
+    head = (
+        f'Content-Type: text/calendar; charset="utf-8"; method={calendar.method}; name="{calendar.filename}"\r\n'
+        "Content-Transfer-Encoding: base64\r\n"
+        f'Content-Disposition: attachment; filename="{calendar.filename}"\r\n\r\n'
     )
+    lines = (calendar.body[at : at + _BASE64_OCTETS] for at in range(0, len(calendar.body), _BASE64_OCTETS))
+    return head.encode() + b"".join(b2a_base64(line, newline=False) + b"\r\n" for line in lines)
 
 
 def _headers(mail: Mail, sender: Sender, reply_to: Sender | None) -> Iterator[str]:
@@ -58,6 +75,11 @@ def _headers(mail: Mail, sender: Sender, reply_to: Sender | None) -> Iterator[st
     yield _header("Subject", mail.subject)
     yield _header("Date", format_datetime(mail.first_attempt_at or mail.send_at))
     yield _header("Message-ID", mail.message_id)
+    if mail.booking and mail.kind is not Kind.CONFIRMATION:
+        # All mails of a booking are one conversation, which begins with its confirmation.
+        thread = f"<{confirmation_id(mail.booking, mail.to)}@{mail.message_id.rstrip('>').rpartition('@')[2]}>"
+        yield _header("In-Reply-To", thread)
+        yield _header("References", thread)
     yield _header("X-Notifier-Mail", mail.id)
     yield _header("X-Notifier-Event", mail.event)
     yield _header("Auto-Submitted", "auto-generated")

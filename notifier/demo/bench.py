@@ -31,8 +31,9 @@ from rich.console import Console
 from rich.table import Table
 
 from notifier import airports, clock
-from notifier.composing.content import html, text
 from notifier.composing.message import compose
+from notifier.composing.reservation import reservations
+from notifier.composing.templates import Wording
 from notifier.contract import Origin, decode
 from notifier.demo.broker import BrokerUnavailable, find_broker
 from notifier.demo.inbox import Inbox
@@ -47,7 +48,8 @@ from notifier.storage.sqlite import SqliteStore
 
 TURNS = 5
 BATCH = 100
-RULES = Rules("example.org", timedelta(hours=3), timedelta(days=7))
+WORDING = Wording()
+RULES = Rules("example.org", timedelta(hours=3), timedelta(days=7), WORDING.subject)
 FROM = Sender("Demo Airline", "demo@example.org")
 
 Work = Callable[[int], Awaitable[None]]
@@ -100,15 +102,16 @@ async def composing() -> Row:
 
     async def ours(jobs: int) -> None:
         for _ in range(jobs):
-            compose(mail, FROM)
+            compose(mail, WORDING, FROM)
 
     async def bare(jobs: int) -> None:
         for _ in range(jobs):
             message = EmailMessage(policy=SMTP)
             message["From"], message["To"], message["Subject"] = FROM.address, mail.to, mail.subject
             message["Message-ID"] = mail.message_id
-            message.set_content(text(mail))
-            message.add_alternative(html(mail) or "", subtype="html")
+            text, page = WORDING.body(mail, FROM.name, reservations(mail))
+            message.set_content(text)
+            message.add_alternative(page or "", subtype="html")
             message.as_bytes()
 
     return await compare("compose a mail", "EmailMessage", 100, ours, bare)
@@ -144,7 +147,7 @@ async def taking_in(folder: Path) -> Row:
 
 async def handing_over() -> Row:
     """Deliver over one connection, beside aiosmtplib's own sendmail."""
-    message = compose(sample_mail(), FROM)
+    message = compose(sample_mail(), WORDING, FROM)
     async with Inbox() as inbox:
         server = SmtpServer("127.0.0.1", inbox.port, "plain", None, None)
         settings = SmtpSettings.model_validate({"NOTIFIER_SMTP_URL": inbox.url})

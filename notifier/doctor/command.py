@@ -37,7 +37,7 @@ async def _send(settings: Settings, to: str) -> bool:
     transport, *others = transports(settings.smtp, settings.mail.sender.domain)
     try:
         typer.echo(f"test mail to {to} through {transport.name}", err=True)
-        result = await peers.test_mail(transport, settings.mail, to, clock.now())
+        result = await peers.send_test(transport, settings.mail, to, clock.now())
         for line in peers.dialogue(result):
             typer.echo(f"    {line}", err=True)
     finally:

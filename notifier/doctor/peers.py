@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import datetime, timedelta
 
 from notifier.composing.message import compose
+from notifier.composing.templates import Wording
 from notifier.doctor.finding import Finding, fault, note, ok, warning
 from notifier.errors import Unreachable
 from notifier.gateways import connection, smtp, topology
@@ -69,7 +70,7 @@ def _part(name: str, state: topology.State) -> Finding:
             return warning("broker", f"{name} {state}", remedy)
 
 
-async def test_mail(transport: smtp.Transport, settings: MailSettings, to: str, now: datetime) -> smtp.Result:
+async def send_test(transport: smtp.Transport, settings: MailSettings, to: str, now: datetime) -> smtp.Result:
     """Send one mail that says that it is a test."""
     id_ = mail_id("doctor", to, now.isoformat())
     mail = Mail(
@@ -92,7 +93,7 @@ async def test_mail(transport: smtp.Transport, settings: MailSettings, to: str, 
         return
 
     envelope = smtp.Envelope(settings.sender.address, to)
-    message = compose(mail, settings.sender, settings.reply_to)
+    message = compose(mail, Wording(), settings.sender, settings.reply_to)
     return await transport.deliver(envelope, message, at_once, at_once)
 
 

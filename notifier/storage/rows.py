@@ -79,7 +79,7 @@ def change_row(mail: Mail, now: datetime) -> tuple[Any, ...]:
 def rewrite_row(mail: Mail) -> tuple[Any, ...]:
     """Write what a waiting mail will say."""
     content, flight = msgspec.json.encode(mail.content), msgspec.json.encode(mail.flight) if mail.flight else None
-    return mail.subject, content, flight, mail.error, mail.id, mail.rev
+    return mail.subject, content, flight, _millis(mail.expires_at), mail.error, mail.id, mail.rev
 
 
 def read_mail(row: Sequence[Any]) -> Mail:

@@ -44,7 +44,9 @@ _INSERT_MAIL = (
     f"INSERT OR IGNORE INTO mails ({','.join(rows.MAIL_COLUMNS)}) VALUES ({','.join('?' * len(rows.MAIL_COLUMNS))})"
 )
 _CHANGE_MAIL = f"UPDATE mails SET {','.join(f'{column}=?' for column in rows.CHANGING_COLUMNS)} WHERE id=?"
-_REWRITE_MAIL = "UPDATE mails SET subject=?,content=?,flight=?,error=? WHERE id=? AND rev=? AND status='pending'"
+_REWRITE_MAIL = (
+    "UPDATE mails SET subject=?,content=?,flight=?,expires_at=?,error=? WHERE id=? AND rev=? AND status='pending'"
+)
 _APPEND = f"INSERT INTO events ({','.join(rows.EVENT_COLUMNS)}) VALUES ({','.join('?' * len(rows.EVENT_COLUMNS))})"
 
 _known = msgspec.json.Decoder(Known)

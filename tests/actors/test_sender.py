@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from parts import PATIENCE, request
-from samples import RULES
+from samples import RULES, WORDING
 
 from notifier import clock
 from notifier.actors.sender import Lane, Limits, Sender
@@ -69,7 +69,7 @@ async def sending(
     gateways = transports(settings.smtp, "example.org")
     quotas = [Quota(each.server.account, quota) if quota else None for each in gateways]
     lanes = [
-        Lane(MailTransport(each, settings.mail), Circuit(PAUSES), its)
+        Lane(MailTransport(each, settings.mail, WORDING), Circuit(PAUSES), its)
         for each, its in zip(gateways, quotas, strict=True)
     ]
     stop = asyncio.Event()

@@ -15,7 +15,7 @@ OF_THE_MAIL = ("RCPT", "DATA", "DOT")
 SETTINGS = {"SMTP_TIMEOUT": "1s", "SMTP_DOT_TIMEOUT": "2s", "SMTP_PAUSES": "100ms", "RETRY_DELAYS": "100ms"}
 
 REFUSED_FOR_NOW = {"act": "reply", "text": "451 4.3.0 come back later"}
-REFUSED_FOR_GOOD = {"act": "reply", "text": "554 5.6.0 not like this"}
+REFUSED_FOR_GOOD = {"act": "reply", "text": "554 not like this"}
 HANGS_UP = {"act": "hang_up"}
 SILENT = {"act": "silent"}
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from samples import NOW, mail
 
 from notifier.events import Filter, encode_event, event_id, event_type
-from notifier.mail import FINISHED, Flight, Itinerary, Kind, Letter, Mail, Price, Reply, Status, claimed
+from notifier.mail import FINISHED, AirportTime, Flight, Itinerary, Kind, Letter, Mail, Price, Reply, Status, claimed
 from notifier.storage.rows import (
     CHANGING_COLUMNS,
     EVENT_COLUMNS,
@@ -23,14 +23,20 @@ from notifier.storage.rows import (
 
 TIMES = st.integers(0, 4 * 10**12).map(moment)
 WORDS = st.text(max_size=20)
+CLOCKS = st.datetimes(datetime(1971, 1, 1), datetime(9998, 1, 1))  # noqa: DTZ001 - what an airport's clock shows
+AIRPORT_TIMES = st.builds(
+    AirportTime,
+    at=st.none() | CLOCKS.map(lambda clock: clock.replace(tzinfo=UTC)),
+    clock=CLOCKS,
+    zone=st.none() | WORDS,
+)
 FLIGHTS = st.builds(
     Flight,
     number=WORDS,
     origin=WORDS,
     destination=WORDS,
-    departs_at=st.none() | st.datetimes(datetime(1971, 1, 1), datetime(9998, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - hypothesis adds the zone
-    departs_local=WORDS,
-    arrives_local=st.none() | WORDS,
+    departs=AIRPORT_TIMES,
+    arrives=st.none() | AIRPORT_TIMES,
     seat=st.none() | WORDS,
     gate=st.none() | WORDS,
 )
@@ -41,6 +47,9 @@ ITINERARIES = st.builds(
     price=st.none() | st.builds(Price, WORDS, WORDS),
     locale=st.none() | WORDS,
     note=st.none() | WORDS,
+    sequence=st.integers(0, 99),
+    before=st.lists(FLIGHTS, max_size=2).map(tuple),
+    leaves_soon=st.booleans(),
 )
 MAILS = st.builds(
     Mail,

@@ -1,0 +1,72 @@
+"""A booking as schema.org FlightReservation, by which mail programs show a card of their own. Pure."""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, timedelta, timezone
+from typing import Any
+
+import msgspec
+
+from notifier.airports import city
+from notifier.mail import AirportTime, Flight, Itinerary, Kind, Mail
+
+_AIRLINE = re.compile(r"([A-Z0-9]{2})\s?\d{1,4}[A-Z]?")
+_IN_SCRIPT = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
+
+
+def reservations(mail: Mail) -> str:
+    """Write JSON-LD, one reservation for each passenger and flight; empty where there is none.
+
+    Safe inside a script element: no `<` is in it (schema.org/FlightReservation;
+    developers.google.com/gmail/markup/reference/flight-reservation).
+    """
+    content = mail.content
+    if not isinstance(content, Itinerary):
+        return ""
+    status = "Cancelled" if mail.kind is Kind.CANCELLATION else "Confirmed"
+    found = [
+        _reservation(mail.booking or "", status, name, flight, dict(_flight(flight)))
+        for flight in content.flights
+        if flight.departs.at
+        for name in content.names or ("",)
+    ]
+    return msgspec.json.encode(found).decode().translate(_IN_SCRIPT) if found else ""
+
+
+def _reservation(booking: str, status: str, name: str, flight: Flight, described: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "@context": "http://schema.org",
+        "@type": "FlightReservation",
+        "reservationNumber": booking,
+        "reservationStatus": f"http://schema.org/Reservation{status}",
+        "underName": {"@type": "Person", "name": name},
+        "reservationFor": described,
+        **({"airplaneSeat": flight.seat} if flight.seat else {}),
+    }
+
+
+def _flight(flight: Flight) -> Iterator[tuple[str, Any]]:
+    yield "@type", "Flight"
+    yield "flightNumber", flight.number
+    if airline := _AIRLINE.fullmatch(flight.number):
+        yield "airline", {"@type": "Airline", "name": airline[1], "iataCode": airline[1]}
+    yield "departureAirport", _airport(flight.origin)
+    yield "departureTime", _time(flight.departs)
+    yield "arrivalAirport", _airport(flight.destination)
+    if flight.arrives:
+        yield "arrivalTime", _time(flight.arrives)
+    if flight.gate:
+        yield "departureGate", flight.gate
+
+
+def _airport(code: str) -> dict[str, str]:
+    return {"@type": "Airport", "iataCode": code, "name": city(code) or code}
+
+
+def _time(time: AirportTime) -> str:
+    """Write a time with its offset; without one where no zone is known."""
+    if time.at is None:
+        return time.clock.isoformat()
+    offset = time.clock - time.at.replace(tzinfo=None)
+    zone = timezone(offset) if abs(offset) < timedelta(hours=24) else UTC
+    return time.at.astimezone(zone).isoformat()

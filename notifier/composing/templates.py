@@ -1,0 +1,182 @@
+"""The words of a booking's mail: one folder of templates for each locale, single files of which can be overridden.
+
+A file is looked for in the reader's locale, in its language, and in English: for
+`pt-BR` in `pt-BR/`, `pt/`, `en/`. What is overridden runs in a sandbox; it can
+still take its time, for nobody but whoever runs the service writes it.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+from jinja2 import (
+    BaseLoader,
+    ChoiceLoader,
+    Environment,
+    FileSystemLoader,
+    PackageLoader,
+    StrictUndefined,
+    Template,
+    TemplateError,
+    TemplateSyntaxError,
+)
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from notifier.composing.sample import sample_mails
+from notifier.composing.view import mail_view, subject_view
+from notifier.composing.words import Words
+from notifier.errors import Misconfigured
+from notifier.mail import Flight, Itinerary, Kind, Mail
+
+DEFAULT = "en"
+LONGEST_SUBJECT = 200
+"""Characters; a longer one is cut."""
+KINDS = (Kind.CONFIRMATION, Kind.CHANGE, Kind.CANCELLATION, Kind.REMINDER)
+
+_SHARED = ("layout.html", "layout.txt", "card.html")
+_OF_A_LOCALE = ("words.toml", *(f"{kind}.{part}" for kind in KINDS for part in ("subject", "txt", "html")))
+_BUILT_IN = resources.files("notifier.composing") / "templates"
+_LOCALE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+_GAP = re.compile(r"\n{3,}")
+
+
+class Body(NamedTuple):
+    """What a mail says: as text and, but for a notification that came without, as HTML."""
+
+    text: str
+    page: str | None
+
+
+class Wording:
+    """Writes subjects, texts and pages; `folder` has what is overridden.
+
+    Raises Misconfigured with every fault of the folder, each with file and line, for
+    all of it is tried with sample mails.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        built_in = PackageLoader("notifier.composing", "templates")
+        loader: BaseLoader = ChoiceLoader([FileSystemLoader(folder), built_in]) if folder else built_in
+        kind = ImmutableSandboxedEnvironment if folder else Environment
+        self._environment = kind(loader=loader, autoescape=_is_page, undefined=StrictUndefined, auto_reload=False)
+        self._folder = folder
+        self._templates: dict[tuple[str, str], Template] = {}
+        self._words: dict[str, Words] = {}
+        faults = list(_strangers(folder)) if folder else []
+        self.locales = sorted({each.name for each in _locale_folders(folder)})
+        faults += self._faults()
+        if faults:
+            raise Misconfigured([f"NOTIFIER_TEMPLATES: {fault}" for fault in faults])
+
+    def subject(self, kind: Kind, booking: str, flights: Sequence[Flight], locale: str | None) -> str:
+        """Say in one line what the mail says."""
+        known = self._known(locale)
+        found = self._template(known, f"{kind}.subject").render(subject_view(booking, flights, self._words_of(known)))
+        return " ".join("".join(char if char.isprintable() else " " for char in found).split())[:LONGEST_SUBJECT]
+
+    def body(self, mail: Mail, sender: str = "", reservations: str = "") -> Body:
+        """Write the text, which says all that the page says, and the page.
+
+        `sender` is a name; `reservations` are JSON-LD, safe inside a script element.
+        """
+        content = mail.content
+        if not isinstance(content, Itinerary):
+            return Body(content.text, content.html)
+        known = self._known(content.locale)
+        view = mail_view(mail, content, self._words_of(known))
+        text = self._template(known, f"{mail.kind}.txt").render(view)
+        page = self._template(known, f"{mail.kind}.html").render(view, sender=sender, reservations=reservations)
+        return Body(_GAP.sub("\n\n", text).strip("\n") + "\n", page)
+
+    def _known(self, locale: str | None) -> str:
+        """Choose the locale that is there and nearest to the one wanted, which a stranger wrote."""
+        return next((each for each in _nearer_and_nearer(locale or "") if each in self.locales), DEFAULT)
+
+    def _template(self, locale: str, name: str) -> Template:
+        if (locale, name) not in self._templates:
+            names = [f"{each}/{name}" for each in (*_nearer_and_nearer(locale), DEFAULT)]
+            self._templates[locale, name] = self._environment.select_template(names)
+        return self._templates[locale, name]
+
+    def _words_of(self, locale: str) -> Words:
+        if locale not in self._words:
+            names = [f"{each}/words.toml" for each in (*_nearer_and_nearer(locale), DEFAULT)]
+            roots = [self._folder, _BUILT_IN] if self._folder else [_BUILT_IN]
+            file = next(root / name for name in names for root in roots if (root / name).is_file())
+            self._words[locale] = msgspec.toml.decode(file.read_bytes(), type=Words)
+        return self._words[locale]
+
+    def _faults(self) -> Iterator[str]:
+        """Try every template of every locale."""
+        for locale in self.locales:
+            try:
+                self._words_of(locale)
+            except (msgspec.MsgspecError, ValueError) as error:
+                yield f"{locale}/words.toml: {error}"
+                continue
+            for mail, content in sample_mails(locale):
+                for part in ("subject", "txt", "html"):
+                    yield from self._fault(locale, mail, content, part)
+
+    def _fault(self, locale: str, mail: Mail, content: Itinerary, part: str) -> Iterator[str]:
+        name = f"{locale}/{mail.kind}.{part}"
+        try:
+            if part == "subject":
+                if not self.subject(mail.kind, mail.booking or "", content.flights, locale):
+                    yield f"{name}: a subject of at least one word is expected"
+            else:
+                view = mail_view(mail, content, self._words_of(locale))
+                self._template(locale, f"{mail.kind}.{part}").render(view, sender="Sender", reservations="[]")
+        except TemplateSyntaxError as error:
+            yield f"{error.name}, line {error.lineno}: {error.message}"
+        except Exception as error:  # noqa: BLE001 - a template can raise anything
+            yield f"{name}: {_where(error)}{_words(error)}"
+
+
+def _where(error: Exception) -> str:
+    """Find the line of the template in which an error came up."""
+    found, trace = "", error.__traceback__
+    while trace:
+        file = trace.tb_frame.f_code.co_filename
+        if file.endswith((".html", ".txt", ".subject")):
+            found = f"{Path(file).name}, line {trace.tb_lineno}: "
+        trace = trace.tb_next
+    return found
+
+
+def _words(error: Exception) -> str:
+    return str(error) if isinstance(error, TemplateError) else f"{type(error).__name__}: {error}"
+
+
+def _is_page(name: str | None) -> bool:
+    return bool(name and name.endswith(".html"))
+
+
+def _nearer_and_nearer(locale: str) -> list[str]:
+    """List a locale and what is above it: pt-BR, pt."""
+    written = locale.replace("_", "-")
+    if not _LOCALE.fullmatch(written):
+        return []
+    parts = written.split("-")
+    return ["-".join(parts[:count]) for count in range(len(parts), 0, -1)]
+
+
+def _locale_folders(folder: Path | None) -> Iterator[Any]:
+    for root in filter(None, (_BUILT_IN, folder)):
+        if root.is_dir():
+            yield from (each for each in root.iterdir() if each.is_dir() and _LOCALE.fullmatch(each.name))
+
+
+def _strangers(folder: Path) -> Iterator[str]:
+    """Name what nobody would ever read: most likely a template whose name is misspelt."""
+    if not folder.is_dir():
+        yield f"{folder} is no folder"
+        return
+    for file in sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith(".")):
+        name = file.relative_to(folder)
+        of_a_locale = len(name.parts) == 2 and _LOCALE.fullmatch(name.parts[0]) and name.name in _OF_A_LOCALE  # noqa: PLR2004 - folder and file
+        if str(name) not in _SHARED and not of_a_locale:
+            yield f"{name}: no template is called that; there are {', '.join((*_SHARED, *_OF_A_LOCALE))}"

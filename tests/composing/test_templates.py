@@ -1,0 +1,174 @@
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from samples import DEPARTURE, WORDING, flight, mail
+
+from notifier.composing.sample import sample_mail, sample_mails
+from notifier.composing.templates import KINDS, LONGEST_SUBJECT, Wording
+from notifier.errors import Misconfigured
+from notifier.mail import Flight, Itinerary, Kind, Letter
+
+MORNING, EVENING = flight(), flight(number="AI202", gate="9")
+TWO = (MORNING, EVENING)
+
+
+def folder(tmp_path: Path, files: Mapping[str, str]) -> Path:
+    """Write overrides."""
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("kind", "flights", "locale", "says"),
+    [
+        (Kind.CONFIRMATION, (MORNING,), "en", "Booking R is confirmed: AI101 DEL to BLR, Tue 1 Dec 2026, 09:30 (IST,"),
+        (Kind.CHANGE, TWO, None, "Booking R has changed: AI101 DEL to BLR, Tue 1 Dec 2026, 09:30"),
+        (Kind.CANCELLATION, (), "en", "Booking R is cancelled"),
+        (Kind.REMINDER, (MORNING,), "en-GB", "Reminder: AI101 DEL to BLR, Tue 1 Dec 2026, 09:30"),
+        (Kind.REMINDER, (MORNING,), "de_AT", "Erinnerung: AI101 DEL nach BLR, Di. 1. Dez. 2026, 09:30"),
+        (Kind.REMINDER, (MORNING,), "xx", "Reminder: "),
+        (Kind.REMINDER, (MORNING,), "../../etc", "Reminder: "),
+    ],
+)
+def test_a_subject_says_what_the_mail_says(
+    kind: Kind, flights: Sequence[Flight], locale: str | None, says: str
+) -> None:
+    """What happened, which flight, when it leaves, how many more: in the reader's language, else in English."""
+    found = WORDING.subject(kind, "R", flights, locale)
+    assert found.startswith(says)
+    assert (" and 1 more" in found) is (len(flights) > 1)
+
+
+def test_a_flight_without_a_zone_is_told_in_local_time() -> None:
+    """So nobody takes it for their own."""
+    found = WORDING.subject(Kind.CONFIRMATION, "R", (flight(departs_at=None),), "en")
+    assert found.endswith("09:30 (local time)")
+
+
+@given(st.text(max_size=300), st.text(max_size=300))
+def test_a_subject_is_one_line(booking: str, number: str) -> None:
+    """Whatever a field has: printable, and no longer than a header should be."""
+    found = WORDING.subject(Kind.CONFIRMATION, booking, (flight(number=number),), "en")
+    assert found.isprintable()
+    assert 0 < len(found) <= LONGEST_SUBJECT
+
+
+@pytest.mark.parametrize("locale", WORDING.locales)
+@pytest.mark.parametrize("kind", KINDS)
+def test_text_and_page_say_the_same(kind: Kind, locale: str) -> None:
+    """Every fact of the mail is in both, and the page loads nothing from anywhere."""
+    text, page = WORDING.body(sample_mail(kind, locale), "Example Air")
+    assert page
+    for fact in ("Asha Rao, Ravi Rao", "RXJ34P", "AI101", "New Delhi", "DEL", "BLR", "09:30", "12:20", "IST", "12A"):
+        assert fact in text, fact
+        assert fact in page, fact
+    assert not re.search(r"(src|href|url|@import)", page)
+    assert f'lang="{locale}"' in page
+
+
+@pytest.mark.parametrize("locale", [each for each in WORDING.locales if each != "en"])
+def test_a_language_is_complete(locale: str) -> None:
+    """No file of it falls back to English."""
+    for kind in KINDS:
+        english, other = WORDING.body(sample_mail(kind, "en")), WORDING.body(sample_mail(kind, locale))
+        lines = set(english.text.splitlines()) & set(other.text.splitlines())
+        assert not [line for line in lines if re.search(r"[a-z]{4} [a-z]{4}", line)], lines
+
+
+def test_a_change_says_what_was_before() -> None:
+    """Old times beside the new ones, what is new and what is gone; what is as it was is not marked."""
+    text, page = WORDING.body(sample_mail(Kind.CHANGE, "en"))
+    assert "was: Tue 1 Dec 2026, 07:10, Seat 12A, Gate 7" in text
+    assert "LH755  Bangalore (BLR) - Frankfurt am Main (FRA)  (new)" in text
+    assert "No longer part of your booking:\n  AI505" in text
+    assert str(page).count("<s>") == 2
+    same = Itinerary((), TWO, before=TWO)
+    assert "was:" not in WORDING.body(mail(kind=Kind.CHANGE, content=same)).text
+
+
+@pytest.mark.parametrize(
+    ("soon", "says"), [(True, "there will be no separate reminder"), (False, "We will remind you")]
+)
+def test_a_confirmation_says_whether_a_reminder_will_come(soon: bool, says: str) -> None:  # noqa: FBT001 - a column of the table
+    """Inside the window of the reminder the confirmation is the reminder."""
+    content = Itinerary((), (MORNING,), leaves_soon=soon)
+    assert says in WORDING.body(mail(kind=Kind.CONFIRMATION, content=content)).text
+
+
+def test_a_notification_is_what_its_publisher_wrote() -> None:
+    """No template touches it."""
+    assert WORDING.body(mail(content=Letter("{{ 7*7 }}", "<b>{{ 7*7 }}</b>"))) == ("{{ 7*7 }}", "<b>{{ 7*7 }}</b>")
+
+
+def test_names_are_text_on_the_page() -> None:
+    """Markup in a name is shown, and does nothing; in the text part it stays as it is."""
+    names = ("<b>&", "{{ 7*7 }}")
+    text, page = WORDING.body(mail(kind=Kind.CONFIRMATION, content=Itinerary(names, (MORNING,))))
+    assert "&lt;b&gt;&amp;, {{ 7*7 }}" in str(page)
+    assert "<b>&, {{ 7*7 }}" in text
+
+
+def test_single_files_are_overridden(tmp_path: Path) -> None:
+    """What is in the folder wins, all else is as it was, and a new locale falls back file by file."""
+    files = {
+        "en/flight.reminder.subject": "Off you go: {{ flights[0].number }}",
+        "fr/flight.reminder.subject": "Rappel : {{ flights[0].number }}",
+    }
+    wording = Wording(folder(tmp_path, files))
+    assert wording.subject(Kind.REMINDER, "R", (MORNING,), "en") == "Off you go: AI101"
+    assert wording.subject(Kind.REMINDER, "R", (MORNING,), "fr-CA") == "Rappel : AI101"
+    assert wording.subject(Kind.REMINDER, "R", (MORNING,), "de").startswith("Erinnerung")
+    assert wording.body(sample_mail(Kind.REMINDER, "en")) == WORDING.body(sample_mail(Kind.REMINDER, "en"))
+
+
+def test_every_fault_of_the_folder_is_told_at_once(tmp_path: Path) -> None:
+    """A misspelt name, a template that is none, one that asks for what is not there, broken words: file and line."""
+    files = {
+        "en/flight.remainder.txt": "x",
+        "en/flight.reminder.txt": "one\n{% if %}",
+        "en/booking.change.html": "one\ntwo\n{{ nobody }}",
+        "en/booking.cancellation.subject": "  ",
+        "de/words.toml": "weekdays = 7",
+    }
+    with pytest.raises(Misconfigured) as refusal:
+        Wording(folder(tmp_path, files))
+    said = str(refusal.value)
+    assert all(fault.startswith("NOTIFIER_TEMPLATES: ") for fault in refusal.value.faults)
+    for name, what in (
+        ("en/flight.remainder.txt", "no template is called that"),
+        ("en/flight.reminder.txt", "line 2"),
+        ("booking.change.html", "line 3: 'nobody' is undefined"),
+        ("en/booking.cancellation.subject", "at least one word"),
+        ("de/words.toml", "Expected `array`"),
+    ):
+        assert any(name in fault and what in fault for fault in refusal.value.faults), said
+
+
+@pytest.mark.parametrize(
+    "attack", ["{{ ''.__class__.__mro__ }}", "{{ flights.append(1) }}", "{{ range(10**9) | list }}"]
+)
+def test_an_override_stays_in_its_sandbox(tmp_path: Path, attack: str) -> None:
+    """It cannot reach into Python, change what it is given, or count for ever."""
+    with pytest.raises(Misconfigured, match=r"flight\.reminder\.txt"):
+        Wording(folder(tmp_path, {"en/flight.reminder.txt": attack}))
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    """With the path that was given."""
+    with pytest.raises(Misconfigured, match="nowhere is no folder"):
+        Wording(tmp_path / "nowhere")
+
+
+def test_samples_are_of_every_kind() -> None:
+    """What is tried at the start is all that can be sent."""
+    found = list(sample_mails("en"))
+    assert {given.kind for given, _ in found} == set(KINDS)
+    assert replace(found[0][0], subject="") != found[0][0]
+    assert DEPARTURE in {each.departs_at for _, content in found for each in content.flights}
