@@ -21,11 +21,14 @@ import uvloop
 from websockets.asyncio.server import Server
 
 from notifier import __version__, clock, logs, service, terminal
+from notifier import preview as previewing
 from notifier import settings as configuration
 from notifier.client import reachable, readiness
+from notifier.composing.templates import KINDS, Wording
 from notifier.doctor import command
 from notifier.errors import Misconfigured, NotifierError, StoreUnusable, Unreachable
 from notifier.events import timestamp
+from notifier.mail import Kind
 
 log = structlog.get_logger(__name__)
 app = typer.Typer(
@@ -111,6 +114,22 @@ def health(*, as_json: AsJson = False) -> None:
         actors = ", ".join(f"{name} {each['state']}" for name, each in parts["actors"].items())
         typer.echo(f"{parts['status']}: store {parts['store']['state']}, {actors}")
     sys.exit(0 if ready else 1)
+
+
+@app.command()
+def preview(
+    kind: Annotated[str, typer.Argument(help=f"One of {', '.join(KINDS)}.")],
+    *,
+    locale: Annotated[str, typer.Option(help="The reader's language.")] = "en",
+    out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path(),
+) -> None:
+    """Write a sample mail as HTML, text, .eml and .ics, with your own templates where NOTIFIER_TEMPLATES names some."""
+    if kind not in KINDS:
+        raise typer.BadParameter(f"{kind!r} is none of {', '.join(KINDS)}")
+    look = configuration.load_look(os.environ)
+    wording = Wording(look.templates)
+    for path in previewing.preview(Kind(kind), locale, wording, look.sender, out):
+        typer.echo(path)
 
 
 @app.command()

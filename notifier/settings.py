@@ -321,6 +321,17 @@ def load_feed(environ: Mapping[str, str]) -> FeedSettings:
     return found
 
 
+def load_look(environ: Mapping[str, str]) -> MailSettings:
+    """Read only what makes the look of a mail; where nobody is set to send it, an example does."""
+    values, _ = _values(environ)
+    names = (f"{PREFIX}MAIL_FROM", f"{PREFIX}MAIL_REPLY_TO", f"{PREFIX}TEMPLATES")
+    given = {name: values[name] for name in names if name in values}
+    try:
+        return MailSettings.model_validate({f"{PREFIX}MAIL_FROM": "Example Air <fly@example.com>", **given})
+    except ValidationError as error:
+        raise Misconfigured([_fault(each, values) for each in error.errors()]) from None
+
+
 def unknown(environ: Mapping[str, str]) -> list[str]:
     """Name the variables that look like ours and mean nothing to this version."""
     known = {field.alias for group in _GROUPS.values() for field in group.model_fields.values()}

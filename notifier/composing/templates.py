@@ -69,7 +69,8 @@ class Wording:
         self.locales = sorted({each.name for each in _locale_folders(folder)})
         faults += self._faults()
         if faults:
-            raise Misconfigured([f"NOTIFIER_TEMPLATES: {fault}" for fault in faults])
+            # One line of a template can fail for several samples.
+            raise Misconfigured([f"NOTIFIER_TEMPLATES: {fault}" for fault in dict.fromkeys(faults)])
 
     def subject(self, kind: Kind, booking: str, flights: Sequence[Flight], locale: str | None) -> str:
         """Say in one line what the mail says."""
@@ -133,7 +134,7 @@ class Wording:
         except TemplateSyntaxError as error:
             yield f"{error.name}, line {error.lineno}: {error.message}"
         except Exception as error:  # noqa: BLE001 - a template can raise anything
-            yield f"{name}: {_where(error)}{_words(error)}"
+            yield f"{_where(error) or name}: {_words(error)}"
 
 
 def _where(error: Exception) -> str:
@@ -142,7 +143,7 @@ def _where(error: Exception) -> str:
     while trace:
         file = trace.tb_frame.f_code.co_filename
         if file.endswith((".html", ".txt", ".subject")):
-            found = f"{Path(file).name}, line {trace.tb_lineno}: "
+            found = f"{'/'.join(Path(file).parts[-2:])}, line {trace.tb_lineno}"
         trace = trace.tb_next
     return found
 
