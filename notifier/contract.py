@@ -158,7 +158,8 @@ def _booking(event: _Event, origin: Origin) -> BookingMessage:
     _limit("passengers", len(data.passengers), MOST_ADDRESSES)
     _limit("flights", len(data.flights), MOST_FLIGHTS)
     passengers = tuple(_passenger(i, each) for i, each in enumerate(data.passengers))
-    flights = tuple(_flight(i, each) for i, each in enumerate(data.flights))
+    found = [_flight(i, each) for i, each in enumerate(data.flights)]
+    flights = tuple(flight for flight, _ in found)
     if change is not Change.CANCELLED:
         if not flights:
             raise Refused("invalid", "data.flights: at least one is needed")
@@ -166,7 +167,6 @@ def _booking(event: _Event, origin: Origin) -> BookingMessage:
             raise Refused("invalid", "data.passengers: at least one is needed")
     if passengers and all(passenger.fault for passenger in passengers):
         raise Refused("invalid", f"data.passengers[0].email: {passengers[0].fault}")
-    lost = [flight for flight in flights if flight.departs_at is None]
     return BookingMessage(
         id=event.id or "",
         source=event.source,
@@ -178,7 +178,7 @@ def _booking(event: _Event, origin: Origin) -> BookingMessage:
         passengers=passengers,
         flights=flights,
         price=_price(data.price) if data.price else None,
-        note=f"no time zone is known for {lost[0].origin!r}: no reminder for {lost[0].number}" if lost else None,
+        note="; ".join(note for _, note in found if note) or None,
     )
 
 
@@ -189,12 +189,18 @@ def _passenger(index: int, given: _Passenger) -> Passenger:
     return Passenger(_line(f"{at}.name", given.name), email, locale, fault)
 
 
-def _flight(index: int, given: _Flight) -> Flight:
+def _flight(index: int, given: _Flight) -> tuple[Flight, str | None]:
+    """Read a flight, with what is wrong with it and yet must not lose the booking."""
     at = f"data.flights[{index}]"
     departs = _read(f"{at}.departs_at", lambda: moment(given.departs_at, given.origin))
     arrives_at = given.arrives_at
     arrives = _read(f"{at}.arrives_at", lambda: moment(arrives_at, given.destination)) if arrives_at else None
-    return Flight(
+    note = None
+    if departs.at is None:
+        note = f"no time zone is known for {given.origin!r}: no reminder for {given.number}"
+    elif arrives and arrives.at and arrives.at <= departs.at:
+        note, arrives = f"{given.number} would arrive before it departs: its arrival is left out", None
+    flight = Flight(
         number=_word(f"{at}.number", given.number),
         origin=_word(f"{at}.from", given.origin),
         destination=_word(f"{at}.to", given.destination),
@@ -203,6 +209,7 @@ def _flight(index: int, given: _Flight) -> Flight:
         seat=_word(f"{at}.seat", given.seat) if given.seat else None,
         gate=_word(f"{at}.gate", given.gate) if given.gate else None,
     )
+    return flight, note
 
 
 def _price(given: _Price) -> Price:

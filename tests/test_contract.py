@@ -135,6 +135,18 @@ def test_an_unknown_airport_never_loses_a_booking() -> None:
     assert message.note == "no time zone is known for 'ZZZ9': no reminder for XX1"
 
 
+def test_an_arrival_before_the_departure_is_left_out() -> None:
+    """The booking is good for all else, and the note says what was wrong; several notes are one."""
+    back = flight_data(arrives_at="2026-12-01T09:29:59+05:30")
+    message = read_booking(booking_event(flights=[back, flight_data(number="AI2"), flight_data(from_="ZZZ9")]))
+    assert [each.arrives is None for each in message.flights] == [True, False, False]
+    assert message.note == "AI101 would arrive before it departs: its arrival is left out"
+    lost = flight_data(number="XX1", from_="ZZZ9", departs_at="2026-12-01T09:30")
+    assert "departs: its arrival is left out; no time zone" in str(
+        read_booking(booking_event(flights=[back, lost])).note
+    )
+
+
 def test_a_passenger_with_a_bad_address_does_not_stop_the_others() -> None:
     """One address that cannot be used is a fault of that passenger alone."""
     message = read_booking(booking_event(passengers=[passenger(email="nobody"), passenger()]))

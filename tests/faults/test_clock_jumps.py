@@ -7,13 +7,18 @@ from pathlib import Path
 
 import pytest
 from faults.conftest import needed
+from faults.load import booking
 from faults.scene import Scene
+from parts import wait_event
+
+from notifier.client import FeedClient
 
 pytestmark = pytest.mark.faults
 
 SOURCE = Path(__file__).with_name("wall_clock.c")
 RATE = 20
-A_DAY = timedelta(days=1)
+EVERY_SECOND = "* * * * * *"
+DAY = timedelta(days=1)
 
 
 class Clock:
@@ -47,7 +52,7 @@ def clock(scene: Scene, library: Path) -> Clock:
     return clock
 
 
-@pytest.mark.parametrize("ahead", [A_DAY, -A_DAY], ids=["a day forward", "a day back"])
+@pytest.mark.parametrize("ahead", [DAY, -DAY], ids=["a day forward", "a day back"])
 async def test_a_jump_under_load(scene: Scene, clock: Clock, ahead: timedelta) -> None:
     """Mail goes on at its rate: no burst, no mail that waits for hours, none lost and none twice."""
     async with scene.service(SEND_RATE=str(RATE)) as victim:
@@ -57,3 +62,27 @@ async def test_a_jump_under_load(scene: Scene, clock: Clock, ahead: timedelta) -
             await scene.sink.wait_accepted(len(scene.sink.accepted) + 60)
         await scene.end(victim)
     assert scene.sink.busiest() <= RATE * 1.5
+
+
+async def test_a_refused_mail_is_tried_again_after_a_jump_forward(scene: Scene, clock: Clock) -> None:
+    """Its next attempt is due at once, and comes with the next tick."""
+    await scene.sink.tell(phase="RCPT", act="reply", reply="451 4.3.0 come back later")
+    async with scene.service(SEND_CRON=EVERY_SECOND, RETRY_DELAYS="12h") as victim:
+        async with FeedClient.connect(victim.feed, snapshot=0) as client:
+            await scene.load.publish(scene.rabbit.channel, *booking(0))
+            await wait_event(client, "mail.retrying")
+        clock.set(DAY)
+        await scene.sink.wait_accepted(1)
+        await scene.end(victim)
+
+
+@pytest.mark.parametrize(("hours", "end"), [(46, "mail.sent"), (49, "mail.expired")])
+async def test_reminders_follow_the_clock(scene: Scene, clock: Clock, hours: float, end: str) -> None:
+    """A flight leaves in 48 hours: a jump into its last two sends the reminder, a jump past it expires that."""
+    async with scene.service(SEND_CRON=EVERY_SECOND) as victim:
+        async with FeedClient.connect(victim.feed, snapshot=0) as client:
+            await scene.load.publish(scene.rabbit.channel, *booking(0))
+            await wait_event(client, "mail.sent", kind="booking.confirmation")
+            clock.set(timedelta(hours=hours))
+            await wait_event(client, end, kind="flight.reminder")
+        await scene.end(victim)

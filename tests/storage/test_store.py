@@ -400,3 +400,20 @@ async def test_a_clock_that_was_set_back_between_two_processes_is_noticed(tmp_pa
         await store.add([request(1)], RULES, NOW)
     async with opened(tmp_path) as store:
         assert len(await claimed(store, now=NOW - timedelta(days=400))) == 1
+
+
+async def test_a_booking_of_a_flight_that_has_left_mails_nothing(store: Store) -> None:
+    """A departure before the message: its confirmation is stored, and expires unsent."""
+    left = flight_data(departs_at="2026-11-24T10:00:00Z", arrives_at=None)
+    await store.add([message(flights=[left])], RULES, LATER)
+    assert await claimed(store, now=LATER) == []
+    assert {status for status, count in (await store.totals()).items() if count} == {Status.EXPIRED}
+
+
+async def test_of_a_hundred_passengers_one_has_a_bad_address(store: Store) -> None:
+    """The others get their mail, and the bad one is reported."""
+    people = [{"name": f"P {n}", "email": f"p{n}@example.com" if n else "nobody"} for n in range(100)]
+    await store.add([message(passengers=people)], RULES, NOW)
+    assert len(await claimed(store)) == 99
+    (bad,) = (await store.page(Filter(status=frozenset({Status.FAILED})), None, 10)).mails
+    assert "'nobody' is no address" in str(bad.error)
