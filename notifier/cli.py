@@ -13,14 +13,14 @@ import uuid
 from collections.abc import Coroutine, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import structlog
 import typer
 import uvloop
 from websockets.asyncio.server import Server
 
-from notifier import __version__, clock, logs, service, terminal
+from notifier import __version__, clock, inventory, logs, service, terminal
 from notifier import preview as previewing
 from notifier import settings as configuration
 from notifier.client import reachable, readiness
@@ -142,6 +142,14 @@ def doctor(
     found = configuration.load(os.environ)
     logs.configure(found.log)
     _run(command.doctor(found, send_to, as_json=as_json))
+
+
+@app.command()
+def topology(
+    action: Annotated[Literal["declare", "check"], typer.Argument(help="Make what is missing, or only look.")],
+) -> None:
+    """Show the exchanges and queues on the broker; `check` makes nothing and exits 1 where one is not as wanted."""
+    _run(inventory.topology(configuration.load_amqp(os.environ), make=action == "declare"))
 
 
 @app.command()

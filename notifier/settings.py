@@ -321,6 +321,18 @@ def load_feed(environ: Mapping[str, str]) -> FeedSettings:
     return found
 
 
+def load_amqp(environ: Mapping[str, str]) -> AmqpSettings:
+    """Read only what a command needs that talks to the broker."""
+    values, faults = _values(environ)
+    try:
+        found = AmqpSettings.model_validate(values)
+    except ValidationError as error:
+        raise Misconfigured([_fault(each, values) for each in error.errors()]) from None
+    if faults := [fault for fault in faults if fault.startswith(f"{PREFIX}AMQP")]:
+        raise Misconfigured(faults)
+    return found
+
+
 def load_look(environ: Mapping[str, str]) -> MailSettings:
     """Read only what makes the look of a mail; where nobody is set to send it, an example does."""
     values, _ = _values(environ)

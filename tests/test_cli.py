@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from parts import PATIENCE, request
+from rabbit import Rabbit
 
 from notifier import __version__
 from notifier.demo.inbox import Inbox
@@ -205,3 +206,16 @@ async def test_doctor_fails_where_there_is_a_fault() -> None:
     assert code == 1
     assert "NOTIFIER_SMTP_URL" in lines[at + 1]
     assert (await run_async("doctor", "--send-to", "nobody", environ=environ))[0] == 2
+
+
+async def test_the_topology_is_looked_at_and_made(rabbit: Rabbit) -> None:
+    """`check` makes nothing and exits 1 while something is missing, `declare` makes it; exit 4 without a broker."""
+    code, out, _ = await run_async("topology", "check", environ=rabbit.environ)
+    assert (code, f"{rabbit.queue}: missing" in out.splitlines()) == (1, True)
+    code, out, _ = await run_async("topology", "declare", environ=rabbit.environ)
+    assert code == 0
+    assert {line.partition(": ")[2] for line in out.splitlines()} == {"as wanted"}
+    assert (await run_async("topology", "check", environ=rabbit.environ))[:2] == (0, out)
+    away = {**rabbit.environ, "NOTIFIER_AMQP_URL": "amqp://127.0.0.1:9/"}
+    assert (await run_async("topology", "check", environ=away))[0] == 4
+    assert (await run_async("topology", "check", environ={}))[0] == 2

@@ -15,7 +15,10 @@ from msgspec.structs import replace
 from samples import DEPARTURE, NOW, WORDING, flight, in_delhi, mail
 
 from notifier.booking import confirmation_id
+from notifier.composing.calendar import calendars
 from notifier.composing.message import compose
+from notifier.composing.reservation import reservations
+from notifier.composing.templates import KINDS
 from notifier.mail import Itinerary, Kind, Letter, Mail, Price, claimed
 from notifier.settings import Sender
 
@@ -263,6 +266,23 @@ def test_no_text_breaks_the_body(text: str, html: str | None) -> None:
     assert text_of(message, "plain").rstrip("\n") == text.rstrip("\n")
     if html is not None:
         assert text_of(message, "html").rstrip("\n") == html.rstrip("\n")
+
+
+@given(st.sampled_from(KINDS), st.sampled_from(WORDING.locales), st.lists(WORDS, max_size=3), WORDS, WORDS)
+def test_a_booking_s_mail_is_what_was_written(
+    kind: Kind, locale: str, names: list[str], number: str, reference: str
+) -> None:
+    """Whatever its fields have, the standard library reads the same text, page and calendar files out of the bytes."""
+    flights = (flight(number=number, seat=number), flight(gate=number))
+    content = Itinerary(tuple(names), flights, Price(number, number), locale, before=flights[1:])
+    given_mail = replace(CONFIRMATION, kind=kind, booking=reference, content=content)
+    message = compose(given_mail, WORDING, SENDER)
+    written = WORDING.body(given_mail, SENDER.name, reservations(given_mail))
+    assert well_formed(message)
+    assert text_of(message, "plain").splitlines() == written.text.splitlines()
+    assert text_of(message, "html").splitlines() == str(written.page).splitlines()
+    parts = [part for part in message_from_bytes(message).walk() if part.get_content_type() == "text/calendar"]
+    assert [part.get_payload(decode=True) for part in parts] == [each.body for each in calendars(given_mail)]
 
 
 @given(
