@@ -10,6 +10,7 @@ from aiormq.exceptions import AMQPError
 from yarl import URL
 
 from notifier.errors import Unreachable
+from notifier.gateways.properties import read_all
 
 TIMEOUT = 10.0
 """Seconds to wait for the broker's answer to anything but a publish."""
@@ -20,6 +21,7 @@ LOST = (AMQPError, OSError, RuntimeError, asyncio.InvalidStateError)
 
 async def connect(url: str) -> AbstractConnection:
     """Open a connection; Unreachable says why there is none."""
+    read_all()
     # The default heartbeat of 60 s would let a dead connection pass for alive for over three minutes.
     with_heartbeat = URL(url).update_query(heartbeat="10")
     try:
