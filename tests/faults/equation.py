@@ -63,6 +63,8 @@ def check_messages(
     assert not lost, f"lost: {sorted(lost)}"
     invented = (kinds.keys() | dead) - expected.keys()
     assert not invented, f"invented: {sorted(invented)}"
+    refused = [event for event in dead if expected[event]]
+    assert not refused, f"dead-lettered, and there was nothing wrong with them: {sorted(refused)}"
     both = kinds.keys() & dead
     assert not both, f"mailed and dead-lettered: {sorted(both)}"
     wrong = {event: found for event, found in kinds.items() if sorted(found) != sorted(expected[event])}
@@ -71,7 +73,7 @@ def check_messages(
     assert not unsettled, f"neither waiting nor ended: {unsettled}"
 
 
-def check_mails(rows: Iterable[Row], entries: Iterable[Mapping[str, Any]], struck: Mapping[str, int]) -> None:
+def check_mails(rows: Iterable[Row], entries: Collection[Mapping[str, Any]], struck: Mapping[str, int]) -> None:
     """Demand that `sent` and the ledger agree, and that repeats are those that SMTP itself makes unknowable.
 
     `struck` are the mails past the final dot when a fault struck, with how often.
@@ -88,5 +90,7 @@ def check_mails(rows: Iterable[Row], entries: Iterable[Mapping[str, Any]], struc
     repeats = Counter({mail: count - 1 for mail, count in times.items() if count > 1})
     avoidable = repeats - Counter(struck)
     assert not avoidable, f"sent again without need: {dict(avoidable)}"
+    bare = [entry["mail"] for entry in entries if entry.get("bare")]
+    assert not bare, f"sent with a lone CR or LF, where a second message could hide: {bare}"
     changed = [mail for mail, found in bytes_of.items() if len(found) > 1]
     assert not changed, f"repeated with other bytes: {changed}"

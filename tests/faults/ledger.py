@@ -23,7 +23,7 @@ from typing import Any
 REPLIES = {"EHLO": "250 ledger", "HELO": "250 ledger", "MAIL": "250 ok", "RCPT": "250 ok", "DATA": "354 go on"}
 LONGEST = 1 << 24
 BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
-"""A CR or LF alone, by which some servers end a line, and so perhaps a message."""
+"""Half a line end, which other servers may take for a whole one, and so end a message where this one does not."""
 
 
 class HungUpError(Exception):
@@ -97,15 +97,12 @@ class Dialogue:
         self._number = number
         self._reader = reader
         self._writer = writer
-        self._to = ""
 
     async def run(self) -> None:
         """Answer until one side hangs up."""
         await self._step("CONNECT", "220 ledger")
         while line := await self._reader.readline():
             verb = line[:4].decode("latin-1").upper()
-            if verb == "RCPT":
-                self._to = line.decode("latin-1").strip()
             if verb == "QUIT":
                 await self._say("221 bye")
                 return
@@ -133,7 +130,6 @@ class Dialogue:
             message_id=headers["Message-ID"],
             event=headers["X-Notifier-Event"],
             mail=headers["X-Notifier-Mail"],
-            to=self._to,
             bare=bool(BARE.search(message)),
         )
         await asyncio.sleep(self._ledger.delay)

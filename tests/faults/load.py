@@ -38,19 +38,25 @@ class Load:
         self, channel: aiormq.abc.AbstractChannel, message: Mapping[str, Any], makes: AbstractSet[str]
     ) -> None:
         """Publish one message; it counts as accepted once the broker has confirmed it."""
-        await self.publish_raw(channel, json.dumps(message).encode(), message["id"], makes)
+        await self.publish_raw(channel, message["id"], json.dumps(message).encode(), makes, message["type"])
 
     async def publish_raw(
-        self, channel: aiormq.abc.AbstractChannel, body: bytes, id_: str, makes: AbstractSet[str]
+        self,
+        channel: aiormq.abc.AbstractChannel,
+        id_: str,
+        body: bytes,
+        makes: AbstractSet[str],
+        routing_key: str = "booking.raw",
+        **properties: Any,
     ) -> None:
-        """Publish any bytes."""
+        """Publish any bytes; they count by their id, which is also their AMQP message id if no other is given."""
         self.published[id_] = makes
         await channel.basic_publish(
             body,
             exchange=self._exchange,
-            routing_key="booking.load",
+            routing_key=routing_key,
             mandatory=True,
-            properties=Basic.Properties(delivery_mode=2, message_id=id_),
+            properties=Basic.Properties(**{"delivery_mode": 2, "message_id": id_, **properties}),
         )
         self.accepted.add(id_)
 

@@ -19,6 +19,10 @@ class Proxy:
         """Bytes that a connection's client may still send before both sides are closed."""
         self.losing = 0
         """Pieces from the server that will be lost, each with its connection."""
+        self.refusing = False
+        """Whether new connections are closed at once."""
+        self.carried = 0
+        """Pieces that came to be forwarded, either way."""
         self.connections = 0
         self.news = asyncio.Condition()
         """Told of every new connection."""
@@ -67,6 +71,9 @@ class Proxy:
         async with self.news:
             self.connections += 1
             self.news.notify_all()
+        if self.refusing:
+            writer.close()
+            return
         try:
             await self._flowing.wait()
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
@@ -91,6 +98,7 @@ class Proxy:
         with suppress(OSError):
             while piece := await reader.read(PIECE):
                 await self._flowing.wait()
+                self.carried += 1
                 if is_reply and self.losing:
                     self.losing -= 1
                     return

@@ -3,6 +3,7 @@
 import re
 import struct
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 CALLS = "write,writev,sendto,sendmsg,pwrite64,fdatasync,fsync"
@@ -37,6 +38,12 @@ class Call(NamedTuple):
     ended: int
     target: str
     content: bytes
+
+
+def read(trace: Path) -> list[Call]:
+    """Read what strace wrote."""
+    with trace.open() as lines:
+        return list(calls(lines))
 
 
 def calls(lines: Iterable[str]) -> Iterator[Call]:

@@ -1,24 +1,17 @@
 """A message is acknowledged once it is on disk, and not before: the order of system calls says so."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 from faults.conftest import needed
 from faults.load import booking
 from faults.scene import Scene
-from faults.strace import Call, calls, check_order, command
+from faults.strace import Call, check_order, command, read
 from yarl import URL
 
 pytestmark = pytest.mark.faults
 
 MESSAGES = 40
-
-
-def read(trace: Path) -> list[Call]:
-    """Read what strace wrote."""
-    with trace.open() as lines:
-        return list(calls(lines))
 
 
 async def observed(scene: Scene, *tool: str) -> list[Call]:

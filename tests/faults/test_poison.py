@@ -1,76 +1,147 @@
-"""A hostile publisher among good ones: what it sends is mailed for what it is or dead-lettered, and harms nobody."""
+"""Messages that were made to do harm, among good ones."""
 
 import json
-from collections.abc import Iterator
+import re
 from collections.abc import Set as AbstractSet
+from datetime import UTC, datetime
 from typing import Any
 
-import pytest
-from faults.load import BAD, BOOKING, REQUEST, booking, request
+from faults.load import BAD, BOOKING, REQUEST, booking
 from faults.scene import Scene
-from samples import flight_data
 
-NEXT_MAIL = "MAIL FROM:<a@b.example>{0}RCPT TO:<victim@b.example>{0}DATA{0}Subject: smuggled{0}{0}Hello{0}.{0}"
-"""What a second mail would be on the wire, were the first one's end misread."""
-ENDS = (
-    "\r\n.\r\n",
-    "\n.\n",
-    "\r.\r",
-    "\n.\r\n",
-    "\r\n.\n",
-    "\r\n.\r",
-    "\r.\n",
-    "\x0b.\x0b",
-    "\x85.\x85",
-    "\u2028.\u2028",
+from notifier.contract import MOST_BYTES
+
+CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
+TITLE = "\x1b]0;owned\x07\x1b[2J\x9b31m"
+"""What changes a terminal's title and colours, and clears it."""
+TERMINAL = f"{TITLE}\r\n2026-01-01 [info] all is well \u2028"
+"""The same, and a line that the service did not write."""
+
+SECOND_MESSAGE = (
+    "MAIL FROM:<evil@example.net>\r\nRCPT TO:<all@example.com>\r\nDATA\r\nSubject: smuggled\r\n\r\nHello.\r\n"
 )
-SHOUT = "{{7*7}} ${7*7} %s {0}"
-LINE = "Asha\r\nBcc: victim@b.example\r\n\x1b]0;owned\x07\x00"
+ENDS_OF_MESSAGE = ("\r\n.\r\n", "\n.\n", "\r.\r", "\n.\r\n", "\r\n.\n", "\r\n.\r", "\r.\r\n", "\n.\r", "\x85.\x85")
+
+NAMES = (
+    "Asha\r\nBcc: evil@example.net",
+    "Asha\nRao",
+    "Asha\rRao",
+    "Asha\x00Rao",
+    "Asha\x1b[31m",
+    "Asha\u2028Rao",
+    "\ud800",
+)
+SUBJECTS = tuple(f"Hello{end}Bcc: evil@example.net" for end in ("\r\n", "\n", "\r", "\0", "\x85"))
+ADDRESSES = (
+    "asha@example.com>\r\nRCPT TO:<evil@example.net",
+    "asha@example.com\r\nDATA",
+    "asha@example.com\n",
+    "asha\x00@example.com",
+    "asha@example.com\x1b[31m",
+    "<asha@example.com>",
+    "asha@example.com,evil@example.net",
+    "@example.com",
+    "",
+)
+
+Case = tuple[bytes, AbstractSet[str], dict[str, Any]]
+"""A body, what it makes, and properties."""
 
 
-def mail(**changes: Any) -> dict[str, Any]:
-    """Build a request with some fields of its data replaced."""
-    message, _ = request(0)
-    return {**message, "data": {**message["data"], **changes}}
+class Bytes(str):
+    """A property that pamqp sends as bytes that are no UTF-8."""
+
+    __slots__ = ()
+
+    def encode(self, *_: object) -> bytes:
+        """Give those bytes."""
+        return b"booking.\xff\xfe\x1b[2J"
 
 
-def trip(number: int, **changes: Any) -> dict[str, Any]:
-    """Build a booking with some fields of its data replaced."""
+class Never(datetime):
+    """A property that pamqp sends as a time beyond the calendar."""
+
+    def timestamp(self) -> float:
+        """Give seconds."""
+        return 2.0**62
+
+
+def _deep(levels: int) -> dict[str, Any]:
+    return {"a": _deep(levels - 1)} if levels else {}
+
+
+PROPERTIES: tuple[dict[str, Any], ...] = (
+    {"message_id": Bytes("b")},
+    {"correlation_id": Bytes("b"), "content_type": Bytes("b")},
+    {"correlation_id": TERMINAL},
+    {"routing_key": Bytes("b")},
+    {"timestamp": Never(2026, 1, 1, tzinfo=UTC)},
+    {"headers": {Bytes("b"): 1}},
+    {"headers": {"a": Never(2026, 1, 1, tzinfo=UTC)}},
+    {"headers": _deep(200)},
+)
+"""What the broker passes on unread beside good bookings."""
+
+
+def nested() -> list[bytes]:
+    """Write bodies that make readers recurse, count or decode until they die."""
+    return [
+        b"[" * 200_000,
+        b'{"a":' * 40_000,
+        b'{"type":"booking.confirmed","data":' + b'{"a":' * 40_000,
+        b'{"type":' + b"9" * 200_000 + b"}",
+        b'{"type":"booking.confirmed","id":"x","data":{"booking":"b","version":1e99999}}',
+        b'{"type":"' + b"a" * (MOST_BYTES + 1) + b'"}',
+        b'{"type":"booking.confirmed","id":"x","data":{"booking":"\xff\xfe"}}',
+        b"\xff\xfe\x00",
+        b"\x00",
+        b"",
+    ]
+
+
+def requests(number: int, **data: str) -> bytes:
+    """Write a request for one mail."""
+    fields = {"to": f"p{number}@example.com", "subject": f"Number {number}", "text": "Hello.", **data}
+    event = {"type": "notification.requested", "id": f"x{number:04}", "source": "/poison", "data": fields}
+    return json.dumps(event).encode()
+
+
+def bookings(number: int, **passenger: str) -> bytes:
+    """Write a booking, some of whose passenger's fields are given."""
     message, _ = booking(number)
-    return {**message, "data": {**message["data"], **changes}}
+    message["id"] = f"x{number:04}"
+    message["data"]["booking"] = f"X{number:04}"
+    message["data"]["passengers"][0] |= passenger
+    return json.dumps(message).encode()
 
 
-def hostile(number: int) -> Iterator[tuple[dict[str, Any] | bytes, AbstractSet[str]]]:
-    """Write messages of ill will, each with what it makes; the number is for a booking that is good enough."""
-    for end in ENDS:
-        yield mail(text=f"Hello.{end}{NEXT_MAIL.format(end[0])}"), BAD if "\x0b" in end else REQUEST
-    yield mail(html=f"<script>{ENDS[0]}</script>" * 100), REQUEST
-    yield mail(subject="=?utf-8?q?=0d=0aBcc:_victim@b.example?="), REQUEST
-    yield mail(subject=LINE), BAD
-    yield mail(to=f"p@example.com\r\nRCPT TO:<victim@b.example>{LINE}"), BAD
-    yield mail(to="<p@example.com>, victim@b.example"), BAD
-    yield mail(to='"a\\" b"@example.com>,<victim@b.example'), BAD
-    yield mail(text="x" * 300_000), BAD
-    yield trip(number, booking=LINE), BAD
-    yield trip(number, flights=[flight_data(gate=LINE)]), BAD
-    yield trip(number, passengers=[{"name": LINE, "email": "asha@example.com"}]), BAD
-    yield trip(number, passengers=[{"name": f"<img onerror=alert(1)> {SHOUT}", "email": "asha@example.com"}]), BOOKING
-    yield b'{"type":"booking.confirmed","id":"x","data":' + b"[" * 200_000, BAD
-    yield b'{"a":' * 20_000, BAD
-    yield b"\xff\xfe\x00{", BAD
-    yield b'{"type":"notification.requested","id":1e999,"data":{}}', BAD
-    yield b"", BAD
+def poison() -> list[Case]:
+    """Write every hostile message."""
+    found: list[Case] = [(body, BAD, {}) for body in nested()]
+    found += [(bookings(len(found) + n, name=name), BAD, {}) for n, name in enumerate(NAMES)]
+    found += [(requests(len(found) + n, to=address), BAD, {}) for n, address in enumerate(ADDRESSES)]
+    found += [(requests(len(found) + n, subject=subject), BAD, {}) for n, subject in enumerate(SUBJECTS)]
+    found += [(requests(len(found), text=TERMINAL), BAD, {})]
+    found += [(json.dumps({"type": id_, "data": {}}).encode(), BAD, {"message_id": id_}) for id_ in (TITLE, TERMINAL)]
+    found += [(json.dumps({"type": "booking.confirmed", "data": {TERMINAL: {}}}).encode(), BAD, {"app_id": TERMINAL})]
+    smuggling = [f"Hello.{end}{SECOND_MESSAGE}{end}" for end in ENDS_OF_MESSAGE]
+    found += [(requests(len(found) + n, text=text, html=text), REQUEST, {}) for n, text in enumerate(smuggling)]
+    found += [(bookings(len(found) + n), BOOKING, properties) for n, properties in enumerate(PROPERTIES)]
+    return found
 
 
-@pytest.mark.parametrize("rounds", [1, pytest.param(10, marks=pytest.mark.faults)])
-async def test_hostile_messages_among_good_ones(scene: Scene, rounds: int) -> None:
-    """Every good message is mailed, every hostile one is harmless or dead; on the wire there is one mail a mail."""
-    async with scene.service(SEND_RATE="0") as victim:
-        for round_ in range(rounds):
-            for content, makes in hostile(900_000 + round_):
-                await scene.load.publish(scene.rabbit.channel, *booking(len(scene.load.published)))
-                id_ = f"m{len(scene.load.published):06}"
-                body = content if isinstance(content, bytes) else json.dumps({**content, "id": id_}).encode()
-                await scene.load.publish_raw(scene.rabbit.channel, body, id_, makes)
+async def test_poison_among_good_bookings(scene: Scene) -> None:
+    """Each is mailed as one safe message or dead-lettered, good ones go on, and the log is safe to look at."""
+    scene.environ["NOTIFIER_LOG_FORMAT"] = "console"
+    await scene.sink.tell(phase="MAIL", act="reply", reply=f"451 4.3.2 {TITLE}")
+    async with scene.service() as victim, scene.load.flowing(rate=60):
+        for number, (body, makes, properties) in enumerate(poison()):
+            id_ = properties.get("message_id", f"x{number:04}") if makes is BAD else f"x{number:04}"
+            await scene.load.publish_raw(scene.rabbit.channel, id_, body, makes, **properties)
+        await scene.sink.wait_accepted(len(scene.sink.accepted) + 30)
+        await scene.load.stop()
         await scene.end(victim)
-    assert not [entry for entry in scene.sink.accepted if entry["bare"] or "victim" in entry["to"]]
+    log = b"".join(victim.raw).decode()
+    assert not [line for line in log.split("\n") if CONTROLS.search(line)]
+    assert r"\x1b]0;owned" in log  # it was logged, and shown as what it is
+    assert "Traceback" not in log

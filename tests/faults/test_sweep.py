@@ -10,7 +10,7 @@ from faults.conftest import DOT_DELAY, needed, prepared
 from faults.load import bad, booking, request
 from faults.scene import Scene
 from faults.sink import Sink
-from faults.strace import Call, calls, command, killing
+from faults.strace import Call, command, killing, read
 from faults.victim import Victim
 from rabbit import Rabbit
 
@@ -26,7 +26,7 @@ MOST_SURVIVORS = 0.1
 @asynccontextmanager
 async def loaded(folder: Path, broker_url: str) -> AsyncIterator[Scene]:
     """Give a scene with all messages in the queue, so that a run needs nobody but the service."""
-    await asyncio.to_thread(folder.mkdir)
+    folder.mkdir()  # noqa: ASYNC240 - nobody else is on the loop yet
     async with Sink.running(folder / "journal", DOT_DELAY) as sink, Rabbit.connected(broker_url) as rabbit:
         scene = await prepared(folder, sink, rabbit)
         scene.environ |= SETTINGS
@@ -55,8 +55,7 @@ async def counted(scene: Scene, concerned: Callable[[Call], bool]) -> int:
     """
     trace = scene.folder / "trace"
     assert await lived(scene, *command(needed("strace", "strace"), str(trace))) == 0
-    with trace.open() as lines:
-        found = list(calls(lines))
+    found = await asyncio.to_thread(read, trace)
     (maker,) = {(each.thread, each.name) for each in found if concerned(each)}
     return sum((each.thread, each.name) == maker for each in found)
 
@@ -81,7 +80,7 @@ def is_word(call: Call) -> bool:
 async def test_killed_before_each_call(
     tmp_path: Path, broker_url: str, call: str, concerned: Callable[[Call], bool], *, threads: bool
 ) -> None:
-    """Wherever it is killed, from creating its database to the last goodbye, the next service ends it all well."""
+    """Wherever it is killed, from the creation of its database to its last goodbye, the next service ends it well."""
     async with loaded(tmp_path / "whole", broker_url) as scene:
         count = await counted(scene, concerned)
     killed = past_the_dot = 0
@@ -89,7 +88,7 @@ async def test_killed_before_each_call(
         async with loaded(tmp_path / str(at), broker_url) as scene:
             trace = scene.folder / "trace"
             await lived(scene, *killing(needed("strace", "strace"), str(trace), call, at, threads=threads))
-            killed += "killed by SIGKILL" in trace.read_text()
+            killed += "killed by SIGKILL" in await asyncio.to_thread(trace.read_text)
             await scene.note_struck()
             past_the_dot += scene.struck.total()
             async with scene.service() as victim:

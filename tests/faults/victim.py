@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -16,12 +17,15 @@ from notifier.settings import FeedSettings
 
 Line = dict[str, Any]
 
+FEED = re.compile(r"http://127\.0\.0\.1:(\d+)")
+
 
 class Victim:
-    """A running `notifier serve`, perhaps under a tool that runs it; `lines` is its log."""
+    """A running `notifier serve`, perhaps under a tool that runs it; `lines` is its log, `raw` that as it came."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.lines: list[Line] = []
+        self.raw: list[bytes] = []
         self.feed = FeedSettings.model_validate({"NOTIFIER_PORT": 0})
         self._process = process
         self._silent = False
@@ -34,8 +38,9 @@ class Victim:
         """Start the service; it is killed if it still runs when the block ends."""
         victim = await cls.started(environ, *tool)
         try:
-            line = await victim.wait_line(lambda line: "feed" in line)
-            victim.feed = FeedSettings.model_validate({"NOTIFIER_PORT": int(line["feed"].rpartition(":")[2])})
+            line = await victim.wait_line(lambda line: FEED.search(str(line)))
+            (port,) = FEED.findall(str(line))
+            victim.feed = FeedSettings.model_validate({"NOTIFIER_PORT": port})
             yield victim
         finally:
             await victim.kill()
@@ -46,7 +51,7 @@ class Victim:
         return cls(
             await asyncio.create_subprocess_exec(
                 *(*tool, sys.executable, "-m", "notifier", "serve"),
-                env={**os.environ, **environ, "NOTIFIER_LOG_FORMAT": "json"},
+                env={**os.environ, "NOTIFIER_LOG_FORMAT": "json", **environ},
                 stdin=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
             )
@@ -96,6 +101,7 @@ class Victim:
             while stderr and (line := await stderr.readline()):
                 text = line.decode(errors="replace").rstrip()
                 async with self._news:
+                    self.raw.append(line)
                     self.lines.append(json.loads(text) if text.startswith("{") else {"event": text})
                     self._news.notify_all()
         finally:

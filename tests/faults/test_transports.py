@@ -1,0 +1,86 @@
+"""Two SMTP servers: the first one cannot be trusted, or dies, and the second one takes over."""
+
+import ssl
+import time
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import trustme
+from faults.proxy import Proxy
+from faults.scene import Scene
+from faults.sink import Sink
+
+from notifier.demo.inbox import Inbox
+
+A_DAY = timedelta(days=1)
+ON_THE_WAY = 0.1
+"""Seconds within which an answer that was given may not have arrived yet."""
+
+
+def server_tls(authority: trustme.CA, flaw: str) -> ssl.SSLContext | None:
+    """Make a server's side of TLS that nobody should trust; None for one whose offer of STARTTLS was stripped."""
+    if flaw == "stripped":
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    long_ago = datetime.now(UTC) - 2 * A_DAY
+    certificate = (
+        authority.issue_cert("127.0.0.1", not_before=long_ago, not_after=long_ago + A_DAY)
+        if flaw == "expired"
+        else authority.issue_cert("mail.example.net")
+    )
+    certificate.configure_cert(context)
+    return context
+
+
+@pytest.mark.parametrize(
+    "flaw",
+    [
+        pytest.param("expired", marks=pytest.mark.faults),
+        pytest.param("of another name", marks=pytest.mark.faults),
+        "stripped",
+    ],
+)
+async def test_a_server_that_cannot_be_trusted_gets_no_mail(scene: Scene, flaw: str, tmp_path: Path) -> None:
+    """It is asked again and again and told nothing of any mail; all go through the second one."""
+    authority = trustme.CA()
+    ca_file = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca_file))
+    async with Inbox(tls=server_tls(authority, flaw)) as bad:
+        url = f"smtp://127.0.0.1:{bad.port},smtp+plain://127.0.0.1:{scene.sink.port}"
+        async with scene.service(SMTP_URL=url, SMTP_CA_FILE=str(ca_file)) as victim:
+            async with scene.load.flowing(rate=60):
+                await scene.sink.wait_accepted(60)
+                await victim.wait_line(lambda line: line["event"] == "transport is paused")
+            await scene.end(victim)
+        assert bad.connections > 1
+        assert (bad.started, bad.received) == ([], [])
+
+
+@pytest.mark.faults
+async def test_the_first_server_dies_under_load_and_comes_back(scene: Scene) -> None:
+    """Its dialogues are reset and it takes no more: the second one goes on, until the first is back."""
+    sink = scene.sink
+    async with Proxy.to(sink.port) as first:
+        url = f"smtp+plain://127.0.0.1:{first.port},smtp+plain://127.0.0.1:{sink.port}"
+        async with scene.service(SMTP_URL=url) as victim, scene.load.flowing(rate=60):
+            await sink.wait_accepted(60)
+            first.refusing = True
+            reset_at = time.monotonic()
+            first.reset()
+            await sink.wait_accepted(len(sink.accepted) + 60)
+            first.refusing = False
+            await victim.wait_line(lambda line: line["event"] == "transport is back")
+            before = first.carried
+            await sink.wait_accepted(len(sink.accepted) + 30)
+            assert first.carried > before
+            await scene.load.stop()
+            scene.struck += on_the_way(sink, reset_at)
+            await scene.end(victim)
+
+
+def on_the_way(sink: Sink, reset_at: float) -> Counter[str]:
+    """Count by mail the answers that a reset may have lost on their way."""
+    answered = (entry for entry in sink.read() if entry["phase"] == "ANSWERED")
+    return Counter(entry["mail"] for entry in answered if abs(entry["at"] - reset_at) < ON_THE_WAY)
