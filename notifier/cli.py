@@ -104,6 +104,70 @@ def watch(*, as_json: AsJson = False) -> None:
     _run(terminal.watch(configuration.load_feed(os.environ), as_json=as_json))
 
 
+mails = typer.Typer(help="Look at mails, and decide about them.", no_args_is_help=True)
+app.add_typer(mails, name="mails")
+
+MailId = Annotated[str, typer.Argument(metavar="ID", help="The mail's id, as `mails list` shows it.")]
+
+
+@mails.command("list")
+def mails_list(
+    *,
+    status: Annotated[list[str] | None, typer.Option(help="May be repeated, like the next two.")] = None,
+    kind: Annotated[list[str] | None, typer.Option()] = None,
+    booking: Annotated[list[str] | None, typer.Option()] = None,
+    since: Annotated[str | None, typer.Option(help="Created since this RFC 3339 time.")] = None,
+    before: Annotated[int | None, typer.Option(help="Go on behind an earlier list.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=500)] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List mails, newest first."""
+    wanted = {"status": status, "kind": kind, "booking": booking, "since": since}
+    args = {"filter": {name: value for name, value in wanted.items() if value}, "before": before, "limit": limit}
+    _order("mail.list", args, as_json=as_json)
+
+
+@mails.command("show")
+def mails_show(id_: MailId, *, as_json: AsJson = False) -> None:
+    """Show one mail with all that has happened to it, and what it says."""
+    _order("mail.show", {"id": id_}, as_json=as_json)
+
+
+@mails.command("retry")
+def mails_retry(id_: MailId, *, as_json: AsJson = False) -> None:
+    """Give a failed mail another chance, at once."""
+    _order("mail.retry", {"id": id_}, as_json=as_json)
+
+
+@mails.command("cancel")
+def mails_cancel(id_: MailId, *, as_json: AsJson = False) -> None:
+    """Withdraw a mail that waits."""
+    _order("mail.cancel", {"id": id_}, as_json=as_json)
+
+
+@mails.command("resolve")
+def mails_resolve(
+    id_: MailId,
+    *,
+    answer: Annotated[Literal["sent", "resend"], typer.Option("--as", help="What is known of it now.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say what became of an uncertain mail."""
+    _order("mail.resolve", {"id": id_, "as": answer}, as_json=as_json)
+
+
+@app.command()
+def pause(*, as_json: AsJson = False) -> None:
+    """Begin no mail until `resume`, also after a restart."""
+    _order("send.pause", {}, as_json=as_json)
+
+
+@app.command()
+def resume(*, as_json: AsJson = False) -> None:
+    """Go on sending."""
+    _order("send.resume", {}, as_json=as_json)
+
+
 @app.command()
 def health(*, as_json: AsJson = False) -> None:
     """Ask the running service how it is; exit 0 where it is ready to work."""
@@ -249,6 +313,10 @@ def _address(server: Server) -> str:
     host, port = server.sockets[0].getsockname()[:2]
     host = reachable(host)
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _order(name: str, args: Mapping[str, Any], *, as_json: bool) -> None:
+    _run(terminal.order(configuration.load_feed(os.environ), name, args, as_json=as_json))
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:

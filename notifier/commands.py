@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 
 from notifier import clock, frames
+from notifier.composing.message import written
 from notifier.contract import Message, Origin, decode
 from notifier.errors import Refused
-from notifier.events import Filter, public
+from notifier.events import Filter, Logged, public
 from notifier.gateways.websocket import CommandError, Role
 from notifier.mail import Mail, Status, cancelled, due_again, found_sent
 from notifier.storage.store import Added, Store
@@ -18,17 +19,27 @@ _BEYOND = 2**63
 
 Take = Callable[[Sequence[Message]], Awaitable[list[Added]]]
 Way = Callable[[Mail], Mail]
+Write = Callable[[Mail], bytes]
 Command = Callable[[Mapping[str, Any]], Awaitable[Any]]
 
 
-def commands(store: Store, take: Take) -> dict[str, tuple[Role, Command]]:
-    """Name every command with the least role that may use it; `take` stores messages."""
+def commands(store: Store, take: Take, write: Write) -> dict[str, tuple[Role, Command]]:
+    """Name every command with the least role that may use it; `take` stores messages, `write` composes a mail."""
 
     async def submit(args: Mapping[str, Any]) -> Any:
         return await _submit(take, args)
 
     async def mail_list(args: Mapping[str, Any]) -> Any:
         return await _mail_list(store, args)
+
+    async def mail_show(args: Mapping[str, Any]) -> Any:
+        return await _mail_show(store, write, args)
+
+    async def send_pause(_: Mapping[str, Any]) -> Any:
+        return await _pause(store, paused=True)
+
+    async def send_resume(_: Mapping[str, Any]) -> Any:
+        return await _pause(store, paused=False)
 
     async def mail_retry(args: Mapping[str, Any]) -> Any:
         return await _change(store, args, {Status.FAILED: due_again})
@@ -46,9 +57,12 @@ def commands(store: Store, take: Take) -> dict[str, tuple[Role, Command]]:
     return {
         "submit": ("operator", submit),
         "mail.list": ("viewer", mail_list),
+        "mail.show": ("operator", mail_show),
         "mail.retry": ("operator", mail_retry),
         "mail.cancel": ("operator", mail_cancel),
         "mail.resolve": ("operator", mail_resolve),
+        "send.pause": ("operator", send_pause),
+        "send.resume": ("operator", send_resume),
     }
 
 
@@ -67,23 +81,52 @@ async def _submit(take: Take, args: Mapping[str, Any]) -> dict[str, Any]:
 
 async def _change(store: Store, args: Mapping[str, Any], ways: Mapping[Status, Way]) -> dict[str, Any]:
     """Take one mail on its way from one of the named statuses; gives the mail as it is then."""
+    mail = await _named(store, args)
+    if mail.status not in ways:
+        raise CommandError("conflict", f"the mail is {mail.status}; {' or '.join(ways)} is expected")
+    changed = ways[mail.status](mail)
+    await store.record([changed], clock.now())
+    # Someone else may have been quicker: what counts is what is stored.
+    stored = await _named(store, args)
+    if stored.rev < changed.rev or stored.status is not changed.status:
+        raise CommandError("conflict", f"the mail is {stored.status} by now")
+    store.wake.set()
+    return public(stored)
+
+
+async def _named(store: Store, args: Mapping[str, Any]) -> Mail:
     id_ = args.get("id")
     if not isinstance(id_, str):
         raise CommandError("invalid", "args.id: the id of a mail is expected")
     found = (await store.page(Filter(mail=frozenset({id_})), None, 1)).mails
     if not found:
         raise CommandError("not_found", f"there is no mail {id_[:40]!r}")
-    (mail,) = found
-    if mail.status not in ways:
-        raise CommandError("conflict", f"the mail is {mail.status}; {' or '.join(ways)} is expected")
-    changed = ways[mail.status](mail)
-    await store.record([changed], clock.now())
-    # Someone else may have been quicker: what counts is what is stored.
-    ((stored),) = (await store.page(Filter(mail=frozenset({id_})), None, 1)).mails
-    if stored.rev < changed.rev or stored.status is not changed.status:
-        raise CommandError("conflict", f"the mail is {stored.status} by now")
+    return found[0]
+
+
+async def _mail_show(store: Store, write: Write, args: Mapping[str, Any]) -> dict[str, Any]:
+    """Show a whole mail: unmasked, with all that has happened to it, and what it says or would say now."""
+    mail = await _named(store, args)
+    return {
+        **public(mail),
+        "to": mail.to,
+        "timeline": [_step(event) for event in await store.history(mail.id)],
+        **written(write(mail)),
+    }
+
+
+def _step(event: Logged) -> dict[str, Any]:
+    body = msgspec.json.decode(event.body)
+    mail = body["data"]["mail"]
+    kept = ("status", "attempt", "next_attempt_at", "smtp", "error")
+    return {"at": body["time"], "type": body["type"], **{name: mail[name] for name in kept}}
+
+
+async def _pause(store: Store, *, paused: bool) -> dict[str, Any]:
+    """Stop claiming mail, or go on; what is being handed over is finished, and a restart changes nothing."""
+    await store.pause(paused=paused)
     store.wake.set()
-    return public(stored)
+    return {"paused": await store.is_paused()}
 
 
 async def _mail_list(store: Store, args: Mapping[str, Any]) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class Figures:
             "queue": queue._asdict() if queue else None,
             "broker": self._broker_state(),
             "smtp": self._smtp_states(),
-            "paused": False,
+            "paused": await self._store.is_paused(),
             "oldest_due": timestamp(await self._store.oldest_due(now)),
         }
 

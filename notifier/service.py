@@ -76,16 +76,20 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         broker = amqp.Broker() if settings.amqp.url else None
         publisher = amqp.Publisher(settings.amqp)
         stack.push_async_callback(publisher.close)
-        mail, kept = settings.mail, settings.store
-        rules = Rules(mail.sender.domain, mail.remind_before, kept.dedup_retention, wording.subject)
+        rules = Rules(
+            settings.mail.sender.domain, settings.mail.remind_before, settings.store.dedup_retention, wording.subject
+        )
 
         async def take(messages: Sequence[Message]) -> list[Added]:
             return await store.add(messages, rules, clock.now())
 
+        def write(mail: Mail) -> bytes:
+            return compose(mail, wording, settings.mail.sender, settings.mail.reply_to)
+
         supervisor = Supervisor()
         figures = Figures(store, broker, lanes, supervisor)
         hub = Hub(store.id, (await store.span()).head)
-        feed = Feed(store, hub, figures.stats, commands(store, take), f"notifier/{__version__}")
+        feed = Feed(store, hub, figures.stats, commands(store, take, write), f"notifier/{__version__}")
         pages = Pages(settings.feed, figures.readiness)
         server = await stack.enter_async_context(serve_feed(settings.feed, feed, pages))
 

@@ -58,6 +58,25 @@ async def _follow_to_end(client: FeedClient, ids: list[str], *, as_json: bool) -
         raise typer.Exit(1)
 
 
+async def order(settings: FeedSettings, name: str, args: Mapping[str, Any], *, as_json: bool) -> None:
+    """Give the running service one command, and print what it answers. Raises NotifierError where it refuses."""
+    async with FeedClient.connect(settings, snapshot=0) as client:
+        value = await _result(client, await client.command(name, args))
+    if as_json:
+        typer.echo(json.dumps(value))
+    elif name == "mail.list":
+        for mail in value["mails"]:
+            _show(mail, as_json=False, with_id=True)
+        if value["next"]:
+            typer.echo(f"notifier: there are more, from --before {value['next']} on", err=True)
+    elif name == "mail.show":
+        _show_whole(value)
+    elif "id" in value:
+        _show(value, as_json=False, with_id=True)
+    else:
+        typer.echo(f"sending is {'paused' if value['paused'] else 'going on'}", err=True)
+
+
 async def watch(settings: FeedSettings, *, as_json: bool) -> None:
     """Print the latest mails and then every change, across restarts of the service."""
     async for frame in follow(settings, snapshot=20):
@@ -81,7 +100,22 @@ async def _result(client: FeedClient, id_: str) -> Any:
     raise Unreachable("the feed ended")
 
 
-def _show(mail: Mapping[str, Any], *, as_json: bool) -> None:
+def _show_whole(mail: Mapping[str, Any]) -> None:
+    """Print a mail as its reader gets it, below what has happened to it."""
+    for step in mail["timeline"]:
+        smtp = f"  {step['smtp']['code']} {step['smtp']['text']}" if step["smtp"] else ""
+        later = f"  next try at {step['next_attempt_at']}" if step["next_attempt_at"] else ""
+        error = f"  {step['error']}" if step["error"] else ""
+        typer.echo(_printable(f"{step['at']}  {step['type']:<15} attempt {step['attempt']}{later}{smtp}{error}"))
+    typer.echo()
+    for name, value in mail["headers"]:
+        typer.echo(_printable(f"{name}: {value}"))
+    typer.echo()
+    for line in (mail["text"] or "").splitlines():
+        typer.echo(_printable(line))
+
+
+def _show(mail: Mapping[str, Any], *, as_json: bool, with_id: bool = False) -> None:
     if as_json:
         typer.echo(json.dumps(mail))
         return
@@ -89,4 +123,8 @@ def _show(mail: Mapping[str, Any], *, as_json: bool) -> None:
     error = f"  {mail['error']}" if mail["error"] else ""
     later = f"  at {mail['next_attempt_at'] or mail['send_at']}" if mail["status"] == "pending" else ""
     line = f"{mail['status']:<10} {mail['kind']:<21} {mail['to']:<24} {mail['subject']}{later}{smtp}{error}"
-    typer.echo("".join(char if char.isprintable() else "?" for char in line))
+    typer.echo(_printable(f"{mail['id']}  {line}" if with_id else line))
+
+
+def _printable(line: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in line)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -219,3 +220,33 @@ async def test_the_topology_is_looked_at_and_made(rabbit: Rabbit) -> None:
     away = {**rabbit.environ, "NOTIFIER_AMQP_URL": "amqp://127.0.0.1:9/"}
     assert (await run_async("topology", "check", environ=away))[0] == 4
     assert (await run_async("topology", "check", environ={}))[0] == 2
+
+
+async def test_mails_are_listed_shown_and_decided_about(environ: dict[str, str]) -> None:
+    """A line each with its id; one with its history and text; what cannot be done is said, with exit 1."""
+    async with Inbox(reply=lambda phase, _: "550 5.1.1 no such user" if phase == "RCPT" else None) as inbox:
+        async with service({**environ, "NOTIFIER_SMTP_URL": inbox.url}) as (_, client):
+            order = partial(run_async, environ=client)
+            message = json.dumps(request(1, send_at="2126-01-01T00:00:00Z"))
+            assert (await order("send", "-", stdin=message.encode()))[0] == 0
+            assert (await order("send", "-", "--wait", stdin=json.dumps(request(2)).encode()))[0] == 1
+            code, out, _ = await order("mails", "list", "--status", "failed", "--json")
+            (failed,) = json.loads(out)["mails"]
+            code, out, _ = await order("mails", "list")
+            ids = [line.split()[0] for line in out.splitlines()]
+            assert (code, ids[0], len(ids)) == (0, failed["id"], 2)
+            code, out, _ = await order("mails", "show", failed["id"])
+            assert "550 5.1.1 no such user" in out
+            assert "Subject: Number 2" in out
+            assert (await order("mails", "cancel", ids[1]))[0] == 0
+            code, _, err = await order("mails", "retry", ids[1])
+            assert (code, "conflict: the mail is cancelled" in err) == (1, True)
+            assert (await order("mails", "retry", failed["id"]))[0] == 0
+            assert (await order("mails", "resolve", failed["id"], "--as", "lost"))[0] == 2
+
+
+async def test_sending_is_paused_and_resumed(environ: dict[str, str]) -> None:
+    """What holds now is said on stderr, and is data with --json."""
+    async with service(environ) as (_, client):
+        assert (await run_async("pause", environ=client))[::2] == (0, "sending is paused\n")
+        assert json.loads((await run_async("resume", "--json", environ=client))[1]) == {"paused": False}

@@ -10,8 +10,11 @@ here, and composing is the largest part of sending.
 import re
 from binascii import b2a_base64, b2a_qp
 from collections.abc import Iterable, Iterator
+from email import message_from_bytes
 from email.header import Header
+from email.policy import default
 from email.utils import format_datetime, quote
+from typing import Any
 
 from notifier.booking import confirmation_id
 from notifier.composing.calendar import Calendar, calendars
@@ -44,6 +47,17 @@ def compose(mail: Mail, wording: Wording, sender: Sender, reply_to: Sender | Non
         body = _multipart("alternative", f"=_{mail.id}", (body, _part("html", page)))
     files = [_attachment(each) for each in calendars(mail)]
     return head + (_multipart("mixed", f"=_m{mail.id}", (body, *files)) if files else body)
+
+
+def written(message: bytes) -> dict[str, Any]:
+    """Read a composed message for people: its headers in order, text and HTML (None where there is none)."""
+    parsed = message_from_bytes(message, policy=default)
+    text, html = parsed.get_body(("plain",)), parsed.get_body(("html",))
+    return {
+        "headers": [[name, str(value)] for name, value in parsed.items()],
+        "text": text.get_content() if text else None,
+        "html": html.get_content() if html else None,
+    }
 
 
 def _part(subtype: str, body: str) -> bytes:

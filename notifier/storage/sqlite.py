@@ -116,6 +116,16 @@ class SqliteStore:
     async def sending(self) -> list[Mail]:
         return await self._run(lambda db: _mails(db, "WHERE status = 'sending' ORDER BY n"))
 
+    async def pause(self, *, paused: bool) -> None:
+        await self._transact(lambda db: _set_meta(db, "paused", int(paused)))
+
+    async def is_paused(self) -> bool:
+        return await self._run(_is_paused)
+
+    async def history(self, mail: str) -> list[Logged]:
+        sql = f"{_EVENTS} WHERE mail = ? ORDER BY seq"
+        return await self._run(lambda db: [rows.read_event(row) for row in db.execute(sql, (mail,))])
+
     async def events(self, after: int, limit: int) -> list[Logged]:
         return await self._run(
             lambda db: [
@@ -247,6 +257,10 @@ def _set_meta(db: sqlite3.Connection, name: str, value: Any) -> None:
     db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, str(value)))
 
 
+def _is_paused(db: sqlite3.Connection) -> bool:
+    return bool(_meta(db, "paused") == "1")
+
+
 def _head(db: sqlite3.Connection) -> int:
     return _one(db, "SELECT seq FROM sqlite_sequence WHERE name = 'events'") or 0
 
@@ -312,6 +326,8 @@ def _claim(db: sqlite3.Connection, limit: int, rate: float, now: datetime, quota
     for mail in _mails(db, "WHERE due_at IS NOT NULL AND expires_at <= ? LIMIT ?", at, _PORTION):
         _change(db, expired(mail), now)
     left = _quota_left(db, quota, now) if quota else None
+    if _is_paused(db):
+        return Claim((), None, left)
     due = _due(db, limit, left, at)
     next_start = _meta(db, "next_start")
     grant = schedule(datetime.fromisoformat(next_start) if next_start else None, len(due), rate, now)

@@ -113,6 +113,15 @@ class Store(Protocol):
     async def sending(self) -> list[Mail]:
         """List the mails that are being handed over; at the start of the only process: orphans."""
 
+    async def pause(self, *, paused: bool) -> None:
+        """Let no mail be claimed until that is taken back, also by processes to come; mails expire all the same."""
+
+    async def is_paused(self) -> bool:
+        """Tell whether an operator has paused sending."""
+
+    async def history(self, mail: str) -> list[Logged]:
+        """List all that is known to have happened to a mail, oldest first."""
+
     async def events(self, after: int, limit: int) -> list[Logged]:
         """Read the log in order, without a gap, behind the place `after`."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parts import changed, events_until, request, result, serving, submit, wait_event, wait_frame
+from parts import PATIENCE, changed, events_until, request, result, serving, submit, wait_event, wait_frame
 from samples import booking_event
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -229,6 +229,38 @@ async def test_a_waiting_mail_can_be_cancelled_once(settings: Settings) -> None:
         assert (mail["status"], mail["error"]) == ("cancelled", "cancelled by an operator")
         for args, code in (({"id": id_}, "conflict"), ({"id": "x"}, "not_found"), ({}, "invalid")):
             assert await refusal(client, "mail.cancel", args) == code
+
+
+async def test_a_whole_mail_is_shown_to_an_operator(settings: Settings) -> None:
+    """Its address, all that has happened to it with the server's words, and its headers, text and HTML as sent."""
+    async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
+        await client.command("submit", {"message": request(1, html="<p>Hello.</p>")})
+        sent = await wait_event(client, "mail.sent")
+        mail = await result(client, await client.command("mail.show", {"id": sent["id"]}))
+        assert await refusal(client, "mail.show", {"id": "x"}) == "not_found"
+    assert [step["type"] for step in mail["timeline"]] == ["mail.pending", "mail.sending", "mail.sent"]
+    assert mail["timeline"][-1]["smtp"]["code"] == 250
+    assert (mail["to"], mail["status"], dict(mail["headers"])["Message-ID"]) == (
+        "p1@example.com",
+        "sent",
+        sent["message_id"],
+    )
+    assert (mail["text"].strip(), mail["html"].strip()) == ("Hello.", "<p>Hello.</p>")
+
+
+async def test_sending_is_paused_until_an_operator_resumes_it(environ: dict[str, str], inbox: Inbox) -> None:
+    """No mail is begun, also by the next process; `stats` says so; afterwards all goes."""
+    settings = changed(environ)
+    async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
+        assert await result(client, await client.command("send.pause", {})) == {"paused": True}
+        await submit(client, request(1))
+    async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0, stats=0.2) as client:
+        await submit(client, request(2))
+        for _ in range(3):
+            stats = await wait_frame(client, lambda frame: frame["type"] == "stats")
+        assert (stats["paused"], stats["totals"]["pending"], inbox.received) == (True, 2, [])
+        assert await result(client, await client.command("send.resume", {})) == {"paused": False}
+        await inbox.wait_for(2, PATIENCE)
 
 
 async def test_a_failed_mail_can_be_retried(environ: dict[str, str]) -> None:

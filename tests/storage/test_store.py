@@ -417,3 +417,23 @@ async def test_of_a_hundred_passengers_one_has_a_bad_address(store: Store) -> No
     assert len(await claimed(store)) == 99
     (bad,) = (await store.page(Filter(status=frozenset({Status.FAILED})), None, 10)).mails
     assert "'nobody' is no address" in str(bad.error)
+
+
+async def test_while_sending_is_paused_nothing_is_claimed_and_expiry_goes_on(store: Store) -> None:
+    """A paused store asks for no timer of its own either, so nobody asks it over and over."""
+    await store.add([request(1), request(2, expires_at=LATER.isoformat())], RULES, NOW)
+    await store.pause(paused=True)
+    claim = await store.claim(9, 0, LATER)
+    assert (claim.starts, claim.again_at, await store.is_paused()) == ((), None, True)
+    assert (await store.totals())[Status.EXPIRED] == 1
+    await store.pause(paused=False)
+    assert [mail.event for mail in await claimed(store, now=LATER)] == ["r1"]
+
+
+async def test_the_history_of_a_mail_is_its_events(store: Store) -> None:
+    """Those of others are not in it."""
+    await store.add([request(1), request(2)], RULES, NOW)
+    first, _ = await claimed(store)
+    await store.record([sent(first, ACCEPTED, NOW)], NOW)
+    assert [event.type for event in await store.history(first.id)] == ["mail.pending", "mail.sending", "mail.sent"]
+    assert await store.history("nobody") == []
