@@ -99,10 +99,11 @@ def _state(
             message.flights,
             message.price,
         ):
-            added.append(drafts.notice(Kind.CHANGE, told[who]))
+            # Who comes back is told how the booking is, not what happened to it meanwhile.
+            added.append(drafts.notice(Kind.CHANGE, told[who], before=known.flights if before.included else ()))
     for who, gone in [(who, each) for who, each in told.items() if each.included and who not in parties]:
         told[who] = replace(gone, included=False)
-        added.append(drafts.notice(Kind.CANCELLATION, gone))
+        added.append(drafts.notice(Kind.CANCELLATION, gone, flights=known.flights if known else None))
     cancelled = {mail.id for mail in existing if mail.status is Status.CANCELLED}
     wanted = {_about(mail): mail for mail in drafts.reminders(parties, cancelled)}
     there = {_about(mail): mail for mail in existing if _is_live_reminder(mail)}
@@ -217,7 +218,6 @@ class _Drafts:
         self.sequence = known.sequence + 1 if known else 0
         self._message = message
         self._flights = flights
-        self._before = known.flights if known else ()
         self._rules = rules
         self._now = now
         # Without versions the time tells one state of a booking from the next.
@@ -226,16 +226,19 @@ class _Drafts:
     def confirmation(self, party: Sequence[Passenger]) -> Mail:
         told = _told(party)
         what = _confirmation(told.address)
-        return self._mail(Kind.CONFIRMATION, told, *what, content=self._news(Kind.CONFIRMATION, told))
+        return self._mail(Kind.CONFIRMATION, told, *what, content=self._news(told))
 
     def unmailable(self, passenger: Passenger) -> Mail:
         """Report an address that no mail can go to: a confirmation that failed before its first attempt."""
         mail = self.confirmation([passenger])
         return replace(mail, status=Status.FAILED, error=f"{passenger.email!r} is no address: {passenger.fault}")
 
-    def notice(self, kind: Kind, told: Told) -> Mail:
+    def notice(
+        self, kind: Kind, told: Told, *, flights: tuple[Flight, ...] | None = None, before: tuple[Flight, ...] = ()
+    ) -> Mail:
         what = (kind, self._state, identity(told.address))
-        return self._mail(kind, told, *what, content=self._news(kind, told))
+        content = replace(self._news(told), before=before)
+        return self._mail(kind, told, *what, content=content if flights is None else replace(content, flights=flights))
 
     def updated(self, existing: Iterable[Mail], told: Mapping[str, Told]) -> Iterator[Mail]:
         """Let confirmations and notices that still wait, perhaps behind newer ones, say what holds now."""
@@ -243,9 +246,8 @@ class _Drafts:
             now_told = told.get(identity(mail.to))
             if not now_told or not now_told.included or mail.kind not in (Kind.CONFIRMATION, Kind.CHANGE):
                 continue
-            content = self._news(mail.kind, now_told)
-            if _can_be_rewritten(mail) and isinstance(mail.content, Itinerary) and mail.content != content:
-                content = replace(content, before=mail.content.before)
+            if _can_be_rewritten(mail) and isinstance(mail.content, Itinerary):
+                content = replace(self._news(now_told), before=mail.content.before)
                 subject = self._subject(mail.kind, self._flights, now_told)
                 yield replace(mail, subject=subject, content=content, expires_at=_last_departure(self._flights))
 
@@ -271,7 +273,7 @@ class _Drafts:
         content = Itinerary(told.names, (flight,), self._message.price, told.locale, self._message.note)
         return self._mail(Kind.REMINDER, told, *what, content=content, send_at=opens + late, expires_at=departs_at)
 
-    def _news(self, kind: Kind, told: Told) -> Itinerary:
+    def _news(self, told: Told) -> Itinerary:
         message, flights = self._message, self._flights
         return Itinerary(
             told.names,
@@ -280,7 +282,6 @@ class _Drafts:
             told.locale,
             message.note,
             sequence=self.sequence,
-            before=self._before if kind is Kind.CHANGE else (),
             leaves_soon=any(map(self._leaves_soon, flights)),
         )
 

@@ -28,7 +28,7 @@ def preview(kind: Kind, locale: str, wording: Wording, sender: Sender, folder: P
         f"{kind}.html": (page or "").encode(),
         f"{kind}.txt": text.encode(),
         f"{kind}.eml": compose(mail, wording, sender),
-        **{f"{kind}.{each.method.lower()}.ics": each.body for each in calendars(mail)},
+        **{f"{kind}.{each.method.lower()}.ics": each.body for each in calendars(mail, sender.address)},
     }
     for name, content in files.items():
         try:

@@ -420,6 +420,15 @@ def test_the_mails_of_a_booking_count_its_messages() -> None:
     assert [content.sequence for content in news if isinstance(content, Itinerary)][1:] == [1, 2]
 
 
+def test_who_is_removed_is_told_of_the_flights_that_were_theirs() -> None:
+    """Not of those that the others have now."""
+    shelf = Shelf(confirmed(passengers=(ASHA, RAVI)))
+    added = shelf.deliver(changed(passengers=(ASHA,), flights=(EVENING,))).added
+    (farewell,) = [mail for mail in added if mail.kind is Kind.CANCELLATION]
+    assert isinstance(farewell.content, Itinerary)
+    assert farewell.content.flights == (MORNING,)
+
+
 def test_a_change_knows_what_was_before() -> None:
     """The flights that it replaces are in it."""
     content = Shelf(confirmed()).deliver(changed(flights=(EVENING,))).added[0].content

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import NamedTuple
+from urllib.parse import quote
 
 from notifier.airports import city
 from notifier.mail import Flight, Itinerary, Kind, Mail, mail_id
@@ -33,28 +34,29 @@ class Calendar(NamedTuple):
         return "flights.ics" if self.method == "PUBLISH" else "cancelled.ics"
 
 
-def calendars(mail: Mail) -> list[Calendar]:
+def calendars(mail: Mail, organizer: str) -> list[Calendar]:
     """Write what a mail's reader should have in their calendar, and what no more; nothing for a mail that only reminds.
 
-    Flights of which no moment is known are left out.
+    Flights of which no moment is known are left out. `organizer` is the address that the
+    mail comes from; both methods want one (RFC 5546 section 3.2).
     """
     content = mail.content
     if not isinstance(content, Itinerary) or mail.kind is Kind.REMINDER:
         return []
     now, before = _named(mail, content.flights), _named(mail, content.before)
     if mail.kind is Kind.CANCELLATION:
-        return _files(mail, content, {}, now)
-    return _files(mail, content, now, {uid: flight for uid, flight in before.items() if uid not in now})
+        return _files(mail, organizer, {}, now)
+    return _files(mail, organizer, now, {uid: flight for uid, flight in before.items() if uid not in now})
 
 
-def _files(mail: Mail, content: Itinerary, on: dict[str, Flight], off: dict[str, Flight]) -> list[Calendar]:
+def _files(mail: Mail, organizer: str, on: dict[str, Flight], off: dict[str, Flight]) -> list[Calendar]:
     found = []
     for method, flights in (("PUBLISH", on), ("CANCEL", off)):
         events = [
             line
             for uid, each in flights.items()
             if each.departs_at
-            for line in _event(mail, content, uid, each, method)
+            for line in _event(mail, organizer, uid, each, method)
         ]
         if events:
             lines = ("BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:-//notifier//notifier//EN", f"METHOD:{method}")
@@ -73,7 +75,7 @@ def _named(mail: Mail, flights: Iterable[Flight]) -> dict[str, Flight]:
     return named
 
 
-def _event(mail: Mail, content: Itinerary, uid: str, flight: Flight, method: str) -> Iterator[str]:
+def _event(mail: Mail, organizer: str, uid: str, flight: Flight, method: str) -> Iterator[str]:
     departs_at, arrives = flight.departs.at, flight.arrives
     if departs_at is None:
         return
@@ -83,9 +85,10 @@ def _event(mail: Mail, content: Itinerary, uid: str, flight: Flight, method: str
     yield "BEGIN:VEVENT"
     yield f"UID:{uid}"
     yield f"DTSTAMP:{_utc(mail.created_at)}"
-    yield f"SEQUENCE:{content.sequence}"
+    yield f"SEQUENCE:{mail.content.sequence if isinstance(mail.content, Itinerary) else 0}"
     yield f"DTSTART:{_utc(departs_at)}"
     yield f"DTEND:{_utc(arrives_at)}"
+    yield f"ORGANIZER:mailto:{quote(organizer, safe='@')}"
     yield f"SUMMARY:{_text(f'{flight.number} {origin} - {destination}')}"
     yield f"LOCATION:{_text(origin)}"
     yield f"DESCRIPTION:{_text(chr(10).join((mail.booking or '', *details)))}"

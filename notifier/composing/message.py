@@ -45,7 +45,7 @@ def compose(mail: Mail, wording: Wording, sender: Sender, reply_to: Sender | Non
     body = _part("plain", text)
     if page is not None:
         body = _multipart("alternative", f"=_{mail.id}", (body, _part("html", page)))
-    files = [_attachment(each) for each in calendars(mail)]
+    files = [_attachment(each) for each in calendars(mail, sender.address)]
     return head + (_multipart("mixed", f"=_m{mail.id}", (body, *files)) if files else body)
 
 
@@ -88,12 +88,12 @@ def _headers(mail: Mail, sender: Sender, reply_to: Sender | None) -> Iterator[st
         yield _address("Reply-To", reply_to.name, reply_to.address)
     yield _header("Subject", mail.subject)
     yield _header("Date", format_datetime(mail.first_attempt_at or mail.send_at))
-    yield _header("Message-ID", mail.message_id)
+    # Identifiers stay one word, however long: nobody could tell them apart encoded.
+    yield f"Message-ID: {mail.message_id}\r\n"
     if mail.booking and mail.kind is not Kind.CONFIRMATION:
         # All mails of a booking are one conversation, which begins with its confirmation.
         thread = f"<{confirmation_id(mail.booking, mail.to)}@{mail.message_id.rstrip('>').rpartition('@')[2]}>"
-        yield _header("In-Reply-To", thread)
-        yield _header("References", thread)
+        yield f"In-Reply-To: {thread}\r\nReferences: {thread}\r\n"
     yield _header("X-Notifier-Mail", mail.id)
     yield _header("X-Notifier-Event", mail.event)
     yield _header("Auto-Submitted", "auto-generated")

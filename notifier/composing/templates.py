@@ -6,12 +6,13 @@ still take its time, for nobody but whoever runs the service writes it.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+import structlog
 from jinja2 import (
     BaseLoader,
     ChoiceLoader,
@@ -30,6 +31,8 @@ from notifier.composing.view import mail_view, subject_view
 from notifier.composing.words import Words
 from notifier.errors import Misconfigured
 from notifier.mail import Flight, Itinerary, Kind, Mail
+
+log = structlog.get_logger(__name__)
 
 DEFAULT = "en"
 LONGEST_SUBJECT = 200
@@ -63,6 +66,7 @@ class Wording:
         kind = ImmutableSandboxedEnvironment if folder else Environment
         self._environment = kind(loader=loader, autoescape=_is_page, undefined=StrictUndefined, auto_reload=False)
         self._folder = folder
+        self._built_in = Wording() if folder else None
         self._templates: dict[tuple[str, str], Template] = {}
         self._words: dict[str, Words] = {}
         faults = list(_strangers(folder)) if folder else []
@@ -75,7 +79,7 @@ class Wording:
     def subject(self, kind: Kind, booking: str, flights: Sequence[Flight], locale: str | None) -> str:
         """Say in one line what the mail says."""
         known = self._known(locale)
-        found = self._template(known, f"{kind}.subject").render(subject_view(booking, flights, self._words_of(known)))
+        found = self._rendered(known, f"{kind}.subject", subject_view(booking, flights, self._words_of(known)))
         return " ".join("".join(char if char.isprintable() else " " for char in found).split())[:LONGEST_SUBJECT]
 
     def body(self, mail: Mail, sender: str = "", reservations: str = "") -> Body:
@@ -88,9 +92,19 @@ class Wording:
             return Body(content.text, content.html)
         known = self._known(content.locale)
         view = mail_view(mail, content, self._words_of(known))
-        text = self._template(known, f"{mail.kind}.txt").render(view)
-        page = self._template(known, f"{mail.kind}.html").render(view, sender=sender, reservations=reservations)
+        text = self._rendered(known, f"{mail.kind}.txt", view)
+        page = self._rendered(known, f"{mail.kind}.html", {**view, "sender": sender, "reservations": reservations})
         return Body(_GAP.sub("\n\n", text).strip("\n") + "\n", page)
+
+    def _rendered(self, locale: str, name: str, view: Mapping[str, Any]) -> str:
+        """Render a template; an own one that fails with this mail must not lose it, and our own takes its place."""
+        try:
+            return self._template(locale, name).render(view)
+        except Exception as error:
+            if self._built_in is None:
+                raise
+            log.warning("template failed, the built-in one is used", template=f"{locale}/{name}", reason=_words(error))
+            return self._built_in._rendered(self._built_in._known(locale), name, view)  # noqa: SLF001 - another of us
 
     def _known(self, locale: str | None) -> str:
         """Choose the locale that is there and nearest to the one wanted, which a stranger wrote."""
@@ -125,12 +139,12 @@ class Wording:
     def _fault(self, locale: str, mail: Mail, content: Itinerary, part: str) -> Iterator[str]:
         name = f"{locale}/{mail.kind}.{part}"
         try:
+            view = mail_view(mail, content, self._words_of(locale))
             if part == "subject":
-                if not self.subject(mail.kind, mail.booking or "", content.flights, locale):
-                    yield f"{name}: a subject of at least one word is expected"
-            else:
-                view = mail_view(mail, content, self._words_of(locale))
-                self._template(locale, f"{mail.kind}.{part}").render(view, sender="Sender", reservations="[]")
+                view = subject_view(mail.booking or "", content.flights, self._words_of(locale))
+            found = self._template(locale, f"{mail.kind}.{part}").render(view, sender="Sender", reservations="[]")
+            if not found.strip():
+                yield f"{name}: at least one word is expected"
         except TemplateSyntaxError as error:
             yield f"{error.name}, line {error.lineno}: {error.message}"
         except Exception as error:  # noqa: BLE001 - a template can raise anything

@@ -13,6 +13,7 @@ from notifier.mail import AirportTime, Flight, Itinerary, Kind, Mail
 
 MORNING = flight(gate="4", arrives=in_delhi(DEPARTURE + timedelta(hours=2)))
 EVENING = flight(number="AI202", departs_at=DEPARTURE + timedelta(hours=12))
+SENDER = "größe@example.org"
 HOSTILE = st.text(st.characters(codec="utf-8"), max_size=200) | st.sampled_from(
     ["\r\nATTENDEE:mailto:x@y.example", "a;b,c\\d\\n", "é" * 100, "\x0b\x85\u2028END:VEVENT", "😀" * 40]
 )
@@ -25,7 +26,7 @@ def booking_mail(kind: Kind = Kind.CONFIRMATION, *flights: Flight, **content: An
 
 def events(found: Mail, method: str = "PUBLISH") -> list[Event]:
     """Read the events of a mail's calendar file, as a calendar program does."""
-    files = {each.method: Calendar.from_ical(each.body) for each in calendars(found)}
+    files = {each.method: Calendar.from_ical(each.body) for each in calendars(found, SENDER)}
     assert all(str(file["METHOD"]) == name for name, file in files.items())
     return files[method].events if method in files else []
 
@@ -37,6 +38,7 @@ def test_each_flight_is_an_event() -> None:
     assert (first["SUMMARY"], first["LOCATION"]) == ("AI101 New Delhi (DEL) - Bangalore (BLR)", "New Delhi (DEL)")
     assert first["DESCRIPTION"] == "RXJ34P\nSeat 12A\nGate 4"
     assert (first["SEQUENCE"], first["STATUS"], first["UID"] != second["UID"]) == (3, "CONFIRMED", True)
+    assert first["ORGANIZER"] == "mailto:gr%C3%B6%C3%9Fe@example.org"
     assert second.end == second.start + timedelta(hours=2)
 
 
@@ -69,7 +71,7 @@ def test_a_number_that_comes_twice_is_two_events() -> None:
 )
 def test_there_is_no_file_without_something_new_for_the_calendar(without: Mail) -> None:
     """A reminder repeats what is there, a flight without a known moment cannot be one, a notification has none."""
-    assert calendars(without) == []
+    assert calendars(without, SENDER) == []
 
 
 @given(HOSTILE, HOSTILE, HOSTILE, st.datetimes(datetime(1971, 1, 1), datetime(9998, 1, 1)))  # noqa: DTZ001 - given a zone below
@@ -77,13 +79,13 @@ def test_no_text_can_add_to_the_file(number: str, seat: str, booking: str, clock
     """Whatever a field has, the file has its own lines and no others, each of 75 octets at most, ended by CRLF."""
     departs = AirportTime(clock.replace(tzinfo=UTC), clock)
     odd = replace(booking_mail(Kind.CONFIRMATION, Flight(number, "DEL", "BLR", departs, seat=seat)), booking=booking)
-    (file,) = calendars(odd)
+    (file,) = calendars(odd, SENDER)
     lines = file.body.split(b"\r\n")
     assert lines.pop() == b""
     assert all(len(line) <= 75 and not {b"\r", b"\n"} & {line[n : n + 1] for n in range(len(line))} for line in lines)
     assert all(line.decode() is not None for line in lines)
     names = [line.split(b":")[0] for line in lines if not line.startswith(b" ")]
-    plain = calendars(booking_mail(Kind.CONFIRMATION, MORNING))[0].body.split(b"\r\n")[:-1]
+    plain = calendars(booking_mail(Kind.CONFIRMATION, MORNING), SENDER)[0].body.split(b"\r\n")[:-1]
     assert names == [line.split(b":")[0] for line in plain if not line.startswith(b" ")]
     (event,) = Calendar.from_ical(file.body).events
     assert event.start == clock.replace(microsecond=0, tzinfo=UTC)

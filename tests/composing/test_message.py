@@ -169,6 +169,15 @@ def test_later_mails_of_a_booking_refer_to_its_confirmation() -> None:
     assert header(other, "References") != header(later, "References")
 
 
+def test_identifiers_are_never_folded_or_encoded() -> None:
+    """A long domain makes a long Message-ID, which stays one word."""
+    domain = ".".join(["x" * 60] * 4)
+    reminder = replace(CONFIRMATION, kind=Kind.REMINDER, message_id=f"<{CONFIRMATION.id}@{domain}>")
+    head = head_and_body(compose(reminder, *AS))[0].split("\r\n")
+    assert f"Message-ID: {reminder.message_id}" in head
+    assert [line for line in head if line.startswith("References: <") and line.endswith(f"@{domain}>")]
+
+
 @pytest.mark.parametrize(("kind", "method"), [(Kind.CONFIRMATION, "PUBLISH"), (Kind.CANCELLATION, "CANCEL")])
 def test_the_flights_are_attached_as_a_calendar(kind: Kind, method: str) -> None:
     """Beside the text and its alternative stands one file, with its method in the MIME type."""
@@ -282,7 +291,9 @@ def test_a_booking_s_mail_is_what_was_written(
     assert text_of(message, "plain").splitlines() == written.text.splitlines()
     assert text_of(message, "html").splitlines() == str(written.page).splitlines()
     parts = [part for part in message_from_bytes(message).walk() if part.get_content_type() == "text/calendar"]
-    assert [part.get_payload(decode=True) for part in parts] == [each.body for each in calendars(given_mail)]
+    assert [part.get_payload(decode=True) for part in parts] == [
+        each.body for each in calendars(given_mail, SENDER.address)
+    ]
 
 
 @given(

@@ -1,6 +1,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -149,6 +150,18 @@ def test_every_fault_of_the_folder_is_told_at_once(tmp_path: Path) -> None:
         ("de/words.toml", "Expected `array`"),
     ):
         assert any(name in fault and what in fault for fault in refusal.value.faults), said
+
+
+def test_an_own_template_that_fails_with_a_mail_does_not_lose_it(tmp_path: Path, logged_lines: list[Any]) -> None:
+    """What the samples did not show comes up later: the built-in words take its place, and the log says so."""
+    odd = "{% if flights[0].number == 'ODD1' %}{{ 1 // 0 }}{% endif %}Own words"
+    wording = Wording(folder(tmp_path, {f"en/flight.reminder.{part}": odd for part in ("subject", "txt", "html")}))
+    flights = (flight(number="ODD1"),)
+    assert wording.subject(Kind.REMINDER, "R", flights, "en") == WORDING.subject(Kind.REMINDER, "R", flights, "en")
+    reminder = mail(kind=Kind.REMINDER, content=Itinerary((), flights))
+    assert wording.body(reminder) == WORDING.body(reminder)
+    assert "Own words" in wording.body(sample_mail(Kind.REMINDER, "en")).text
+    assert {line["reason"] for line in logged_lines} == {"ZeroDivisionError: integer division or modulo by zero"}
 
 
 @pytest.mark.parametrize(
