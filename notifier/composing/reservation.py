@@ -10,12 +10,14 @@ import msgspec
 from notifier.airports import city
 from notifier.mail import AirportTime, Flight, Itinerary, Kind, Mail
 
+MOST = 40
+"""Reservations in one mail; a large group on many flights goes without, before its mail is mostly this."""
 _AIRLINE = re.compile(r"([A-Z0-9]{2})\s?\d{1,4}[A-Z]?")
 _IN_SCRIPT = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 
 
 def reservations(mail: Mail) -> str:
-    """Write JSON-LD, one reservation for each passenger and flight; empty where there is none.
+    """Write JSON-LD, one reservation for each passenger and flight; empty where there is none, or more than MOST.
 
     Safe inside a script element: no `<` is in it (schema.org/FlightReservation;
     developers.google.com/gmail/markup/reference/flight-reservation).
@@ -30,7 +32,7 @@ def reservations(mail: Mail) -> str:
         if flight.departs.at
         for name in content.names or ("",)
     ]
-    return msgspec.json.encode(found).decode().translate(_IN_SCRIPT) if found else ""
+    return msgspec.json.encode(found).decode().translate(_IN_SCRIPT) if 0 < len(found) <= MOST else ""
 
 
 def _reservation(booking: str, status: str, name: str, flight: Flight, described: dict[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 import json
 from datetime import timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from samples import DEPARTURE, flight, in_delhi, mail
 
-from notifier.composing.reservation import reservations
+from notifier.composing.reservation import MOST, reservations
 from notifier.mail import Itinerary, Kind
 
 
@@ -37,6 +38,13 @@ def test_what_is_no_booking_or_has_no_moment_has_no_reservation() -> None:
     """A notification, and a flight of which only a clock is known."""
     assert reservations(mail()) == ""
     assert reservations(mail(kind=Kind.CONFIRMATION, content=Itinerary(("A",), (flight(departs_at=None),)))) == ""
+
+
+@pytest.mark.parametrize(("count", "there"), [(MOST, True), (MOST + 1, False)])
+def test_a_large_group_goes_without(count: int, there: bool) -> None:  # noqa: FBT001 - a column of the table
+    """A mail is not to be mostly what its reader does not see."""
+    content = Itinerary(tuple(f"P {n}" for n in range(count)), (flight(),))
+    assert bool(reservations(mail(kind=Kind.CONFIRMATION, content=content))) is there
 
 
 @given(st.text(st.characters(codec="utf-8")) | st.sampled_from(["</script><script>alert(1)", "<!--", "]]>", "\u2028"]))

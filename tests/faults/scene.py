@@ -1,6 +1,7 @@
 """What a fault happens to: a broker's queue, a store, a ledger; and what must be true afterwards."""
 
 import asyncio
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -66,16 +67,26 @@ class Scene:
         self.struck += past_the_dot(stored(self.database), self.sink.read())
 
     async def settle(self, victim: Victim, patience: float = PATIENCE) -> list[Row]:
-        """Wait until all that was accepted is in the store or dead, and every mail that is due has ended."""
+        """Wait until all that was accepted is in the store or dead, and every mail that is due has ended.
+
+        There is patience as long as there is progress: what piled up may be much on a slow machine.
+        """
         open_ends: list[Any] = ["nothing was heard of the service"]
+        fewest = sys.maxsize
         try:
-            async with asyncio.timeout(patience), FeedClient.connect(victim.feed, snapshot=0, stats=0.3) as client:
+            async with (
+                asyncio.timeout(patience) as limit,
+                FeedClient.connect(victim.feed, snapshot=0, stats=0.3) as client,
+            ):
                 while True:
                     await wait_frame(client, lambda frame: frame["type"] == "stats")
                     rows = await _listed(client)
                     open_ends = self._open_ends(rows)
                     if not open_ends:
                         return rows
+                    if len(open_ends) < fewest:
+                        fewest = len(open_ends)
+                        limit.reschedule(asyncio.get_running_loop().time() + patience)
         except TimeoutError:
             raise AssertionError(f"not settled: {open_ends[:5]}, log: {victim.lines[-5:]}") from None
 
