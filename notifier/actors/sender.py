@@ -15,7 +15,7 @@ from notifier.cohort import Cohort
 from notifier.errors import StoreUnusable, Unreachable
 from notifier.events import timestamp
 from notifier.mail import Mail, Reply, RetryPolicy, due_again, failed, handed_back, refused, sent, uncertain
-from notifier.rate import Guard
+from notifier.rate import AHEAD, Guard
 from notifier.replies import Phase, Verdict, is_daily_limit, verdict, wait_named
 from notifier.storage.store import Claim, Quota, Start, Store
 
@@ -147,8 +147,11 @@ class Sender:
         """Begin what can be handed over now; the seconds until it is worth asking again (None: until woken)."""
         self._probe_paused()
         waits: list[float] = []
-        ready = [lane for lane in self._lanes if lane.circuit.state is State.READY]
-        for lane in ready:
+        asked = False
+        for lane in self._lanes:
+            if lane.circuit.state is not State.READY:
+                continue
+            asked = True
             free = self._limits.connections - len(self._deliveries)
             claim = await self._ask(lane, free)
             for start in claim.starts:
@@ -157,7 +160,7 @@ class Sender:
                 waits.append(_seconds_until(claim.again_at))
             if claim.quota_left != 0:
                 break
-        if not ready:
+        if not asked:
             # Mails expire also while none can be sent.
             await self._store.claim(0, self._limits.rate, clock.now())
         waits += [wait for lane in self._lanes if (wait := lane.circuit.wait(_monotonic())) is not None]
@@ -175,7 +178,8 @@ class Sender:
 
     async def _deliver(self, lane: Lane, start: Start) -> None:
         async def turn() -> None:
-            await asyncio.sleep(_seconds_until(start.at))
+            # Never longer than it can be ahead: the clock may have been set back since the claim.
+            await asyncio.sleep(min(_seconds_until(start.at), AHEAD.total_seconds()))
             while delay := self._guard.delay(_monotonic()):  # noqa: ASYNC110 - the turn may go to another one meanwhile
                 await asyncio.sleep(delay)
             self._guard.started(_monotonic())
