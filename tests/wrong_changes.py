@@ -129,8 +129,8 @@ MUTANTS = (
     Mutant(
         "new-message-id-per-attempt",
         "notifier/composing/message.py",
-        '_header("Message-ID", mail.message_id)',
-        '_header("Message-ID", f"<{mail.attempt}.{mail.message_id[1:]}")',
+        'f"Message-ID: {mail.message_id}',
+        'f"Message-ID: <{mail.attempt}.{mail.message_id[1:]}',
         ("tests/actors/test_sender.py::test_a_lost_reply_to_the_message_is_sent_again_to_the_byte",),
     ),
     Mutant(
