@@ -22,7 +22,8 @@ def chromium() -> str:
     if not found and os.geteuid() == 0 and shutil.which("apt-get"):
         print("installing the package chromium with apt-get")  # noqa: T201 - it takes a while
         for command in (("apt-get", "update", "-qq"), ("apt-get", "install", "-y", "-qq", "chromium")):
-            subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - fixed commands
+            quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+            subprocess.run(command, check=True, capture_output=True, env=quiet)  # noqa: S603 - fixed commands
         found = shutil.which("chromium")
     if not found:
         pytest.fail("no Chromium to look at pages with: provide it with `apt-get install chromium` as root")
