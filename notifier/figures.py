@@ -31,15 +31,19 @@ class Figures:
         """Give the fields of the feed's `stats` frame."""
         now = clock.now()
         queue = self._broker.queue if self._broker else None
+        # Asked at once, so that a store that is busy with something slow is waited for once.
+        totals, oldest_due, paused = await asyncio.gather(
+            self._store.totals(), self._store.oldest_due(now), self._store.is_paused()
+        )
         return {
             "at": timestamp(now),
-            "totals": await self._store.totals(),
+            "totals": totals,
             "rates": self._meter.rates(asyncio.get_running_loop().time()),
             "queue": queue._asdict() if queue else None,
             "broker": self._broker_state(),
             "smtp": self._smtp_states(),
-            "paused": await self._store.is_paused(),
-            "oldest_due": timestamp(await self._store.oldest_due(now)),
+            "paused": paused,
+            "oldest_due": timestamp(oldest_due),
         }
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:
