@@ -46,6 +46,9 @@ class Proxy:
             for task in proxy._tasks:
                 task.cancel()
             await asyncio.gather(*proxy._tasks, return_exceptions=True)
+            for writer in proxy._writers:
+                writer.transport.abort()  # a peer that reads nothing would keep a mere close waiting
+            await asyncio.gather(*(writer.wait_closed() for writer in proxy._writers), return_exceptions=True)
             await server.wait_closed()
 
     def stall(self) -> None:
@@ -58,7 +61,7 @@ class Proxy:
 
     def reset(self) -> None:
         """Reset every connection on both sides (RST)."""
-        for writer in self._writers:
+        for writer in [each for each in self._writers if not each.is_closing()]:
             raw: socket.socket = writer.get_extra_info("socket")
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
@@ -90,9 +93,10 @@ class Proxy:
             for pump in pumps:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
-            self._writers -= ends
             for end in ends:
                 end.close()
+        await asyncio.gather(*(end.wait_closed() for end in ends), return_exceptions=True)
+        self._writers -= ends
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_reply: bool) -> None:
         with suppress(OSError):
