@@ -11,7 +11,7 @@ from notifier.contract import Message, Origin, decode
 from notifier.errors import Refused
 from notifier.events import Filter, Logged, public
 from notifier.gateways.websocket import CommandError, Role
-from notifier.mail import Mail, Status, cancelled, due_again, found_sent
+from notifier.mail import Mail, Status, cancelled, due_again, due_now, found_sent
 from notifier.storage.store import Added, Store
 
 _BEYOND = 2**63
@@ -20,11 +20,15 @@ _BEYOND = 2**63
 Take = Callable[[Sequence[Message]], Awaitable[list[Added]]]
 Way = Callable[[Mail], Mail]
 Write = Callable[[Mail], bytes]
+Offer = Callable[[str], str]
 Command = Callable[[Mapping[str, Any]], Awaitable[Any]]
 
 
-def commands(store: Store, take: Take, write: Write) -> dict[str, tuple[Role, Command]]:
-    """Name every command with the least role that may use it; `take` stores messages, `write` composes a mail."""
+def commands(store: Store, take: Take, write: Write, offer: Offer) -> dict[str, tuple[Role, Command]]:
+    """Name every command with the least role that may use it.
+
+    `take` stores messages, `write` composes a mail, `offer` shows a mail's page under the path that it gives.
+    """
 
     async def submit(args: Mapping[str, Any]) -> Any:
         return await _submit(take, args)
@@ -33,7 +37,7 @@ def commands(store: Store, take: Take, write: Write) -> dict[str, tuple[Role, Co
         return await _mail_list(store, args)
 
     async def mail_show(args: Mapping[str, Any]) -> Any:
-        return await _mail_show(store, write, args)
+        return await _mail_show(store, write, offer, args)
 
     async def send_pause(_: Mapping[str, Any]) -> Any:
         return await _pause(store, paused=True)
@@ -42,7 +46,7 @@ def commands(store: Store, take: Take, write: Write) -> dict[str, tuple[Role, Co
         return await _pause(store, paused=False)
 
     async def mail_retry(args: Mapping[str, Any]) -> Any:
-        return await _change(store, args, {Status.FAILED: due_again})
+        return await _change(store, args, {Status.FAILED: due_again, Status.PENDING: _hurried})
 
     async def mail_cancel(args: Mapping[str, Any]) -> Any:
         return await _change(store, args, {Status.PENDING: lambda mail: cancelled(mail, "cancelled by an operator")})
@@ -104,14 +108,26 @@ async def _named(store: Store, args: Mapping[str, Any]) -> Mail:
     return found[0]
 
 
-async def _mail_show(store: Store, write: Write, args: Mapping[str, Any]) -> dict[str, Any]:
-    """Show a whole mail: unmasked, with all that has happened to it, and what it says or would say now."""
+def _hurried(mail: Mail) -> Mail:
+    if mail.next_attempt_at is None:
+        raise CommandError("conflict", "the mail waits for its time, not for another attempt")
+    return due_now(mail)
+
+
+async def _mail_show(store: Store, write: Write, offer: Offer, args: Mapping[str, Any]) -> dict[str, Any]:
+    """Show a whole mail: unmasked, with all that has happened to it, and what it says or would say now.
+
+    With `preview` also the path under which its page can be got, once.
+    """
     mail = await _named(store, args)
+    says = written(write(mail))
+    wants_preview = args.get("preview") is True and says["html"] is not None
     return {
         **public(mail),
         "to": mail.to,
         "timeline": [_step(event) for event in await store.history(mail.id)],
-        **written(write(mail)),
+        **says,
+        **({"preview": offer(says["html"])} if wants_preview else {}),
     }
 
 

@@ -12,6 +12,9 @@ from notifier.meter import Meter
 from notifier.storage.store import Store
 from notifier.supervisor import Supervisor
 
+FRESH = 0.4
+"""Seconds for which everyone who asks gets the same figures: watchers must not cost the store more than one."""
+
 
 class Figures:
     """Puts together what the parts know."""
@@ -22,6 +25,9 @@ class Figures:
         self._lanes = lanes
         self._supervisor = supervisor
         self._meter = Meter()
+        self._asking = asyncio.Lock()
+        self._latest: dict[str, Any] = {}
+        self._asked_at = float("-inf")
 
     def observe(self, events: Sequence[Logged]) -> None:
         """Count events as they pass."""
@@ -29,21 +35,30 @@ class Figures:
 
     async def stats(self) -> dict[str, Any]:
         """Give the fields of the feed's `stats` frame."""
+        async with self._asking:
+            now = asyncio.get_running_loop().time()
+            if now - self._asked_at >= FRESH:
+                self._latest = await self._collect()
+                self._asked_at = now
+            return self._latest
+
+    async def _collect(self) -> dict[str, Any]:
         now = clock.now()
         queue = self._broker.queue if self._broker else None
         # Asked at once, so that a store that is busy with something slow is waited for once.
-        totals, oldest_due, paused = await asyncio.gather(
-            self._store.totals(), self._store.oldest_due(now), self._store.is_paused()
+        totals, waiting, paused = await asyncio.gather(
+            self._store.totals(), self._store.waiting(now), self._store.is_paused()
         )
         return {
             "at": timestamp(now),
             "totals": totals,
+            "pending": {"due": waiting.due, "scheduled": waiting.scheduled, "retrying": waiting.retrying},
             "rates": self._meter.rates(asyncio.get_running_loop().time()),
             "queue": queue._asdict() if queue else None,
             "broker": self._broker_state(),
             "smtp": self._smtp_states(),
             "paused": paused,
-            "oldest_due": timestamp(oldest_due),
+            "oldest_due": timestamp(waiting.oldest_due),
         }
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:

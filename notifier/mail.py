@@ -248,6 +248,11 @@ def due_again(mail: Mail) -> Mail:
     return mail.become(Status.PENDING, next_attempt_at=None)
 
 
+def due_now(mail: Mail) -> Mail:
+    """Let a pending mail that waits for its next attempt be tried at once; its attempts still count."""
+    return replace(mail, rev=mail.rev + 1, next_attempt_at=None)
+
+
 def cancelled(mail: Mail, reason: str) -> Mail:
     """Withdraw a mail that was not sent."""
     return mail.become(Status.CANCELLED, error=reason, next_attempt_at=None)

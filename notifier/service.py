@@ -89,8 +89,9 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         supervisor = Supervisor()
         figures = Figures(store, broker, lanes, supervisor)
         hub = Hub(store.id, (await store.span()).head)
-        feed = Feed(store, hub, figures.stats, commands(store, take, write), f"notifier/{__version__}")
         pages = Pages(settings.feed, figures.readiness)
+        orders = commands(store, take, write, pages.offer)
+        feed = Feed(store, hub, figures.stats, orders, f"notifier/{__version__}")
         server = await stack.enter_async_context(serve_feed(settings.feed, feed, pages))
 
         stack.push_async_callback(_stop, supervisor)

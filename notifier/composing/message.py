@@ -50,13 +50,18 @@ def compose(mail: Mail, wording: Wording, sender: Sender, reply_to: Sender | Non
 
 
 def written(message: bytes) -> dict[str, Any]:
-    """Read a composed message for people: its headers in order, text and HTML (None where there is none)."""
+    """Read a composed message for people: its headers in order, text and HTML (None where there is none), calendars."""
     parsed = message_from_bytes(message, policy=default)
     text, html = parsed.get_body(("plain",)), parsed.get_body(("html",))
     return {
         "headers": [[name, str(value)] for name, value in parsed.items()],
         "text": text.get_content() if text else None,
         "html": html.get_content() if html else None,
+        "calendars": [
+            {"name": part.get_filename(), "text": part.get_content()}
+            for part in parsed.iter_attachments()
+            if part.get_content_type() == "text/calendar"
+        ],
     }
 
 

@@ -1,8 +1,10 @@
 """The plain GET pages beside the feed: the page that shows it, and how the service is."""
 
+import secrets
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from importlib import resources
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,12 +21,22 @@ _PAGES: Mapping[str, tuple[str, str]] = {
     "/state.js": ("state.js", "text/javascript; charset=utf-8"),
     "/style.css": ("style.css", "text/css; charset=utf-8"),
 }
+MOST_OFFERS = 20
+"""Pages of mails that wait to be looked at; older ones are withdrawn."""
+
 _GUARD = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "img-src 'self' data:; frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
+}
+# A mail brings its own styles, and whatever its author wrote: no script, nothing from any host, no origin.
+_MAIL_GUARD = {
+    **_GUARD,
+    "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'self'",
+    "Cache-Control": "no-store",
 }
 
 
@@ -34,8 +46,20 @@ class Pages:
     def __init__(self, settings: FeedSettings, readiness: Callable[[], tuple[bool, Mapping[str, Any]]]) -> None:
         self._settings = settings
         self._readiness = readiness
+        self._offers: dict[str, bytes] = {}
         folder = resources.files("notifier") / "dashboard"
         self._files = {path: (folder / name).read_bytes() for path, (name, _) in _PAGES.items()}
+
+    def offer(self, html: str) -> str:
+        """Show the page of a mail once, under the path that this gives and that nobody can guess.
+
+        So a mail is not shown under the strict policy of our own page, which its frame would inherit.
+        """
+        path = f"/preview/{secrets.token_urlsafe(24)}"
+        self._offers[path] = html.encode()
+        if len(self._offers) > MOST_OFFERS:
+            del self._offers[next(iter(self._offers))]
+        return path
 
     def answer(self, request: Request) -> Response | None:
         """Answer a request; None lets it become a WebSocket."""
@@ -45,6 +69,8 @@ class Pages:
             return refusal or self._feed(request.headers)
         if path in _PAGES:
             return _response(HTTPStatus.OK, _PAGES[path][1], self._files[path])
+        if path in self._offers:
+            return _response(HTTPStatus.OK, "text/html; charset=utf-8", self._offers.pop(path), _MAIL_GUARD)
         if path == "/healthz":
             return _json(HTTPStatus.OK, {"status": "ok"})
         if path == "/readyz":
@@ -78,8 +104,10 @@ class Pages:
         return urlsplit(origin).netloc == host or origin in self._settings.allowed_origins
 
 
-def _response(status: HTTPStatus, content_type: str, body: bytes) -> Response:
-    headers = Headers({"Content-Type": content_type, "Content-Length": str(len(body)), "Connection": "close", **_GUARD})
+def _response(
+    status: HTTPStatus, content_type: str, body: bytes, guard: Mapping[str, str] = MappingProxyType(_GUARD)
+) -> Response:
+    headers = Headers({"Content-Type": content_type, "Content-Length": str(len(body)), "Connection": "close", **guard})
     return Response(status.value, status.phrase, headers, body)
 
 

@@ -25,7 +25,7 @@ from notifier.planning import Known, Plan, Rules
 from notifier.rate import AHEAD, schedule
 from notifier.storage import rows
 from notifier.storage.migrate import migrate
-from notifier.storage.store import Added, Claim, Page, Purged, Quota, Snapshot, Span, Start
+from notifier.storage.store import Added, Claim, Page, Purged, Quota, Snapshot, Span, Start, Waiting
 
 _T = TypeVar("_T")
 
@@ -158,10 +158,8 @@ class SqliteStore:
     async def totals(self) -> Mapping[Status, int]:
         return await self._run(_totals)
 
-    async def oldest_due(self, now: datetime) -> datetime | None:
-        sql = "SELECT min(due_at) FROM mails WHERE due_at <= ?"
-        due_at = await self._run(lambda db: _one(db, sql, rows.millis(now)))
-        return rows.moment(due_at) if due_at is not None else None
+    async def waiting(self, now: datetime) -> Waiting:
+        return await self._run(lambda db: _waiting(db, rows.millis(now)))
 
     async def purge(
         self, finished_before: datetime, handled_before: datetime, reader: str | None, now: datetime
@@ -315,6 +313,15 @@ def _change(db: sqlite3.Connection, mail: Mail, now: datetime) -> None:
     _append(db, event_type(prev, mail, counted=counted), prev, mail, now)
     if not counted:
         db.execute("DELETE FROM starts WHERE n = (SELECT max(n) FROM starts WHERE mail = ?)", (mail.id,))
+
+
+def _waiting(db: sqlite3.Connection, at: int) -> Waiting:
+    due, oldest = db.execute("SELECT count(*), min(due_at) FROM mails WHERE due_at <= ?", (at,)).fetchone()
+    tried = "SELECT count(*) FROM mails WHERE due_at {} AND attempt > 0"
+    retrying, retrying_due = _one(db, tried.format("IS NOT NULL")), _one(db, tried.format("<= ?"), at)
+    pending = _totals(db)[Status.PENDING]
+    due -= retrying_due
+    return Waiting(due, pending - due - retrying, retrying, rows.moment(oldest) if oldest is not None else None)
 
 
 def _append(db: sqlite3.Connection, type_: str, prev: Status | None, mail: Mail, now: datetime) -> None:

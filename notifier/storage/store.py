@@ -63,6 +63,18 @@ class Snapshot(NamedTuple):
     page: Page
 
 
+class Waiting(NamedTuple):
+    """How the pending mails wait: not tried yet and due, not due yet, or tried before and due or not.
+
+    `oldest_due` is the moment (UTC) since when the longest waiting due mail has been due.
+    """
+
+    due: int
+    scheduled: int
+    retrying: int
+    oldest_due: datetime | None
+
+
 class Span(NamedTuple):
     """The part of the log that can be replayed: every event after `purged_through`, up to `head`."""
 
@@ -146,8 +158,8 @@ class Store(Protocol):
     async def totals(self) -> Mapping[Status, int]:
         """Count the mails by status."""
 
-    async def oldest_due(self, now: datetime) -> datetime | None:
-        """Tell since when the longest waiting due mail has been due."""
+    async def waiting(self, now: datetime) -> Waiting:
+        """Count what the pending mails wait for."""
 
     async def purge(
         self, finished_before: datetime, handled_before: datetime, reader: str | None, now: datetime

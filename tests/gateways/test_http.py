@@ -5,10 +5,14 @@ import json
 from typing import Any
 
 import pytest
-from parts import serving
+from parts import result, serving, submit
+from samples import booking_event
+from websockets.datastructures import Headers
+from websockets.http11 import Request
 
-from notifier.client import readiness
+from notifier.client import FeedClient, readiness
 from notifier.errors import Unreachable
+from notifier.gateways.http import MOST_OFFERS, Pages
 from notifier.settings import FeedSettings, Settings
 
 
@@ -75,3 +79,32 @@ async def test_asking_a_service_that_is_not_there_is_unreachable(settings: Setti
         gone = feed
     with pytest.raises(Unreachable, match=f"127.0.0.1:{gone.port}"):
         readiness(gone)
+
+
+async def test_the_page_of_a_mail_can_be_got_once(settings: Settings) -> None:
+    """It comes sandboxed, may run nothing and load nothing, and only our own page may frame it."""
+    message = booking_event()
+    async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
+        id_ = (await submit(client, message))["mails"][0]
+        shown = await result(client, await client.command("mail.show", {"id": id_, "preview": True}))
+        status, headers, body = await get(feed, shown["preview"])
+        again, _, _ = await get(feed, shown["preview"])
+        plain = await result(client, await client.command("mail.show", {"id": id_}))
+    assert (status, body.decode(), again) == (200, shown["html"], 404)
+    policy = headers["Content-Security-Policy"]
+    assert "sandbox;" in policy
+    assert "default-src 'none'" in policy
+    assert "script-src" not in policy
+    assert "frame-ancestors 'self'" in policy
+    assert headers["Cache-Control"] == "no-store"
+    assert "preview" not in plain
+    assert [each["name"] for each in plain["calendars"]] == ["flights.ics"]
+    assert plain["calendars"][0]["text"].startswith("BEGIN:VCALENDAR")
+
+
+async def test_pages_of_mails_that_nobody_gets_are_withdrawn() -> None:
+    """Only the latest offers are kept."""
+    pages = Pages(FeedSettings(), lambda: (True, {}))
+    offers = [pages.offer(f"<p>{n}</p>") for n in range(MOST_OFFERS + 1)]
+    answers = [pages.answer(Request(path, Headers({"Host": "localhost"}))) for path in offers]
+    assert [answer.status_code for answer in answers if answer] == [404, *[200] * MOST_OFFERS]

@@ -276,6 +276,22 @@ async def test_a_failed_mail_can_be_retried(environ: dict[str, str]) -> None:
     assert (sent["id"], sent["attempt"]) == (failed["id"], 2)
 
 
+async def test_a_mail_that_waits_for_its_next_attempt_is_tried_at_once(environ: dict[str, str]) -> None:
+    """Retried by an operator it does not wait out its delay; one that waits for its time is left alone."""
+    refusals = iter(["450 4.2.0 busy"])
+    async with Inbox(reply=lambda phase, _: next(refusals, None) if phase == "RCPT" else None) as inbox:
+        settings = changed(environ, SMTP_URL=inbox.url, RETRY_DELAYS="1h")
+        async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
+            await client.command("submit", {"message": request(1)})
+            waiting = await wait_event(client, "mail.retrying")
+            hurried = await result(client, await client.command("mail.retry", {"id": waiting["id"]}))
+            sent = await wait_event(client, "mail.sent")
+            (later,) = (await submit(client, request(2, send_at="2099-01-01T00:00:00Z")))["mails"]
+            assert await refusal(client, "mail.retry", {"id": later}) == "conflict"
+    assert (hurried["status"], hurried["next_attempt_at"], hurried["attempt"]) == ("pending", None, 1)
+    assert (sent["id"], sent["attempt"]) == (waiting["id"], 2)
+
+
 @pytest.mark.parametrize(("answer", "received"), [("sent", 0), ("resend", 1)])
 async def test_an_uncertain_mail_is_resolved_by_an_operator(
     environ: dict[str, str], inbox: Inbox, answer: str, received: int

@@ -15,7 +15,7 @@ from notifier.contract import Message, Origin, decode
 from notifier.events import Filter
 from notifier.mail import Kind, Mail, Reply, RetryPolicy, Status, failed, handed_back, refused, sent
 from notifier.storage.sqlite import SqliteStore
-from notifier.storage.store import Quota, Store
+from notifier.storage.store import Quota, Store, Waiting
 
 RETRY = RetryPolicy((timedelta(seconds=10),), timedelta(hours=48))
 ACCEPTED = Reply(250, "2.0.0 OK")
@@ -437,3 +437,16 @@ async def test_the_history_of_a_mail_is_its_events(store: Store) -> None:
     await store.record([sent(first, ACCEPTED, NOW)], NOW)
     assert [event.type for event in await store.history(first.id)] == ["mail.pending", "mail.sending", "mail.sent"]
     assert await store.history("nobody") == []
+
+
+async def test_pending_mails_are_counted_by_what_they_wait_for(store: Store) -> None:
+    """A mail waits to be sent, for its time, or for its next attempt, due or not."""
+    await store.add([request(n) for n in range(4)], RULES, NOW)
+    await store.add([request(n, send_at=(NOW + timedelta(hours=1)).isoformat()) for n in range(4, 7)], RULES, NOW)
+    tried, waits = await claimed(store, 2)
+    refusal = Reply(450, "later")
+    await store.record([refused(tried, refusal, None, RETRY, NOW), refused(waits, refusal, None, RETRY, LATER)], NOW)
+    just_due = NOW + RETRY.delays[0]
+    assert await store.waiting(just_due) == Waiting(due=2, scheduled=3, retrying=2, oldest_due=NOW)
+    await claimed(store, 5, now=just_due)
+    assert await store.waiting(just_due) == Waiting(due=0, scheduled=3, retrying=1, oldest_due=None)
