@@ -8,6 +8,7 @@ export class State {
     this.totals = {};
     this.stats = null;
     this.more = false; // the store has more mails of this filter than it has shown
+    this.pinned = new Set(); // ids of mails that are kept however long ago they changed
     this.reloads = 0; // snapshots that came because the feed could not resume
     this.resumable = false;
   }
@@ -36,11 +37,20 @@ export class State {
     return [...this.mails.values()].sort(byChange);
   }
 
+  /** Keep these mails, and those that were kept so far no longer. */
+  pin(mails) {
+    this.pinned = new Set(mails.map(({ id }) => id));
+    for (const mail of mails) {
+      const known = this.mails.get(mail.id);
+      if (!known || known.rev < mail.rev) this.mails.set(mail.id, dated(mail));
+    }
+  }
+
   replace({ mails, totals, more }) {
     this.resumable = true;
     this.totals = totals;
     this.more = more;
-    this.mails = new Map(mails.map((mail) => [mail.id, { ...mail, changed: mail.sent_at ?? mail.created_at }]));
+    this.mails = new Map(mails.map((mail) => [mail.id, dated(mail)]));
     return mails.map((mail) => mail.id);
   }
 
@@ -60,9 +70,14 @@ export class State {
   /** Forget the longest unchanged, several at once: sorting for each one would cost more than keeping them. */
   forget() {
     if (this.mails.size <= this.kept * 1.2) return;
-    for (const { id } of this.latest().slice(this.kept)) this.mails.delete(id);
+    for (const { id } of this.latest().slice(this.kept)) if (!this.pinned.has(id)) this.mails.delete(id);
     this.more = true;
   }
+}
+
+/** A mail that comes without an event says itself when it last changed, as far as it knows. */
+function dated(mail) {
+  return { ...mail, changed: mail.sent_at ?? mail.created_at };
 }
 
 function byChange(a, b) {

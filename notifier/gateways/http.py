@@ -1,9 +1,10 @@
 """The plain GET pages beside the feed: the page that shows it, and how the service is."""
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from importlib import resources
+from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,12 +15,10 @@ from websockets.http11 import Request, Response
 
 from notifier.settings import FeedSettings, is_loopback
 
-_PAGES: Mapping[str, tuple[str, str]] = {
-    "/": ("index.html", "text/html; charset=utf-8"),
-    "/live.js": ("live.js", "text/javascript; charset=utf-8"),
-    "/feed.js": ("feed.js", "text/javascript; charset=utf-8"),
-    "/state.js": ("state.js", "text/javascript; charset=utf-8"),
-    "/style.css": ("style.css", "text/css; charset=utf-8"),
+_TYPES: Mapping[str, str] = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
 }
 MOST_OFFERS = 20
 """Pages of mails that wait to be looked at; older ones are withdrawn."""
@@ -47,8 +46,7 @@ class Pages:
         self._settings = settings
         self._readiness = readiness
         self._offers: dict[str, bytes] = {}
-        folder = resources.files("notifier") / "dashboard"
-        self._files = {path: (folder / name).read_bytes() for path, (name, _) in _PAGES.items()}
+        self._pages = dict(_dashboard())
 
     def offer(self, html: str) -> str:
         """Show the page of a mail once, under the path that this gives and that nobody can guess.
@@ -67,8 +65,8 @@ class Pages:
         refusal = self._refusal(request.headers)
         if refusal or path == "/feed":
             return refusal or self._feed(request.headers)
-        if path in _PAGES:
-            return _response(HTTPStatus.OK, _PAGES[path][1], self._files[path])
+        if path in self._pages:
+            return _response(HTTPStatus.OK, *self._pages[path])
         if path in self._offers:
             return _response(HTTPStatus.OK, "text/html; charset=utf-8", self._offers.pop(path), _MAIL_GUARD)
         if path == "/healthz":
@@ -102,6 +100,12 @@ class Pages:
 
     def _knows_origin(self, origin: str, host: str) -> bool:
         return urlsplit(origin).netloc == host or origin in self._settings.allowed_origins
+
+
+def _dashboard() -> Iterator[tuple[str, tuple[str, bytes]]]:
+    for file in (resources.files("notifier") / "dashboard").iterdir():
+        path = "/" if file.name == "index.html" else f"/{file.name}"
+        yield path, (_TYPES[PurePath(file.name).suffix], file.read_bytes())
 
 
 def _response(
