@@ -43,9 +43,9 @@ async def test_health_and_readiness(settings: Settings) -> None:
 
 
 async def test_the_page_and_its_parts_are_served_under_a_strict_policy(settings: Settings) -> None:
-    """The page may load only its own script and style, and nobody may frame it."""
+    """The page may load only its own scripts and style, and nobody may frame it."""
     async with serving(settings) as feed:
-        for path, kind in (("/", "text/html"), ("/live.js", "text/javascript"), ("/style.css", "text/css")):
+        for path, kind in (("/", "text/html"), ("/page.js", "text/javascript"), ("/style.css", "text/css")):
             status, headers, body = await get(feed, path)
             assert (status, headers["Content-Type"]) == (200, f"{kind}; charset=utf-8")
             assert body
