@@ -1,5 +1,6 @@
 // One mail, whole: what happened to it in the server's own words, and what it says.
 
+import { buttons } from "./actions.js";
 import { clock, condition, detail, flight, shown } from "./words.js";
 
 /** `show(id)` gives the whole mail (a promise), or rejects; `onClose` hears that the drawer was closed. */
@@ -52,6 +53,7 @@ export class Drawer {
     const hadFocus = this.aside.contains(document.activeElement);
     this.aside.replaceChildren(head(mail), facts(mail));
     if (whole) {
+      this.aside.append(doable(whole));
       const all = panels(whole);
       this.aside.append(timeline(whole.timeline), this.tabs(all));
       this.choose(this.tab in all ? this.tab : Object.keys(all)[0]);
@@ -144,6 +146,12 @@ function facts(mail) {
     list.append(pair);
   }
   return list;
+}
+
+function doable(mail) {
+  const box = element("div", "doable");
+  box.append(...buttons(mail, Date.now()));
+  return box;
 }
 
 function timeline(steps) {

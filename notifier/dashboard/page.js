@@ -1,5 +1,6 @@
 // The page: what the feed says becomes rows, counts and lines; what the reader does becomes filters and commands.
 
+import { command } from "./actions.js";
 import { Chart } from "./chart.js";
 import { Controls } from "./controls.js";
 import { Drawer } from "./drawer.js";
@@ -12,12 +13,6 @@ import { number } from "./words.js";
 
 const KEPT = 500;
 const LOOK_UP_AFTER = 300; // ms without another letter
-const COMMANDS = {
-  retry: (id) => ["mail.retry", { id }],
-  cancel: (id) => ["mail.cancel", { id }],
-  sent: (id) => ["mail.resolve", { id, as: "sent" }],
-  resend: (id) => ["mail.resolve", { id, as: "resend" }],
-};
 
 const byId = (id) => document.getElementById(id);
 const feedUrl = new URL("feed", location.origin + location.pathname);
@@ -34,9 +29,12 @@ const feed = new Feed(feedUrl, {
   onChange: connectionChanged,
 });
 const health = new Health(feed, state);
-const rows = new Rows(byId("mails"), { onOpen: look, onAction: act });
+const rows = new Rows(byId("mails"), { onOpen: look });
 const tiles = new Tiles(byId("tiles"), { onChoose: (name) => controls.choose(name) });
-const drawer = new Drawer(byId("drawer"), { show: (id) => feed.command("mail.show", { id, preview: true }), onClose: leave });
+const drawer = new Drawer(byId("drawer"), {
+  show: (id) => feed.command("mail.show", { id, preview: true }),
+  onClose: leave,
+});
 const traffic = new Chart(byId("charts"), "Mails a second", ["received", "sent"]);
 const backlog = new Chart(byId("charts"), "Backlog", ["waiting"]);
 
@@ -132,9 +130,12 @@ async function order(name, args) {
   }
 }
 
-async function act(name, id, button) {
-  button.disabled = true;
-  button.disabled = await order(...COMMANDS[name](id));
+/** Do what a button of a mail stands for; it stays off until the feed has said what came of it. */
+async function act({ target }) {
+  const clicked = command(target);
+  if (!clicked) return;
+  clicked.button.disabled = true;
+  clicked.button.disabled = await order(...clicked.order);
 }
 
 function look(id) {
@@ -200,6 +201,9 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
   KEYS[event.key]();
 });
+
+byId("mails").addEventListener("click", act);
+byId("drawer").addEventListener("click", act);
 
 byId("login").addEventListener("submit", (event) => {
   event.preventDefault();

@@ -1,27 +1,17 @@
 // The list: one table row a mail, made once, kept by id, moved and refilled as the mail changes.
 
+import { buttons } from "./actions.js";
 import { condition, detail, shown, span } from "./words.js";
 
-const ACTIONS = {
-  waiting: ["cancel"],
-  scheduled: ["cancel"],
-  retrying: ["retry", "cancel"],
-  failed: ["retry"],
-  uncertain: ["sent", "resend"],
-};
-const NAMES = { retry: "Retry now", cancel: "Cancel", sent: "It was sent", resend: "Send again" };
 const CELLS = ["status", "changed", "kind", "to", "subject", "detail", "actions"];
 
-/** `onOpen(id)` and `onAction(name, id, button)` hear what the reader does with a row. */
+/** `onOpen(id)` hears which row the reader wants to see more of. */
 export class Rows {
-  constructor(body, { onOpen, onAction }) {
+  constructor(body, { onOpen }) {
     this.body = body;
     this.rows = new Map(); // id -> {node, cells, mail, operator}
     body.addEventListener("click", ({ target }) => {
-      const row = target.closest("tr");
-      const action = target.closest("[data-action]");
-      if (action) onAction(action.dataset.action, row.dataset.id, action);
-      else if (row) onOpen(row.dataset.id);
+      if (!target.closest("[data-action]")) onOpen(target.closest("tr").dataset.id);
     });
   }
 
@@ -109,22 +99,13 @@ function fill(row, mail, now, operator) {
   cells.kind.textContent = mail.kind;
   cells.to.textContent = mail.to;
   cells.subject.querySelector(".open").textContent = mail.subject;
-  cells.actions.replaceChildren(...(operator ? ACTIONS[is] ?? [] : []).map((name) => action(name, mail)));
+  cells.actions.replaceChildren(...(operator ? buttons(mail, now) : []));
   time(row, now);
 }
 
 function time({ cells, mail }, now) {
   write(cells.changed, `${span(now - Date.parse(mail.changed))} ago`);
   write(cells.detail, detail(mail, now));
-}
-
-function action(name, mail) {
-  const button = element("button", "action");
-  button.type = "button";
-  button.dataset.action = name;
-  button.textContent = NAMES[name];
-  button.setAttribute("aria-label", `${NAMES[name]}: ${mail.subject}`);
-  return button;
 }
 
 function element(name, className) {

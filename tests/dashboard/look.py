@@ -1,0 +1,46 @@
+"""What a reader sees on the page, and what can be waited for there."""
+
+from typing import Any
+
+from parts import result
+from playwright.async_api import Locator, Page
+
+from notifier.client import FeedClient
+
+ROWS = """() => Object.fromEntries([...document.querySelectorAll('#mails tr')]
+  .map(row => [row.dataset.id, row.querySelector('.word').textContent]))"""
+
+WORDS = {"sending": "Sending", "sent": "Sent", "failed": "Failed", "cancelled": "Cancelled", "uncertain": "Uncertain"}
+
+
+async def rows(page: Page) -> dict[str, str]:
+    """Read the list: the word of each mail's status by its id."""
+    found: dict[str, str] = await page.evaluate(ROWS)
+    return found
+
+
+async def live(page: Page) -> None:
+    """Wait until the page is connected."""
+    await page.locator("#connection[data-state=live]").wait_for()
+
+
+async def wait_row(page: Page, id_: str, word: str) -> Locator:
+    """Wait until a mail is in the list with this word; gives its row."""
+    row = page.locator(f'#mails tr[data-id="{id_}"]')
+    await row.locator(".word", has_text=word).wait_for()
+    return row
+
+
+async def wait_same(page: Page, client: FeedClient) -> None:
+    """Wait until the list says what the store says; the store must not change meanwhile."""
+    mails = (await result(client, await client.command("mail.list", {"limit": 500})))["mails"]
+    expected = {mail["id"]: word_of(mail) for mail in mails}
+    same = f"wanted => {{ const rows = ({ROWS})(); return Object.keys(rows).length === Object.keys(wanted).length"
+    same += " && Object.entries(wanted).every(([id, word]) => rows[id] === word) }"
+    await page.wait_for_function(same, arg=expected)
+
+
+def word_of(mail: dict[str, Any]) -> str:
+    """Say what the page should call a mail's status; those that are pending wait for a time to come, or were tried."""
+    pending = "Retrying" if mail["attempt"] else "Scheduled"
+    return WORDS.get(mail["status"], pending)

@@ -1,0 +1,197 @@
+"""The page follows the feed: live, across restarts and gaps, and only as far as its reader wants."""
+
+import asyncio
+import socket
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from dashboard.conftest import LOST, Watch
+from dashboard.look import live, rows, wait_row, wait_same
+from faults.victim import Victim
+from parts import PATIENCE, changed, request, serving, submit, wait_event
+from samples import booking_event
+
+from notifier import clock
+from notifier.client import FeedClient
+from notifier.demo.inbox import Inbox
+from notifier.settings import Settings
+from notifier.storage.sqlite import SqliteStore
+
+LATER = "2099-01-01T00:00:00Z"
+
+
+def free_port() -> int:
+    """Find a port that a service can have again and again."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def forget_all(database: Path) -> None:
+    """Purge all that has finished, as happens when a page sleeps for longer than the retention."""
+    store = await SqliteStore.open(database)
+    while any(await store.purge(clock.now() + timedelta(days=1), clock.now(), None, clock.now())):
+        pass
+    await store.close()
+
+
+async def test_a_row_goes_live_to_sent(settings: Settings, inbox: Inbox, watch: Watch) -> None:
+    """A mail that is submitted while the page is open appears and becomes sent, without a reload."""
+    async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client, watch(feed) as page:
+        await live(page)
+        await page.get_by_text("No mail yet").wait_for()
+        await page.evaluate("window.isSame = true")
+        (id_,) = (await submit(client, request(1)))["mails"]
+        await inbox.wait_for(1, PATIENCE)
+        accepted = asyncio.get_running_loop().time()
+        row = await wait_row(page, id_, "Sent")
+        took = asyncio.get_running_loop().time() - accepted
+        assert await page.evaluate("window.isSame")
+        assert await row.locator(".to").inner_text() == "p•••@example.com"
+        await page.locator('#tiles [data-condition="sent"] strong', has_text="1").wait_for()
+    print(f"on the page {took * 1000:.0f} ms after it was accepted")  # noqa: T201 - pytest shows it with -s
+
+
+async def test_after_a_kill_and_a_restart_the_list_is_the_stores(
+    environ: dict[str, str], inbox: Inbox, watch: Watch
+) -> None:
+    """The rows stay, grey, while the service is gone; afterwards they say what the store says, without a reload."""
+    environ["NOTIFIER_PORT"] = str(free_port())
+    async with Victim.running(environ) as victim:
+        feed = victim.feed
+        async with FeedClient.connect(feed, snapshot=0) as client:
+            await submit(client, request(1))
+            await submit(client, request(2, send_at=LATER))
+            await inbox.wait_for(1, PATIENCE)
+            async with watch(feed, expects=LOST) as page:
+                await wait_same(page, client)
+                await victim.kill()
+                await page.locator("body.stale").wait_for()
+                assert len(await rows(page)) == 2
+                await page.get_by_text("Next try at").wait_for()
+                async with Victim.running(environ), FeedClient.connect(feed, snapshot=0) as again:
+                    await submit(again, request(3))
+                    await inbox.wait_for(2, PATIENCE)
+                    await live(page)
+                    await wait_same(page, again)
+                    assert len(await rows(page)) == 3
+                    assert await page.locator("#notice").is_hidden()
+                    assert await page.locator("#banner").is_hidden()
+                await page.locator("body.stale").wait_for()
+
+
+async def test_after_a_gap_the_page_says_that_it_reloaded(environ: dict[str, str], watch: Watch) -> None:
+    """What was forgotten meanwhile cannot be told one by one: the list is the store's, and a notice says so."""
+    settings = changed(environ, PORT=str(free_port()))
+    async with AsyncExitStack() as stack:
+        async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
+            await submit(client, request(1))
+            await wait_event(client, "mail.sent")
+            page = await stack.enter_async_context(watch(feed, expects=LOST))
+            await wait_same(page, client)
+        async with (
+            serving(changed(environ, PORT="0")) as elsewhere,
+            FeedClient.connect(elsewhere, snapshot=0) as client,
+        ):
+            await submit(client, request(2))
+            await wait_event(client, "mail.sent")
+        await forget_all(Path(environ["NOTIFIER_DATABASE_URL"].removeprefix("sqlite:///")))
+        async with serving(settings), FeedClient.connect(feed, snapshot=0) as client:
+            await submit(client, request(3))
+            await wait_event(client, "mail.sent")
+            await page.get_by_text("loaded anew").wait_for()
+            await wait_same(page, client)
+            assert len(await rows(page)) == 1
+
+
+async def test_a_paused_list_holds_new_mails_back_and_counts_them(settings: Settings, watch: Watch) -> None:
+    """Rows still change in place; the new ones come when they are asked for."""
+    async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client, watch(feed) as page:
+        (first,) = (await submit(client, request(1, send_at=LATER)))["mails"]
+        await wait_row(page, first, "Scheduled")
+        await page.get_by_role("button", name="Pause the list").click()
+        for number in (2, 3):
+            await submit(client, request(number, send_at=LATER))
+        await page.get_by_text("2 new, show").wait_for()
+        await client.command("mail.cancel", {"id": first})
+        await wait_row(page, first, "Cancelled")
+        assert list(await rows(page)) == [first]
+        await page.get_by_role("button", name="2 new, show").click()
+        await wait_same(page, client)
+
+
+async def test_a_list_that_is_scrolled_does_not_move(settings: Settings, watch: Watch) -> None:
+    """Who reads further down keeps what they read; at the top again everything comes."""
+    async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client, watch(feed) as page:
+        for number in range(80):
+            await submit(client, request(number, send_at=LATER))
+        await wait_same(page, client)
+        await page.locator("#mails tr").last.scroll_into_view_if_needed()
+        await submit(client, request(100, send_at=LATER))
+        await page.get_by_text("1 new, show").wait_for()
+        assert len(await rows(page)) == 80
+        await page.evaluate("scrollTo(0, 0)")
+        await wait_same(page, client)
+
+
+async def test_what_is_wrong_is_said_with_the_next_try(environ: dict[str, str], watch: Watch) -> None:
+    """A server that is away is in the banner with its words and a time; the banner goes when it is back."""
+    port = free_port()
+    settings = changed(environ, SMTP_URL=f"smtp+plain://127.0.0.1:{port}", SMTP_PAUSES="300ms")
+    async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client, watch(feed) as page:
+        await live(page)
+        (id_,) = (await submit(client, request(1)))["mails"]
+        await page.locator("#banner", has_text="Next try at").wait_for()
+        await page.locator("#peers .bad", has_text="smtp").wait_for()
+        async with Inbox(port=port):
+            await wait_row(page, id_, "Sent")
+            await page.locator("#banner").wait_for(state="hidden")
+
+
+@pytest.mark.parametrize("path", ["?show=failed", "?kind=flight.reminder", "?q=nothing-like-it"])
+async def test_a_filter_is_in_the_address(settings: Settings, watch: Watch, path: str) -> None:
+    """A page that is opened with a filter shows what passes it, and can show all."""
+    async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
+        await submit(client, request(1))
+        await wait_event(client, "mail.sent")
+        async with watch(feed, path) as page:
+            await page.get_by_text("No mail matches").wait_for()
+            await page.get_by_role("button", name="Show all mails").click()
+            await wait_same(page, client)
+            assert await page.evaluate("location.search") == ""
+
+
+async def test_a_bookings_id_finds_mails_that_are_not_in_the_list(settings: Settings, watch: Watch) -> None:
+    """What is searched by name is asked of the store, however long ago it changed."""
+    async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
+        booked = (await submit(client, booking_event()))["mails"]
+        for start in range(0, 620, 100):
+            to = [f"p{start + n}@example.com" for n in range(100)]
+            await submit(client, request(start, to=to, send_at=LATER))
+        async with watch(feed) as page:
+            await page.wait_for_function("document.querySelectorAll('#mails tr').length === 500")
+            assert not set(booked) & set(await rows(page))
+            await page.locator("#search").fill("rxj34p")
+            for id_ in booked:
+                await page.locator(f'#mails tr[data-id="{id_}"]').wait_for()
+            assert set(await rows(page)) == set(booked)
+
+
+async def test_without_a_token_the_page_asks_for_one(environ: dict[str, str], watch: Watch) -> None:
+    """A wrong one is refused and said so; a viewer sees the list and no actions."""
+    settings = changed(environ, VIEWER_TOKEN="look", OPERATOR_TOKEN="act")
+    async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client, watch(feed) as page:
+        (id_,) = (await submit(client, request(1, send_at=LATER)))["mails"]
+        for word in ("wrong", "look"):
+            await page.get_by_label("Viewer or operator token").fill(word)
+            await page.get_by_role("button", name="Watch").click()
+            if word == "wrong":
+                await page.get_by_text("not valid").wait_for()
+        row = await wait_row(page, id_, "Scheduled")
+        assert await row.get_by_role("button").all_inner_texts() == ["Number 1"]
+        assert await page.get_by_role("button", name="Pause sending").is_hidden()
+        await row.locator(".open").click()
+        await page.get_by_text("is for operators").wait_for()
