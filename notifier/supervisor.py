@@ -17,6 +17,9 @@ log = structlog.get_logger(__name__)
 PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Seconds between an actor's end and its restart, one step per failure in a row; the last repeats."""
 
+STEADY = 2.0
+"""Seconds of doing its job that make an actor's earlier failures forgotten: a peer may let us in and throw us out."""
+
 Actor = Callable[[Callable[[], None], asyncio.Event], Awaitable[None]]
 """Runs until the event is set; calls the first argument once it is doing its job; raises when it no longer can."""
 
@@ -62,10 +65,11 @@ class Supervisor:
 
     async def _keep(self, name: str, actor: Actor, stop: asyncio.Event) -> None:
         failures = 0
+        ran_from = float("inf")
 
         def running() -> None:
-            nonlocal failures
-            failures = 0
+            nonlocal ran_from
+            ran_from = min(ran_from, _monotonic())
             if self.conditions[name].reason:
                 log.info("recovered", actor=name)
             if self.conditions[name].state != "running":
@@ -76,6 +80,9 @@ class Supervisor:
                 await actor(running, stop)
             except Exception as error:  # noqa: BLE001 - whatever it is, the other actors go on
                 self._failed(name, error)
+            if _monotonic() - ran_from >= STEADY:
+                failures = 0
+            ran_from = float("inf")
             await _pause(stop, PAUSES[min(failures, len(PAUSES) - 1)])
             failures += 1
         self.conditions[name] = Condition("stopped", clock.now())
@@ -95,6 +102,10 @@ class Supervisor:
             log.warning("cannot go on, will try again", actor=name, reason=reason)
         else:
             log.error("failed, will be restarted", actor=name, reason=reason, trace=traceback.format_exc())
+
+
+def _monotonic() -> float:
+    return asyncio.get_running_loop().time()
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

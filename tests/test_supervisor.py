@@ -48,6 +48,38 @@ async def test_an_actor_that_fails_is_restarted_until_it_runs(logged_lines: list
     ]
 
 
+@pytest.mark.parametrize(("steady", "expected"), [(60.0, [0.01, 0.02, 0.03, 0.03]), (0.0, [0.01] * 4)])
+async def test_only_an_actor_that_ran_for_a_while_is_restarted_at_once(
+    monkeypatch: pytest.MonkeyPatch, steady: float, expected: list[float]
+) -> None:
+    """One that fails right after it began to run, again and again, waits longer and longer."""
+    monkeypatch.setattr(supervising, "PAUSES", (0.01, 0.02, 0.03))
+    monkeypatch.setattr(supervising, "STEADY", steady)
+    pauses: list[float] = []
+    enough = asyncio.Event()
+
+    async def noting(stop: asyncio.Event, seconds: float) -> None:
+        del stop
+        pauses.append(seconds)
+        if len(pauses) == len(expected):
+            enough.set()
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(supervising, "_pause", noting)
+
+    async def actor(running: Callable[[], None], stop: asyncio.Event) -> None:
+        del stop
+        running()
+        raise Unreachable("thrown out")
+
+    supervisor = Supervisor()
+    supervisor.start("consumer", actor)
+    async with asyncio.timeout(5):
+        await enough.wait()
+    await supervisor.stop("consumer", grace=0)
+    assert pauses == expected
+
+
 async def test_a_bug_is_logged_with_its_trace(logged_lines: list[Any]) -> None:
     """An error that is not one of ours is an error in the log, with where it happened."""
     supervisor = Supervisor()

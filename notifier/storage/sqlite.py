@@ -32,6 +32,9 @@ _T = TypeVar("_T")
 _PORTION = 500
 """Rows that one transaction expires or purges at most, so that none holds up the others for long."""
 
+_PATIENCE = 1.0
+"""Seconds that a call waits for a lock of another process: all others wait behind it."""
+
 _STEADY = timedelta(seconds=1)
 """A clock that goes back by no more than this was not set back."""
 _DAY = timedelta(hours=24)
@@ -71,7 +74,7 @@ class SqliteStore:
         """Open or create the file; StoreUnusable says in one line why that cannot be."""
         lock = _own(path)
         try:
-            connection = await aiosqlite.connect(path, isolation_level=None)
+            connection = await aiosqlite.connect(path, isolation_level=None, timeout=_PATIENCE)
         except (sqlite3.Error, OSError) as error:
             os.close(lock)
             raise StoreUnusable(f"{path}: {error}") from error
