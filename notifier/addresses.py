@@ -1,6 +1,7 @@
 """E-mail addresses: what can be one, how to compare two, how to show one without giving it away."""
 
 import re
+from hashlib import blake2b
 
 from email_validator import EmailNotValidError, validate_email
 
@@ -41,6 +42,11 @@ def identity(address: str) -> str:
     return address.casefold()
 
 
+def hashed(address: str, salt: bytes) -> str:
+    """Reduce an address to what tells whether it is the same mailbox again, and gives nothing away without the salt."""
+    return blake2b(identity(address).encode(), digest_size=16, key=salt).hexdigest()
+
+
 def masked(address: str) -> str:
     """Show an address to people who need not know it: `a•••@example.com`."""
     local, at, domain = address.rpartition("@")
@@ -49,4 +55,6 @@ def masked(address: str) -> str:
 
 def without(address: str, text: str) -> str:
     """Mask an address wherever it stands in a text: servers like to repeat it in their refusals."""
+    if not address:
+        return text
     return re.sub(re.escape(address), masked(address).replace("\\", r"\\"), text, flags=re.IGNORECASE)

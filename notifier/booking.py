@@ -66,6 +66,11 @@ class BookingMessage(Struct, frozen=True, kw_only=True):
         """What the message's mails belong to."""
         return f"booking:{self.booking}"
 
+    @property
+    def named(self) -> set[str]:
+        """The identities of its addresses."""
+        return {identity(passenger.email) for passenger in self.passengers}
+
     def plan(self, known: Known | None, existing: Sequence[Mail], rules: Rules, now: datetime) -> Plan:
         """Decide what becomes of the booking's mails (`existing`, in any status)."""
         before = known if isinstance(known, KnownBooking) else None
@@ -103,7 +108,8 @@ def _state(
             added.append(drafts.notice(Kind.CHANGE, told[who], before=known.flights if before.included else ()))
     for who, gone in [(who, each) for who, each in told.items() if each.included and who not in parties]:
         told[who] = replace(gone, included=False)
-        added.append(drafts.notice(Kind.CANCELLATION, gone, flights=known.flights if known else None))
+        if gone.address:
+            added.append(drafts.notice(Kind.CANCELLATION, gone, flights=known.flights if known else None))
     cancelled = {mail.id for mail in existing if mail.status is Status.CANCELLED}
     wanted = {_about(mail): mail for mail in drafts.reminders(parties, cancelled)}
     there = {_about(mail): mail for mail in existing if _is_live_reminder(mail)}
@@ -123,13 +129,18 @@ def _end(
     """Plan for a cancelled booking: nothing unsent stays, and everyone who is still in is told once."""
     flights = message.flights or (known.flights if known else ())
     drafts = _Drafts(message, flights, known, rules, now)
-    named = {who: _told(party) for who, party in _parties(message.passengers).items()}
-    told = {**named, **(known.told if known else {})}
+    told = dict(known.told) if known else {}
+    for who, party in _parties(message.passengers).items():
+        before = told.setdefault(who, _told(party))
+        if not before.address:
+            told[who] = replace(_told(party), included=before.included)
     # Who was told before and has not got it yet is told again: that notice is withdrawn with all the rest.
     untold = {identity(mail.to) for mail in existing if _is_waiting_farewell(mail)}
     return Plan(
         added=tuple(
-            drafts.notice(Kind.CANCELLATION, each) for who, each in told.items() if each.included or who in untold
+            drafts.notice(Kind.CANCELLATION, each)
+            for who, each in told.items()
+            if each.address and (each.included or who in untold)
         ),
         changed=withdrawn(existing, "the booking was cancelled"),
         known=KnownBooking(
@@ -179,7 +190,7 @@ def _reminded_before(known: KnownBooking | None) -> set[Reminded]:
     """What the state before wanted reminders for: one that is gone since then was cancelled by an operator."""
     if known is None:
         return set()
-    included = [who for who, told in known.told.items() if told.included]
+    included = [who for who, told in known.told.items() if told.included and told.address]
     return {(who, flight.number, flight.departs_at) for who in included for flight in known.flights}
 
 

@@ -156,6 +156,19 @@ def mails_resolve(
     _order("mail.resolve", {"id": id_, "as": answer}, as_json=as_json)
 
 
+@mails.command("erase")
+def mails_erase(
+    address: Annotated[str, typer.Argument(metavar="ADDRESS")],
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Forget an address: its unsent mails are cancelled, and all mails lose whom they were for and what they said."""
+    if not yes:
+        typer.confirm(f"Erase {address}? Its unsent mails are cancelled; this cannot be undone", abort=True, err=True)
+    _order("address.erase", {"email": address}, as_json=as_json)
+
+
 @app.command()
 def pause(*, as_json: AsJson = False) -> None:
     """Begin no mail until `resume`, also after a restart."""

@@ -1,11 +1,15 @@
 """The feed's commands: what watchers and operators can ask the service to do."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from notifier import clock, frames
+from notifier.addresses import identity, normalised
 from notifier.composing.message import written
 from notifier.contract import Message, Origin, decode
 from notifier.errors import Refused
@@ -13,6 +17,10 @@ from notifier.events import Filter, Logged, public
 from notifier.gateways.websocket import CommandError, Role
 from notifier.mail import Mail, Status, cancelled, due_again, due_now, found_sent
 from notifier.storage.store import Added, Store
+
+ERASE_LOOKS = 50
+ERASE_AGAIN = 0.2
+"""Seconds between two looks at what is being handed over; an SMTP dialogue takes less than one as a rule."""
 
 _BEYOND = 2**63
 """The first number that no database row can have."""
@@ -29,15 +37,6 @@ def commands(store: Store, take: Take, write: Write, offer: Offer) -> dict[str, 
 
     `take` stores messages, `write` composes a mail, `offer` shows a mail's page under the path that it gives.
     """
-
-    async def submit(args: Mapping[str, Any]) -> Any:
-        return await _submit(take, args)
-
-    async def mail_list(args: Mapping[str, Any]) -> Any:
-        return await _mail_list(store, args)
-
-    async def mail_show(args: Mapping[str, Any]) -> Any:
-        return await _mail_show(store, write, offer, args)
 
     async def send_pause(_: Mapping[str, Any]) -> Any:
         return await _pause(store, paused=True)
@@ -59,12 +58,13 @@ def commands(store: Store, take: Take, write: Write, offer: Offer) -> dict[str, 
         return await _change(store, args, {Status.UNCERTAIN: way})
 
     return {
-        "submit": ("operator", submit),
-        "mail.list": ("viewer", mail_list),
-        "mail.show": ("operator", mail_show),
+        "submit": ("operator", partial(_submit, take)),
+        "mail.list": ("viewer", partial(_mail_list, store)),
+        "mail.show": ("operator", partial(_mail_show, store, write, offer)),
         "mail.retry": ("operator", mail_retry),
         "mail.cancel": ("operator", mail_cancel),
         "mail.resolve": ("operator", mail_resolve),
+        "address.erase": ("operator", partial(_erase, store)),
         "send.pause": ("operator", send_pause),
         "send.resume": ("operator", send_resume),
     }
@@ -89,6 +89,8 @@ async def _change(store: Store, args: Mapping[str, Any], ways: Mapping[Status, W
     if mail.status not in ways:
         raise CommandError("conflict", f"the mail is {mail.status}; {' or '.join(ways)} is expected")
     changed = ways[mail.status](mail)
+    if not mail.to and changed.status is Status.PENDING:
+        raise CommandError("conflict", "its address was erased, so it cannot be sent")
     await store.record([changed], clock.now())
     # Someone else may have been quicker: what counts is what is stored.
     stored = await _named(store, args)
@@ -120,7 +122,7 @@ async def _mail_show(store: Store, write: Write, offer: Offer, args: Mapping[str
     With `preview` also the path under which its page can be got, once.
     """
     mail = await _named(store, args)
-    says = written(write(mail))
+    says = written(write(mail)) if mail.to else {"headers": [], "text": None, "html": None, "calendars": []}
     wants_preview = args.get("preview") is True and says["html"] is not None
     return {
         **public(mail),
@@ -136,6 +138,33 @@ def _step(event: Logged) -> dict[str, Any]:
     mail = body["data"]["mail"]
     kept = ("status", "attempt", "next_attempt_at", "smtp", "error")
     return {"at": body["time"], "type": body["type"], **{name: mail[name] for name in kept}}
+
+
+async def _erase(store: Store, args: Mapping[str, Any]) -> dict[str, Any]:
+    """Forget an address; mails to it that are being handed over right now are waited for, as long as is decent."""
+    email = args.get("email")
+    if not isinstance(email, str) or not email.strip():
+        raise CommandError("invalid", "args.email: an address is expected")
+    with suppress(ValueError):
+        email = normalised(email.strip())
+    erased = await store.erase(email, clock.now())
+    if erased.remaining:
+        await _handed_over(store, email)
+        before, erased = erased, await store.erase(email, clock.now())
+        erased = erased._replace(
+            mails=before.mails + erased.mails,
+            cancelled=before.cancelled + erased.cancelled,
+            bookings=before.bookings + erased.bookings,
+        )
+    return erased._asdict()
+
+
+async def _handed_over(store: Store, email: str) -> None:
+    """Wait until no mail to the address is being handed over, but not for ever."""
+    for _ in range(ERASE_LOOKS):
+        if not any(identity(mail.to) == identity(email) for mail in await store.sending()):
+            return
+        await asyncio.sleep(ERASE_AGAIN)
 
 
 async def _pause(store: Store, *, paused: bool) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from notifier.addresses import masked, without
-from notifier.mail import Flight, Kind, Mail, Status
+from notifier.mail import ERASED, Flight, Kind, Mail, Status
 
 SOURCE = "/notifier"
 
@@ -41,6 +41,16 @@ def encode_event(type_: str, prev: Status | None, mail: Mail, at: datetime) -> b
             "data": {"prev": prev, "mail": public(mail)},
         }
     )
+
+
+def erased_body(body: bytes) -> bytes:
+    """Strip an encoded event of everything personal; what happened and when stays."""
+    event = msgspec.json.decode(body)
+    mail = event["data"]["mail"]
+    mail |= {"to": masked(""), "subject": "", "error": mail["error"] and ERASED}
+    if mail["smtp"]:
+        mail["smtp"]["text"] = ""
+    return msgspec.json.encode(event)
 
 
 def public(mail: Mail) -> dict[str, Any]:

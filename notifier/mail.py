@@ -49,6 +49,8 @@ NEXT: Mapping[Status, frozenset[Status]] = {
     Status.UNCERTAIN: frozenset({Status.SENT, Status.PENDING}),
 }
 
+ERASED = "the address was erased"
+
 FINISHED = frozenset({Status.SENT, Status.FAILED, Status.CANCELLED, Status.EXPIRED})
 """Statuses that nothing but an operator leaves; such mails are purged after the retention."""
 
@@ -261,6 +263,19 @@ def cancelled(mail: Mail, reason: str) -> Mail:
 def expired(mail: Mail) -> Mail:
     """End a mail whose time passed before it could be sent."""
     return mail.become(Status.EXPIRED, next_attempt_at=None)
+
+
+def erased(mail: Mail) -> Mail:
+    """Strip a mail of everything personal; no change of its status. Without an address it can never be sent again."""
+    return replace(
+        mail,
+        to="",
+        subject="",
+        content=Letter(""),
+        flight=replace(mail.flight, seat=None, gate=None) if mail.flight else None,
+        smtp=Reply(mail.smtp.code, "") if mail.smtp else None,
+        error=ERASED,
+    )
 
 
 def standing_note(mail: Mail) -> str | None:

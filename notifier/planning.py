@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from notifier.addresses import hashed
 from notifier.mail import Flight, Kind, Mail, Price, Status, cancelled
 
 Subject = Callable[[Kind, str, Sequence[Flight], str | None], str]
@@ -25,7 +27,10 @@ class Rules(Struct, frozen=True):
 
 
 class Told(Struct, frozen=True):
-    """What one address of a booking was told last: whom it stands for, and whether they are still in."""
+    """What one address of a booking was told last: whom it stands for, and whether they are still in.
+
+    Of an erased address, which is empty, only the last is kept.
+    """
 
     address: str
     names: tuple[str, ...]
@@ -36,7 +41,8 @@ class Told(Struct, frozen=True):
 class KnownBooking(Struct, frozen=True, tag="booking"):
     """What outlives a booking's mails: how new the newest message was, and what each address was told.
 
-    `sequence` counts the messages that were heeded, from 0.
+    `sequence` counts the messages that were heeded, from 0. `told` is by the identity of
+    the address, or by its salted hash where it was erased.
     """
 
     version: int | None
@@ -54,6 +60,21 @@ class KnownRequest(Struct, frozen=True, tag="request"):
 
 
 Known = KnownBooking | KnownRequest
+
+
+def forgetting(known: KnownBooking, who: str, salt: bytes) -> KnownBooking:
+    """Keep of an erased address, given by its identity, no more than it takes to know it again."""
+    rest = {each: told for each, told in known.told.items() if each != who}
+    gone = Told("", (), None, included=known.told[who].included)
+    return replace(known, told={**rest, hashed(who, salt): gone})
+
+
+def recognising(known: KnownBooking, named: Iterable[str], salt: bytes) -> KnownBooking:
+    """Put erased addresses that a new message names back under their identity: they had their confirmation."""
+    if all(told.address for told in known.told.values()):
+        return known
+    names = {hashed(who, salt): who for who in named}
+    return replace(known, told={names.get(each, each): told for each, told in known.told.items()})
 
 
 class Plan(Struct, frozen=True):

@@ -64,17 +64,36 @@ async def order(settings: FeedSettings, name: str, args: Mapping[str, Any], *, a
         value = await _result(client, await client.command(name, args))
     if as_json:
         typer.echo(json.dumps(value))
+        _complain_of_rest(value)
     elif name == "mail.list":
         for mail in value["mails"]:
             _show(mail, as_json=False, with_id=True)
         if value["next"]:
             typer.echo(f"notifier: there are more, from --before {value['next']} on", err=True)
+    elif name == "address.erase":
+        _show_erased(value)
     elif name == "mail.show":
         _show_whole(value)
     elif "id" in value:
         _show(value, as_json=False, with_id=True)
     else:
         typer.echo(f"sending is {'paused' if value['paused'] else 'going on'}", err=True)
+
+
+def _show_erased(value: Mapping[str, int]) -> None:
+    """Say what was erased."""
+    typer.echo(
+        f"erased: {value['mails']} mails ({value['cancelled']} of them cancelled), {value['bookings']} bookings",
+        err=True,
+    )
+    _complain_of_rest(value)
+
+
+def _complain_of_rest(value: Mapping[str, Any]) -> None:
+    """Raise NotifierError where not everything was erased."""
+    if value.get("remaining"):
+        why = f"{value['remaining']} mails are being handed over and still there: erase the address again in a minute"
+        raise NotifierError(why)
 
 
 async def watch(settings: FeedSettings, *, as_json: bool) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.addresses import identity, masked, normalised
+from notifier.addresses import hashed, identity, masked, normalised, without
 
 ATOM = st.text(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-/=?^_`{|}~", min_size=1, max_size=20
@@ -122,3 +122,14 @@ def test_real_oddities_are_judged_as_their_collectors_did() -> None:
         if given["expect"] != "either" and bool(found) != (given["expect"] == "accept"):
             wrong.append((given["expect"], given["address"]))
     assert wrong == []
+
+
+def test_no_address_stands_nowhere_in_a_text() -> None:
+    """Where an address was erased a text stays as it is."""
+    assert without("", "the address was erased") == "the address was erased"
+
+
+def test_a_hash_knows_the_same_mailbox_and_only_with_the_salt() -> None:
+    """Letters without case make no difference; another salt or another address does."""
+    assert hashed("Asha@example.com", b"s") == hashed("asha@example.com", b"s")
+    assert len({hashed("a@example.com", b"s"), hashed("b@example.com", b"s"), hashed("a@example.com", b"t")}) == 3

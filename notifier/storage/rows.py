@@ -17,6 +17,7 @@ CHANGING_COLUMNS = (
     *("rev", "status", "attempt", "next_attempt_at", "first_attempt_at", "sent_at"),
     *("smtp_code", "smtp_text", "error", "past_data", "due_at", "finished_at"),
 )
+PERSONAL_COLUMNS = ("address", "subject", "content", "flight", "smtp_text", "error")
 MAIL_COLUMNS = (*FIXED_COLUMNS, *CHANGING_COLUMNS)
 EVENT_COLUMNS = (
     *("body", "type", "id", "mail", "prev", "status", "kind", "booking", "created_at", "event", "correlation"),
@@ -80,6 +81,12 @@ def rewrite_row(mail: Mail) -> tuple[Any, ...]:
     """Write what a waiting mail will say."""
     content, flight = msgspec.json.encode(mail.content), msgspec.json.encode(mail.flight) if mail.flight else None
     return mail.subject, content, flight, _millis(mail.expires_at), mail.error, mail.id, mail.rev
+
+
+def personal_row(mail: Mail) -> tuple[Any, ...]:
+    """Write the personal part of a mail, and its id."""
+    content, flight = msgspec.json.encode(mail.content), msgspec.json.encode(mail.flight) if mail.flight else None
+    return mail.to, mail.subject, content, flight, mail.smtp.text if mail.smtp else None, mail.error, mail.id
 
 
 def read_mail(row: Sequence[Any]) -> Mail:

@@ -7,25 +7,29 @@ so no two transactions can mix. `synchronous=FULL` makes a commit durable.
 import asyncio
 import fcntl
 import os
+import secrets
 import sqlite3
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import aiosqlite
 import msgspec
 
+from notifier.addresses import identity
+from notifier.booking import BookingMessage
 from notifier.contract import Message
 from notifier.errors import StoreUnusable
 from notifier.events import Filter, Logged, encode_event, event_type
 from notifier.mail import Mail, Status, claimed, expired
-from notifier.planning import Known, Plan, Rules
+from notifier.planning import Known, KnownBooking, Plan, Rules, recognising
 from notifier.rate import AHEAD, schedule
-from notifier.storage import rows
+from notifier.storage import erasure, rows
 from notifier.storage.migrate import migrate
-from notifier.storage.store import Added, Claim, Page, Purged, Quota, Snapshot, Span, Start, Waiting
+from notifier.storage.store import Added, Claim, Erased, Page, Purged, Quota, Snapshot, Span, Start, Waiting
 
 _T = TypeVar("_T")
 
@@ -175,6 +179,20 @@ class SqliteStore:
             )
         )
 
+    async def erase(self, address: str, now: datetime) -> Erased:
+        who, found, bookings = identity(address), list[Status](), 0
+        place: Any = 0
+        while place is not None:
+            step = await self._transact(partial(_erase_mails, who=who, after=place, now=now))
+            place, found = step.next, [*found, *step.found]
+        place = ""
+        while place is not None:
+            step = await self._transact(partial(_erase_bookings, who=who, after=place))
+            place, bookings = step.next, bookings + step.bookings
+        await self._run(erasure.rewrite)
+        remaining = found.count(Status.SENDING)
+        return Erased(len(found) - remaining, found.count(Status.PENDING), bookings, remaining)
+
     async def _transact(self, work: Callable[[sqlite3.Connection], _T], *, wake: bool = False) -> _T:
         """Run `work` in a transaction; if the log has grown, tell its readers and, with `wake`, the sender."""
 
@@ -239,8 +257,11 @@ def _opened(path: Path) -> int:
 def _prepare(db: sqlite3.Connection) -> tuple[str, int, datetime]:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
+    # What was purged is gone from the disk as well; SQLite would leave it in free places of the file.
+    db.execute("PRAGMA secure_delete = ON")
     migrate(db)
     db.execute("INSERT OR IGNORE INTO meta VALUES ('store', ?)", (uuid.uuid4().hex,))
+    db.execute("INSERT OR IGNORE INTO meta VALUES ('salt', ?)", (secrets.token_hex(32),))
     latest = _one(db, "SELECT created_at FROM mails ORDER BY n DESC LIMIT 1")
     return str(_meta(db, "store")), _head(db), rows.moment(latest or 0)
 
@@ -260,6 +281,10 @@ def _set_meta(db: sqlite3.Connection, name: str, value: Any) -> None:
 
 def _is_paused(db: sqlite3.Connection) -> bool:
     return bool(_meta(db, "paused") == "1")
+
+
+def _salt(db: sqlite3.Connection) -> bytes:
+    return bytes.fromhex(_meta(db, "salt"))
 
 
 def _head(db: sqlite3.Connection) -> int:
@@ -284,11 +309,18 @@ def _add(db: sqlite3.Connection, message: Message, rules: Rules, now: datetime) 
         (message.source, message.id, rows.millis(now)),
     )
     if new.rowcount:
-        known = _one(db, "SELECT known FROM matters WHERE matter = ?", message.matter)
         existing = _mails(db, "WHERE matter = ? ORDER BY n", message.matter)
-        _follow(db, message.plan(_known.decode(known) if known else None, existing, rules, now), message.matter, now)
+        _follow(db, message.plan(_known_of(db, message), existing, rules, now), message.matter, now)
     ids = db.execute("SELECT id FROM mails WHERE matter = ? AND event = ? ORDER BY n", (message.matter, message.id))
     return Added(tuple(id_ for (id_,) in ids), repeated=not new.rowcount)
+
+
+def _known_of(db: sqlite3.Connection, message: Message) -> Known | None:
+    written = _one(db, "SELECT known FROM matters WHERE matter = ?", message.matter)
+    known = _known.decode(written) if written else None
+    if isinstance(known, KnownBooking) and isinstance(message, BookingMessage):
+        return recognising(known, message.named, _salt(db))
+    return known
 
 
 def _follow(db: sqlite3.Connection, plan: Plan, matter: str, now: datetime) -> None:
@@ -306,8 +338,8 @@ def _follow(db: sqlite3.Connection, plan: Plan, matter: str, now: datetime) -> N
 
 
 def _change(db: sqlite3.Connection, mail: Mail, now: datetime) -> None:
-    sql = "SELECT status, attempt FROM mails WHERE id = ? AND rev = ?"
-    before = db.execute(sql, (mail.id, mail.rev - 1)).fetchone()
+    sql = "SELECT status, attempt FROM mails WHERE id = ? AND rev = ? AND address = ?"
+    before = db.execute(sql, (mail.id, mail.rev - 1, mail.to)).fetchone()
     if before is None:
         return
     prev, attempt = Status(before[0]), before[1]
@@ -325,6 +357,14 @@ def _waiting(db: sqlite3.Connection, at: int) -> Waiting:
     pending = _totals(db)[Status.PENDING]
     due -= retrying_due
     return Waiting(due, pending - due - retrying, retrying, rows.moment(oldest) if oldest is not None else None)
+
+
+def _erase_mails(db: sqlite3.Connection, who: str, after: int, now: datetime) -> erasure.Step:
+    return erasure.erase_mails(db, who, after, lambda mail: _change(db, mail, now))
+
+
+def _erase_bookings(db: sqlite3.Connection, who: str, after: str) -> erasure.Step:
+    return erasure.erase_bookings(db, who, after, _salt(db))
 
 
 def _append(db: sqlite3.Connection, type_: str, prev: Status | None, mail: Mail, now: datetime) -> None:

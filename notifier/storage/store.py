@@ -90,6 +90,18 @@ class Purged(NamedTuple):
     matters: int
 
 
+class Erased(NamedTuple):
+    """What was known of an address: mails erased, those of them that were cancelled for it, and bookings.
+
+    `remaining` mails were being handed over, and are as they were.
+    """
+
+    mails: int
+    cancelled: int
+    bookings: int
+    remaining: int
+
+
 class Store(Protocol):
     """What SQLite offers today and another database can offer tomorrow."""
 
@@ -114,7 +126,7 @@ class Store(Protocol):
         """
 
     async def record(self, changed: Sequence[Mail], now: datetime) -> None:
-        """Store mails as they are after a change; one whose stored `rev` has moved on stays as it is.
+        """Store mails as they are after a change; one that was erased, or has another `rev` by now, stays as it is.
 
         An attempt that does not count for its mail does not count against the quota either.
         """
@@ -165,6 +177,13 @@ class Store(Protocol):
         self, finished_before: datetime, handled_before: datetime, reader: str | None, now: datetime
     ) -> Purged:
         """Forget one small portion of what finished or was handled before; never events that `reader` has not read."""
+
+    async def erase(self, address: str, now: datetime) -> Erased:
+        """Forget an address in all that is stored, also in what the disk keeps of deleted rows, but for a salted hash.
+
+        Mails that wait are cancelled. It goes in small portions: after StoreUnusable, a part
+        may be done. Mails and bookings that name the address afterwards are new.
+        """
 
     async def close(self) -> None:
         """Let go of the store; it can be opened again."""

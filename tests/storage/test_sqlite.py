@@ -1,12 +1,20 @@
 """What is particular to the store in a SQLite file."""
 
+import json
+import random
 import sqlite3
 import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from parts import request
+from samples import NOW, RULES, booking_event
 
+from notifier.contract import Message, Origin, decode
 from notifier.errors import StoreUnusable
+from notifier.mail import Reply, sent
 from notifier.storage.sqlite import SqliteStore
 
 
@@ -72,3 +80,62 @@ async def test_a_failing_transaction_changes_nothing_and_shows_as_the_stores_fau
     faults.append(store.fault)
     assert faults == ["no such table: nowhere", None]
     await store.close()
+
+
+@asynccontextmanager
+async def opened(path: Path) -> AsyncIterator[SqliteStore]:
+    """Hold a store open."""
+    store = await SqliteStore.open(path)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def some_message(number: int, chance: random.Random) -> Message:
+    """Make a booking or a request, now and then one that is for the person who will be erased."""
+    email, name = ("asha.rao@example.com", "Asha Rao") if chance.random() < 0.3 else (f"p{number}@example.com", "P")
+    booking = {"booking": f"B{chance.randrange(200)}", "passengers": [{"name": name, "email": email}]}
+    letter = {"to": email, "subject": f"For {name}", "text": f"Dear {name}. {'x' * chance.randrange(6000)}"}
+    event = (
+        booking_event(id=f"b{number}", version=number, **booking)
+        if chance.random() < 0.5
+        else request(number, **letter)
+    )
+    return decode(json.dumps(event).encode(), Origin(NOW))
+
+
+def words_on_disk(folder: Path, *words: str) -> set[str]:
+    """Say which words stand anywhere in the files of a store."""
+    content = b"".join(path.read_bytes() for path in folder.iterdir())
+    return {word for word in words if word.encode() in content}
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_what_was_erased_is_nowhere_on_the_disk(tmp_path: Path, seed: int) -> None:
+    """Not in free places, nor in pages that were divided, nor in the log, while the store is open."""
+    chance, personal = random.Random(seed), ("asha.rao@", "Asha Rao")  # noqa: S311 - a test that can be repeated
+    async with opened(tmp_path / "n.db") as store:
+        for batch in range(20):
+            await store.add([some_message(batch * 40 + n, chance) for n in range(40)], RULES, NOW)
+            for start in (await store.claim(chance.randrange(20), 0, NOW)).starts:
+                await store.record([sent(start.mail, Reply(250, f"OK {start.mail.to}"), NOW)], NOW)
+        assert words_on_disk(tmp_path, *personal, "p1@example.com") == {*personal, "p1@example.com"}
+        await store.erase("asha.rao@example.com", NOW)
+        assert words_on_disk(tmp_path, *personal, "p1@example.com") == {"p1@example.com"}
+
+
+async def test_a_log_that_somebody_reads_is_told_and_emptied_the_next_time(tmp_path: Path) -> None:
+    """A backup under way keeps the old rows in the log: erasing says so, and can be repeated."""
+    async with opened(tmp_path / "n.db") as store:
+        await store._run(lambda db: db.execute("PRAGMA busy_timeout = 50").close())
+        await store.add([decode(json.dumps(booking_event()).encode(), Origin(NOW))], RULES, NOW)
+        reader = sqlite3.connect(tmp_path / "n.db", isolation_level=None)
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM mails").fetchall()
+        with pytest.raises(StoreUnusable, match="another program reads the database"):
+            await store.erase("asha@example.com", NOW)
+        assert words_on_disk(tmp_path, "asha@", "Asha Rao") == {"asha@", "Asha Rao"}
+        reader.close()
+        await store.erase("asha@example.com", NOW)
+        assert words_on_disk(tmp_path, "asha@", "Asha Rao") == set()

@@ -13,9 +13,10 @@ from samples import NOW, RULES, booking_event, flight_data
 
 from notifier.contract import Message, Origin, decode
 from notifier.events import Filter
-from notifier.mail import Kind, Mail, Reply, RetryPolicy, Status, failed, handed_back, refused, sent
+from notifier.mail import ERASED, Kind, Mail, Reply, RetryPolicy, Status, due_again, failed, handed_back, refused, sent
+from notifier.storage import erasure
 from notifier.storage.sqlite import SqliteStore
-from notifier.storage.store import Quota, Store, Waiting
+from notifier.storage.store import Erased, Quota, Store, Waiting
 
 RETRY = RetryPolicy((timedelta(seconds=10),), timedelta(hours=48))
 ACCEPTED = Reply(250, "2.0.0 OK")
@@ -450,3 +451,110 @@ async def test_pending_mails_are_counted_by_what_they_wait_for(store: Store) -> 
     assert await store.waiting(just_due) == Waiting(due=2, scheduled=3, retrying=2, oldest_due=NOW)
     await claimed(store, 5, now=just_due)
     assert await store.waiting(just_due) == Waiting(due=0, scheduled=3, retrying=1, oldest_due=None)
+
+
+async def mails_of(store: Store) -> dict[str, Mail]:
+    """Give all mails by the message that caused them, of several the newest."""
+    return {mail.event: mail for mail in reversed((await store.page(Filter(), None, 500)).mails)}
+
+
+async def test_an_erased_address_leaves_nothing_personal(store: Store) -> None:
+    """Its unsent mails are cancelled, an event each; all lose address, names, subject, text and the server's words."""
+    await store.add(
+        [message(), request(1, to=["Asha@Example.com", "b@example.com"]), request(2, to="asha@example.com")], RULES, NOW
+    )
+    first, second, *_ = await claimed(store, 3)
+    await store.record([sent(first, Reply(250, "OK asha"), NOW), failed(second, Reply(550, "no asha"), "asha?")], NOW)
+    head = (await store.span()).head
+    assert await store.erase("ASHA@example.com", LATER) == Erased(mails=4, cancelled=2, bookings=1, remaining=0)
+    news = await store.events(head, 100)
+    mails = (await store.page(Filter(), None, 100)).mails
+    assert [(event.type, event.prev) for event in news] == [("mail.cancelled", Status.PENDING)] * 2
+    assert sorted(mail.to for mail in mails) == ["", "", "", "", "b@example.com"]
+    assert {mail.error for mail in mails if not mail.to} == {ERASED}
+    left = repr([mail for mail in mails if not mail.to]) + repr(
+        [e for e in await store.events(0, 100) if "b•••" not in e.body.decode()]
+    )
+    for word in ("asha", "Asha", "12A", "Number", "Hello", "Booking RXJ34P is"):
+        assert word not in left
+    assert json.loads(news[0].body)["data"]["mail"]["to"] == "•••"
+    assert (await store.totals())[Status.CANCELLED] == 2
+
+
+async def test_what_is_being_handed_over_is_erased_afterwards(store: Store) -> None:
+    """A mail in the middle of its dialogue stays as it is and is counted; its outcome counts, and then it goes."""
+    await store.add([request(1), request(2)], RULES, NOW)
+    mail, other = await claimed(store)
+    assert await store.erase(mail.to, NOW) == Erased(0, 0, 0, remaining=1)
+    await store.record([sent(mail, ACCEPTED, NOW), sent(other, ACCEPTED, NOW)], NOW)
+    assert await store.erase(mail.to, NOW) == Erased(1, 0, 0, 0)
+    assert await store.erase(mail.to, NOW) == Erased(0, 0, 0, 0)
+    assert (await mails_of(store))["r2"].to == other.to
+
+
+async def test_who_knew_a_mail_before_it_was_erased_cannot_bring_it_back(store: Store) -> None:
+    """A change that was decided on the mail as it was is ignored, so no event shows again what was erased."""
+    await store.add([request(1)], RULES, NOW)
+    (mail,) = await claimed(store)
+    lost = failed(mail, Reply(550, "no"), None)
+    await store.record([lost], NOW)
+    await store.erase(mail.to, NOW)
+    await store.record([due_again(lost)], NOW)
+    assert (await store.totals())[Status.FAILED] == 1
+    assert await claimed(store) == []
+
+
+async def test_a_repeat_of_a_message_mails_nothing_after_its_address_was_erased(store: Store) -> None:
+    """The ids of handled messages and what is known of bookings hold, also once the mails are purged."""
+    old = [message(id="v2", version=2), request(1, to="asha@example.com")]
+    await store.add(old, RULES, NOW)
+    await store.erase("asha@example.com", NOW)
+    later = NOW + timedelta(hours=2)
+    assert await purge(store, later) == 3
+    again = await store.add([*old, message(id="v1", version=1)], RULES, later)
+    assert [(each.repeated, each.mails) for each in again] == [(True, ()), (True, ()), (False, ())]
+
+
+async def test_a_change_that_names_an_erased_address_mails_it_again(store: Store) -> None:
+    """It is a change notice and new reminders, not a second confirmation; the booking knows the address again."""
+    await store.add([message()], RULES, NOW)
+    await store.erase("asha@example.com", NOW)
+    await store.add([message(id="v2", version=2, type="booking.changed")], RULES, LATER)
+    kinds = [(mail.kind, mail.status) for mail in (await store.page(Filter(), None, 9)).mails if mail.to]
+    assert sorted(kinds) == [(Kind.CHANGE, Status.PENDING), (Kind.REMINDER, Status.PENDING)]
+    await store.add([message(id="v3", version=3, type="booking.cancelled")], RULES, LATER)
+    assert (await mails_of(store))["v3"].to == "asha@example.com"
+
+
+async def test_a_booking_that_goes_on_without_an_erased_address_tells_it_nothing(store: Store) -> None:
+    """Neither its removal nor the end of the booking makes a mail to somebody who is no longer known."""
+    both = [{"name": "Asha Rao", "email": "asha@example.com"}, {"name": "Ben", "email": "ben@example.com"}]
+    await store.add([message(passengers=both)], RULES, NOW)
+    await store.erase("asha@example.com", NOW)
+    await store.add([message(id="v2", version=2, type="booking.changed", passengers=both[1:], price=None)], RULES, NOW)
+    await store.add([message(id="v3", version=3, type="booking.cancelled", passengers=None, flights=None)], RULES, NOW)
+    mails = (await store.page(Filter(), None, 99)).mails
+    assert {mail.to for mail in mails if mail.event in ("v2", "v3")} == {"ben@example.com"}
+
+
+@pytest.mark.parametrize(("before", "notices"), [([], 1), (["booking.cancelled"], 0)])
+async def test_a_cancellation_that_names_an_erased_address_is_told_once(
+    store: Store, before: list[str], notices: int
+) -> None:
+    """Whoever was told already that the booking is cancelled is not told again."""
+    await store.add([message()], RULES, NOW)
+    for type_ in before:
+        await store.add([message(id="v2", version=2, type=type_)], RULES, NOW)
+    await store.erase("asha@example.com", NOW)
+    (added,) = await store.add([message(id="v3", version=3, type="booking.cancelled")], RULES, NOW)
+    assert len(added.mails) == notices
+
+
+async def test_an_address_is_erased_in_more_mails_than_one_portion(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every mail and every booking is looked at."""
+    monkeypatch.setattr(erasure, "PORTION", 3)
+    await store.add([request(n, to="asha@example.com") for n in range(7)], RULES, NOW)
+    await store.add([message(id=f"b{n}", booking=f"REF{n}") for n in range(7)], RULES, NOW)
+    assert await store.erase("asha@example.com", NOW) == Erased(mails=21, cancelled=21, bookings=7, remaining=0)

@@ -1,0 +1,79 @@
+"""Forgetting one address in a SQLite database: portion by portion, each inside a transaction of the store's."""
+
+import sqlite3
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
+
+from notifier.addresses import identity
+from notifier.events import erased_body
+from notifier.mail import ERASED, Mail, Status, cancelled, erased
+from notifier.planning import Known, KnownBooking, forgetting
+from notifier.storage import rows
+
+PORTION = 1000
+"""Rows that one transaction looks at, so that it holds up the others for some milliseconds only."""
+
+_MAIL = f"SELECT {','.join(rows.MAIL_COLUMNS)} FROM mails WHERE n = ?"
+_ERASE_MAIL = f"UPDATE mails SET {','.join(f'{column}=?' for column in rows.PERSONAL_COLUMNS)} WHERE id=?"
+
+_known = msgspec.json.Decoder(Known)
+
+
+class Step(NamedTuple):
+    """What became of each mail found in one portion, or how many bookings were, and where to go on (None: the end)."""
+
+    found: list[Status]
+    bookings: int
+    next: int | str | None
+
+
+def erase_mails(db: sqlite3.Connection, who: str, after: int, change: Callable[[Mail], None]) -> Step:
+    """Erase the mails to an address, given by its identity; `change` stores a change of status.
+
+    Those that wait are cancelled, those that are being handed over stay as they are.
+    """
+    seen = db.execute("SELECT n, address FROM mails WHERE n > ? ORDER BY n LIMIT ?", (after, PORTION)).fetchall()
+    ours = [rows.read_mail(db.execute(_MAIL, (n,)).fetchone()) for n, address in seen if identity(address) == who]
+    for mail in ours:
+        if mail.status is not Status.SENDING:
+            _erase_mail(db, mail, change)
+    return Step([mail.status for mail in ours], 0, seen[-1][0] if len(seen) == PORTION else None)
+
+
+def _erase_mail(db: sqlite3.Connection, mail: Mail, change: Callable[[Mail], None]) -> None:
+    left = erased(mail)
+    db.execute(_ERASE_MAIL, rows.personal_row(left))
+    events = db.execute("SELECT seq, body FROM events WHERE mail = ?", (mail.id,)).fetchall()
+    db.executemany("UPDATE events SET body = ? WHERE seq = ?", [(erased_body(body), seq) for seq, body in events])
+    if mail.status is Status.PENDING:
+        change(cancelled(left, ERASED))
+
+
+def erase_bookings(db: sqlite3.Connection, who: str, after: str, salt: bytes) -> Step:
+    """Let what is known of bookings remember no more of an address than its salted hash."""
+    sql = "SELECT matter, known FROM matters WHERE matter > ? ORDER BY matter LIMIT ?"
+    seen = db.execute(sql, (after, PORTION)).fetchall()
+    written = msgspec.json.encode(who)
+    ours = [(matter, _known.decode(known)) for matter, known in seen if written in known]
+    changed = [
+        (msgspec.json.encode(forgetting(known, who, salt)), matter)
+        for matter, known in ours
+        if isinstance(known, KnownBooking) and who in known.told
+    ]
+    db.executemany("UPDATE matters SET known = ? WHERE matter = ?", changed)
+    return Step([], len(changed), seen[-1][0] if len(seen) == PORTION else None)
+
+
+def rewrite(db: sqlite3.Connection) -> None:
+    """Write the whole database anew, with an empty write-ahead log, for both still hold what rows once said.
+
+    `secure_delete` alone overwrites a row where it is, and not where a full page that was
+    divided held it before. Takes about 10 s a gigabyte. Raises sqlite3.OperationalError
+    where another program reads the database.
+    """
+    db.execute("VACUUM")
+    busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if busy:
+        raise sqlite3.OperationalError("another program reads the database, so its log cannot be emptied now")
