@@ -3,8 +3,9 @@
 import asyncio
 import http.client
 import json
+import random
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Self
 
 import msgspec
@@ -13,12 +14,14 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.typing import Subprotocol
 
 from notifier.errors import NotifierError, Unreachable
-from notifier.frames import PROTOCOL
+from notifier.frames import HEARTBEAT, PROTOCOL
 from notifier.settings import FeedSettings
 
 BACK_OFF = (0.2, 0.5, 1.0, 2.0, 5.0)
 """Seconds between two tries to connect again; the last one repeats."""
 TIMEOUT = 10.0
+SILENCES = 2.5
+"""Heartbeats without any frame after which a connection is taken for lost."""
 
 
 class Rejected(NotifierError):
@@ -61,6 +64,26 @@ class FeedClient:
         found: dict[str, Any] = msgspec.json.decode(await self._websocket.recv())
         return found
 
+    async def heard(self) -> AsyncIterator[dict[str, Any]]:
+        """Yield the server's frames, and take a silence for a loss: the server says something at every heartbeat."""
+        patience = SILENCES * HEARTBEAT
+        while True:
+            try:
+                async with asyncio.timeout(patience):
+                    frame = await self.frame()
+            except TimeoutError:
+                self._websocket.transport.abort()
+                raise Unreachable(f"nothing was heard for {patience:g} s") from None
+            if frame["type"] == "welcome":
+                patience = SILENCES * frame["heartbeat"]
+            yield frame
+
+    async def filter(self, wanted: Mapping[str, Any], snapshot: int) -> str:
+        """Change the filter; the returned id is in the `snapshot` that follows."""
+        self._last_id += 1
+        await self._send("filter", id=str(self._last_id), filter=wanted, snapshot=snapshot)
+        return str(self._last_id)
+
     async def command(self, name: str, args: Mapping[str, Any]) -> str:
         """Send a command; the returned id is in its `result` frame."""
         self._last_id += 1
@@ -71,29 +94,76 @@ class FeedClient:
         await self._websocket.send(msgspec.json.encode({"type": type_, **fields}), text=True)
 
 
-async def follow(settings: FeedSettings, **hello: Any) -> AsyncGenerator[dict[str, Any], None]:
-    """Yield the server's frames, connecting again with back-off and going on where the last connection ended.
+class Follower:
+    """One lasting look at the feed: connects again with back-off, and goes on where the last connection ended.
 
-    Between two connections comes a frame of our own, `{"type": "lost", "reason"}`. The
-    first connection must succeed (Unreachable), and a refusal of the client ends it
-    (Rejected).
+    Iterating yields the server's frames, and of those with a cursor only what belongs to
+    the latest filter. Between two connections comes a frame of our own,
+    `{"type": "lost", "reason"}`. The first connection must succeed (Unreachable), and a
+    refusal of the client ends it (Rejected).
     """
-    cursor: str | None = None
-    tries = 0
-    while True:
-        try:
-            async with FeedClient.connect(settings, **hello, **({"resume": cursor} if cursor else {})) as client:
-                async for frame in client:
-                    cursor = frame.get("cursor", cursor)
-                    tries = 0
-                    yield frame
-        except Unreachable as error:
-            if cursor is None:
-                raise
-            if not tries:
-                yield {"type": "lost", "reason": str(error)}
-        await asyncio.sleep(BACK_OFF[min(tries, len(BACK_OFF) - 1)])
-        tries += 1
+
+    def __init__(self, settings: FeedSettings, wanted: Mapping[str, Any] | None = None, **hello: Any) -> None:
+        self._settings = settings
+        self._wanted = wanted or {}
+        self._hello = hello
+        self._client: FeedClient | None = None
+        self._cursor: str | None = None  # got under the latest filter, never under another one
+        self._awaited: str | None = None  # the snapshot that answers the latest filter
+
+    async def refilter(self, wanted: Mapping[str, Any]) -> None:
+        """Look at other mails from now on; their snapshot follows."""
+        self._wanted, self._cursor, self._awaited = wanted, None, None
+        if self._client:
+            with suppress(ConnectionClosed):  # the next hello carries it
+                await self._ask(self._client)
+
+    async def __aiter__(self) -> AsyncGenerator[dict[str, Any], None]:
+        """Yield frames; see above."""
+        tries, was_there = 0, False
+        while True:
+            pause: float | None = None
+            try:
+                async with self._connected() as client:
+                    async for frame in client.heard():
+                        if not self._counts(frame):
+                            continue
+                        if "cursor" in frame:
+                            self._cursor, tries, was_there = frame["cursor"], 0, True
+                        if frame["type"] == "bye":
+                            pause = frame["after_ms"] / 1000
+                        yield frame
+            except Unreachable as error:
+                if not was_there:
+                    raise
+                if not tries:
+                    yield {"type": "lost", "reason": str(error)}
+            # Spread, so that all who lost the same service do not come back at the same moment.
+            spread = random.uniform(0.75, 1.25)  # noqa: S311 - no secret
+            await asyncio.sleep((pause or BACK_OFF[min(tries, len(BACK_OFF) - 1)]) * spread)
+            tries += 1
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[FeedClient]:
+        wanted = self._wanted
+        resume = {"resume": self._cursor} if self._cursor else {}
+        async with FeedClient.connect(self._settings, filter=wanted, **self._hello, **resume) as client:
+            self._client, self._awaited = client, None
+            if self._wanted is not wanted:
+                await self._ask(client)
+            try:
+                yield client
+            finally:
+                self._client = None
+
+    async def _ask(self, client: "FeedClient") -> None:
+        self._awaited = await client.filter(self._wanted, self._hello.get("snapshot", 200))
+
+    def _counts(self, frame: Mapping[str, Any]) -> bool:
+        """Say whether a frame belongs to the latest filter: until its snapshot comes, cursors are of the one before."""
+        if self._awaited and frame["type"] == "snapshot" and frame.get("id") == self._awaited:
+            self._awaited = None
+        return not (self._awaited and "cursor" in frame)
 
 
 def readiness(settings: FeedSettings) -> tuple[bool, dict[str, Any]]:

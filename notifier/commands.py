@@ -13,7 +13,7 @@ from notifier.addresses import identity, normalised
 from notifier.composing.message import written
 from notifier.contract import Message, Origin, decode
 from notifier.errors import Refused
-from notifier.events import Filter, Logged, public
+from notifier.events import Filter, Logged, event_id, public
 from notifier.gateways.websocket import CommandError, Role
 from notifier.mail import Mail, Status, cancelled, due_again, due_now, found_sent
 from notifier.storage.store import Added, Store
@@ -92,12 +92,12 @@ async def _change(store: Store, args: Mapping[str, Any], ways: Mapping[Status, W
     if not mail.to and changed.status is Status.PENDING:
         raise CommandError("conflict", "its address was erased, so it cannot be sent")
     await store.record([changed], clock.now())
-    # Someone else may have been quicker: what counts is what is stored.
-    stored = await _named(store, args)
-    if stored.rev < changed.rev or stored.status is not changed.status:
-        raise CommandError("conflict", f"the mail is {stored.status} by now")
+    # Someone else may have been quicker: what counts is what was logged. By now the mail may be further still.
+    logged = (each for each in await store.history(mail.id) if each.id == event_id(changed))
+    if not any(each.status is changed.status for each in logged):
+        raise CommandError("conflict", f"the mail is {(await _named(store, args)).status} by now")
     store.wake.set()
-    return public(stored)
+    return public(changed)
 
 
 async def _named(store: Store, args: Mapping[str, Any]) -> Mail:

@@ -7,10 +7,11 @@ from typing import Any
 import typer
 
 from notifier import clock
-from notifier.client import FeedClient, follow
+from notifier.client import FeedClient, Follower
 from notifier.errors import NotifierError, Unreachable
 from notifier.events import timestamp
 from notifier.mail import FINISHED
+from notifier.replica import Replica
 from notifier.settings import FeedSettings
 
 _ENDED = {str(status) for status in FINISHED} | {"uncertain"}
@@ -98,16 +99,12 @@ def _complain_of_rest(value: Mapping[str, Any]) -> None:
 
 async def watch(settings: FeedSettings, *, as_json: bool) -> None:
     """Print the latest mails and then every change, across restarts of the service."""
-    async for frame in follow(settings, snapshot=20):
-        match frame["type"]:
-            case "snapshot":
-                for mail in reversed(frame["mails"]):
-                    _show(mail, as_json=as_json)
-            case "events":
-                for event in frame["events"]:
-                    _show(event["data"]["mail"], as_json=as_json)
-            case "lost":
-                typer.echo(f"notifier: {frame['reason']}; connecting again", err=True)
+    replica = Replica()
+    async for frame in Follower(settings, snapshot=20):
+        for mail in replica.apply(frame):
+            _show(mail, as_json=as_json)
+        if frame["type"] == "lost":
+            typer.echo(f"notifier: {frame['reason']}; connecting again", err=True)
 
 
 async def _result(client: FeedClient, id_: str) -> Any:

@@ -32,6 +32,7 @@ export class Feed {
     this.retryAt = 0;
     this.role = null;
     this.cursor = null; // of this filter, never of another one
+    this.isGreeted = false; // hello was said on this connection
     this.awaited = null; // id of the snapshot that answers the latest filter
     this.heartbeat = 20;
     this.tries = 0;
@@ -66,7 +67,7 @@ export class Feed {
     this.filter = filter;
     this.cursor = null;
     this.awaited = null;
-    if (this.state !== "live") return; // the next hello carries it
+    if (!this.isGreeted) return; // the hello will carry it
     this.awaited = this.nextId();
     this.send({ type: "filter", id: this.awaited, filter, snapshot: this.snapshot });
   }
@@ -88,6 +89,7 @@ export class Feed {
     if (this.token) hello.token = this.token;
     if (this.cursor) hello.resume = this.cursor;
     this.send(hello);
+    this.isGreeted = true;
   }
 
   receive(frame) {
@@ -142,6 +144,7 @@ export class Feed {
     clearTimeout(this.timer);
     clearTimeout(this.watchdog);
     this.awaited = null;
+    this.isGreeted = false;
     for (const { reject } of this.results.values()) {
       reject(new CommandError({ code: "lost", message: "the connection was lost before the result came" }));
     }

@@ -16,7 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from notifier import clock, frames
-from notifier.client import FeedClient, Rejected, follow
+from notifier.client import FeedClient, Follower, Rejected
 from notifier.demo.inbox import Inbox
 from notifier.events import timestamp
 from notifier.frames import PROTOCOL, read_cursor
@@ -437,11 +437,11 @@ async def test_a_stuck_client_neither_slows_others_nor_hangs_the_end(settings: S
 
 
 async def test_the_client_follows_across_a_restart(settings: Settings) -> None:
-    """follow() says that it lost the service, connects again and goes on without losing or repeating an event."""
+    """A follower says that it lost the service, connects again and goes on without losing or repeating an event."""
     seen: list[str] = []
     async with serving(settings) as feed:
         fixed = settings._replace(feed=settings.feed.model_copy(update={"port": feed.port}))
-    following = follow(fixed.feed, snapshot=0)
+    following = aiter(Follower(fixed.feed, snapshot=0))
     async with asyncio.timeout(30):
         async with serving(fixed):
             await anext(following)
@@ -460,10 +460,10 @@ async def test_the_client_follows_across_a_restart(settings: Settings) -> None:
 
 
 async def test_a_rejected_client_does_not_try_again(environ: dict[str, str]) -> None:
-    """A wrong token ends follow() with the server's reason."""
+    """A wrong token ends a follower with the server's reason."""
     settings = changed(environ, VIEWER_TOKEN="look", OPERATOR_TOKEN="do")
     async with serving(settings) as feed:
         wrong = feed.model_copy(update={"viewer_token": "wrong", "operator_token": None})
         with pytest.raises(Rejected, match="4401"):
-            async for _ in follow(wrong):
+            async for _ in Follower(wrong):
                 pass
