@@ -125,11 +125,12 @@ class Follower:
             pause: float | None = None
             try:
                 async with self._connected() as client:
+                    was_there = True
                     async for frame in client.heard():
                         if not self._counts(frame):
                             continue
                         if "cursor" in frame:
-                            self._cursor, tries, was_there = frame["cursor"], 0, True
+                            self._cursor, tries = frame["cursor"], 0
                         if frame["type"] == "bye":
                             pause = frame["after_ms"] / 1000
                         yield frame

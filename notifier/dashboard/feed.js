@@ -1,7 +1,7 @@
 // One lasting connection to the feed: hello, resume, back-off, filter, commands. Knows no page.
 
 const PROTOCOL = "notifier.feed.v1";
-const BACK_OFF = [200, 500, 1000, 2000, 5000]; // ms between two tries, the last one repeats
+export const BACK_OFF = [200, 500, 1000, 2000, 5000]; // ms between two tries, the last one repeats
 const SILENCES = 2.5; // heartbeats without any frame after which the connection is taken for dead
 
 export class CommandError extends Error {
@@ -17,7 +17,7 @@ export class CommandError extends Error {
  * "connecting", "live", "lost" (tries again at `retryAt`) or "refused" (only `open` tries again).
  */
 export class Feed {
-  constructor(url, { onFrame, onChange = () => {}, snapshot = 500, stats = 0, token = null, filter = {} }) {
+  constructor(url, { onFrame, onChange = () => {}, snapshot = 500, stats = 0, token = null, filter = {}, backOff = BACK_OFF }) {
     this.url = url;
     this.onFrame = onFrame;
     this.onChange = onChange;
@@ -25,6 +25,7 @@ export class Feed {
     this.stats = stats;
     this.token = token;
     this.filter = filter;
+    this.backOff = backOff;
     this.state = "connecting";
     this.reason = "";
     this.code = 0;
@@ -125,7 +126,7 @@ export class Feed {
       this.change("refused", reason);
       return;
     }
-    const step = BACK_OFF[Math.min(this.tries++, BACK_OFF.length - 1)];
+    const step = this.backOff[Math.min(this.tries++, this.backOff.length - 1)];
     // Spread, so that all who lost the same service do not come back at the same moment.
     const delay = (this.pause ?? step) * (0.75 + Math.random() / 2);
     this.pause = null;

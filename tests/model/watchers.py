@@ -1,0 +1,116 @@
+"""The two clients of the feed, each watching a stage: that of the package, and that of the page."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Protocol
+
+from model.stage import Stage, View
+from parts import PATIENCE
+from playwright.async_api import Page
+
+from notifier.client import Follower
+from notifier.replica import Replica
+
+Wanted = Mapping[str, Any]
+
+START = """async ({filter, backOff}) => {
+  const { Feed } = await import("/feed.js");
+  const { State } = await import("/state.js");
+  window.state = new State();
+  const url = location.origin.replace("http", "ws") + "/feed";
+  window.feed = new Feed(url, { filter, backOff, onFrame: (frame) => state.apply(frame, feed.filter) });
+  feed.open();
+}"""
+VIEW = "() => [...state.mails.values()].map(({id, rev, status}) => [id, rev, status])"
+QUICK = (0.001, 0.005, 0.02)
+"""Seconds between two tries to connect again."""
+
+
+class Watcher(Protocol):
+    """A client under test."""
+
+    async def open(self, stage: Stage, wanted: Wanted) -> None:
+        """Begin to watch."""
+
+    async def refilter(self, wanted: Wanted) -> None:
+        """Watch other mails from now on."""
+
+    async def view(self) -> View:
+        """Tell what it has been told."""
+
+    def read(self, *, on: bool) -> None:
+        """Stop reading what comes, or go on."""
+
+    async def close(self) -> None:
+        """Watch no longer."""
+
+
+class PythonWatcher:
+    """The package's own client."""
+
+    def __init__(self) -> None:
+        self._replica = Replica()
+        self._reads = asyncio.Event()
+
+    async def open(self, stage: Stage, wanted: Wanted) -> None:
+        self._replica = Replica(wanted)
+        self._follower = Follower(stage.feed, wanted, snapshot=500)
+        self._reads.set()
+        self._is_there = asyncio.Event()
+        self._following = asyncio.create_task(self._follow())
+        async with asyncio.timeout(PATIENCE):
+            await self._is_there.wait()
+
+    async def refilter(self, wanted: Wanted) -> None:
+        self._replica.wanted = wanted
+        await self._follower.refilter(wanted)
+
+    async def view(self) -> View:
+        if self._following.done():
+            self._following.result()
+        return {id_: (mail["rev"], mail["status"]) for id_, mail in self._replica.mails.items()}
+
+    def read(self, *, on: bool) -> None:
+        if on:
+            self._reads.set()
+        else:
+            self._reads.clear()
+
+    async def close(self) -> None:
+        self._following.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._following
+
+    async def _follow(self) -> None:
+        frames = aiter(self._follower)
+        try:
+            async for frame in frames:
+                self._is_there.set()
+                await self._reads.wait()
+                self._replica.apply(frame)
+        finally:
+            await frames.aclose()
+
+
+class PageWatcher:
+    """The modules of the page, in a browser, without the page."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+
+    async def open(self, stage: Stage, wanted: Wanted) -> None:
+        await self._page.goto(f"http://127.0.0.1:{stage.feed.port}/healthz")
+        await self._page.evaluate(START, {"filter": wanted, "backOff": [each * 1000 for each in QUICK]})
+
+    async def refilter(self, wanted: Wanted) -> None:
+        await self._page.evaluate("filter => feed.refilter(filter)", dict(wanted))
+
+    async def view(self) -> View:
+        return {id_: (rev, status) for id_, rev, status in await self._page.evaluate(VIEW)}
+
+    def read(self, *, on: bool) -> None:
+        """Nothing: a browser reads ahead of its page, whatever that does."""
+
+    async def close(self) -> None:
+        await self._page.evaluate("feed.close()")
