@@ -4,6 +4,7 @@ import asyncio
 import hmac
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -17,6 +18,7 @@ from websockets.typing import Subprotocol
 from notifier import clock, frames
 from notifier.errors import Misconfigured, NotifierError
 from notifier.events import Filter, Logged, timestamp
+from notifier.gateways.door import Connection, Door
 from notifier.gateways.http import Pages
 from notifier.settings import FeedSettings
 from notifier.storage.store import Span, Store
@@ -24,12 +26,14 @@ from notifier.storage.store import Span, Store
 log = structlog.get_logger(__name__)
 
 HELLO_TIMEOUT = 10.0
-MOST_CLIENTS = 2000
 MOST_FRAME = 512 * 1024
 """Bytes of a client's frame: a message of 256 KiB, escaped."""
 MOST_BEHIND = 1024 * 1024
 """Bytes that may wait for a slow client."""
 MOST_EVENTS_BEHIND = 1000
+STALLED = 60.0
+"""Seconds after which a client that takes nothing of what waits for it is let go, however little that is."""
+PING_EVERY, PONG_WITHIN = 20.0, 20.0
 MOST_REPLAYED = 10_000
 """Events looked through for a resuming client; one that missed more gets a snapshot."""
 MOST_FRAMES = 50
@@ -41,6 +45,7 @@ FAREWELL = 2.0
 """Seconds that a closing handshake may take before the connection is cut."""
 
 FAULT, RESTART, BAD_FRAME, UNAUTHORIZED, NO_HELLO, TOO_MANY, TOO_SLOW = 1011, 1012, 4400, 4401, 4408, 4429, 4508
+_SLOW = TOO_SLOW, "reads too slowly; resume from the last cursor"
 
 Role = Literal["viewer", "operator"]
 
@@ -87,12 +92,16 @@ class _Close(Exception):
 class Session:
     """One client: greets it, tells it what it missed, then passes on what happens."""
 
-    def __init__(self, websocket: ServerConnection, feed: Feed, settings: FeedSettings) -> None:
+    def __init__(
+        self, websocket: ServerConnection, feed: Feed, settings: FeedSettings, welcome: Callable[[], None]
+    ) -> None:
         self._websocket = websocket
+        self._welcome = welcome
         self._feed = feed
         self._settings = settings
         self._role: Role = "viewer"
         self._behind = 0
+        self._clear_at = asyncio.get_running_loop().time()
         self._tasks: set[asyncio.Task[None]] = set()
         self._recent: list[float] = []
         self.wanted = Filter()
@@ -122,11 +131,12 @@ class Session:
 
     def push(self, frame: bytes, events: int) -> None:
         """Queue a frame of events without waiting; a client that reads too slowly is let go, it can resume."""
-        waiting = self._websocket.transport.get_write_buffer_size()
+        waiting, now = self._websocket.transport.get_write_buffer_size(), asyncio.get_running_loop().time()
         self._behind = self._behind + events if waiting else events
-        if waiting > MOST_BEHIND or self._behind > MOST_EVENTS_BEHIND:
+        self._clear_at = self._clear_at if waiting else now
+        if waiting > MOST_BEHIND or self._behind > MOST_EVENTS_BEHIND or now - self._clear_at > STALLED:
             self._feed.hub.remove(self)
-            self._spawn(self._close(TOO_SLOW, "reads too slowly; resume from the last cursor"))
+            self._spawn(self._close(*_SLOW))
             return
         broadcast([self._websocket], frame, text=True)
 
@@ -147,6 +157,7 @@ class Session:
         if role is None:
             raise _Close(UNAUTHORIZED, "a valid token is needed")
         self._role = role
+        self._welcome()
         return hello
 
     def _authorised(self, token: str | None) -> Role | None:
@@ -200,7 +211,7 @@ class Session:
         at = frames.cursor(self._feed.store.id, snapshot.seq, self.wanted)
         page = snapshot.page
         frame = frames.write_snapshot(id_, at, snapshot.totals, page.mails, more=page.next is not None)
-        await self._websocket.send(frame, text=True)
+        await self._write(frame)
 
     async def _go_live(self) -> None:
         """Catch up with the hub, then join it: between the last look and the joining nothing can happen."""
@@ -256,11 +267,21 @@ class Session:
             await asyncio.sleep(every)
 
     async def _send(self, type_: str, **fields: Any) -> None:
-        await self._websocket.send(frames.write(type_, **fields), text=True)
+        await self._write(frames.write(type_, **fields))
 
     async def _send_events(self, events: list[Logged]) -> None:
         at = frames.cursor(self._feed.store.id, max(events[-1].seq, 0), self.wanted)
-        await self._websocket.send(frames.write_events(at, events), text=True)
+        await self._write(frames.write_events(at, events))
+
+    async def _write(self, frame: bytes) -> None:
+        """Send, waiting until the client takes it; one that does not, or lets too much gather, is let go."""
+        if self._websocket.transport.get_write_buffer_size() > MOST_BEHIND:
+            raise _Close(*_SLOW)
+        try:
+            async with asyncio.timeout(STALLED):
+                await self._websocket.send(frame, text=True)
+        except TimeoutError:
+            raise _Close(*_SLOW) from None
 
     def _count_frame(self) -> None:
         if self._role == "operator":
@@ -280,8 +301,16 @@ class Session:
         if not self._websocket.transport.is_closing():
             self._websocket.transport.abort()
 
-    def _spawn(self, work: Any) -> None:
-        task: asyncio.Task[None] = asyncio.create_task(_until_closed(work))
+    async def _until_closed(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except _Close as close:
+            await self._close(close.code, close.reason)
+        except ConnectionClosed:
+            return
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task: asyncio.Task[None] = asyncio.create_task(self._until_closed(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -290,9 +319,13 @@ class Session:
 async def serve_feed(settings: FeedSettings, feed: Feed, pages: Pages) -> AsyncIterator[Server]:
     """Listen until the block ends, then say goodbye to everyone; Misconfigured where the port is taken."""
     sessions: set[Session] = set()
+    way_in = Door()
+
+    class Visitor(Connection):
+        door = way_in
 
     async def handle(websocket: ServerConnection) -> None:
-        session = Session(websocket, feed, settings)
+        session = Session(websocket, feed, settings, partial(way_in.welcome, websocket))
         sessions.add(session)
         try:
             await session.run()
@@ -301,7 +334,7 @@ async def serve_feed(settings: FeedSettings, feed: Feed, pages: Pages) -> AsyncI
 
     def answer(connection: ServerConnection, request: Request) -> Response | None:
         response = pages.answer(request)
-        if response is None and len(sessions) >= MOST_CLIENTS:
+        if response is None and way_in.is_full:
             return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "too many clients\n")
         return response
 
@@ -317,6 +350,9 @@ async def serve_feed(settings: FeedSettings, feed: Feed, pages: Pages) -> AsyncI
             max_size=MOST_FRAME,
             server_header=None,
             open_timeout=HELLO_TIMEOUT,
+            ping_interval=PING_EVERY,
+            ping_timeout=PONG_WITHIN,
+            create_connection=Visitor,
             close_timeout=FAREWELL,
         )
     except OSError as error:
@@ -327,6 +363,7 @@ async def serve_feed(settings: FeedSettings, feed: Feed, pages: Pages) -> AsyncI
     finally:
         server.close(close_connections=False)
         await asyncio.gather(*(session.leave() for session in sessions))
+        way_in.close()
         await server.wait_closed()
 
 
@@ -350,8 +387,3 @@ def _select(_: ServerConnection, offered: Any) -> Subprotocol | None:
 
 def _same(given: str | None, expected: str | None) -> bool:
     return bool(given and expected) and hmac.compare_digest((given or "").encode(), (expected or "").encode())
-
-
-async def _until_closed(work: Awaitable[None]) -> None:
-    with suppress(ConnectionClosed):
-        await work
