@@ -7,6 +7,7 @@ usage or settings, 3 the store is unusable, 4 the service cannot be reached.
 import asyncio
 import json
 import os
+import resource
 import signal
 import sys
 import uuid
@@ -39,6 +40,9 @@ app = typer.Typer(
 )
 
 _EXIT_CODES: Mapping[type[NotifierError], int] = {Misconfigured: 2, StoreUnusable: 3, Unreachable: 4}
+
+OPEN_FILES = 8192
+"""Enough for the most clients that the feed takes, with and without their hello; a shell's usual limit is 1,024."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON.")]
 
@@ -263,6 +267,7 @@ def version() -> None:
 
 
 async def _serve(settings: configuration.Settings) -> None:
+    _allow_open_files()
     stop = asyncio.Event()
 
     def on_signal() -> None:
@@ -277,6 +282,13 @@ async def _serve(settings: configuration.Settings) -> None:
         await stop.wait()
         log.info("stopping")
     log.info("stopped")
+
+
+def _allow_open_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _read_message(file: str) -> Any:

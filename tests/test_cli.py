@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 from parts import PATIENCE, request
 from rabbit import Rabbit
@@ -146,6 +148,18 @@ async def test_health_is_exit_0_where_the_service_is_ready(environ: dict[str, st
         assert (code, "store ok" in out) == (0, True)
         code, out, _ = await run_async("health", "--json", environ=client)
         assert json.loads(out)["status"] == "ok"
+
+
+async def test_the_service_allows_itself_enough_open_files(environ: dict[str, str]) -> None:
+    """A thousand clients are more than the usual limit of a shell."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+    try:
+        async with service(environ) as (running, _):
+            now, _ = psutil.Process(running.process.pid).rlimit(psutil.RLIMIT_NOFILE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert now == min(8192, hard if hard > 0 else 8192)
 
 
 async def test_watch_shows_what_happens(environ: dict[str, str]) -> None:

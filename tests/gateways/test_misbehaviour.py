@@ -4,8 +4,8 @@ import asyncio
 import json
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import pytest
@@ -16,51 +16,16 @@ from parts import PATIENCE, request, serving, submit
 from test_frames import JSON, WORDS
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
+from wire import CONTINUED, HELLO, PING, TEXT, UPGRADE, dialled, drained, frame
 
 from notifier.actors import broadcaster
 from notifier.client import FeedClient
 from notifier.gateways import door, websocket
 from notifier.settings import FeedSettings, Settings, load
 
-UPGRADE = (
-    b"GET /feed HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-)
-TEXT, CONTINUED, PING = 0x1, 0x0, 0x9
-HELLO = b'{"type":"hello","snapshot":0}'
 FAR = "2126-01-01T00:00:00Z"
 COMMANDS = ["submit", "mail.list", "mail.show", "mail.retry", "mail.cancel", "mail.resolve", "address.erase"]
 CODES = {"invalid", "not_found", "conflict", "unknown_command", "unknown_type", "too_large", "not_utf8", "not_json"}
-
-
-def frame(opcode: int, payload: bytes = b"", *, fin: bool = True) -> bytes:
-    """Write a client's frame, masked with zeros (RFC 6455 section 5.2)."""
-    short = len(payload) < 126
-    size = bytes([0x80 | len(payload)]) if short else bytes([0x80 | 127]) + struct.pack(">Q", len(payload))
-    return bytes([opcode | (0x80 if fin else 0)]) + size + bytes(4) + payload
-
-
-@asynccontextmanager
-async def dialled(feed: FeedSettings, *sent: bytes) -> AsyncIterator[socket.socket]:
-    """Connect a plain socket with small buffers and send some bytes; nothing is read."""
-    loop = asyncio.get_running_loop()
-    with socket.socket() as client:
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        client.setblocking(False)  # noqa: FBT003 - the signature is socket's
-        await loop.sock_connect(client, ("127.0.0.1", feed.port))
-        for part in sent:
-            await loop.sock_sendall(client, part)
-        yield client
-
-
-async def drained(client: socket.socket) -> bytes:
-    """Read until the server ends the connection."""
-    got = b""
-    async with asyncio.timeout(PATIENCE):
-        with suppress(ConnectionResetError, BrokenPipeError):
-            while part := await asyncio.get_running_loop().sock_recv(client, 1 << 20):
-                got += part
-    return got
 
 
 async def poured(client: socket.socket, parts: Iterable[bytes]) -> None:

@@ -1,0 +1,48 @@
+"""The feed as bytes on a plain socket, for clients that no library would write."""
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from parts import PATIENCE
+
+from notifier.settings import FeedSettings
+
+UPGRADE = (
+    b"GET /feed HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+CONTINUED, TEXT, CLOSE, PING, PONG = 0x0, 0x1, 0x8, 0x9, 0xA
+HELLO = b'{"type":"hello","snapshot":0}'
+
+
+def frame(opcode: int, payload: bytes = b"", *, fin: bool = True) -> bytes:
+    """Write a client's frame, masked with zeros (RFC 6455 section 5.2)."""
+    short = len(payload) < 126
+    size = bytes([0x80 | len(payload)]) if short else bytes([0x80 | 127]) + struct.pack(">Q", len(payload))
+    return bytes([opcode | (0x80 if fin else 0)]) + size + bytes(4) + payload
+
+
+@asynccontextmanager
+async def dialled(feed: FeedSettings, *sent: bytes) -> AsyncIterator[socket.socket]:
+    """Connect a plain socket with small buffers and send some bytes; nothing is read."""
+    loop = asyncio.get_running_loop()
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)  # noqa: FBT003 - the signature is socket's
+        await loop.sock_connect(client, ("127.0.0.1", feed.port))
+        for part in sent:
+            await loop.sock_sendall(client, part)
+        yield client
+
+
+async def drained(client: socket.socket) -> bytes:
+    """Read until the server ends the connection."""
+    got = b""
+    async with asyncio.timeout(PATIENCE):
+        with suppress(ConnectionResetError, BrokenPipeError):
+            while part := await asyncio.get_running_loop().sock_recv(client, 1 << 20):
+                got += part
+    return got
