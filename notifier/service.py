@@ -9,7 +9,7 @@ import structlog
 from pamqp.commands import Basic
 from websockets.asyncio.server import Server
 
-from notifier import __version__, airports, clock
+from notifier import __version__, airports, clock, lag
 from notifier.actors.broadcaster import Hub, broadcast
 from notifier.actors.consumer import consume
 from notifier.actors.purger import Memory, purge
@@ -20,13 +20,16 @@ from notifier.commands import commands
 from notifier.composing.message import compose
 from notifier.composing.templates import Wording
 from notifier.contract import Message
+from notifier.errors import StoreUnusable
 from notifier.events import Logged
 from notifier.figures import Figures
 from notifier.gateways import amqp, smtp
 from notifier.gateways.http import Pages
 from notifier.gateways.topology import EVENTS
 from notifier.gateways.websocket import Feed, serve_feed
+from notifier.gauges import gauges
 from notifier.mail import Mail, RetryPolicy
+from notifier.metrics import Metrics
 from notifier.planning import Rules
 from notifier.settings import MailSettings, Settings
 from notifier.storage.sqlite import SqliteStore
@@ -67,8 +70,10 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
     airports.load()
     wording = Wording(settings.mail.templates)
     async with AsyncExitStack() as stack:
-        transports = smtp.transports(settings.smtp, settings.mail.sender.domain)
-        store = await SqliteStore.open(settings.store.path)
+        metrics = Metrics()
+        stack.enter_context(lag.measured(metrics.lagged))
+        transports = smtp.transports(settings.smtp, settings.mail.sender.domain, metrics.answered)
+        store = await SqliteStore.open(settings.store.path, metrics.transacted)
         stack.push_async_callback(store.close)
         for transport in transports:
             stack.push_async_callback(transport.close)
@@ -81,7 +86,9 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         )
 
         async def take(messages: Sequence[Message]) -> list[Added]:
-            return await store.add(messages, rules, clock.now())
+            added = await store.add(messages, rules, clock.now())
+            metrics.took(messages, added)
+            return added
 
         def write(mail: Mail) -> bytes:
             return compose(mail, wording, settings.mail.sender, settings.mail.reply_to)
@@ -89,22 +96,37 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         supervisor = Supervisor()
         figures = Figures(store, broker, lanes, supervisor)
         hub = Hub(store.id, (await store.span()).head)
-        pages = Pages(settings.feed, figures.readiness)
+        scrape = partial(_scrape, metrics, figures, hub, settings.mail.rate)
+        pages = Pages(settings.feed, figures.readiness, scrape)
         orders = commands(store, take, write, pages.offer)
-        feed = Feed(store, hub, figures.stats, orders, f"notifier/{__version__}")
+        feed = Feed(store, hub, figures.stats, orders, f"notifier/{__version__}", metrics.dropped)
+
+        def observe(events: Sequence[Logged]) -> None:
+            figures.observe(events)
+            metrics.observe(events)
+
         server = await stack.enter_async_context(serve_feed(settings.feed, feed, pages))
 
         stack.push_async_callback(_stop, supervisor)
-        supervisor.start("broadcaster", partial(broadcast, store, hub, figures.observe))
+        supervisor.start("broadcaster", partial(broadcast, store, hub, observe))
         supervisor.start("sender", partial(_send, store, lanes, settings))
         supervisor.start("purger", partial(_purge, store, settings))
         if broker:
             connect = partial(amqp.consume, settings.amqp, publisher, broker)
             supervisor.start("reporter", partial(report, store, partial(_publish, publisher)))
-            supervisor.start("consumer", partial(consume, connect, take))
+            supervisor.start("consumer", partial(consume, connect, take, metrics.dead_lettered))
         else:
             log.info("no NOTIFIER_AMQP_URL: messages are taken from the feed's submit alone")
         yield server
+
+
+async def _scrape(metrics: Metrics, figures: Figures, hub: Hub, rate: float) -> bytes:
+    """Give Prometheus all that is known; what the store cannot tell just then is missing."""
+    try:
+        stats = await figures.stats()
+    except StoreUnusable:
+        stats = None
+    return metrics.page(gauges(__version__, figures.readiness(), stats, rate, hub.subscribers))
 
 
 def _lanes(transports: Sequence[smtp.Transport], settings: Settings, wording: Wording) -> list[Lane]:

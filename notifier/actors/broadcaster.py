@@ -41,6 +41,11 @@ class Hub:
         """Pass on nothing more to it."""
         self._last_push.pop(subscriber, None)
 
+    @property
+    def subscribers(self) -> int:
+        """How many are passed on to."""
+        return len(self._last_push)
+
     def publish(self, events: Sequence[Logged], now: float) -> None:
         """Push events to those whose filter they pass, encoded once for each filter."""
         self.position = events[-1].seq

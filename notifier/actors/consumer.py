@@ -44,6 +44,7 @@ class Session(Protocol):
 async def consume(
     connect: Callable[[asyncio.Event], AbstractAsyncContextManager[Session]],
     store: Store,
+    dead_lettered: Callable[[DeadLetterCode], None],
     running: Callable[[], None],
     stop: asyncio.Event,
 ) -> None:
@@ -51,14 +52,17 @@ async def consume(
 
     Raises Unreachable when the broker is lost and StoreUnusable when the store cannot
     write: nothing is acknowledged then, and the broker delivers it again.
+    `dead_lettered` is told of each message that was put aside.
     """
     async with connect(stop) as session:
         running()
         while batch := await session.batch():
-            await _take_in(session, batch, store)
+            for code in await _take_in(session, batch, store):
+                dead_lettered(code)
 
 
-async def _take_in(session: Session, batch: Sequence[Delivery], store: Store) -> None:
+async def _take_in(session: Session, batch: Sequence[Delivery], store: Store) -> list[DeadLetterCode]:
+    """Take one batch in; gives what was wrong with those that were put aside."""
     messages: list[tuple[Delivery, Message]] = []
     refused: list[tuple[Delivery, Refused]] = []
     for delivery in batch:
@@ -71,6 +75,7 @@ async def _take_in(session: Session, batch: Sequence[Delivery], store: Store) ->
         await session.dead_letter(delivery, reason.code, reason.detail)
         log.warning("message dead-lettered", code=reason.code, detail=reason.detail, message=delivery.origin.message_id)
     await session.acknowledge(batch[-1])
+    return [reason.code for _, reason in refused]
 
 
 async def _store(messages: Sequence[tuple[Delivery, Message]], store: Store) -> list[tuple[Delivery, Refused]]:

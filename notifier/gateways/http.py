@@ -1,7 +1,7 @@
 """The plain GET pages beside the feed: the page that shows it, and how the service is."""
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from http import HTTPStatus
 from importlib import resources
 from pathlib import PurePath
@@ -13,6 +13,7 @@ import msgspec
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
+from notifier.gateways.tokens import role_of
 from notifier.settings import FeedSettings, is_loopback
 
 _TYPES: Mapping[str, str] = {
@@ -38,13 +39,21 @@ _MAIL_GUARD = {
     "Cache-Control": "no-store",
 }
 
+_PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+
 
 class Pages:
     """Answers every GET that is not the feed's."""
 
-    def __init__(self, settings: FeedSettings, readiness: Callable[[], tuple[bool, Mapping[str, Any]]]) -> None:
+    def __init__(
+        self,
+        settings: FeedSettings,
+        readiness: Callable[[], tuple[bool, Mapping[str, Any]]],
+        metrics: Callable[[], Awaitable[bytes]],
+    ) -> None:
         self._settings = settings
         self._readiness = readiness
+        self._metrics = metrics
         self._offers: dict[str, bytes] = {}
         self._pages = dict(_dashboard())
 
@@ -59,12 +68,17 @@ class Pages:
             del self._offers[next(iter(self._offers))]
         return path
 
-    def answer(self, request: Request) -> Response | None:
+    async def answer(self, request: Request) -> Response | None:
         """Answer a request; None lets it become a WebSocket."""
         path = urlsplit(request.path).path
         refusal = self._refusal(request.headers)
         if refusal or path == "/feed":
             return refusal or self._feed(request.headers)
+        if path == "/metrics":
+            return await self._scrape(request.headers)
+        return self._page(path)
+
+    def _page(self, path: str) -> Response:
         if path in self._pages:
             return _response(HTTPStatus.OK, *self._pages[path])
         if path in self._offers:
@@ -76,6 +90,14 @@ class Pages:
             status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
             return _json(status, {"status": "ok" if ready else "not ready", **parts})
         return _text(HTTPStatus.NOT_FOUND, "not found\n")
+
+    async def _scrape(self, headers: Headers) -> Response:
+        """Give the metrics to who may watch: they tell how much mail goes to whom by which account."""
+        if role_of(_bearer(headers), self._settings) is None:
+            refusal = _text(HTTPStatus.UNAUTHORIZED, "a bearer token of a viewer or operator is expected\n")
+            refusal.headers["WWW-Authenticate"] = "Bearer"
+            return refusal
+        return _response(HTTPStatus.OK, _PROMETHEUS, await self._metrics())
 
     def _refusal(self, headers: Headers) -> Response | None:
         """Refuse foreign host names where no token protects us: a web page could point its own name at loopback."""
@@ -100,6 +122,13 @@ class Pages:
 
     def _knows_origin(self, origin: str, host: str) -> bool:
         return urlsplit(origin).netloc == host or origin in self._settings.allowed_origins
+
+
+def _bearer(headers: Headers) -> str | None:
+    """Read the one bearer token (RFC 6750 section 2.1); whatever else stands there is none."""
+    given = headers.get_all("Authorization")
+    kind, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
+    return token.strip().encode(errors="surrogateescape").decode(errors="replace") if kind.lower() == "bearer" else None
 
 
 def _dashboard() -> Iterator[tuple[str, tuple[str, bytes]]]:

@@ -32,6 +32,9 @@ _START_INPUT = 354
 Moment = Callable[[], Awaitable[None]]
 """Something to be done at one moment of a dialogue."""
 
+Answered = Callable[[str, Phase, float], None]
+"""Told of every answer of a server: by the transport's name, in which phase, after how many seconds."""
+
 
 class Envelope(NamedTuple):
     """Who a message is from and to, as the SMTP server is told."""
@@ -78,7 +81,14 @@ class Transport:
     """Delivers through one server, on as many connections as there are deliveries at a time."""
 
     def __init__(
-        self, name: str, server: SmtpServer, settings: SmtpSettings, greeting: str, tls: ssl.SSLContext
+        self,
+        name: str,
+        server: SmtpServer,
+        settings: SmtpSettings,
+        greeting: str,
+        tls: ssl.SSLContext,
+        *,
+        answered: Answered | None = None,
     ) -> None:
         self.name = name
         self.server = server
@@ -86,6 +96,7 @@ class Transport:
         self._dot_timeout = settings.dot_timeout.total_seconds()
         self._greeting = greeting
         self._tls = tls
+        self._answered = answered
         self._idle: list[tuple[aiosmtplib.SMTP, asyncio.TimerHandle]] = []
         self._farewells: set[asyncio.Task[None]] = set()
 
@@ -132,7 +143,7 @@ class Transport:
         async def step(command: Awaitable[aiosmtplib.SMTPResponse]) -> Reply:
             began = asyncio.get_running_loop().time()
             reply = await _reply(command)
-            steps.append(Step(phase, reply, asyncio.get_running_loop().time() - began))
+            steps.append(Step(phase, reply, self._took(phase, began)))
             return reply
 
         try:
@@ -179,6 +190,12 @@ class Transport:
             return
         self._put_back(client)
 
+    def _took(self, phase: Phase, began: float) -> float:
+        seconds = asyncio.get_running_loop().time() - began
+        if self._answered:
+            self._answered(self.name, phase, seconds)
+        return seconds
+
     async def _take(self) -> tuple[aiosmtplib.SMTP, bool]:
         """Give a connection, and whether it was used before."""
         while self._idle:
@@ -202,6 +219,7 @@ class Transport:
 
     async def _connect(self) -> aiosmtplib.SMTP:
         server = self.server
+        began = asyncio.get_running_loop().time()
         client = aiosmtplib.SMTP(
             hostname=server.host,
             port=server.port,
@@ -224,6 +242,7 @@ class Transport:
         except asyncio.CancelledError:
             client.close()
             raise
+        self._took(Phase.CONNECT, began)
         return client
 
 
@@ -238,7 +257,7 @@ def tls_context(settings: SmtpSettings) -> ssl.SSLContext:
         raise Misconfigured([f"NOTIFIER_SMTP_CA_FILE: {settings.ca_file}: {error}"]) from error
 
 
-def transports(settings: SmtpSettings, domain: str) -> list[Transport]:
+def transports(settings: SmtpSettings, domain: str, answered: Answered | None = None) -> list[Transport]:
     """Make a transport for each server; `domain` is what we call ourselves in EHLO.
 
     Accounts at one server are told apart by their number.
@@ -248,7 +267,7 @@ def transports(settings: SmtpSettings, domain: str) -> list[Transport]:
     for server in settings.servers:
         twins = sum(each.server.name == server.name for each in made)
         name = f"{server.name} ({twins + 1})" if twins else server.name
-        made.append(Transport(name, server, settings, domain, tls))
+        made.append(Transport(name, server, settings, domain, tls, answered=answered))
     return made
 
 

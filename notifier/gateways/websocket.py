@@ -1,12 +1,11 @@
 """The feed's server: one session a client, from its hello to its close."""
 
 import asyncio
-import hmac
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 from websockets.asyncio.connection import broadcast
@@ -20,6 +19,7 @@ from notifier.errors import Misconfigured, NotifierError
 from notifier.events import Filter, Logged, timestamp
 from notifier.gateways.door import Connection, Door
 from notifier.gateways.http import Pages
+from notifier.gateways.tokens import Role, role_of
 from notifier.settings import FeedSettings
 from notifier.storage.store import Span, Store
 
@@ -47,8 +47,6 @@ FAREWELL = 2.0
 FAULT, RESTART, BAD_FRAME, UNAUTHORIZED, NO_HELLO, TOO_MANY, TOO_SLOW = 1011, 1012, 4400, 4401, 4408, 4429, 4508
 _SLOW = TOO_SLOW, "reads too slowly; resume from the last cursor"
 
-Role = Literal["viewer", "operator"]
-
 
 class CommandError(NotifierError):
     """A command that cannot be done; `code` is for programs, the text for people."""
@@ -71,13 +69,17 @@ class Hub(Protocol):
 
 
 class Feed(NamedTuple):
-    """What sessions draw on: the log, its live end, the figures, and what can be done by whom."""
+    """What sessions draw on: the log, its live end, the figures, and what can be done by whom.
+
+    `dropped` is told of each client that read too slowly.
+    """
 
     store: Store
     hub: Hub
     stats: Callable[[], Awaitable[Mapping[str, Any]]]
     commands: Mapping[str, tuple[Role, Callable[[Mapping[str, Any]], Awaitable[Any]]]]
     server: str
+    dropped: Callable[[], None]
 
 
 class _Close(Exception):
@@ -153,20 +155,12 @@ class Session:
             raise _Close(NO_HELLO, "no hello within 10 s") from None
         if not isinstance(hello, frames.Hello):
             raise frames.BadFrame("the first frame must be hello")
-        role = self._authorised(hello.token)
+        role = role_of(hello.token, self._settings)
         if role is None:
             raise _Close(UNAUTHORIZED, "a valid token is needed")
         self._role = role
         self._welcome()
         return hello
-
-    def _authorised(self, token: str | None) -> Role | None:
-        settings = self._settings
-        if not (settings.viewer_token or settings.operator_token):
-            return "operator"
-        if _same(token, settings.operator_token):
-            return "operator"
-        return "viewer" if _same(token, settings.viewer_token) else None
 
     async def _greet(self, hello: frames.Hello) -> None:
         self.wanted = hello.wanted
@@ -295,6 +289,8 @@ class Session:
 
     async def _close(self, code: int, reason: str) -> None:
         """Close; a client that does not take part is cut off."""
+        if code == TOO_SLOW:
+            self._feed.dropped()
         with suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL):
                 await self._websocket.close(code, reason)
@@ -332,8 +328,8 @@ async def serve_feed(settings: FeedSettings, feed: Feed, pages: Pages) -> AsyncI
         finally:
             sessions.discard(session)
 
-    def answer(connection: ServerConnection, request: Request) -> Response | None:
-        response = pages.answer(request)
+    async def answer(connection: ServerConnection, request: Request) -> Response | None:
+        response = await pages.answer(request)
         if response is None and way_in.is_full:
             return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "too many clients\n")
         return response
@@ -383,7 +379,3 @@ def _not_resumable(place: frames.Place | None, store: str, span: Span, wanted: F
 def _select(_: ServerConnection, offered: Any) -> Subprotocol | None:
     """Speak our protocol where the client names it, and also where it names none."""
     return Subprotocol(frames.PROTOCOL) if frames.PROTOCOL in offered else None
-
-
-def _same(given: str | None, expected: str | None) -> bool:
-    return bool(given and expected) and hmac.compare_digest((given or "").encode(), (expected or "").encode())

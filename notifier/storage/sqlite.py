@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Self, TypeVar
 
 import aiosqlite
@@ -58,13 +59,17 @@ _APPEND = f"INSERT INTO events ({','.join(rows.EVENT_COLUMNS)}) VALUES ({','.joi
 
 _known = msgspec.json.Decoder(Known)
 
+Transacted = Callable[[str, float], None]
+"""Told of every transaction: for which of the store's methods, and how many seconds from the request to the end."""
+
 
 class SqliteStore:
     """See `Store` for what each method promises."""
 
-    def __init__(self, connection: aiosqlite.Connection, lock: int) -> None:
+    def __init__(self, connection: aiosqlite.Connection, lock: int, transacted: Transacted | None) -> None:
         self._connection = connection
         self._lock = lock
+        self._transacted = transacted
         self._loop = asyncio.get_running_loop()
         self._head = 0
         self._latest = rows.moment(0)
@@ -74,7 +79,7 @@ class SqliteStore:
         self.id = ""
 
     @classmethod
-    async def open(cls, path: Path) -> Self:
+    async def open(cls, path: Path, transacted: Transacted | None = None) -> Self:
         """Open or create the file; StoreUnusable says in one line why that cannot be."""
         lock = _own(path)
         try:
@@ -82,7 +87,7 @@ class SqliteStore:
         except (sqlite3.Error, OSError) as error:
             os.close(lock)
             raise StoreUnusable(f"{path}: {error}") from error
-        store = cls(connection, lock)
+        store = cls(connection, lock, transacted)
         try:
             store.id, store._head, store._latest = await store._run(_prepare)
         except StoreUnusable as error:
@@ -95,7 +100,9 @@ class SqliteStore:
         os.close(self._lock)
 
     async def add(self, messages: Sequence[Message], rules: Rules, now: datetime) -> list[Added]:
-        return await self._transact(lambda db: [_add(db, message, rules, now) for message in messages], wake=True)
+        return await self._transact(
+            "add", lambda db: [_add(db, message, rules, now) for message in messages], wake=True
+        )
 
     async def claim(self, limit: int, rate: float, now: datetime, quota: Quota | None = None) -> Claim:
         set_back = self._latest - now
@@ -105,7 +112,7 @@ class SqliteStore:
                 _follow_clock(db, set_back, now)
             return _claim(db, limit, rate, now, quota)
 
-        claim = await self._transact(work)
+        claim = await self._transact("claim", work)
         self._latest = now
         return claim
 
@@ -114,17 +121,17 @@ class SqliteStore:
             for mail in changed:
                 _change(db, mail, now)
 
-        await self._transact(work)
+        await self._transact("record", work)
 
     async def mark(self, mail: Mail) -> None:
         sql = "UPDATE mails SET past_data = 1 WHERE id = ? AND rev = ?"
-        await self._transact(lambda db: db.execute(sql, (mail.id, mail.rev)).close())
+        await self._transact("mark", lambda db: db.execute(sql, (mail.id, mail.rev)).close())
 
     async def sending(self) -> list[Mail]:
         return await self._run(lambda db: _mails(db, "WHERE status = 'sending' ORDER BY n"))
 
     async def pause(self, *, paused: bool) -> None:
-        await self._transact(lambda db: _set_meta(db, "paused", int(paused)))
+        await self._transact("pause", lambda db: _set_meta(db, "paused", int(paused)))
 
     async def is_paused(self) -> bool:
         return await self._run(_is_paused)
@@ -153,7 +160,8 @@ class SqliteStore:
 
     async def move_cursor(self, reader: str, seq: int) -> None:
         await self._transact(
-            lambda db: db.execute("INSERT OR REPLACE INTO cursors (reader, seq) VALUES (?, ?)", (reader, seq)).close()
+            "move_cursor",
+            lambda db: db.execute("INSERT OR REPLACE INTO cursors (reader, seq) VALUES (?, ?)", (reader, seq)).close(),
         )
 
     async def snapshot(self, wanted: Filter, limit: int) -> Snapshot:
@@ -172,28 +180,29 @@ class SqliteStore:
         self, finished_before: datetime, handled_before: datetime, reader: str | None, now: datetime
     ) -> Purged:
         return await self._transact(
+            "purge",
             lambda db: Purged(
                 _purge_mails(db, finished_before, _cursor(db, reader) if reader else None),
                 _forget(db, "messages", "handled_at", "source, id", handled_before),
                 _forget(db, "matters", "forget_at", "matter", now),
-            )
+            ),
         )
 
     async def erase(self, address: str, now: datetime) -> Erased:
         who, found, bookings = identity(address), list[Status](), 0
         place: Any = 0
         while place is not None:
-            step = await self._transact(partial(_erase_mails, who=who, after=place, now=now))
+            step = await self._transact("erase", partial(_erase_mails, who=who, after=place, now=now))
             place, found = step.next, [*found, *step.found]
         place = ""
         while place is not None:
-            step = await self._transact(partial(_erase_bookings, who=who, after=place))
+            step = await self._transact("erase", partial(_erase_bookings, who=who, after=place))
             place, bookings = step.next, bookings + step.bookings
         await self._run(erasure.rewrite)
         remaining = found.count(Status.SENDING)
         return Erased(len(found) - remaining, found.count(Status.PENDING), bookings, remaining)
 
-    async def _transact(self, work: Callable[[sqlite3.Connection], _T], *, wake: bool = False) -> _T:
+    async def _transact(self, operation: str, work: Callable[[sqlite3.Connection], _T], *, wake: bool = False) -> _T:
         """Run `work` in a transaction; if the log has grown, tell its readers and, with `wake`, the sender."""
 
         def transaction(db: sqlite3.Connection) -> _T:
@@ -210,7 +219,12 @@ class SqliteStore:
             self._loop.call_soon_threadsafe(self._announce, head, wake)
             return result
 
-        return await self._run(transaction)
+        began = perf_counter()
+        try:
+            return await self._run(transaction)
+        finally:
+            if self._transacted:
+                self._transacted(operation, perf_counter() - began)
 
     def _announce(self, head: int, wake: bool) -> None:  # noqa: FBT001 - called by the loop, positionally
         if head > self._head:

@@ -36,6 +36,7 @@ class Script:
     def __init__(self, *batches: Sequence[Given]) -> None:
         self.batches = list(batches)
         self.done: list[Any] = []
+        self.counted: list[str] = []
 
     async def batch(self) -> Sequence[Given]:
         """Deliver the next batch."""
@@ -69,7 +70,7 @@ def given(number: int) -> Given:
 
 async def run(script: Script, store: Any = None) -> list[Any]:
     """Consume the script to its end."""
-    await consume(script.connect, store or script.store, lambda: None, asyncio.Event())
+    await consume(script.connect, store or script.store, script.counted.append, lambda: None, asyncio.Event())
     return script.done
 
 
@@ -84,10 +85,12 @@ async def test_a_batch_is_stored_before_it_is_acknowledged() -> None:
 
 
 async def test_what_cannot_be_used_is_put_aside_before_it_is_acknowledged() -> None:
-    """The good ones of the batch are stored first."""
+    """The good ones of the batch are stored first; whoever counts is told once."""
     bad = Given(b"{", Origin(NOW, message_id="bad"))
-    done = await run(Script([given(1), bad, given(2)]))
+    script = Script([given(1), bad, given(2)])
+    done = await run(script)
     assert [each[:2] for each in done] == [("stored", ["r1", "r2"]), ("not_json", "bad"), ("acknowledged", "m2")]
+    assert script.counted == ["not_json"]
 
 
 async def test_a_message_that_is_beyond_us_does_not_come_back_for_ever() -> None:
@@ -126,7 +129,7 @@ async def consuming(
         await store.add(messages, RULES, NOW)
 
     connect = partial(amqp.consume, settings, publisher, amqp.Broker())
-    task = asyncio.create_task(consume(connect, add, lambda: None, stop))
+    task = asyncio.create_task(consume(connect, add, lambda _: None, lambda: None, stop))
     try:
         yield task
     finally:

@@ -1,10 +1,10 @@
 """The plain GET pages beside the feed."""
 
-import asyncio
 import json
 from typing import Any
 
 import pytest
+from pages import get
 from parts import result, serving, submit
 from samples import booking_event
 from websockets.datastructures import Headers
@@ -14,19 +14,6 @@ from notifier.client import FeedClient, readiness
 from notifier.errors import Unreachable
 from notifier.gateways.http import MOST_OFFERS, Pages
 from notifier.settings import FeedSettings, Settings
-
-
-async def get(feed: FeedSettings, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
-    """Get a page: its status, headers and body."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", feed.port)
-    lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in {"Host": "localhost", **headers}.items())]
-    writer.write("\r\n".join([*lines, "", ""]).encode())
-    async with asyncio.timeout(10):
-        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
-    writer.close()
-    await writer.wait_closed()
-    status, *fields = head.decode().split("\r\n")
-    return int(status.split()[1]), dict(field.split(": ", 1) for field in fields), body
 
 
 async def test_health_and_readiness(settings: Settings) -> None:
@@ -104,7 +91,11 @@ async def test_the_page_of_a_mail_can_be_got_once(settings: Settings) -> None:
 
 async def test_pages_of_mails_that_nobody_gets_are_withdrawn() -> None:
     """Only the latest offers are kept."""
-    pages = Pages(FeedSettings(), lambda: (True, {}))
+
+    async def metrics() -> bytes:
+        return b""
+
+    pages = Pages(FeedSettings(), lambda: (True, {}), metrics)
     offers = [pages.offer(f"<p>{n}</p>") for n in range(MOST_OFFERS + 1)]
-    answers = [pages.answer(Request(path, Headers({"Host": "localhost"}))) for path in offers]
+    answers = [await pages.answer(Request(path, Headers({"Host": "localhost"}))) for path in offers]
     assert [answer.status_code for answer in answers if answer] == [404, *[200] * MOST_OFFERS]

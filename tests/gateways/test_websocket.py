@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pages import scrape
 from parts import PATIENCE, changed, events_until, request, result, serving, submit, wait_event, wait_frame
 from samples import booking_event
 from websockets.asyncio.client import ClientConnection, connect
@@ -428,12 +429,14 @@ async def test_a_stuck_client_neither_slows_others_nor_hangs_the_end(settings: S
             seen += len(frame.get("events", ()))
             if seen == 10_000:
                 break
+        found = await scrape(feed)
     got = b""
     with suppress(ConnectionResetError):
         while part := await asyncio.get_running_loop().sock_recv(lazy, 1 << 20):
             got += part
     lazy.close()
     assert got.count(b'"specversion"') < 10_000
+    assert (found.get("notifier_feed_drops_total"), found.get("notifier_feed_clients")) == (1, 1)
 
 
 async def test_the_client_follows_across_a_restart(settings: Settings) -> None:

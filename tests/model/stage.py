@@ -59,9 +59,9 @@ class Stage:
         self.store = await SqliteStore.open(self._folder / f"{self._stores}.db")
         self._parts.push_async_callback(self.store.close)
         self._hub = Hub(self.store.id, (await self.store.span()).head)
-        feed = Feed(self.store, self._hub, _no_stats, {}, "notifier/test")
+        feed = Feed(self.store, self._hub, _no_stats, {}, "notifier/test", lambda: None)
         self._server = await self._parts.enter_async_context(
-            serve_feed(self.feed, feed, Pages(self.feed, lambda: (True, {})))
+            serve_feed(self.feed, feed, Pages(self.feed, lambda: (True, {}), _no_metrics))
         )
         for each in self._server.sockets:
             each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
@@ -141,6 +141,10 @@ class Stage:
 
 async def _no_stats() -> dict[str, Any]:
     return {}
+
+
+async def _no_metrics() -> bytes:
+    return b""
 
 
 async def _ended(task: asyncio.Task[None], stop: asyncio.Event) -> None:

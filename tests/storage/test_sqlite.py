@@ -74,7 +74,7 @@ async def test_a_failing_transaction_changes_nothing_and_shows_as_the_stores_fau
         db.execute("INSERT INTO nowhere VALUES (1)")
 
     with pytest.raises(StoreUnusable, match="no such table"):
-        await store._transact(work)
+        await store._transact("add", work)
     faults = [store.fault]
     assert await store._run(lambda db: db.execute("SELECT * FROM meta WHERE name = 'half'").fetchall()) == []
     faults.append(store.fault)
