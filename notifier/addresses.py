@@ -10,6 +10,7 @@ LONGEST_LOCAL_PART = 64
 
 # Letters, digits and hyphens, one label of them in IDNA's ASCII form.
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_ADDRESS = re.compile(r"""[^\s<>"(),:;@]+@[^\s<>"'(),:;@]+""")
 _ENCODED_DOMAIN = re.compile(rf"(?=.{{1,253}}$)(?=(.*\.)?xn--)({_LABEL}\.)*{_LABEL}", re.IGNORECASE)
 
 
@@ -51,6 +52,11 @@ def masked(address: str) -> str:
     """Show an address to people who need not know it: `a•••@example.com`."""
     local, at, domain = address.rpartition("@")
     return f"{local[:1]}•••@{domain}" if at else f"{address[:1]}•••"
+
+
+def all_masked(text: str) -> str:
+    """Mask everything in a text that looks like an address."""
+    return _ADDRESS.sub(lambda found: masked(found[0]), text)
 
 
 def without(address: str, text: str) -> str:

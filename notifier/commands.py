@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import msgspec
+import structlog
 
 from notifier import clock, frames
 from notifier.addresses import identity, normalised
@@ -18,6 +19,8 @@ from notifier.gateways.tokens import Role
 from notifier.gateways.websocket import CommandError
 from notifier.mail import Mail, Status, cancelled, due_again, due_now, found_sent
 from notifier.storage.store import Added, Store
+
+log = structlog.get_logger(__name__)
 
 ERASE_LOOKS = 50
 ERASE_AGAIN = 0.2
@@ -172,6 +175,7 @@ async def _pause(store: Store, *, paused: bool) -> dict[str, Any]:
     """Stop claiming mail, or go on; what is being handed over is finished, and a restart changes nothing."""
     await store.pause(paused=paused)
     store.wake.set()
+    log.info("sending is paused by an operator" if paused else "sending goes on")
     return {"paused": await store.is_paused()}
 
 

@@ -77,6 +77,11 @@ def public(mail: Mail) -> dict[str, Any]:
     }
 
 
+def ids(mail: str, message: str, booking: str | None) -> dict[str, str]:
+    """Name what a line of our log is about: the mail, the message that caused it, and the booking, if it has one."""
+    return {"mail": mail, "message": message, **({"booking": booking} if booking else {})}
+
+
 def timestamp(at: datetime | None) -> str | None:
     """Write a UTC time as RFC 3339 with milliseconds."""
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z") if at else None

@@ -1,4 +1,4 @@
-"""Logging to stderr: one line an event, for people or (`json`) for programs."""
+"""Logging to stderr: one line an event, for people or (`json`) for programs; no address in it is whole."""
 
 import logging
 import sys
@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 
+from notifier.addresses import all_masked
 from notifier.settings import LogSettings
 
 
@@ -20,9 +21,11 @@ def configure(settings: LogSettings) -> None:
     )
     safe = [] if settings.format == "json" else [one_line]
     shared: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
+        mask,
     ]
     structlog.configure(
         processors=[*shared, *safe, render],
@@ -36,6 +39,14 @@ def configure(settings: LogSettings) -> None:
     # These tell at warning level and above what we report ourselves, once and in our words.
     for library in ("aiormq", "websockets", "aiosqlite", "asyncio"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
+
+
+def mask(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Mask the addresses that came into a line with the words of others: a server's, a library's, a traceback's."""
+    for name, value in event.items():
+        if isinstance(value, str) and "@" in value:
+            event[name] = all_masked(value)
+    return event
 
 
 def one_line(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

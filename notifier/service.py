@@ -9,7 +9,7 @@ import structlog
 from pamqp.commands import Basic
 from websockets.asyncio.server import Server
 
-from notifier import __version__, airports, clock, lag
+from notifier import __version__, airports, clock, journal, lag
 from notifier.actors.broadcaster import Hub, broadcast
 from notifier.actors.consumer import consume
 from notifier.actors.purger import Memory, purge
@@ -104,6 +104,7 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         def observe(events: Sequence[Logged]) -> None:
             figures.observe(events)
             metrics.observe(events)
+            journal.tell(events)
 
         server = await stack.enter_async_context(serve_feed(settings.feed, feed, pages))
 

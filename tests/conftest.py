@@ -13,6 +13,7 @@ import psutil
 import pytest
 import structlog
 import uvloop
+from privacy import leaks
 from rabbit import Rabbit
 
 from notifier.demo.broker import find_broker
@@ -76,9 +77,10 @@ def no_process_left() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def logged_lines() -> Iterator[list[Any]]:
-    """Collect what is logged."""
-    with structlog.testing.capture_logs() as entries:
+    """Collect what is logged, which must hold no secret and no address."""
+    with structlog.testing.capture_logs([structlog.contextvars.merge_contextvars]) as entries:
         yield entries
+    assert not leaks(entries)
 
 
 @pytest.fixture(scope="session")

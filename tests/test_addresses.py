@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.addresses import hashed, identity, masked, normalised, without
+from notifier.addresses import all_masked, hashed, identity, masked, normalised, without
 
 ATOM = st.text(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-/=?^_`{|}~", min_size=1, max_size=20
@@ -133,3 +133,18 @@ def test_a_hash_knows_the_same_mailbox_and_only_with_the_salt() -> None:
     """Letters without case make no difference; another salt or another address does."""
     assert hashed("Asha@example.com", b"s") == hashed("asha@example.com", b"s")
     assert len({hashed("a@example.com", b"s"), hashed("b@example.com", b"s"), hashed("a@example.com", b"t")}) == 3
+
+
+@given(LOCAL, DOMAIN, st.sampled_from(["550 <{}>: unknown", "to '{}' and {}", "({})", "mailto:{},{}", "{}"]))
+def test_every_address_in_a_text_can_be_masked(local: str, domain: str, text: str) -> None:
+    """Whatever stands around it; the other words stay."""
+    address = f"{local}@{domain}"
+    found = all_masked(text.format(address, address))
+    assert address not in found
+    assert found.count(f"•••@{domain}") == text.count("{}")
+
+
+def test_a_text_without_an_address_stays() -> None:
+    """An @ alone is none."""
+    for text in ("", "at @ noon", "@", "user@", "@host", "5 @ 3"):
+        assert all_masked(text) == text

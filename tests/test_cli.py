@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 from parts import PATIENCE, request
+from privacy import leaks
 from rabbit import Rabbit
 
 from notifier import __version__
@@ -47,6 +48,7 @@ async def service(environ: Mapping[str, str]) -> AsyncIterator[tuple[ServiceProc
     """Run the service as a process; gives it and the environment of its clients."""
     async with serving(environ) as process:
         yield process, {"NOTIFIER_PORT": str(process.port)}
+    assert not leaks(process.log)
 
 
 def test_the_version_is_printed() -> None:

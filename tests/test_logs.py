@@ -45,3 +45,18 @@ def test_json_is_one_line_an_event(capsys: pytest.CaptureFixture[str]) -> None:
     first, second, third = (json.loads(line) for line in capsys.readouterr().err.splitlines())
     assert (first["event"], first["reason"], third["event"]) == (HOSTILE, HOSTILE, HOSTILE)
     assert "ValueError" in second["exception"]
+
+
+@pytest.mark.parametrize("format_", ["json", "console"])
+def test_addresses_in_the_words_of_others_are_masked(capsys: pytest.CaptureFixture[str], format_: str) -> None:
+    """In a value, an error's text and a library's warning; what is bound to the context is in the line."""
+    logs.configure(LogSettings.model_validate({"NOTIFIER_LOG_FORMAT": format_}))
+    logger = structlog.get_logger("test")
+    with structlog.contextvars.bound_contextvars(mail="m1"):
+        logger.warning("refused", reason="550 <asha@example.com>: unknown")
+    logger.error("it broke", exc_info=ValueError("no mailbox 'asha@example.com'"))
+    logging.getLogger("library").warning("to %s", "asha@example.com")
+    told = capsys.readouterr().err
+    assert "asha" not in told
+    assert told.count("@example.com") == 3
+    assert "m1" in told.splitlines()[0]

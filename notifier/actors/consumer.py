@@ -92,7 +92,7 @@ async def _store(messages: Sequence[tuple[Delivery, Message]], store: Store) -> 
     except Exception as error:
         if len(messages) > 1:
             return [each for pair in messages for each in await _store([pair], store)]
-        log.exception("message cannot be handled")
+        log.exception("message cannot be handled", message=messages[0][1].id)
         why = f"a fault of notifier's: {type(error).__name__}: {error}"
         return [(messages[0][0], Refused("invalid", why))]
     return []

@@ -8,12 +8,14 @@ from typing import Any, NamedTuple, Protocol
 
 import structlog
 from msgspec.structs import replace
+from structlog.contextvars import bind_contextvars
 
 from notifier import clock
+from notifier.addresses import without
 from notifier.circuit import Circuit, State
 from notifier.cohort import Cohort
 from notifier.errors import StoreUnusable, Unreachable
-from notifier.events import timestamp
+from notifier.events import ids, timestamp
 from notifier.mail import Mail, Reply, RetryPolicy, due_again, failed, handed_back, refused, sent, uncertain
 from notifier.rate import AHEAD, Guard
 from notifier.replies import Phase, Verdict, is_daily_limit, verdict, wait_named
@@ -177,6 +179,9 @@ class Sender:
         return claim
 
     async def _deliver(self, lane: Lane, start: Start) -> None:
+        # Each delivery is a task with a context of its own: whatever is logged in it says which mail it was.
+        bind_contextvars(**ids(start.mail.id, start.mail.event, start.mail.booking))
+
         async def turn() -> None:
             # Never longer than it can be ahead: the clock may have been set back since the claim.
             await asyncio.sleep(min(_seconds_until(start.at), AHEAD.total_seconds()))
@@ -194,7 +199,7 @@ class Sender:
         except StoreUnusable:
             outcomes = [handed_back(start.mail)]
         except Exception as error:
-            log.exception("mail cannot be handed over", mail=start.mail.id)
+            log.exception("mail cannot be handed over")
             why = f"{type(error).__name__}: {error}"
             outcomes = [refused(start.mail, None, why, self._limits.retry, clock.now())]
         await self._record(outcomes)
@@ -208,22 +213,21 @@ class Sender:
             return [sent(mail, reply, now)]
         judged = verdict(result.phase, reply)
         if judged is Verdict.TRANSPORT:
-            self._fault(lane, f"{reply.code} {reply.text}" if reply else result.fault or "")
+            self._fault(lane, _words(mail, reply) if reply else result.fault or "")
             return [handed_back(mail)]
         if judged is Verdict.FAIL and reply:
-            return self._refused_for_good(lane, mail, result.phase, reply)
+            return self._refused_for_good(lane, mail, reply)
         if result.phase is Phase.DOT and not reply:
             return [self._unknown(replace(mail, past_data=True), f"{result.fault}", now)]
         error = None if reply else f"{result.fault} (in {result.phase})"
         asked = wait_named(reply.text) if reply else None
         return [refused(mail, reply, error, self._limits.retry, now, asked=asked or timedelta(0))]
 
-    def _refused_for_good(self, lane: Lane, mail: Mail, phase: Phase, reply: Reply) -> list[Mail]:
+    def _refused_for_good(self, lane: Lane, mail: Mail, reply: Reply) -> list[Mail]:
         if lane.cohort.concerns_everyone(mail.to, reply):
-            self._fault(lane, f"{reply.code} {reply.text}")
+            self._fault(lane, _words(mail, reply))
             # The mail waits until after the pause, so that others go first: one that is accepted settles the matter.
             return [*map(due_again, lane.cohort.reprieved()), handed_back(mail, lane.circuit.until)]
-        log.warning("mail refused for good", mail=mail.id, phase=phase, code=reply.code)
         outcome = failed(mail, reply, None)
         lane.cohort.failed(outcome)
         return [outcome]
@@ -279,6 +283,11 @@ class Sender:
     async def _wake_when(self, stop: asyncio.Event) -> None:
         await stop.wait()
         self._store.wake.set()
+
+
+def _words(mail: Mail, reply: Reply) -> str:
+    """Say why a transport rests; the server may have named the recipient, who is nobody's business there."""
+    return f"{reply.code} {without(mail.to, reply.text)}"
 
 
 def _spawn(work: Coroutine[Any, Any, None], into: set[asyncio.Task[None]]) -> asyncio.Task[None]:

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import psutil
 from parts import PATIENCE
+from privacy import leaks
 
 from notifier.settings import FeedSettings
 
@@ -93,6 +94,7 @@ class Victim:
         async with asyncio.timeout(PATIENCE):
             code = await self._process.wait()
             await self._reading
+        assert not leaks(self.raw)
         return code
 
     async def _read(self) -> None:

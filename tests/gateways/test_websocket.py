@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from pages import scrape
 from parts import PATIENCE, changed, events_until, request, result, serving, submit, wait_event, wait_frame
+from privacy import OPERATOR_TOKEN, VIEWER_TOKEN
 from samples import booking_event
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -341,7 +342,7 @@ async def test_a_fault_of_ours_in_a_session_ends_only_that(
 
 async def test_tokens_decide_who_may_do_what(environ: dict[str, str]) -> None:
     """Without a valid token 4401; a viewer may list but not submit; an operator may both."""
-    settings = changed(environ, VIEWER_TOKEN="look", OPERATOR_TOKEN="do")
+    settings = changed(environ, VIEWER_TOKEN=VIEWER_TOKEN, OPERATOR_TOKEN=OPERATOR_TOKEN)
     async with serving(settings) as feed:
         for token in (None, "wrong", ""):
             async with raw(feed) as ws:
@@ -361,9 +362,9 @@ async def test_tokens_decide_who_may_do_what(environ: dict[str, str]) -> None:
 
 async def test_a_viewer_that_sends_too_much_is_closed_with_4429(environ: dict[str, str]) -> None:
     """More than fifty frames in ten seconds are too many for someone who only watches."""
-    settings = changed(environ, VIEWER_TOKEN="look", OPERATOR_TOKEN="do")
+    settings = changed(environ, VIEWER_TOKEN=VIEWER_TOKEN, OPERATOR_TOKEN=OPERATOR_TOKEN)
     async with serving(settings) as feed, raw(feed) as ws:
-        await ws.send('{"type":"hello","token":"look"}')
+        await ws.send(json.dumps({"type": "hello", "token": VIEWER_TOKEN}))
         for _ in range(51):
             await ws.send('{"type":"other"}')
         assert await close_code(ws) == 4429
@@ -464,7 +465,7 @@ async def test_the_client_follows_across_a_restart(settings: Settings) -> None:
 
 async def test_a_rejected_client_does_not_try_again(environ: dict[str, str]) -> None:
     """A wrong token ends a follower with the server's reason."""
-    settings = changed(environ, VIEWER_TOKEN="look", OPERATOR_TOKEN="do")
+    settings = changed(environ, VIEWER_TOKEN=VIEWER_TOKEN, OPERATOR_TOKEN=OPERATOR_TOKEN)
     async with serving(settings) as feed:
         wrong = feed.model_copy(update={"viewer_token": "wrong", "operator_token": None})
         with pytest.raises(Rejected, match="4401"):
