@@ -52,6 +52,7 @@ class BookingMessage(Struct, frozen=True, kw_only=True):
     id: str
     source: str
     correlation: str | None = None
+    traceparent: str | None = None
     change: Change
     booking: str
     version: int | None = None
@@ -326,6 +327,7 @@ class _Drafts:
             flight=shown[0] if kind is Kind.REMINDER else None,
             event=message.id,
             correlation=message.correlation,
+            traceparent=message.traceparent,
             message_id=f"<{id_}@{self._rules.domain}>",
             created_at=self._now,
             send_at=send_at or self._now,

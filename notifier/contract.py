@@ -19,6 +19,7 @@ from notifier.booking import BookingMessage, Change, Passenger
 from notifier.errors import Refused
 from notifier.mail import Flight, Price
 from notifier.notification import NotificationCancelled, NotificationRequest, Recipient
+from notifier.tracing import traceparent
 
 MOST_BYTES = 256 * 1024
 MOST_ADDRESSES = 100
@@ -41,6 +42,7 @@ class Origin(Struct, frozen=True):
     received_at: datetime
     message_id: str | None = None
     correlation_id: str | None = None
+    traceparent: str | None = None
     timestamp: datetime | None = None
 
 
@@ -50,6 +52,7 @@ class _Event(Struct):
     id: str | None = None
     source: str = "/"
     time: str | None = None
+    traceparent: Any = None
     specversion: str = "1.0"
 
 
@@ -149,6 +152,8 @@ def _event(found: Mapping[str, Any], origin: Origin) -> Message:
         raise Refused("invalid", f"specversion: {event.specversion[:20]!r} is not 1.0")
     event.id = _word("id", event.id or origin.message_id or "")
     event.source = _word("source", event.source)
+    # The event's own attribute names the trace that it arose in; the header may be that of a hop.
+    event.traceparent = traceparent(event.traceparent) or origin.traceparent
     return reader(event, origin)
 
 
@@ -171,6 +176,7 @@ def _booking(event: _Event, origin: Origin) -> BookingMessage:
         id=event.id or "",
         source=event.source,
         correlation=origin.correlation_id,
+        traceparent=event.traceparent,
         change=change,
         booking=_word("data.booking", data.booking),
         version=data.version,
@@ -224,6 +230,7 @@ def _request(event: _Event, origin: Origin) -> NotificationRequest:
         id=event.id or "",
         source=event.source,
         correlation=origin.correlation_id,
+        traceparent=event.traceparent,
         recipients=_recipients("data.to", addresses),
         subject=_subject("data.subject", data.subject),
         text=_text("data.text", data.text),
@@ -239,6 +246,7 @@ def _withdrawal(event: _Event, origin: Origin) -> NotificationCancelled:
         id=event.id or "",
         source=event.source,
         correlation=origin.correlation_id,
+        traceparent=event.traceparent,
         request=_word("data.id", data.id),
     )
 
@@ -274,6 +282,7 @@ def _older_mail(found: Mapping[str, Any], body: bytes, origin: Origin) -> Notifi
         id=_word("message_id", origin.message_id or hashlib.sha256(body + stamp.encode()).hexdigest()),
         source="/",
         correlation=origin.correlation_id,
+        traceparent=origin.traceparent,
         recipients=_recipients("recepientEmail", [address]),
         subject=_subject("subject", data.subject),
         text=_text("text", text),

@@ -38,6 +38,7 @@ def encode_event(type_: str, prev: Status | None, mail: Mail, at: datetime) -> b
             "type": type_,
             "time": timestamp(at),
             "subject": mail.id,
+            **({"traceparent": mail.traceparent} if mail.traceparent else {}),
             "data": {"prev": prev, "mail": public(mail)},
         }
     )
@@ -77,9 +78,10 @@ def public(mail: Mail) -> dict[str, Any]:
     }
 
 
-def ids(mail: str, message: str, booking: str | None) -> dict[str, str]:
-    """Name what a line of our log is about: the mail, the message that caused it, and the booking, if it has one."""
-    return {"mail": mail, "message": message, **({"booking": booking} if booking else {})}
+def ids(mail: str, message: str, booking: str | None, traceparent: str | None) -> dict[str, str]:
+    """Name what a line of our log is about: the mail, the message that caused it, and its booking and trace, if any."""
+    given = {"mail": mail, "message": message, "booking": booking, "traceparent": traceparent}
+    return {name: value for name, value in given.items() if value}
 
 
 def timestamp(at: datetime | None) -> str | None:
@@ -111,6 +113,7 @@ class Logged(NamedTuple):
     created_at: datetime
     event: str
     correlation: str | None
+    traceparent: str | None = None
 
 
 class Filter(Struct, frozen=True):

@@ -41,7 +41,7 @@ def tell(events: Iterable[Logged]) -> None:
 
 
 def _fields(event: Logged) -> Iterator[tuple[str, Any]]:
-    yield from ids(event.mail, event.event, event.booking).items()
+    yield from ids(event.mail, event.event, event.booking, event.traceparent).items()
     mail = _body.decode(event.body).data.mail
     yield "kind", event.kind
     yield "to", mail.to

@@ -143,6 +143,7 @@ class Mail(Struct, frozen=True, kw_only=True):
     flight: Flight | None = None
     event: str
     correlation: str | None = None
+    traceparent: str | None = None
     message_id: str
     attempt: int = 0
     created_at: datetime

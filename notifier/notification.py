@@ -26,6 +26,7 @@ class NotificationRequest(Struct, frozen=True, kw_only=True):
     id: str
     source: str
     correlation: str | None = None
+    traceparent: str | None = None
     recipients: tuple[Recipient, ...]
     subject: str
     text: str
@@ -57,6 +58,7 @@ class NotificationRequest(Struct, frozen=True, kw_only=True):
             content=Letter(self.text, self.html),
             event=self.id,
             correlation=self.correlation,
+            traceparent=self.traceparent,
             message_id=f"<{id_}@{rules.domain}>",
             created_at=now,
             send_at=self.send_at or now,
@@ -73,6 +75,7 @@ class NotificationCancelled(Struct, frozen=True, kw_only=True):
     id: str
     source: str
     correlation: str | None = None
+    traceparent: str | None = None
     request: str
 
     @property

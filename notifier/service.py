@@ -174,6 +174,7 @@ def _result(event: Logged) -> amqp.Outgoing:
         content_type="application/cloudevents+json",
         message_id=event.id,
         correlation_id=event.correlation or event.event,
+        headers={"traceparent": event.traceparent} if event.traceparent else None,
         delivery_mode=2,
     )
     return amqp.Outgoing(EVENTS, event.type, event.body, properties)

@@ -11,9 +11,10 @@ NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 DEPARTURE = datetime(2026, 12, 1, 4, 0, tzinfo=UTC)
 WORDING = Wording()
 RULES = Rules("mail.example.com", timedelta(hours=3), timedelta(days=7), WORDING.subject)
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 IST = timedelta(hours=5, minutes=30)
 
-_ENVELOPE = ("specversion", "id", "source", "type", "time", "data")
+_ENVELOPE = ("specversion", "id", "source", "type", "time", "traceparent", "data")
 
 
 def booking_event(**changes: Any) -> dict[str, Any]:

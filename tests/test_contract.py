@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from samples import NOW, booking_event, flight_data, in_delhi
+from samples import NOW, TRACE, booking_event, flight_data, in_delhi
 
 from notifier.booking import BookingMessage, Change, Passenger
 from notifier.contract import MOST_BYTES, Message, Origin, decode
@@ -124,6 +124,30 @@ def test_the_correlation_id_is_kept(event: dict[str, Any]) -> None:
     """What the publisher correlates by comes back with our results."""
     message = read(event, Origin(NOW, message_id="m", correlation_id="c-9"))
     assert message.correlation == "c-9"
+
+
+WITHDRAWAL = {"type": "notification.cancelled", "id": "w1", "data": {"id": "r1"}}
+
+
+@pytest.mark.parametrize("event", [booking_event(), request_event(), WITHDRAWAL, older()])
+def test_the_trace_is_kept(event: dict[str, Any]) -> None:
+    """From the header beside the body, whatever the message's shape."""
+    assert read(event, Origin(NOW, message_id="m", traceparent=TRACE)).traceparent == TRACE
+    assert read(event, Origin(NOW, message_id="m")).traceparent is None
+
+
+@pytest.mark.parametrize("given", [None, "", "00-0-0-00", TRACE.upper(), 7, {"a": 1}, "x" * 100_000])
+def test_a_wrong_trace_is_ignored(given: Any) -> None:
+    """It never refuses a message, and the header's stands in for it."""
+    event = {**booking_event(), "traceparent": given}
+    assert read(event).traceparent is None
+    assert read(event, Origin(NOW, traceparent=TRACE)).traceparent == TRACE
+
+
+def test_the_events_own_trace_comes_before_the_headers() -> None:
+    """The attribute says where the event arose; the header may be that of a hop on its way."""
+    other = TRACE.replace("4bf9", "aaaa")
+    assert read({**booking_event(), "traceparent": other}, Origin(NOW, traceparent=TRACE)).traceparent == other
 
 
 def test_an_unknown_airport_never_loses_a_booking() -> None:

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from samples import NOW, mail
+from samples import NOW, TRACE, mail
 
 from notifier import journal
 from notifier.events import Logged, encode_event, event_id, event_type
@@ -16,15 +16,15 @@ def told(prev: Status | None, after: Mail, lines: list[Any]) -> dict[str, Any]:
     """Log one change and give its line."""
     type_ = event_type(prev, after)
     body = encode_event(type_, prev, after, NOW)
-    fields = (after.status, after.kind, after.booking, NOW, after.event, after.correlation)
-    journal.tell([Logged(1, body, type_, event_id(after), after.id, prev, *fields)])
+    ids = (event_id(after), after.id, prev, after.status, after.kind, after.booking)
+    journal.tell([Logged(1, body, type_, *ids, NOW, after.event, after.correlation, after.traceparent)])
     line: dict[str, Any] = lines.pop()
     assert not lines
     return line
 
 
 def test_a_line_names_mail_message_and_booking(logged_lines: list[Any]) -> None:
-    """And whom it goes to, masked; what does not exist is not there."""
+    """And the trace, and whom it goes to, masked; what does not exist is not there."""
     assert told(None, mail(), logged_lines) == {
         "event": "mail.pending",
         "log_level": "info",
@@ -33,7 +33,8 @@ def test_a_line_names_mail_message_and_booking(logged_lines: list[Any]) -> None:
         "kind": "notification",
         "to": "a•••@example.com",
     }
-    assert told(None, mail(booking="RXJ34P", kind=Kind.REMINDER), logged_lines)["booking"] == "RXJ34P"
+    reminder = told(None, mail(booking="RXJ34P", kind=Kind.REMINDER, traceparent=TRACE), logged_lines)
+    assert (reminder["booking"], reminder["traceparent"]) == ("RXJ34P", TRACE)
 
 
 def test_an_attempt_is_told_with_the_servers_answer(logged_lines: list[Any]) -> None:

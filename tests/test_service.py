@@ -12,7 +12,7 @@ import pytest
 from aiormq.abc import DeliveredMessage
 from parts import PATIENCE, changed, events_until, request, serving, wait_event, wait_frame
 from rabbit import Rabbit
-from samples import booking_event, flight_data
+from samples import TRACE, booking_event, flight_data
 
 from notifier import clock
 from notifier.client import FeedClient, readiness
@@ -49,12 +49,15 @@ async def take(queue: "asyncio.Queue[DeliveredMessage]", count: int) -> list[Del
 
 
 async def test_a_booking_becomes_a_mail_and_its_status_is_told_everywhere(
-    environ: dict[str, str], inbox: Inbox, rabbit: Rabbit
+    environ: dict[str, str], inbox: Inbox, rabbit: Rabbit, logged_lines: list[Any]
 ) -> None:
-    """Confirmation within seconds, reminder scheduled, every status on the feed and on notifier.events in order."""
+    """Confirmation within seconds, reminder scheduled, every status on the feed and on notifier.events in order.
+
+    The trace of the message is in each of them, and in each line of the log that is about its mails.
+    """
     results = await rabbit.listen("notifier.events", "topic", "mail.#")
     async with serving(await with_broker(environ, rabbit)) as feed, FeedClient.connect(feed) as client:
-        await rabbit.publish(booking(), correlation_id="c1")
+        await rabbit.publish(booking(), correlation_id="c1", headers={"traceparent": TRACE})
         events = await events_until(client, "mail.sent")
         told = await take(results, 4)
     mail = message_from_bytes(inbox.received[0].body, policy=policy.default)
@@ -76,6 +79,10 @@ async def test_a_booking_becomes_a_mail_and_its_status_is_told_everywhere(
         properties = message.header.properties
         assert (properties.message_id, properties.correlation_id) == (event["id"], "c1")
         assert (message.routing_key, properties.delivery_mode) == (event["type"], 2)
+        assert (properties.headers, event["traceparent"]) == ({"traceparent": TRACE}, TRACE)
+    assert [(line["event"], line["traceparent"], line["booking"]) for line in logged_lines if "mail" in line] == [
+        (event["type"], TRACE, "REF001") for event in events
+    ]
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,9 @@ async def _take_in(session: Session, batch: Sequence[Delivery], store: Store) ->
     refused += await _store(messages, store)
     for delivery, reason in refused:
         await session.dead_letter(delivery, reason.code, reason.detail)
-        log.warning("message dead-lettered", code=reason.code, detail=reason.detail, message=delivery.origin.message_id)
+        origin = delivery.origin
+        trace = {"traceparent": origin.traceparent} if origin.traceparent else {}
+        log.warning("message dead-lettered", code=reason.code, detail=reason.detail, message=origin.message_id, **trace)
     await session.acknowledge(batch[-1])
     return [reason.code for _, reason in refused]
 

@@ -180,7 +180,8 @@ class Sender:
 
     async def _deliver(self, lane: Lane, start: Start) -> None:
         # Each delivery is a task with a context of its own: whatever is logged in it says which mail it was.
-        bind_contextvars(**ids(start.mail.id, start.mail.event, start.mail.booking))
+        mail = start.mail
+        bind_contextvars(**ids(mail.id, mail.event, mail.booking, mail.traceparent))
 
         async def turn() -> None:
             # Never longer than it can be ahead: the clock may have been set back since the claim.

@@ -15,6 +15,7 @@ from notifier.errors import DeadLetterCode, Unreachable
 from notifier.gateways.connection import LOST, TIMEOUT, close, connect, connected, open_channel, words
 from notifier.gateways.topology import DEAD, declare, existing
 from notifier.settings import AmqpSettings
+from notifier.tracing import traceparent
 
 CONFIRM_TIMEOUT = 30.0
 PROBE_INTERVAL = 5.0
@@ -96,6 +97,7 @@ class Consumption:
             received_at=clock.now(),
             message_id=properties.message_id or None,
             correlation_id=properties.correlation_id or None,
+            traceparent=traceparent((properties.headers or {}).get("traceparent")),
             timestamp=_utc(properties.timestamp),
         )
         tag = message.delivery_tag or 0

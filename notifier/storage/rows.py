@@ -11,7 +11,7 @@ from notifier.mail import FINISHED, Flight, Itinerary, Kind, Letter, Mail, Reply
 
 FIXED_COLUMNS = (
     *("id", "matter", "kind", "address", "subject", "content", "booking", "flight", "event", "correlation"),
-    *("message_id", "created_at", "send_at", "expires_at"),
+    *("traceparent", "message_id", "created_at", "send_at", "expires_at"),
 )
 CHANGING_COLUMNS = (
     *("rev", "status", "attempt", "next_attempt_at", "first_attempt_at", "sent_at"),
@@ -21,6 +21,7 @@ PERSONAL_COLUMNS = ("address", "subject", "content", "flight", "smtp_text", "err
 MAIL_COLUMNS = (*FIXED_COLUMNS, *CHANGING_COLUMNS)
 EVENT_COLUMNS = (
     *("body", "type", "id", "mail", "prev", "status", "kind", "booking", "created_at", "event", "correlation"),
+    "traceparent",
 )
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -52,6 +53,7 @@ def mail_row(mail: Mail, now: datetime) -> tuple[Any, ...]:
         msgspec.json.encode(mail.flight) if mail.flight else None,
         mail.event,
         mail.correlation,
+        mail.traceparent,
         mail.message_id,
         millis(mail.created_at),
         millis(mail.send_at),
@@ -105,6 +107,7 @@ def read_mail(row: Sequence[Any]) -> Mail:
         flight=_flight.decode(column["flight"]) if column["flight"] else None,
         event=column["event"],
         correlation=column["correlation"],
+        traceparent=column["traceparent"],
         message_id=column["message_id"],
         attempt=column["attempt"],
         created_at=moment(column["created_at"]),
@@ -133,12 +136,13 @@ def event_row(type_: str, prev: Status | None, mail: Mail, body: bytes) -> tuple
         millis(mail.created_at),
         mail.event,
         mail.correlation,
+        mail.traceparent,
     )
 
 
 def read_event(row: Sequence[Any]) -> Logged:
     """Read an event; its `seq` comes first, then the event columns."""
-    seq, body, type_, id_, mail, prev, status, kind, booking, created_at, event, correlation = row
+    seq, body, type_, id_, mail, prev, status, kind, booking, created_at, event, correlation, traceparent = row
     return Logged(
         seq=seq,
         body=body,
@@ -152,6 +156,7 @@ def read_event(row: Sequence[Any]) -> Logged:
         created_at=moment(created_at),
         event=event,
         correlation=correlation,
+        traceparent=traceparent,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 from parts import PATIENCE, request
 from rabbit import Rabbit
-from samples import NOW, RULES
+from samples import NOW, RULES, TRACE
 
 from notifier.actors.consumer import consume
 from notifier.contract import Message, Origin
@@ -91,6 +91,14 @@ async def test_what_cannot_be_used_is_put_aside_before_it_is_acknowledged() -> N
     done = await run(script)
     assert [each[:2] for each in done] == [("stored", ["r1", "r2"]), ("not_json", "bad"), ("acknowledged", "m2")]
     assert script.counted == ["not_json"]
+
+
+async def test_a_message_that_is_put_aside_is_one_line_in_the_log(logged_lines: list[Any]) -> None:
+    """With the reason, its id and its trace, to be found again by."""
+    await run(Script([Given(b"{", Origin(NOW, message_id="bad", traceparent=TRACE)), given(1)]))
+    (line,) = logged_lines
+    assert (line["event"], line["code"], line["message"]) == ("message dead-lettered", "not_json", "bad")
+    assert line["traceparent"] == TRACE
 
 
 async def test_a_message_that_is_beyond_us_does_not_come_back_for_ever() -> None:

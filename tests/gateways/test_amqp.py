@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pamqp.commands import Basic
 from rabbit import Rabbit
+from samples import TRACE
 
 from notifier.demo.node import free_ports
 from notifier.errors import Unreachable
@@ -50,13 +51,16 @@ async def _all(session: Consumption, count: int) -> list[amqp.Delivery]:
 
 
 async def test_what_comes_beside_the_body_is_kept(rabbit: Rabbit) -> None:
-    """Message id, correlation id and timestamp are read from the properties."""
+    """Message id, correlation id and timestamp are read from the properties, the trace from the headers."""
     sent_at = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
     async with consuming(rabbit) as session:
         await rabbit.publish({"type": "booking.x"}, message_id="m1", correlation_id="c1", timestamp=sent_at)
-        (delivery,) = await _all(session, 1)
+        await rabbit.publish({"type": "booking.x"}, headers={"traceparent": TRACE, "other": 1})
+        await rabbit.publish({"type": "booking.x"}, headers={"traceparent": 5})
+        delivery, traced, wrong = await _all(session, 3)
     assert (delivery.origin.message_id, delivery.origin.correlation_id) == ("m1", "c1")
     assert delivery.origin.timestamp == sent_at
+    assert [each.origin.traceparent for each in (delivery, traced, wrong)] == [None, TRACE, None]
 
 
 async def test_what_is_not_acknowledged_comes_again(rabbit: Rabbit) -> None:

@@ -65,6 +65,7 @@ MAILS = st.builds(
     flight=st.none() | FLIGHTS,
     event=WORDS,
     correlation=st.none() | WORDS,
+    traceparent=st.none() | WORDS,
     message_id=WORDS,
     attempt=st.integers(0, 99),
     created_at=TIMES,
