@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from functools import partial
+from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import Any, NamedTuple, Protocol
 
@@ -11,7 +11,9 @@ import structlog
 from websockets.asyncio.connection import broadcast
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
+from websockets.protocol import State
 from websockets.typing import Subprotocol
 
 from notifier import clock, frames
@@ -139,8 +141,8 @@ class Session:
         if waiting > MOST_BEHIND or self._behind > MOST_EVENTS_BEHIND or now - self._clear_at > STALLED:
             self._feed.hub.remove(self)
             self._spawn(self._close(*_SLOW))
-            return
-        broadcast([self._websocket], frame, text=True)
+        elif self._websocket.protocol.state is State.OPEN:
+            self._websocket.transport.write(_framed(frame))
 
     async def leave(self) -> None:
         """Say goodbye before the service ends."""
@@ -374,6 +376,12 @@ def _not_resumable(place: frames.Place | None, store: str, span: Span, wanted: F
     if place.seq > span.head:
         return "invalid"
     return "expired" if place.seq < span.purged_through or span.head - place.seq > MOST_REPLAYED else None
+
+
+@lru_cache(maxsize=32)
+def _framed(frame: bytes) -> bytes:
+    """Write the WebSocket frame once for all who get the same: a server's is not masked, and nothing is compressed."""
+    return Frame(Opcode.TEXT, frame).serialize(mask=False, extensions=None)
 
 
 def _select(_: ServerConnection, offered: Any) -> Subprotocol | None:
