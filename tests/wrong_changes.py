@@ -65,8 +65,8 @@ MUTANTS = (
     Mutant(
         "outdated-outcome-wins",
         "notifier/storage/sqlite.py",
-        'WHERE id = ? AND rev = ?"\n    before = db.execute(sql, (mail.id, mail.rev - 1))',
-        'WHERE id = ?"\n    before = db.execute(sql, (mail.id,))',
+        'rev = ? AND address = ?"\n    before = db.execute(sql, (mail.id, mail.rev - 1, mail.to))',
+        'address = ?"\n    before = db.execute(sql, (mail.id, mail.to))',
         ("tests/storage/test_store.py::test_a_change_of_an_outdated_mail_is_ignored",),
     ),
     Mutant(
