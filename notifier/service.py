@@ -40,6 +40,8 @@ log = structlog.get_logger(__name__)
 
 REPORT_GRACE = 5.0
 """Seconds that the last events have to reach the broker and the watchers when the service ends."""
+SCRAPE_PATIENCE = 3.0
+"""Seconds that a scrape waits for a store that is busy: whatever else there is to tell is wanted then most of all."""
 
 
 class MailTransport:
@@ -122,10 +124,11 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
 
 
 async def _scrape(metrics: Metrics, figures: Figures, hub: Hub, rate: float) -> bytes:
-    """Give Prometheus all that is known; what the store cannot tell just then is missing."""
+    """Give Prometheus all that is known; what the store cannot tell, or not soon, is missing."""
     try:
-        stats = await figures.stats()
-    except StoreUnusable:
+        async with asyncio.timeout(SCRAPE_PATIENCE):
+            stats = await figures.stats()
+    except (StoreUnusable, TimeoutError):
         stats = None
     return metrics.page(gauges(__version__, figures.readiness(), stats, rate, hub.subscribers))
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,16 @@ from privacy import OPERATOR_TOKEN, VIEWER_TOKEN
 from prometheus_client.parser import text_string_to_metric_families
 from rabbit import Rabbit
 
-from notifier import lag
+from notifier import lag, service
+from notifier.actors.broadcaster import Hub
 from notifier.client import FeedClient
 from notifier.demo.inbox import Inbox
+from notifier.figures import Figures
 from notifier.gauges import gauges
 from notifier.metrics import Metrics
 from notifier.settings import Settings
+from notifier.storage.sqlite import SqliteStore
+from notifier.supervisor import Supervisor
 
 OPERATIONS = Path(__file__).parent.parent / "docs" / "operations.md"
 READINESS: dict[str, Any] = {
@@ -131,6 +136,22 @@ async def test_a_flaw_that_lost_no_booking_is_counted(environ: dict[str, str]) -
         assert (await scrape(feed)).get("notifier_flawed_messages_total") == 1
 
 
+async def test_a_store_that_is_busy_does_not_hold_up_a_scrape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one request keeps it busy the rest is told without it; afterwards its figures are there again."""
+    monkeypatch.setattr(service, "SCRAPE_PATIENCE", 0.2)
+    store, done = await SqliteStore.open(tmp_path / "n.db"), threading.Event()
+    figures, hub = Figures(store, None, [], Supervisor()), Hub(store.id, 0)
+    busy = asyncio.create_task(store._run(lambda _: done.wait(PATIENCE)))
+    without = await service._scrape(Metrics(), figures, hub, 20)
+    done.set()
+    await busy
+    monkeypatch.setattr(service, "SCRAPE_PATIENCE", PATIENCE)
+    again = await service._scrape(Metrics(), figures, hub, 20)
+    await store.close()
+    assert (b"notifier_ready 1.0" in without, b"notifier_mails{" in without) == (True, False)
+    assert b"notifier_mails{" in again
+
+
 def test_names_are_as_prometheus_wants_them() -> None:
     """Counters end in _total, times are in _seconds, everything has help, and no series tells when another began."""
     text = Metrics().page(gauges("1", (True, READINESS), STATS, 20, 0)).decode()
@@ -149,8 +170,8 @@ def test_every_metric_is_explained_in_the_operations_page() -> None:
     """The page names each once, without the prefix, and nothing that is not there."""
     text = Metrics().page(gauges("1", (True, READINESS), STATS, 20, 0)).decode()
     given = set(re.findall(r"^# TYPE notifier_(\w+)", text, re.MULTILINE))
-    lines = OPERATIONS.read_text(encoding="utf-8").splitlines()
-    first = [line.split("|")[1] for line in lines if line.startswith("| `")]
+    table = OPERATIONS.read_text(encoding="utf-8").partition("| `notifier_…` ")[2].partition("\n\n")[0]
+    first = [line.split("|")[1] for line in table.splitlines()[2:]]
     assert sorted(name for cell in first for name in re.findall(r"`(\w+)`", cell)) == sorted(given)
 
 

@@ -92,7 +92,7 @@ class Pages:
         return _text(HTTPStatus.NOT_FOUND, "not found\n")
 
     async def _scrape(self, headers: Headers) -> Response:
-        """Give the metrics to who may watch: they tell how much mail goes to whom by which account."""
+        """Give the metrics to those who may watch: they tell how much mail goes out, and by which account."""
         if role_of(_bearer(headers), self._settings) is None:
             refusal = _text(HTTPStatus.UNAUTHORIZED, "a bearer token of a viewer or operator is expected\n")
             refusal.headers["WWW-Authenticate"] = "Bearer"
