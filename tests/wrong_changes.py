@@ -21,7 +21,9 @@ MUTANTS = (
     refused += await _store(messages, store)
     for delivery, reason in refused:
         await session.dead_letter(delivery, reason.code, reason.detail)
-        log.warning("message dead-lettered", code=reason.code, detail=reason.detail, message=delivery.origin.message_id)
+        origin = delivery.origin
+        trace = {"traceparent": origin.traceparent} if origin.traceparent else {}
+        log.warning("message dead-lettered", code=reason.code, detail=reason.detail, message=origin.message_id, **trace)
     await session.acknowledge(batch[-1])
 """,
         """\
@@ -38,7 +40,9 @@ MUTANTS = (
         """\
     for delivery, reason in refused:
         await session.dead_letter(delivery, reason.code, reason.detail)
-        log.warning("message dead-lettered", code=reason.code, detail=reason.detail, message=delivery.origin.message_id)
+        origin = delivery.origin
+        trace = {"traceparent": origin.traceparent} if origin.traceparent else {}
+        log.warning("message dead-lettered", code=reason.code, detail=reason.detail, message=origin.message_id, **trace)
     await session.acknowledge(batch[-1])
 """,
         """\
