@@ -42,17 +42,24 @@ class FeedClient:
         host, port = reachable(settings.host), settings.port
         url = f"ws://{f'[{host}]' if ':' in host else host}:{port}/feed"
         try:
-            async with connect(
-                url, subprotocols=[Subprotocol(PROTOCOL)], compression=None, max_size=None, open_timeout=TIMEOUT
-            ) as websocket:
+            websocket = await connect(
+                url,
+                subprotocols=[Subprotocol(PROTOCOL)],
+                compression=None,
+                max_size=None,
+                open_timeout=TIMEOUT,
+                proxy=None,  # our own service is asked directly, as `readiness` does, whatever the environment says
+            )
+        except (OSError, InvalidHandshake, TimeoutError) as error:
+            raise Unreachable(f"no notifier answers at {host}:{port} ({error})") from error
+        try:
+            async with websocket:
                 client = cls(websocket)
                 token = settings.operator_token or settings.viewer_token
                 await client._send("hello", **({"token": token} if token else {}), **hello)
                 yield client
         except ConnectionClosed as closed:
             raise _lost(closed) from closed
-        except (OSError, InvalidHandshake, TimeoutError) as error:
-            raise Unreachable(f"no notifier answers at {host}:{port} ({error})") from error
 
     async def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
         """Yield the server's frames until the connection ends, which raises Unreachable."""
@@ -78,11 +85,9 @@ class FeedClient:
                 patience = SILENCES * frame["heartbeat"]
             yield frame
 
-    async def filter(self, wanted: Mapping[str, Any], snapshot: int) -> str:
-        """Change the filter; the returned id is in the `snapshot` that follows."""
-        self._last_id += 1
-        await self._send("filter", id=str(self._last_id), filter=wanted, snapshot=snapshot)
-        return str(self._last_id)
+    async def filter(self, id_: str, wanted: Mapping[str, Any], snapshot: int) -> None:
+        """Change the filter; the `snapshot` that follows has the same id."""
+        await self._send("filter", id=id_, filter=wanted, snapshot=snapshot)
 
     async def command(self, name: str, args: Mapping[str, Any]) -> str:
         """Send a command; the returned id is in its `result` frame."""
@@ -100,7 +105,7 @@ class Follower:
     Iterating yields the server's frames, and of those with a cursor only what belongs to
     the latest filter. Between two connections comes a frame of our own,
     `{"type": "lost", "reason"}`. The first connection must succeed (Unreachable), and a
-    refusal of the client ends it (Rejected).
+    refusal of the client, or a goodbye for good, ends it (Rejected).
     """
 
     def __init__(self, settings: FeedSettings, wanted: Mapping[str, Any] | None = None, **hello: Any) -> None:
@@ -110,6 +115,7 @@ class Follower:
         self._client: FeedClient | None = None
         self._cursor: str | None = None  # got under the latest filter, never under another one
         self._awaited: str | None = None  # the snapshot that answers the latest filter
+        self._asked = 0
 
     async def refilter(self, wanted: Mapping[str, Any]) -> None:
         """Look at other mails from now on; their snapshot follows."""
@@ -131,9 +137,9 @@ class Follower:
                             continue
                         if "cursor" in frame:
                             self._cursor, tries = frame["cursor"], 0
-                        if frame["type"] == "bye":
-                            pause = frame["after_ms"] / 1000
                         yield frame
+                        if frame["type"] == "bye":
+                            pause = _pause(frame)
             except Unreachable as error:
                 if not was_there:
                     raise
@@ -141,7 +147,8 @@ class Follower:
                     yield {"type": "lost", "reason": str(error)}
             # Spread, so that all who lost the same service do not come back at the same moment.
             spread = random.uniform(0.75, 1.25)  # noqa: S311 - no secret
-            await asyncio.sleep((pause or BACK_OFF[min(tries, len(BACK_OFF) - 1)]) * spread)
+            step = BACK_OFF[min(tries, len(BACK_OFF) - 1)]
+            await asyncio.sleep((step if pause is None else pause) * spread)
             tries += 1
 
     @asynccontextmanager
@@ -157,8 +164,11 @@ class Follower:
             finally:
                 self._client = None
 
-    async def _ask(self, client: "FeedClient") -> None:
-        self._awaited = await client.filter(self._wanted, self._hello.get("snapshot", 200))
+    async def _ask(self, client: FeedClient) -> None:
+        self._asked += 1
+        # Known before it is sent: what comes while it waits to be sent is of the filter before.
+        self._awaited = str(self._asked)
+        await client.filter(self._awaited, self._wanted, self._hello.get("snapshot", 200))
 
     def _counts(self, frame: Mapping[str, Any]) -> bool:
         """Say whether a frame belongs to the latest filter: until its snapshot comes, cursors are of the one before."""
@@ -184,6 +194,13 @@ def readiness(settings: FeedSettings) -> tuple[bool, dict[str, Any]]:
 def reachable(host: str) -> str:
     """Give the host under which a service that listens on `host` can be reached from its own machine."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - recognised, not bound
+
+
+def _pause(bye: Mapping[str, Any]) -> float:
+    """Seconds that the server asks us to stay away; Rejected where it wants us back no more."""
+    if not bye["reconnect"]:
+        raise Rejected(f"the service said goodbye for good ({bye['code']})")
+    return float(bye["after_ms"]) / 1000
 
 
 def _lost(closed: ConnectionClosed) -> NotifierError:
