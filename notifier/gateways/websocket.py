@@ -198,6 +198,9 @@ class Session:
         if place is None or refusal:
             return [], refusal
         events = await store.events(place.seq, MOST_REPLAYED)
+        # Asked again: a purge may have come between the question and the reading.
+        if (await store.span()).purged_through > place.seq:
+            return [], "expired"
         self.after = events[-1].seq if events else place.seq
         return [event for event in events if self.wanted.passes(event)], None
 

@@ -25,6 +25,7 @@ from notifier.frames import PROTOCOL, read_cursor
 from notifier.gateways import websocket
 from notifier.settings import FeedSettings, Settings
 from notifier.storage.sqlite import SqliteStore
+from notifier.storage.store import Span
 
 
 @asynccontextmanager
@@ -121,6 +122,28 @@ async def test_a_cursor_that_cannot_be_resumed_is_refused_with_the_reason(settin
                 reasons[given] = welcome["reason"]
                 assert (welcome["resumed"], snapshot["type"]) == (False, "snapshot")
     assert reasons == wrong
+
+
+async def test_a_purge_while_a_client_resumes_is_told(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was forgotten between the look at the log's span and its reading is not taken for nothing."""
+    look = SqliteStore.span
+
+    async def look_and_purge(store: SqliteStore) -> Span:
+        span = await look(store)
+        later = clock.now() + timedelta(days=1)
+        await store.purge(later, later, None, clock.now())
+        return span
+
+    async with serving(settings) as feed:
+        async with FeedClient.connect(feed) as client:
+            cursor = (await wait_frame(client, lambda frame: frame["type"] == "snapshot"))["cursor"]
+            await submit(client, request(1))
+            async with FeedClient.connect(feed, resume=cursor) as other:
+                await wait_event(other, "mail.sent")
+        monkeypatch.setattr(SqliteStore, "span", look_and_purge)
+        async with FeedClient.connect(feed, resume=cursor) as client:
+            welcome, snapshot = await client.frame(), await client.frame()
+    assert (welcome["resumed"], welcome["reason"], snapshot["mails"]) == (False, "expired", [])
 
 
 async def test_a_client_sees_only_what_its_filter_lets_pass(settings: Settings) -> None:
