@@ -24,6 +24,7 @@ from websockets.asyncio.server import Server
 from notifier import __version__, clock, inventory, logs, service, terminal
 from notifier import preview as previewing
 from notifier import settings as configuration
+from notifier.asyncapi.document import document, written
 from notifier.client import reachable, readiness
 from notifier.composing.templates import KINDS, Wording
 from notifier.doctor import command
@@ -258,6 +259,12 @@ def demo(
     except ModuleNotFoundError as error:
         raise NotifierError(f"the demo needs {error.name}: install notifier with its extra 'dev'") from error
     demo(once=once, bookings=bookings, rate=rate, send_rate=send_rate)
+
+
+@app.command()
+def contract(*, as_json: AsJson = False) -> None:
+    """Print the AsyncAPI 3 document of all messages and frames, as YAML or JSON."""
+    typer.echo(json.dumps(document()) if as_json else written(), nl=as_json)
 
 
 @app.command()

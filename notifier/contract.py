@@ -251,6 +251,18 @@ def _withdrawal(event: _Event, origin: Origin) -> NotificationCancelled:
     )
 
 
+SHAPES: Mapping[str, type] = {
+    "booking.confirmed": _Booking,
+    "booking.changed": _Booking,
+    "booking.cancelled": _Booking,
+    "notification.requested": _Request,
+    "notification.cancelled": _Cancel,
+}
+"""The data of each type of message; what more is demanded of it is in its reader."""
+OLDER = _OlderMail
+"""The data of older publishers."""
+OLDER_SERVICES = ("CREATE_TICKET", "SEND_BASIC_MAIL")
+
 _READERS: Mapping[str, Callable[[_Event, Origin], Message]] = {
     "booking.confirmed": _booking,
     "booking.changed": _booking,
@@ -262,7 +274,7 @@ _READERS: Mapping[str, Callable[[_Event, Origin], Message]] = {
 
 def _older(found: Mapping[str, Any], body: bytes, origin: Origin) -> NotificationRequest:
     service, data = found["service"], found.get("data")
-    if service not in ("CREATE_TICKET", "SEND_BASIC_MAIL"):
+    if service not in OLDER_SERVICES:
         raise Refused("unknown_type", f"service: {str(service)[:LONGEST_WORD]!r}")
     if not isinstance(data, dict):
         raise Refused("invalid", "data: an object is needed")

@@ -13,8 +13,10 @@ import psutil
 import pytest
 import structlog
 import uvloop
+from described import check_frame
 from privacy import leaks
 from rabbit import Rabbit
+from websockets.asyncio.client import ClientConnection
 
 from notifier.demo.broker import find_broker
 from notifier.demo.inbox import Inbox
@@ -81,6 +83,19 @@ def logged_lines() -> Iterator[list[Any]]:
     with structlog.testing.capture_logs([structlog.contextvars.merge_contextvars]) as entries:
         yield entries
     assert not leaks(entries)
+
+
+@pytest.fixture(autouse=True)
+def every_frame_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail whoever receives a frame of the feed that is not as the AsyncAPI document says."""
+    receive = ClientConnection.recv
+
+    async def checked(self: ClientConnection, decode: bool | None = None) -> Any:  # noqa: FBT001 - the library's signature
+        frame = await receive(self, decode)
+        check_frame(frame)
+        return frame
+
+    monkeypatch.setattr(ClientConnection, "recv", checked)
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,10 @@ from typing import Any, Self
 
 import aiormq
 from aiormq.abc import AbstractChannel, DeliveredMessage
+from described import check_event
 from pamqp.commands import Basic
 
-from notifier.gateways.topology import declare
+from notifier.gateways.topology import EVENTS, declare
 from notifier.settings import AmqpSettings
 
 
@@ -23,6 +24,7 @@ class Rabbit:
         self.channel = channel
         self.exchange = f"bookings-{uuid.uuid4().hex[:8]}"
         self.queue = f"requests-{uuid.uuid4().hex[:8]}"
+        self.results: list[bytes] = []
 
     @classmethod
     @asynccontextmanager
@@ -39,6 +41,8 @@ class Rabbit:
                 await channel.queue_delete(rabbit.queue)
                 await channel.exchange_delete(rabbit.exchange)
             await connection.close()
+        for body in rabbit.results:
+            check_event(body)
 
     @property
     def environ(self) -> dict[str, str]:
@@ -76,5 +80,11 @@ class Rabbit:
         await self.channel.exchange_declare(exchange, exchange_type=kind, durable=True)
         queue = (await self.channel.queue_declare(exclusive=True)).queue or ""
         await self.channel.queue_bind(queue, exchange, routing_key=key)
-        await self.channel.basic_consume(queue, found.put, no_ack=True)
+
+        async def take(message: DeliveredMessage) -> None:
+            if exchange == EVENTS:
+                self.results.append(message.body)
+            await found.put(message)
+
+        await self.channel.basic_consume(queue, take, no_ack=True)
         return found

@@ -1,0 +1,1 @@
+"""The AsyncAPI 3 document of all that goes in and out, written from the code's own names and limits."""

@@ -1,0 +1,46 @@
+"""What the AsyncAPI document says, for tests to hold real frames and messages against."""
+
+import json
+from copy import deepcopy
+from functools import cache
+from typing import Any
+
+import jsonschema_rs
+
+from notifier.asyncapi.document import document
+
+
+@cache
+def validator(message: str) -> Any:
+    """Give what validates the payload of a message, strictly: with no field that the document does not know.
+
+    Readers must ignore unknown fields, so the document lets them be; a test wants to hear of each.
+    """
+    whole = closed(document())
+    payload = whole["components"]["messages"][message]["payload"]
+    return jsonschema_rs.Draft7Validator({**payload, "components": whole["components"]})
+
+
+def closed(schema: Any) -> Any:
+    """Forbid unknown fields in every object."""
+    found = deepcopy(schema)
+    if isinstance(found, list):
+        return [closed(each) for each in found]
+    if not isinstance(found, dict):
+        return found
+    if "properties" in found and found.get("type") == "object":
+        found.setdefault("additionalProperties", False)
+    return {name: closed(each) for name, each in found.items()}
+
+
+def check_frame(text: str | bytes) -> None:
+    """Demand that a frame of the feed is as described."""
+    frame = json.loads(text)
+    fault = next(validator(frame["type"]).iter_errors(frame), None)
+    assert fault is None, f"{frame['type']} at {list(fault.instance_path)}: {fault.message}: {str(frame)[:300]}"
+
+
+def check_event(body: bytes) -> None:
+    """Demand that a published result is as described."""
+    fault = next(validator("changed").iter_errors(json.loads(body)), None)
+    assert fault is None, f"event at {list(fault.instance_path)}: {fault.message}"
