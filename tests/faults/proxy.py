@@ -19,6 +19,8 @@ class Proxy:
         """Bytes that a connection's client may still send before both sides are closed."""
         self.losing = 0
         """Pieces from the server that will be lost, each with its connection."""
+        self.mute_after: bytes | None = None
+        """What a client sends before no reply reaches anyone any more; connections stay open."""
         self.refusing = False
         """Whether new connections are closed at once."""
         self.carried = 0
@@ -29,6 +31,7 @@ class Proxy:
         self._target = target
         self._flowing = asyncio.Event()
         self._flowing.set()
+        self._mute = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
 
@@ -103,6 +106,10 @@ class Proxy:
             while piece := await reader.read(PIECE):
                 await self._flowing.wait()
                 self.carried += 1
+                if not is_reply and self.mute_after and self.mute_after in piece:
+                    self._mute = True
+                if is_reply and self._mute:
+                    continue
                 if is_reply and self.losing:
                     self.losing -= 1
                     return

@@ -1,0 +1,87 @@
+"""Book flights, and tell notifier of every booking: a transactional outbox, with aio-pika.
+
+python publish.py [HOW_MANY]     books so many flights (default 1), then publishes what the outbox holds
+
+NOTIFIER_AMQP_URL is the broker, NOTIFIER_AMQP_EXCHANGE (default bookings) the exchange, OUTBOX (default outbox.db)
+the SQLite file that stands for the booking service's own database.
+"""
+
+import asyncio
+import json
+import os
+import sqlite3
+import sys
+import uuid
+from datetime import UTC, datetime, timedelta
+
+from aio_pika import DeliveryMode, Message, connect
+from aio_pika.abc import AbstractExchange
+from aio_pika.exceptions import PublishError
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS bookings (reference TEXT PRIMARY KEY, email TEXT NOT NULL, departs_at TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS outbox (n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, type TEXT NOT NULL,
+                                   body BLOB NOT NULL, published_at TEXT);
+"""
+PENDING = "SELECT n, id, type, body FROM outbox WHERE published_at IS NULL ORDER BY n LIMIT 100"
+
+
+def book(db: sqlite3.Connection, email: str, departs_at: str) -> None:
+    """Store a booking and the message about it in one transaction: both are there, or neither is."""
+    reference, id_ = uuid.uuid4().hex[:6].upper(), str(uuid.uuid4())
+    event = {
+        "specversion": "1.0",
+        "id": id_,  # made once, here: however often it is published, it is the same message
+        "source": "/booking-service",
+        "type": "booking.confirmed",
+        "time": datetime.now(UTC).isoformat(),
+        "data": {
+            "booking": reference,
+            "version": 1,
+            "passengers": [{"name": "Asha Rao", "email": email}],
+            "flights": [{"number": "AI101", "from": "DEL", "to": "BLR", "departs_at": departs_at}],
+        },
+    }
+    with db:
+        db.execute("INSERT INTO bookings VALUES (?, ?, ?)", (reference, email, departs_at))
+        row = (id_, event["type"], json.dumps(event).encode())
+        db.execute("INSERT INTO outbox (id, type, body) VALUES (?, ?, ?)", row)
+
+
+async def publish_pending(db: sqlite3.Connection, exchange: AbstractExchange) -> None:
+    """Publish what is not marked, and mark it once the broker has confirmed it.
+
+    Killed between the two, the next run publishes it again, which changes nothing. Where the broker could not take
+    one (DeliveryError) or no queue is bound (mandatory), nothing of the batch is marked.
+    """
+    properties = {"content_type": "application/cloudevents+json", "delivery_mode": DeliveryMode.PERSISTENT}
+    while rows := db.execute(PENDING).fetchall():
+        try:
+            async with asyncio.TaskGroup() as batch:
+                for _, id_, type_, body in rows:
+                    message = Message(body, message_id=id_, **properties)
+                    batch.create_task(exchange.publish(message, routing_key=type_, mandatory=True, timeout=30))
+        except* PublishError:
+            sys.exit(f"no queue is bound to {exchange.name}: start notifier, or run notifier topology declare")
+        now = datetime.now(UTC).isoformat()
+        with db:
+            db.executemany("UPDATE outbox SET published_at = ? WHERE n = ?", [(now, n) for n, *_ in rows])
+        print(f"published {len(rows)}")
+
+
+async def main() -> None:
+    """Book, then publish; a real service publishes in a loop of its own, and after every loss connects again."""
+    db = sqlite3.connect(os.environ.get("OUTBOX", "outbox.db"))
+    db.executescript(SCHEMA)
+    departs_at = (datetime.now(UTC) + timedelta(days=2)).isoformat()
+    for _ in range(int(sys.argv[1]) if len(sys.argv) > 1 else 1):
+        book(db, "asha@example.com", departs_at)
+    async with await connect(os.environ["NOTIFIER_AMQP_URL"], timeout=30) as connection:
+        channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+        exchange = await channel.get_exchange(os.environ.get("NOTIFIER_AMQP_EXCHANGE", "bookings"))
+        await publish_pending(db, exchange)
+    db.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
