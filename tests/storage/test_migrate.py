@@ -5,14 +5,16 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from faults.victim import Victim
 from samples import NOW, RULES, booking_event
 
-from notifier.contract import Origin, decode
+from notifier.contract import Message, Origin, decode
 from notifier.errors import StoreUnusable
 from notifier.events import Filter
 from notifier.mail import Status
 from notifier.storage.migrate import _migrations
 from notifier.storage.sqlite import SqliteStore
+from notifier.storage.store import Quota
 
 NEWEST = len(_migrations())
 
@@ -25,10 +27,13 @@ VALUES ('m1', 2, 'request:/ r1', 'notification', 'pending', 'asha@example.com', 
 INSERT INTO events (body, type, id, mail, status, kind, created_at, event, correlation)
 VALUES (CAST('{}' AS BLOB), 'mail.pending', 'm1.1', 'm1', 'pending', 'notification', 1795514400000, 'r1', 'c1');
 INSERT INTO messages VALUES ('/', 'r1', 1795514400000);
+INSERT INTO messages VALUES ('/', 'c2', 1795514400000);
+INSERT INTO matters VALUES ('request:/ r2', CAST('{"type":"request","withdrawn":true}' AS BLOB), 1800000000000);
+INSERT INTO starts (account, at, mail) VALUES ('account', 1795514400000, 'm1');
 INSERT INTO cursors VALUES ('reporter', 1);
 INSERT INTO meta VALUES ('store', 'b7e1'), ('paused', '1');
 """
-"""In the columns of the first schema, with which every later one can still be filled."""
+"""Something in every table, in the columns of the first schema, with which every later one can still be filled."""
 
 
 def written(path: Path, schema: int) -> None:
@@ -36,7 +41,13 @@ def written(path: Path, schema: int) -> None:
     db = sqlite3.connect(path, isolation_level=None)
     for script in (*_migrations()[:schema], f"PRAGMA user_version = {schema}", ROWS):
         db.executescript(script)
+    assert all(db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables(db))  # noqa: S608 - names of ours
     db.close()
+
+
+def tables(db: sqlite3.Connection) -> list[str]:
+    """List the tables of a database."""
+    return [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
 
 
 def version(path: Path) -> int:
@@ -64,9 +75,37 @@ async def test_an_older_database_is_brought_up_with_all_that_is_in_it(tmp_path: 
     claim = await store.claim(10, 0, mail.due_at)
     assert {start.mail.id for start in claim.starts} == {"m1", added.mails[0]}
     assert len(await store.events(1, 10)) == 4
+    quota = Quota("account", 1)
+    assert (await store.claim(10, 0, mail.due_at, quota)).quota_left == 0
+    repeated, withdrawn = await store.add([_request("r1"), _request("r2")], RULES, NOW)
+    assert (repeated.repeated, withdrawn.repeated) == (True, False)
+    (late,) = (await store.page(Filter(mail=frozenset(withdrawn.mails)), None, 10)).mails
+    assert late.status is Status.CANCELLED
     await store.close()
     assert version(path) == NEWEST
     await (await SqliteStore.open(path)).close()
+
+
+def _request(id_: str) -> Message:
+    data = {"to": "asha@example.com", "subject": "Hi", "text": "Text."}
+    event = {"type": "notification.requested", "id": id_, "source": "/", "data": data}
+    return decode(msgspec.json.encode(event), Origin(NOW))
+
+
+async def test_a_newer_database_is_refused_and_left_as_it_is(tmp_path: Path, environ: dict[str, str]) -> None:
+    """The service says in one line which version to run, and exits 3; not a byte of the file is changed."""
+    path = tmp_path / "notifier.db"
+    written(path, 1)
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute(f"PRAGMA user_version = {NEWEST + 1}")
+    db.close()
+    before = path.read_bytes()
+    victim = await Victim.started(environ)
+    assert await victim.ended() == 3
+    (line,) = victim.lines
+    assert f"schema {NEWEST + 1}, newer than this version of notifier (schema {NEWEST})" in line["event"]
+    assert path.read_bytes() == before
 
 
 async def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
