@@ -49,15 +49,19 @@ class Stage:
     def __init__(self, folder: Path) -> None:
         self.feed = FeedSettings.model_validate({"NOTIFIER_PORT": 0})
         self.ever: set[str] = set()
+        self.gone: set[str] = set()
         self._folder = folder
         self._stores = 0
         self._published = 0
         self._parts = AsyncExitStack()
 
     async def open(self) -> None:
-        """Open the store and serve its feed, on the port of the last time."""
+        """Open the store."""
         self.store = await SqliteStore.open(self._folder / f"{self._stores}.db")
         self._parts.push_async_callback(self.store.close)
+
+    async def serve(self) -> None:
+        """Serve the feed of the store, on the port of the last time."""
         self._hub = Hub(self.store.id, (await self.store.span()).head)
         feed = Feed(self.store, self._hub, _no_stats, {}, "notifier/test", lambda: None)
         self._server = await self._parts.enter_async_context(
@@ -115,6 +119,15 @@ class Stage:
         later = clock.now() + timedelta(days=400)
         while any(await self.store.purge(later, later, None, clock.now())):
             pass
+
+    async def send_and_purge(self, most: int) -> None:
+        """Send mails and forget them, while nobody is served: whoever shows them later missed that."""
+        before = await self.view({})
+        await self.claim(most)
+        await self.end("sent", most)
+        changed = {id_ for id_, mail in (await self.view({})).items() if mail != before[id_]}
+        await self.purge()
+        self.gone |= changed - set(await self.view({}))
 
     def beat(self) -> None:
         """Move the cursors, as when nothing has happened for a while."""

@@ -67,6 +67,7 @@ class FeedMachine(RuleBasedStateMachine):
 
     async def _begin(self, before: int) -> None:
         await self.stage.open()
+        await self.stage.serve()
         await self.stage.publish(before)
         await self.watcher.open(self.stage, self.wanted)
 
@@ -113,17 +114,20 @@ class FeedMachine(RuleBasedStateMachine):
         """The connection is lost, or taken from a client that reads too slowly."""
         self.run(self.stage.cut(code))
 
-    @rule(meanwhile=st.integers(0, 2), another=st.sampled_from([False, False, False, True]))
-    def restart(self, meanwhile: int, *, another: bool) -> None:
-        """The service ends and comes back, perhaps with what it took in before it listens, perhaps without its data."""
-        self.run(self._restart(meanwhile, another=another))
+    @rule(meanwhile=st.integers(0, 2), lost=st.sampled_from(["nothing", "nothing", "what was sent", "everything"]))
+    def restart(self, meanwhile: int, lost: str) -> None:
+        """The service ends and comes back, with what it does before it listens, perhaps without some of its data."""
+        self.run(self._restart(meanwhile, lost))
 
-    async def _restart(self, meanwhile: int, *, another: bool) -> None:
+    async def _restart(self, meanwhile: int, lost: str) -> None:
         await self.stage.close()
-        if another:
+        if lost == "everything":
             self.stage.forget_store()
         await self.stage.open()
+        if lost == "what was sent":
+            await self.stage.send_and_purge(2)
         await self.stage.publish(meanwhile)
+        await self.stage.serve()
 
     @rule(wanted=FILTERS)
     def refilter(self, wanted: dict[str, Any]) -> None:
@@ -146,10 +150,15 @@ class FeedMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: not self.is_flooded)
     @rule()
-    def flood(self) -> None:
-        """More happens than fits into the buffers of a client that does not read."""
+    def fall_behind(self) -> None:
+        """More happens than fits into the buffers of a client that does not read: it is let go."""
         self.is_flooded = True
-        self.run(self.stage.publish(FLOOD))
+        self.run(self._fall_behind())
+
+    async def _fall_behind(self) -> None:
+        self.watcher.read(on=False)
+        await self.stage.publish(FLOOD)
+        await asyncio.sleep(0.03)
 
     @rule(seconds=st.sampled_from([0.0, 0.005, 0.03]))
     def pass_time(self, seconds: float) -> None:
@@ -175,6 +184,7 @@ class FeedMachine(RuleBasedStateMachine):
             if view != before:
                 changed_at = loop.time()
         assert set(view) <= self.stage.ever
+        assert not set(view) & self.stage.gone
 
     def teardown(self) -> None:
         """Compare once more, and leave nothing behind."""

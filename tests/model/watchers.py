@@ -72,10 +72,15 @@ class PythonWatcher:
         return {id_: (mail["rev"], mail["status"]) for id_, mail in self._replica.mails.items()}
 
     def read(self, *, on: bool) -> None:
+        client = self._follower._client
+        transport = client._websocket.transport if client else None
         if on:
             self._reads.set()
         else:
             self._reads.clear()
+        if transport and not transport.is_closing():
+            # Else the library would read ahead, and nothing would ever wait on the server's side.
+            (transport.resume_reading if on else transport.pause_reading)()
 
     async def close(self) -> None:
         self._following.cancel()
