@@ -23,6 +23,7 @@ CREATE TABLE IF NOT EXISTS bookings (reference TEXT PRIMARY KEY, email TEXT NOT 
 CREATE TABLE IF NOT EXISTS outbox (n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, type TEXT NOT NULL,
                                    body BLOB NOT NULL, published_at TEXT);
 """
+JSON = "application/cloudevents+json"
 PENDING = "SELECT n, id, type, body FROM outbox WHERE published_at IS NULL ORDER BY n LIMIT 100"
 
 
@@ -54,12 +55,11 @@ async def publish_pending(db: sqlite3.Connection, exchange: AbstractExchange) ->
     Killed between the two, the next run publishes it again, which changes nothing. Where the broker could not take
     one (DeliveryError) or no queue is bound (mandatory), nothing of the batch is marked.
     """
-    properties = {"content_type": "application/cloudevents+json", "delivery_mode": DeliveryMode.PERSISTENT}
     while rows := db.execute(PENDING).fetchall():
         try:
             async with asyncio.TaskGroup() as batch:
                 for _, id_, type_, body in rows:
-                    message = Message(body, message_id=id_, **properties)
+                    message = Message(body, message_id=id_, content_type=JSON, delivery_mode=DeliveryMode.PERSISTENT)
                     batch.create_task(exchange.publish(message, routing_key=type_, mandatory=True, timeout=30))
         except* PublishError:
             sys.exit(f"no queue is bound to {exchange.name}: start notifier, or run notifier topology declare")
