@@ -21,7 +21,7 @@ import typer
 import uvloop
 from websockets.asyncio.server import Server
 
-from notifier import __version__, clock, inventory, logs, service, terminal
+from notifier import __version__, clock, inventory, kept_token, logs, service, terminal
 from notifier import preview as previewing
 from notifier import settings as configuration
 from notifier.asyncapi.document import document, written
@@ -72,7 +72,7 @@ def serve() -> None:
     logs.configure(settings.log)
     for name in configuration.unknown(os.environ):
         log.warning("not a setting of this version, ignored", name=name)
-    _run(_serve(settings))
+    _run(_serve(settings._replace(feed=kept_token.given(settings.feed))))
 
 
 @app.command()
@@ -100,13 +100,13 @@ def send(
         message = _example_booking(clock.now())
     else:
         message = _event("notification.requested", {name: value for name, value in fields.items() if value})
-    _run(terminal.submit(configuration.load_feed(os.environ), message, wait=wait, as_json=as_json))
+    _run(terminal.submit(_feed(), message, wait=wait, as_json=as_json))
 
 
 @app.command()
 def watch(*, as_json: AsJson = False) -> None:
     """Show every change of every mail as it happens, until Ctrl-C."""
-    _run(terminal.watch(configuration.load_feed(os.environ), as_json=as_json))
+    _run(terminal.watch(_feed(), as_json=as_json))
 
 
 mails = typer.Typer(help="Look at mails, and decide about them.", no_args_is_help=True)
@@ -275,6 +275,9 @@ def version() -> None:
 
 async def _serve(settings: configuration.Settings) -> None:
     _allow_open_files()
+    makes_token = settings.feed.lacks_token
+    if makes_token:
+        settings = settings._replace(feed=kept_token.made(settings.feed))
     stop = asyncio.Event()
 
     def on_signal() -> None:
@@ -286,6 +289,9 @@ async def _serve(settings: configuration.Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, on_signal)
     async with service.running(settings) as server:
         log.info("notifier is running", version=__version__, feed=_address(server))
+        if makes_token:
+            kept_token.keep(settings.feed)
+            _tell_token(settings.feed, _address(server))
         await stop.wait()
         log.info("stopping")
     log.info("stopped")
@@ -296,6 +302,11 @@ def _allow_open_files() -> None:
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _tell_token(feed: configuration.FeedSettings, address: str) -> None:
+    """Show the one secret that nobody else knows, once, and not as a log line: logs hold no secrets."""
+    typer.echo(f"notifier: open {address} with the token {feed.operator_token} (kept in {feed.make_token})", err=True)
 
 
 def _read_message(file: str) -> Any:
@@ -347,8 +358,13 @@ def _address(server: Server) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
+def _feed() -> configuration.FeedSettings:
+    """Find out how to reach the running service, and with which token."""
+    return kept_token.given(configuration.load_feed(os.environ))
+
+
 def _order(name: str, args: Mapping[str, Any], *, as_json: bool) -> None:
-    _run(terminal.order(configuration.load_feed(os.environ), name, args, as_json=as_json))
+    _run(terminal.order(_feed(), name, args, as_json=as_json))
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:

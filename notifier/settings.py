@@ -255,10 +255,17 @@ class FeedSettings(_Group):
     operator_token: Secret = _setting("OPERATOR_TOKEN", None)
     allowed_origins: Words = _setting("ALLOWED_ORIGINS", ())
     insecure: bool = _setting("INSECURE", default=False)
+    make_token: Path | None = _setting("MAKE_TOKEN", None)
+
+    @property
+    def lacks_token(self) -> bool:
+        """Whether the service is to make itself a token before it lets anybody in."""
+        return bool(self.make_token) and not (self.insecure or self.viewer_token or self.operator_token)
 
     @model_validator(mode="after")
     def _guarded(self) -> Self:
-        if not (is_loopback(self.host) or self.insecure or (self.viewer_token and self.operator_token)):
+        is_guarded = self.lacks_token or (self.viewer_token and self.operator_token)
+        if not (is_loopback(self.host) or self.insecure or is_guarded):
             raise ValueError(
                 f"NOTIFIER_HOST {self.host} is open to others: NOTIFIER_VIEWER_TOKEN and NOTIFIER_OPERATOR_TOKEN "
                 "are expected (or NOTIFIER_INSECURE=1)"

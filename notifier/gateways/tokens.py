@@ -9,10 +9,13 @@ Role = Literal["viewer", "operator"]
 
 
 def role_of(token: str | None, settings: FeedSettings) -> Role | None:
-    """Tell what the bearer of a token may be, None for nothing; where no token is set everyone is operator.
+    """Tell what the bearer of a token may be, None for nothing.
 
-    Compares in constant time, so that how long it takes gives no token away.
+    Where no token is set everyone is operator, but nobody is anything while one is still to
+    be made. Compares in constant time, so that how long it takes gives no token away.
     """
+    if settings.lacks_token:
+        return None
     if not (settings.viewer_token or settings.operator_token):
         return "operator"
     if _same(token, settings.operator_token):
