@@ -168,6 +168,7 @@ async def test_a_bookings_id_finds_mails_that_are_not_in_the_list(settings: Sett
     """What is searched by name is asked of the store, however long ago it changed."""
     async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
         booked = (await submit(client, booking_event()))["mails"]
+        await wait_event(client, "mail.sent")
         for start in range(0, 620, 100):
             to = [f"p{start + n}@example.com" for n in range(100)]
             await submit(client, request(start, to=to, send_at=LATER))

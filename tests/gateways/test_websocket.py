@@ -233,7 +233,7 @@ async def test_unknown_frames_and_fields_are_ignored(settings: Settings) -> None
 
 async def test_who_says_no_hello_is_closed_with_4408(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection must say what it wants."""
-    monkeypatch.setattr(websocket, "HELLO_TIMEOUT", 0.2)
+    monkeypatch.setattr(websocket, "HELLO_TIMEOUT", 1.0)
     async with serving(settings) as feed, raw(feed) as ws:
         assert await close_code(ws) == 4408
 
