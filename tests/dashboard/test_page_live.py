@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from dashboard.conftest import LOST, Watch
-from dashboard.look import live, rows, wait_row, wait_same
+from dashboard.look import live, rows, wait_row, wait_rows, wait_same
 from faults.victim import Victim
 from parts import PATIENCE, changed, request, serving, submit, wait_event
 from samples import booking_event
@@ -173,12 +173,10 @@ async def test_a_bookings_id_finds_mails_that_are_not_in_the_list(settings: Sett
             to = [f"p{start + n}@example.com" for n in range(100)]
             await submit(client, request(start, to=to, send_at=LATER))
         async with watch(feed) as page:
-            await page.wait_for_function("document.querySelectorAll('#mails tr').length === 500")
+            await wait_rows(page, lambda rows: len(rows) == 500)
             assert not set(booked) & set(await rows(page))
             await page.locator("#search").fill("rxj34p")
-            for id_ in booked:
-                await page.locator(f'#mails tr[data-id="{id_}"]').wait_for()
-            assert set(await rows(page)) == set(booked)
+            await wait_rows(page, lambda rows: set(rows) == set(booked))
 
 
 async def test_without_a_token_the_page_asks_for_one(environ: dict[str, str], watch: Watch) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from axe_playwright_python.async_playwright import Axe
 from dashboard.conftest import Watch
-from dashboard.look import live, wait_row, wait_same
+from dashboard.look import live, wait_row, wait_rows, wait_same
 from parts import PATIENCE, changed, request, serving, submit, wait_event
 from playwright.async_api import Page
 from samples import booking_event
@@ -53,7 +53,7 @@ async def test_everything_goes_by_keyboard(settings: Settings, inbox: Inbox, wat
         await wait_same(page, client)
         await page.keyboard.press("/")
         await page.keyboard.type("Number")
-        await page.wait_for_function("document.querySelectorAll('#mails tr').length === 2")
+        await wait_rows(page, lambda rows: len(rows) == 2)
         await page.keyboard.press("Escape")
         await page.keyboard.press("j")
         first = await focused(page)
