@@ -32,8 +32,9 @@ LOOPS_OWN = ("asyncio_", "uvloop_")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the switch for the full fault suite."""
+    """Add the switches for what takes minutes."""
     parser.addoption("--faults", action="store_true", help="run the long cases of the fault suite too (minutes)")
+    parser.addoption("--image", action="store_true", help="build the image and run it (minutes, as root on Debian)")
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Callable[[], Any]]:  # noqa: ARG001 - the hook's signature
