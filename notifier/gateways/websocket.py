@@ -43,6 +43,8 @@ FRAMES_WINDOW = 10.0
 """A viewer may send MOST_FRAMES in this many seconds."""
 MOST_COMMANDS = 500
 """Commands of an operator that may be without their result."""
+AWAY = 1000
+"""Milliseconds that clients are asked to stay away when the service ends."""
 FAREWELL = 2.0
 """Seconds that a closing handshake may take before the connection is cut."""
 
@@ -146,7 +148,7 @@ class Session:
 
     async def leave(self) -> None:
         """Say goodbye before the service ends."""
-        broadcast([self._websocket], frames.write("bye", code=RESTART, reconnect=True, after_ms=1000), text=True)
+        broadcast([self._websocket], frames.write("bye", code=RESTART, reconnect=True, after_ms=AWAY), text=True)
         await self._close(RESTART, "the service is restarting")
 
     async def _hello(self) -> frames.Hello:

@@ -103,7 +103,9 @@ class Stage:
         await self.store.claim(most, 0, clock.now())
 
     async def end(self, outcome: str, most: int) -> None:
-        """Close attempts."""
+        """Close attempts, which begin where none is under way."""
+        if not await self.store.sending():
+            await self.claim(most)
         await self.store.record([OUTCOMES[outcome](mail) for mail in (await self.store.sending())[:most]], clock.now())
 
     async def cancel(self, most: int) -> None:

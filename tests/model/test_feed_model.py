@@ -34,6 +34,7 @@ FILTERS = st.sampled_from(
         {"status": ["pending"]},
         {"status": "sent"},
         {"status": ["failed", "cancelled"]},
+        {"status": ["pending", "sending"]},
         {"kind": ["notification"]},
         {"booking": ["B1", "B2"], "status": ["pending", "sending", "sent"]},
         {"since": "2020-01-01T00:00:00Z"},
@@ -59,7 +60,7 @@ class FeedMachine(RuleBasedStateMachine):
         """Let the loop run while this takes."""
         return self.runner.run(work)
 
-    @initialize(wanted=FILTERS, before=st.integers(0, 3))
+    @initialize(wanted=FILTERS, before=st.integers(1, 4))
     def begin(self, wanted: dict[str, Any], before: int) -> None:
         """Serve a store that is not always empty."""
         self.wanted = wanted
@@ -208,6 +209,7 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> Iterator[asyncio.Runner]:
     """Give a loop for all schedules of a test, and a feed that takes no rest."""
     monkeypatch.setattr(broadcaster, "GATHER", 0.001)
     monkeypatch.setattr(client, "BACK_OFF", QUICK)
+    monkeypatch.setattr(websocket, "AWAY", 20)
     monkeypatch.setattr(websocket, "MOST_EVENTS_BEHIND", 20)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         yield runner
@@ -225,7 +227,7 @@ def schedules(config: pytest.Config, few: int) -> settings:
 
 def test_the_clients_view_is_the_stores(runner: asyncio.Runner, pytestconfig: pytest.Config) -> None:
     """The package's client, over random schedules."""
-    check(lambda: FeedMachine(runner, runner.run(_made())), schedules(pytestconfig, 60))
+    check(lambda: FeedMachine(runner, runner.run(_made())), schedules(pytestconfig, 100))
 
 
 async def _made() -> Watcher:
