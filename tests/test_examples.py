@@ -18,6 +18,7 @@ from faults.equation import stored
 from faults.proxy import Proxy
 from pages import scrape
 from parts import PATIENCE, changed, serving
+from provided import provided
 from rabbit import Rabbit
 from yarl import URL
 
@@ -63,7 +64,7 @@ def in_journal(path: Path) -> Outbox:
 def node_example(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Give the command of the Node example, installed with amqplib in a folder of its own."""
     folder = tmp_path_factory.mktemp("node")
-    node, npm = (found("nodejs npm", name) for name in ("node", "npm"))
+    node, npm = provided("node", "nodejs"), provided("npm", "npm")
     shutil.copy(EXAMPLES / "publish.mjs", folder)
     install = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "amqplib@2.3.1"]
     done = subprocess.run(install, cwd=folder, capture_output=True, check=False)  # noqa: S603 - fixed words
@@ -86,18 +87,6 @@ def java_example(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     done = subprocess.run(compile_, capture_output=True, text=True, check=False)  # noqa: S603 - fixed words
     assert done.returncode == 0, done.stderr
     return [java, "-cp", classes, "Publish"]
-
-
-def found(packages: str, program: str) -> str:
-    """Find a program, or install it where that can be done without asking."""
-    if not shutil.which(program) and os.geteuid() == 0 and shutil.which("apt-get"):
-        print(f"installing the packages {packages} with apt-get")  # noqa: T201 - it takes a while
-        quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        for command in ("apt-get update -qq", f"apt-get install -y -qq --no-install-recommends {packages}"):
-            subprocess.run(command.split(), check=False, capture_output=True, env=quiet)  # noqa: S603 - fixed words
-    if not (path := shutil.which(program)):
-        missing(f"{program} is not installed: apt-get install {packages}")
-    return str(path)
 
 
 @pytest.fixture(params=["python", "node", "java"])

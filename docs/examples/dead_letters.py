@@ -4,8 +4,8 @@ python dead_letters.py look            prints them, one JSON object a line, and 
 python dead_letters.py take FILE       moves them to the end of FILE, as the same lines
 python dead_letters.py publish FILE    publishes every line of FILE to NOTIFIER_AMQP_EXCHANGE (default bookings)
 
-NOTIFIER_AMQP_URL is the broker; aiormq, which notifier itself uses, is all that is needed. In a line only `body` and
-`routing_key` need mending; `error` and `detail` say why.
+NOTIFIER_AMQP_URL is the broker, DEAD_LETTERS (default notifier.dead) the queue; aiormq, which notifier itself uses, is
+all that is needed. In a line only `body` and `routing_key` need mending; `error` and `detail` say why.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ import aiormq
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from pamqp.commands import Basic
 
-QUEUE = "notifier.dead"
+QUEUE = os.environ.get("DEAD_LETTERS", "notifier.dead")
 
 
 def line(letter: DeliveredMessage) -> str:
