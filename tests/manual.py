@@ -15,7 +15,7 @@ PAGES = [
 
 _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
-_CONTINUED = re.compile(r"(?:\\\n|(?<=\|)\n) *")
+_CONTINUED = re.compile(r"(?: *\\\n|(?<=\|)\n) *")
 _COMMENT = re.compile(r"(^|\s+)#\s.*$")
 
 
