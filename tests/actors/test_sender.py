@@ -23,6 +23,7 @@ from notifier.errors import StoreUnusable
 from notifier.events import Filter, Logged
 from notifier.gateways.smtp import transports
 from notifier.mail import Mail, RetryPolicy, Status
+from notifier.rate import Guard
 from notifier.service import MailTransport
 from notifier.settings import load
 from notifier.storage.sqlite import SqliteStore
@@ -128,24 +129,47 @@ async def test_connections_are_used_again(store: SqliteStore, inbox: Inbox) -> N
     assert inbox.connections <= 3
 
 
-async def test_the_rate_holds_in_every_second(store: SqliteStore, inbox: Inbox) -> None:
-    """At 50 a second, with backlog, no second has more than 51 starts, and nearly 50 are reached."""
+@pytest.fixture
+def starts(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Note when each mail starts: what its server sees of that is later by as much as the machine is busy."""
+    found: list[float] = []
+    started = Guard.started
+
+    def noted(self: Guard, now: float) -> None:
+        found.append(now)
+        started(self, now)
+
+    monkeypatch.setattr(Guard, "started", noted)
+    return found
+
+
+async def test_the_rate_holds_in_every_second(store: SqliteStore, inbox: Inbox, starts: list[float]) -> None:
+    """At 50 a second, with backlog, no second has more than 51 starts, and nearly 50 are reached.
+
+    How near is told by as many mails without a limit, right before: the machine may be busy.
+    """
     await add(store, *range(120))
-    async with sending(store, [inbox.url], rate=50):
+    async with sending(store, [inbox.url]):
         await inbox.wait_for(120, PATIENCE)
-    assert most_in_window(inbox.started) <= 51
-    took = inbox.started[-1] - inbox.started[0]
-    assert took < 119 / 50 / 0.975 + 1
+    unlimited = starts[-1] - starts[0]
+    starts.clear()
+    await add(store, *range(120, 240))
+    async with sending(store, [inbox.url], rate=50):
+        await inbox.wait_for(240, PATIENCE)
+    assert len(starts) == 120
+    assert most_in_window(starts) <= 51
+    assert starts[-1] - starts[0] < 119 / 50 / 0.975 + 0.5 + 2 * unlimited
 
 
-async def test_the_rate_holds_after_a_stall(store: SqliteStore, inbox: Inbox) -> None:
+async def test_the_rate_holds_after_a_stall(store: SqliteStore, inbox: Inbox, starts: list[float]) -> None:
     """What was claimed and overdue when the process could go on does not come on top of the next second's mail."""
     await add(store, *range(80))
     async with sending(store, [inbox.url], rate=30, connections=20):
         await inbox.wait_for(20, PATIENCE)
         time.sleep(0.3)  # noqa: ASYNC251 - the stall
         await inbox.wait_for(80, PATIENCE)
-    assert most_in_window(inbox.started) <= 31
+    assert len(starts) == 80
+    assert most_in_window(starts) <= 31
 
 
 async def test_a_temporary_refusal_is_tried_again(store: SqliteStore) -> None:
