@@ -187,6 +187,8 @@ class FeedMachine(RuleBasedStateMachine):
                 changed_at = loop.time()
         assert set(view) <= self.stage.ever
         assert not set(view) & self.stage.gone
+        # A cursor got under another filter is not even tried.
+        assert set(await self.watcher.refusals()) <= {"none", "expired", "restarted"}
 
     def teardown(self) -> None:
         """Compare once more, and leave nothing behind."""

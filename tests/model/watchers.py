@@ -1,8 +1,7 @@
 """The two clients of the feed, each watching a stage: that of the package, and that of the page."""
 
 import asyncio
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from model.stage import Stage, View
@@ -19,9 +18,15 @@ START = """async ({filter, backOff}) => {
   const { State } = await import("/state.js");
   window.state = new State();
   const url = location.origin.replace("http", "ws") + "/feed";
-  window.feed = new Feed(url, { filter, backOff, onFrame: (frame) => state.apply(frame, feed.filter) });
+  window.refusals = [];
+  const onFrame = (frame) => {
+    if (frame.type === "welcome" && !frame.resumed) refusals.push(frame.reason);
+    state.apply(frame, feed.filter);
+  };
+  window.feed = new Feed(url, { filter, backOff, onFrame });
   feed.open();
 }"""
+REFUSALS = "() => refusals"
 VIEW = "() => [...state.mails.values()].map(({id, rev, status}) => [id, rev, status])"
 QUICK = (0.001, 0.005, 0.02)
 """Seconds between two tries to connect again."""
@@ -39,6 +44,9 @@ class Watcher(Protocol):
     async def view(self) -> View:
         """Tell what it has been told."""
 
+    async def refusals(self) -> Sequence[str]:
+        """Tell why the server did not let it resume, each time."""
+
     def read(self, *, on: bool) -> None:
         """Stop reading what comes, or go on."""
 
@@ -52,6 +60,7 @@ class PythonWatcher:
     def __init__(self) -> None:
         self._replica = Replica()
         self._reads = asyncio.Event()
+        self._refusals: list[str] = []
 
     async def open(self, stage: Stage, wanted: Wanted) -> None:
         self._replica = Replica(wanted)
@@ -71,6 +80,9 @@ class PythonWatcher:
             self._following.result()
         return {id_: (mail["rev"], mail["status"]) for id_, mail in self._replica.mails.items()}
 
+    async def refusals(self) -> Sequence[str]:
+        return self._refusals
+
     def read(self, *, on: bool) -> None:
         client = self._follower._client
         transport = client._websocket.transport if client else None
@@ -84,8 +96,8 @@ class PythonWatcher:
 
     async def close(self) -> None:
         self._following.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._following
+        # What ended it before is told by `view`; the rest of the schedule is taken down all the same.
+        await asyncio.gather(self._following, return_exceptions=True)
 
     async def _follow(self) -> None:
         frames = aiter(self._follower)
@@ -93,6 +105,8 @@ class PythonWatcher:
             async for frame in frames:
                 self._is_there.set()
                 await self._reads.wait()
+                if frame["type"] == "welcome" and not frame["resumed"]:
+                    self._refusals.append(frame["reason"])
                 self._replica.apply(frame)
         finally:
             await frames.aclose()
@@ -113,6 +127,10 @@ class PageWatcher:
 
     async def view(self) -> View:
         return {id_: (rev, status) for id_, rev, status in await self._page.evaluate(VIEW)}
+
+    async def refusals(self) -> Sequence[str]:
+        found: list[str] = await self._page.evaluate(REFUSALS)
+        return found
 
     def read(self, *, on: bool) -> None:
         """Nothing: a browser reads ahead of its page, whatever that does."""
