@@ -186,7 +186,6 @@ class FeedMachine(RuleBasedStateMachine):
             if view != before:
                 changed_at = loop.time()
         assert set(view) <= self.stage.ever
-        assert not set(view) & self.stage.gone
         # A cursor got under another filter is not even tried.
         assert set(await self.watcher.refusals()) <= {"none", "expired", "restarted"}
 
