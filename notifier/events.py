@@ -14,6 +14,12 @@ from notifier.addresses import masked, without
 from notifier.mail import ERASED, Flight, Kind, Mail, Status
 
 SOURCE = "/notifier"
+EVENT_TYPES = (
+    f"mail.{Status.PENDING}",
+    "mail.retrying",
+    *(f"mail.{each}" for each in Status if each is not Status.PENDING),
+)
+"""All that `event_type` can say."""
 
 
 def event_type(prev: Status | None, mail: Mail, *, counted: bool = True) -> str:

@@ -10,13 +10,11 @@ from prometheus_client.registry import Collector
 
 from notifier.contract import Message
 from notifier.errors import DeadLetterCode
-from notifier.events import Logged
-from notifier.mail import Status
+from notifier.events import EVENT_TYPES, Logged
 from notifier.replies import Phase
 from notifier.storage.store import Added
 
 RESULTS = ("stored", "repeated", "dead_lettered")
-TYPES = ("mail.retrying", *(f"mail.{status}" for status in Status))
 
 _PHASE_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 600)
 _STORE_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
@@ -56,7 +54,7 @@ class Metrics:
             self._messages.labels(result)
         for code in get_args(DeadLetterCode):
             self._dead_letters.labels(code)
-        for type_ in TYPES:
+        for type_ in EVENT_TYPES:
             self._transitions.labels(type_)
 
     def took(self, messages: Sequence[Message], added: Sequence[Added]) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -14,6 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
+from provided import installed
 
 REPOSITORY = Path(__file__).parent.parent
 AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -169,13 +169,8 @@ def _assignments(environ: Mapping[str, str]) -> list[str]:
 
 
 def _provide(package: str) -> None:
-    if shutil.which(package):
-        return
-    if os.geteuid() or not shutil.which("apt-get"):
+    if os.geteuid() or not installed(package, package):
         pytest.fail(f"no {package} to build the image with: provide it with `apt-get install {package}`, and be root")
-    print(f"installing the package {package} with apt-get")  # noqa: T201 - it takes a while
-    _run("apt-get", "update", "-qq")
-    _run("apt-get", "install", "-y", "-qq", package)
 
 
 def _run(*command: str) -> str:

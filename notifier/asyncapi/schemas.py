@@ -5,6 +5,7 @@ They are open: a reader ignores fields that it does not know.
 
 from typing import Any
 
+from notifier.events import EVENT_TYPES
 from notifier.mail import Kind, Status
 
 Schema = dict[str, Any]
@@ -85,12 +86,6 @@ MAIL = record(
         "smtp": nullable(SMTP),
         "error": nullable(TEXT),
     }
-)
-
-EVENT_TYPES = (
-    "mail.pending",
-    "mail.retrying",
-    *(f"mail.{status}" for status in Status if status is not Status.PENDING),
 )
 
 EVENT = record(

@@ -1,9 +1,8 @@
 // The controls above the list, and their place in the page's address.
 
+import { byId } from "./dom.js";
 import { Filters } from "./filters.js";
 import { CONDITIONS, KINDS } from "./words.js";
-
-const byId = (id) => document.getElementById(id);
 
 /** `onNarrow(filters)` hears every change of what the reader wants to see. */
 export class Controls {

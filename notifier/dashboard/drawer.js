@@ -1,6 +1,7 @@
 // One mail, whole: what happened to it in the server's own words, and what it says.
 
 import { buttons } from "./actions.js";
+import { element } from "./dom.js";
 import { clock, condition, detail, flight, shown } from "./words.js";
 
 /** `show(id)` gives the whole mail (a promise), or rejects; `onClose` hears that the drawer was closed. */
@@ -185,11 +186,4 @@ function panels(whole) {
   found.Headers = element("pre", "", whole.headers.map(([name, value]) => `${name}: ${value}`).join("\n"));
   if (whole.calendars.length) found.Calendar = element("pre", "", whole.calendars.map(({ text }) => text).join("\n"));
   return found;
-}
-
-function element(name, className, text = "") {
-  const made = document.createElement(name);
-  if (className) made.className = className;
-  made.textContent = text;
-  return made;
 }

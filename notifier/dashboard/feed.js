@@ -42,7 +42,7 @@ export class Feed {
     this.socket = null;
     this.timer = null;
     this.watchdog = null;
-    this.pause = null; // ms that the server asked to wait before the next try
+    this.bye = null; // the server's goodbye on this connection
   }
 
   /** Connect now, whatever was planned. */
@@ -97,7 +97,7 @@ export class Feed {
     this.heardAt = Date.now();
     this.listen();
     if (frame.type === "result") this.settle(frame);
-    if (frame.type === "bye") this.pause = frame.reconnect ? frame.after_ms : null;
+    if (frame.type === "bye") this.bye = frame;
     if (frame.type === "welcome") {
       this.role = frame.role;
       this.heartbeat = frame.heartbeat;
@@ -120,16 +120,16 @@ export class Feed {
   }
 
   lost(code, reason) {
+    const { bye } = this;
     this.abandon();
     this.code = code;
-    if (code >= 4400 && code < 4500) {
-      this.change("refused", reason);
+    if ((code >= 4400 && code < 4500) || bye?.reconnect === false) {
+      this.change("refused", reason || "the service said goodbye for good");
       return;
     }
     const step = this.backOff[Math.min(this.tries++, this.backOff.length - 1)];
     // Spread, so that all who lost the same service do not come back at the same moment.
-    const delay = (this.pause ?? step) * (0.75 + Math.random() / 2);
-    this.pause = null;
+    const delay = (bye?.after_ms ?? step) * (0.75 + Math.random() / 2);
     this.retryAt = Date.now() + delay;
     this.timer = setTimeout(() => this.open(), delay);
     this.change("lost", reason || "connection lost");
@@ -145,6 +145,7 @@ export class Feed {
     clearTimeout(this.timer);
     clearTimeout(this.watchdog);
     this.awaited = null;
+    this.bye = null;
     this.isGreeted = false;
     for (const { reject } of this.results.values()) {
       reject(new CommandError({ code: "lost", message: "the connection was lost before the result came" }));

@@ -1,13 +1,12 @@
 // The top of the page: the connection, the peers, what is wrong, and the same in a sentence for screen readers.
 
+import { byId, write } from "./dom.js";
 import { split } from "./tiles.js";
 import { troubles } from "./troubles.js";
 import { number, span } from "./words.js";
 
 const SPEAK_EVERY = 5000; // ms between two sentences
 const STATES = { connecting: "Connecting", live: "Live", lost: "Reconnecting", refused: "Not connected" };
-
-const byId = (id) => document.getElementById(id);
 
 export class Health {
   constructor(feed, state) {
@@ -60,10 +59,4 @@ function fill(list, items) {
       Object.assign(document.createElement("li"), { className, textContent: text, title }),
     ),
   );
-}
-
-function write(node, text) {
-  const isOther = node.textContent !== text;
-  if (isOther) node.textContent = text;
-  return isOther;
 }

@@ -3,6 +3,7 @@
 import { command } from "./actions.js";
 import { Chart } from "./chart.js";
 import { Controls } from "./controls.js";
+import { byId } from "./dom.js";
 import { Drawer } from "./drawer.js";
 import { Feed } from "./feed.js";
 import { Health } from "./health.js";
@@ -14,7 +15,6 @@ import { number } from "./words.js";
 const KEPT = 500;
 const LOOK_UP_AFTER = 300; // ms without another letter
 
-const byId = (id) => document.getElementById(id);
 const feedUrl = new URL("feed", location.origin + location.pathname);
 feedUrl.protocol = feedUrl.protocol.replace("http", "ws");
 

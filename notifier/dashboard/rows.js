@@ -1,6 +1,7 @@
 // The list: one table row a mail, made once, kept by id, moved and refilled as the mail changes.
 
 import { buttons } from "./actions.js";
+import { element, write } from "./dom.js";
 import { condition, detail, shown, span } from "./words.js";
 
 const CELLS = ["status", "changed", "kind", "to", "subject", "detail", "actions"];
@@ -106,15 +107,4 @@ function fill(row, mail, now, operator) {
 function time({ cells, mail }, now) {
   write(cells.changed, `${span(now - Date.parse(mail.changed))} ago`);
   write(cells.detail, detail(mail, now));
-}
-
-function element(name, className) {
-  const made = document.createElement(name);
-  made.className = className;
-  return made;
-}
-
-/** Write only what differs: an unchanged text costs no layout. */
-function write(node, text) {
-  if (node.textContent !== text) node.textContent = text;
 }

@@ -1,5 +1,6 @@
 // The counts at the top: each is a button that narrows the list to what it counts.
 
+import { write } from "./dom.js";
 import { number, shown, span } from "./words.js";
 
 const TILES = ["waiting", "scheduled", "sending", "sent", "retrying", "failed"];
@@ -42,8 +43,4 @@ export class Tiles {
 export function split(totals, stats) {
   const { due = totals.pending ?? 0, scheduled = 0, retrying = 0 } = stats?.pending ?? {};
   return { waiting: due, scheduled, retrying };
-}
-
-function write(node, text) {
-  if (node.textContent !== text) node.textContent = text;
 }

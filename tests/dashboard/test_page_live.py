@@ -1,6 +1,7 @@
 """The page follows the feed: live, across restarts and gaps, and only as far as its reader wants."""
 
 import asyncio
+import json
 import socket
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -11,6 +12,7 @@ from dashboard.conftest import LOST, Watch
 from dashboard.look import live, rows, wait_row, wait_rows, wait_same
 from faults.victim import Victim
 from parts import PATIENCE, changed, request, serving, submit, wait_event
+from playwright.async_api import Browser, WebSocketRoute
 from samples import booking_event
 
 from notifier import clock
@@ -177,6 +179,28 @@ async def test_a_bookings_id_finds_mails_that_are_not_in_the_list(settings: Sett
             assert not set(booked) & set(await rows(page))
             await page.locator("#search").fill("rxj34p")
             await wait_rows(page, lambda rows: set(rows) == set(booked))
+
+
+@pytest.mark.parametrize(("reconnect", "state"), [(True, "lost"), (False, "refused")])
+async def test_a_goodbye_says_whether_to_come_back(
+    settings: Settings, chromium: Browser, *, reconnect: bool, state: str
+) -> None:
+    """After one for good the page stays away until its reader tries again."""
+
+    async def dismiss(socket: WebSocketRoute) -> None:
+        async def answer(_: str | bytes) -> None:
+            socket.send(json.dumps({"type": "bye", "code": 1001, "reconnect": reconnect, "after_ms": 60_000}))
+            await socket.close(code=1001)
+
+        socket.on_message(lambda text: asyncio.ensure_future(answer(text)))
+
+    async with serving(settings) as feed:
+        page = await chromium.new_page()
+        await page.route_web_socket("**/feed", dismiss)
+        await page.goto(f"http://127.0.0.1:{feed.port}/")
+        await page.locator(f"#connection[data-state={state}]").wait_for()
+        assert await page.get_by_role("button", name="Try again").is_visible() is not reconnect
+        await page.close()
 
 
 async def test_without_a_token_the_page_asks_for_one(environ: dict[str, str], watch: Watch) -> None:
