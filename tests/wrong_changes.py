@@ -19,18 +19,12 @@ MUTANTS = (
         "notifier/actors/consumer.py",
         """\
     refused += await _store(messages, store)
-    for delivery, reason in refused:
-        await session.dead_letter(delivery, reason.code, reason.detail)
-        origin = delivery.origin
-        trace = {"traceparent": origin.traceparent} if origin.traceparent else {}
-        log.warning("message dead-lettered", code=reason.code, detail=reason.detail, message=origin.message_id, **trace)
-    await session.acknowledge(batch[-1])
+    unusable = {id(each.delivery) for each in refused}
+    await session.acknowledge([delivery for delivery in batch if id(delivery) not in unusable])
 """,
         """\
-    await session.acknowledge(batch[-1])
+    await session.acknowledge(batch)
     refused += await _store(messages, store)
-    for delivery, reason in refused:
-        await session.dead_letter(delivery, reason.code, reason.detail)
 """,
         ("tests/actors/test_consumer.py::test_what_could_not_be_committed_is_delivered_again",),
     ),
@@ -38,16 +32,11 @@ MUTANTS = (
         "acknowledge-before-dead-letter",
         "notifier/actors/consumer.py",
         """\
-    for delivery, reason in refused:
         await session.dead_letter(delivery, reason.code, reason.detail)
-        origin = delivery.origin
-        trace = {"traceparent": origin.traceparent} if origin.traceparent else {}
-        log.warning("message dead-lettered", code=reason.code, detail=reason.detail, message=origin.message_id, **trace)
-    await session.acknowledge(batch[-1])
+        await session.acknowledge([delivery])
 """,
         """\
-    await session.acknowledge(batch[-1])
-    for delivery, reason in refused:
+        await session.acknowledge([delivery])
         await session.dead_letter(delivery, reason.code, reason.detail)
 """,
         ("tests/actors/test_consumer.py::test_what_could_not_be_put_aside_is_delivered_again",),

@@ -189,7 +189,7 @@ async def consuming(url: str) -> Row:
                 await _fill(channel, "bench.ours", body, jobs)
                 while jobs > 0:
                     batch = await session.batch()
-                    await session.acknowledge(batch[-1])
+                    await session.acknowledge(batch)
                     jobs -= len(batch)
 
             await channel.queue_declare("bench.bare", durable=True, arguments={"x-queue-type": "quorum"})

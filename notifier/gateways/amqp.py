@@ -1,6 +1,7 @@
 """RabbitMQ: messages in from our queue, results and dead letters out, over aiormq."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -58,6 +59,7 @@ class Consumption:
         self._channel = channel
         self._publisher = publisher
         self._waiting: list[Delivery] = []
+        self._unacknowledged: set[int] = set()
         self._news = asyncio.Event()
         self._stop = stop
         self._lost: str | None = None
@@ -79,10 +81,16 @@ class Consumption:
         taken, self._waiting = self._waiting, []
         return taken
 
-    async def acknowledge(self, last: Delivery) -> None:
-        """Acknowledge this delivery and every one before it."""
+    async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        """Acknowledge these deliveries and no other, with one word as far as none before them waits for its own."""
+        tags = {delivery.tag for delivery in deliveries}
+        self._unacknowledged -= tags
+        first_left = min(self._unacknowledged, default=sys.maxsize)
         try:
-            await self._channel.basic_ack(last.tag, multiple=True, wait=False)
+            if together := [tag for tag in tags if tag < first_left]:
+                await self._channel.basic_ack(max(together), multiple=True, wait=False)
+            for tag in sorted(tags.difference(together)):
+                await self._channel.basic_ack(tag, wait=False)
         except LOST as error:
             raise Unreachable(words(error)) from error
 
@@ -101,6 +109,7 @@ class Consumption:
             timestamp=_utc(properties.timestamp),
         )
         tag = message.delivery_tag or 0
+        self._unacknowledged.add(tag)
         self._waiting.append(Delivery(message.body, origin, tag, message.routing_key or "", properties))
         self._news.set()
 

@@ -1,4 +1,4 @@
-"""The consumer's order: decode, store, put aside, acknowledge; a fault of ours stays one message's."""
+"""The consumer's order: decode, store or put aside, acknowledge; a fault of ours stays one message's."""
 
 import asyncio
 import json
@@ -31,24 +31,40 @@ class Given(NamedTuple):
 
 
 class Script:
-    """A session that delivers what it was given and notes, in order, what is done."""
+    """A session that delivers what it was given and notes, in order, what is done.
 
-    def __init__(self, *batches: Sequence[Given]) -> None:
+    It takes letters only when the message `letters_after` has been acknowledged.
+    """
+
+    def __init__(self, *batches: Sequence[Given], letters_after: str | None = None) -> None:
         self.batches = list(batches)
         self.done: list[Any] = []
         self.counted: list[str] = []
+        self.letters_after = letters_after
+        self.letters_taken = asyncio.Event()
+        if not letters_after:
+            self.letters_taken.set()
 
     async def batch(self) -> Sequence[Given]:
         """Deliver the next batch."""
         return self.batches.pop(0) if self.batches else []
 
-    async def acknowledge(self, last: Given) -> None:
+    async def acknowledge(self, deliveries: Sequence[Given]) -> None:
         """Note it."""
-        self.done.append(("acknowledged", last.origin.message_id))
+        ids = [delivery.origin.message_id for delivery in deliveries]
+        self.done.append(("acknowledged", ids))
+        if self.letters_after in ids:
+            self.letters_taken.set()
 
     async def dead_letter(self, delivery: Given, code: str, detail: str) -> None:
-        """Note it."""
+        """Note it, once letters are taken."""
+        await self.letters_taken.wait()
         self.done.append((code, delivery.origin.message_id, detail))
+
+    def lose(self, reason: str) -> None:
+        """Deliver nothing more."""
+        del reason
+        self.batches.clear()
 
     @asynccontextmanager
     async def connect(self, stop: asyncio.Event) -> AsyncIterator["Script"]:
@@ -78,9 +94,9 @@ async def test_a_batch_is_stored_before_it_is_acknowledged() -> None:
     """Each batch is one call of the store and one acknowledgement behind it."""
     assert await run(Script([given(1), given(2)], [given(3)])) == [
         ("stored", ["r1", "r2"]),
-        ("acknowledged", "m2"),
+        ("acknowledged", ["m1", "m2"]),
         ("stored", ["r3"]),
-        ("acknowledged", "m3"),
+        ("acknowledged", ["m3"]),
     ]
 
 
@@ -89,8 +105,27 @@ async def test_what_cannot_be_used_is_put_aside_before_it_is_acknowledged() -> N
     bad = Given(b"{", Origin(NOW, message_id="bad"))
     script = Script([given(1), bad, given(2)])
     done = await run(script)
-    assert [each[:2] for each in done] == [("stored", ["r1", "r2"]), ("not_json", "bad"), ("acknowledged", "m2")]
+    assert [each[:2] for each in done] == [
+        ("stored", ["r1", "r2"]),
+        ("acknowledged", ["m1", "m2"]),
+        ("not_json", "bad"),
+        ("acknowledged", ["bad"]),
+    ]
     assert script.counted == ["not_json"]
+
+
+async def test_what_cannot_be_put_aside_yet_holds_up_nobody() -> None:
+    """While the broker takes no letters, all that came with the bad one and after it is stored and acknowledged."""
+    bad = Given(b"{", Origin(NOW, message_id="bad"))
+    script = Script([bad, given(1)], [given(2)], letters_after="m2")
+    assert [each[:2] for each in await run(script)] == [
+        ("stored", ["r1"]),
+        ("acknowledged", ["m1"]),
+        ("stored", ["r2"]),
+        ("acknowledged", ["m2"]),
+        ("not_json", "bad"),
+        ("acknowledged", ["bad"]),
+    ]
 
 
 async def test_a_message_that_is_put_aside_is_one_line_in_the_log(logged_lines: list[Any]) -> None:
@@ -105,10 +140,11 @@ async def test_a_message_that_is_beyond_us_does_not_come_back_for_ever() -> None
     """It is put aside with our fault in the detail, and the others of its batch are stored."""
     done = await run(Script([given(1), given(13), given(2)]))
     assert done[:2] == [("stored", ["r1"]), ("stored", ["r2"])]
-    code, message_id, detail = done[2]
+    assert done[2] == ("acknowledged", ["m1", "m2"])
+    code, message_id, detail = done[3]
     assert (code, message_id) == ("invalid", "m13")
     assert "ZeroDivisionError: thirteen" in detail
-    assert done[3] == ("acknowledged", "m2")
+    assert done[4] == ("acknowledged", ["m13"])
 
 
 async def test_while_the_store_cannot_write_nothing_is_acknowledged() -> None:

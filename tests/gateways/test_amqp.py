@@ -64,14 +64,15 @@ async def test_what_comes_beside_the_body_is_kept(rabbit: Rabbit) -> None:
 
 
 async def test_what_is_not_acknowledged_comes_again(rabbit: Rabbit) -> None:
-    """Acknowledging one delivery acknowledges those before it; the rest is delivered to the next session."""
+    """What is acknowledged in any order takes nothing with it that is not; the rest goes to the next session."""
     async with consuming(rabbit) as session:
-        for n in range(5):
+        for n in range(9):
             await rabbit.publish({"type": "booking.x", "n": n})
-        deliveries = await _all(session, 5)
-        await session.acknowledge(deliveries[2])
+        deliveries = await _all(session, 9)
+        for numbers in ([2, 1], [], [4], [3], [0], [6, 7]):
+            await session.acknowledge([deliveries[number] for number in numbers])
     async with consuming(rabbit) as session:
-        assert [json.loads(delivery.body)["n"] for delivery in await _all(session, 2)] == [3, 4]
+        assert [json.loads(delivery.body)["n"] for delivery in await _all(session, 2)] == [5, 8]
 
 
 async def test_deliveries_come_in_batches(rabbit: Rabbit) -> None:
@@ -94,7 +95,7 @@ async def test_a_dead_letter_keeps_its_properties_and_says_why(rabbit: Rabbit) -
         await rabbit.publish(b"\xff", message_id="m1", headers={"colour": "blue"}, expiration="60000")
         (delivery,) = await _all(session, 1)
         await session.dead_letter(delivery, "not_utf8", "byte 0: " + "x" * 1000)
-        await session.acknowledge(delivery)
+        await session.acknowledge([delivery])
         async with asyncio.timeout(10):
             letter = await dead.get()
     properties = letter.header.properties
@@ -122,7 +123,7 @@ async def test_extra_queues_are_consumed_where_they_exist(rabbit: Rabbit, logged
     async with consuming(rabbit, NOTIFIER_AMQP_EXTRA_QUEUES=f"{extra},missing-{extra}") as session:
         await rabbit.channel.basic_publish(b"{}", routing_key=extra)
         (delivery,) = await _all(session, 1)
-        await session.acknowledge(delivery)
+        await session.acknowledge([delivery])
     await rabbit.channel.queue_delete(extra)
     assert [line["queue"] for line in logged_lines] == [f"missing-{extra}"]
 
