@@ -11,10 +11,10 @@ from datetime import timedelta
 from email.headerregistry import Address
 from email.utils import parseaddr
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from notifier.addresses import normalised
 from notifier.clock import check_cron
@@ -262,15 +262,11 @@ class FeedSettings(_Group):
         """Whether the service is to make itself a token before it lets anybody in."""
         return bool(self.make_token) and not (self.insecure or self.viewer_token or self.operator_token)
 
-    @model_validator(mode="after")
-    def _guarded(self) -> Self:
-        is_guarded = self.lacks_token or (self.viewer_token and self.operator_token)
-        if not (is_loopback(self.host) or self.insecure or is_guarded):
-            raise ValueError(
-                f"NOTIFIER_HOST {self.host} is open to others: NOTIFIER_VIEWER_TOKEN and NOTIFIER_OPERATOR_TOKEN "
-                "are expected (or NOTIFIER_INSECURE=1)"
-            )
-        return self
+    @property
+    def is_unguarded(self) -> bool:
+        """Whether a service that listens there would let in others who have shown no token."""
+        has_tokens = self.lacks_token or (self.viewer_token and self.operator_token)
+        return not (is_loopback(self.host) or self.insecure or has_tokens)
 
 
 class LogSettings(_Group):
@@ -310,13 +306,18 @@ def load(environ: Mapping[str, str]) -> Settings:
             groups[name] = group.model_validate(values)
         except ValidationError as error:
             faults += [_fault(each, values) for each in error.errors()]
+    if (feed := groups.get("feed")) and feed.is_unguarded:
+        faults.append(
+            f"NOTIFIER_HOST {feed.host} is open to others: NOTIFIER_VIEWER_TOKEN and NOTIFIER_OPERATOR_TOKEN "
+            "are expected (or NOTIFIER_INSECURE=1)"
+        )
     if faults:
         raise Misconfigured(faults)
     return Settings(**groups)
 
 
 def load_feed(environ: Mapping[str, str]) -> FeedSettings:
-    """Read only what a command needs that talks to the running service."""
+    """Read only what a command needs that talks to the running service, which may be elsewhere; one token is enough."""
     values, faults = _values(environ)
     try:
         found = FeedSettings.model_validate(values)

@@ -290,6 +290,12 @@ def test_a_command_needs_the_feed_s_settings_only() -> None:
     assert (found.port, found.operator_token) == (9000, "o")
 
 
+def test_a_command_needs_one_token_only() -> None:
+    """Whoever may only watch reaches a service on another machine with the viewer's token alone."""
+    found = load_feed({"NOTIFIER_HOST": "notifier.example.com", "NOTIFIER_VIEWER_TOKEN": "v"})
+    assert (found.host, found.viewer_token) == ("notifier.example.com", "v")
+
+
 def test_a_command_s_faults_are_told() -> None:
     """A wrong port is a fault for a command too."""
     with pytest.raises(Misconfigured, match="NOTIFIER_PORT"):
