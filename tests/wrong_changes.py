@@ -50,14 +50,14 @@ MUTANTS = (
     ),
     Mutant(
         "message-handled-twice",
-        "notifier/storage/sqlite.py",
+        "notifier/storage/changes.py",
         "    if new.rowcount:\n",
         "    if new.rowcount >= 0:\n",
         ("tests/storage/test_store.py::test_a_repeat_after_its_mail_was_purged_makes_no_mail",),
     ),
     Mutant(
         "outdated-outcome-wins",
-        "notifier/storage/sqlite.py",
+        "notifier/storage/changes.py",
         'rev = ? AND address = ?"\n    before = db.execute(sql, (mail.id, mail.rev - 1, mail.to))',
         'address = ?"\n    before = db.execute(sql, (mail.id, mail.to))',
         ("tests/storage/test_store.py::test_a_change_of_an_outdated_mail_is_ignored",),
@@ -107,14 +107,14 @@ MUTANTS = (
     ),
     Mutant(
         "rate-forgotten-between-claims",
-        "notifier/storage/sqlite.py",
+        "notifier/storage/claiming.py",
         "schedule(datetime.fromisoformat(next_start) if next_start else None, len(due), rate, now)",
         "schedule(None, len(due), rate, now)",
         ("tests/storage/test_store.py::test_the_rate_is_kept_in_the_store",),
     ),
     Mutant(
         "expired-mail-claimed",
-        "notifier/storage/sqlite.py",
+        "notifier/storage/claiming.py",
         'live = "due_at <= ? AND (expires_at IS NULL OR expires_at > ?)"',
         'live = "due_at <= ? AND ? > 0"',
         ("tests/storage/test_store.py::test_more_expired_mail_than_one_portion_is_not_claimed_either",),

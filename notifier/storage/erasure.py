@@ -1,7 +1,7 @@
 """Forgetting one address in a SQLite database: portion by portion, each inside a transaction of the store's."""
 
 import sqlite3
-from collections.abc import Callable
+from datetime import datetime
 from typing import NamedTuple
 
 import msgspec
@@ -11,11 +11,12 @@ from notifier.events import erased_body
 from notifier.mail import ERASED, Mail, Status, cancelled, erased
 from notifier.planning import Known, KnownBooking, forgetting
 from notifier.storage import rows
+from notifier.storage.changes import change
+from notifier.storage.queries import mails, salt
 
 PORTION = 1000
 """Rows that one transaction looks at, so that it holds up the others for some milliseconds only."""
 
-_MAIL = f"SELECT {','.join(rows.MAIL_COLUMNS)} FROM mails WHERE n = ?"
 _ERASE_MAIL = f"UPDATE mails SET {','.join(f'{column}=?' for column in rows.PERSONAL_COLUMNS)} WHERE id=?"
 
 _known = msgspec.json.Decoder(Known)
@@ -29,36 +30,36 @@ class Step(NamedTuple):
     next: int | str | None
 
 
-def erase_mails(db: sqlite3.Connection, who: str, after: int, change: Callable[[Mail], None]) -> Step:
-    """Erase the mails to an address, given by its identity; `change` stores a change of status.
+def erase_mails(db: sqlite3.Connection, who: str, after: int, now: datetime) -> Step:
+    """Erase the mails to an address, given by its identity.
 
     Those that wait are cancelled, those that are being handed over stay as they are.
     """
     seen = db.execute("SELECT n, address FROM mails WHERE n > ? ORDER BY n LIMIT ?", (after, PORTION)).fetchall()
-    ours = [rows.read_mail(db.execute(_MAIL, (n,)).fetchone()) for n, address in seen if identity(address) == who]
+    ours = [mail for n, address in seen if identity(address) == who for mail in mails(db, "WHERE n = ?", n)]
     for mail in ours:
         if mail.status is not Status.SENDING:
-            _erase_mail(db, mail, change)
+            _erase_mail(db, mail, now)
     return Step([mail.status for mail in ours], 0, seen[-1][0] if len(seen) == PORTION else None)
 
 
-def _erase_mail(db: sqlite3.Connection, mail: Mail, change: Callable[[Mail], None]) -> None:
+def _erase_mail(db: sqlite3.Connection, mail: Mail, now: datetime) -> None:
     left = erased(mail)
     db.execute(_ERASE_MAIL, rows.personal_row(left))
     events = db.execute("SELECT seq, body FROM events WHERE mail = ?", (mail.id,)).fetchall()
     db.executemany("UPDATE events SET body = ? WHERE seq = ?", [(erased_body(body), seq) for seq, body in events])
     if mail.status is Status.PENDING:
-        change(cancelled(left, ERASED))
+        change(db, cancelled(left, ERASED), now)
 
 
-def erase_bookings(db: sqlite3.Connection, who: str, after: str, salt: bytes) -> Step:
+def erase_bookings(db: sqlite3.Connection, who: str, after: str) -> Step:
     """Let what is known of bookings remember no more of an address than its salted hash."""
     sql = "SELECT matter, known FROM matters WHERE matter > ? ORDER BY matter LIMIT ?"
     seen = db.execute(sql, (after, PORTION)).fetchall()
     written = msgspec.json.encode(who)
     ours = [(matter, _known.decode(known)) for matter, known in seen if written in known]
     changed = [
-        (msgspec.json.encode(forgetting(known, who, salt)), matter)
+        (msgspec.json.encode(forgetting(known, who, salt(db))), matter)
         for matter, known in ours
         if isinstance(known, KnownBooking) and who in known.told
     ]

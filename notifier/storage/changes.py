@@ -1,0 +1,85 @@
+"""What is written into a SQLite database, each step of a mail with its event; inside a transaction of the store's."""
+
+import sqlite3
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from notifier.booking import BookingMessage
+from notifier.contract import Message
+from notifier.events import encode_event, event_type
+from notifier.mail import Mail, Status
+from notifier.planning import Known, KnownBooking, Plan, Rules, recognising
+from notifier.storage import rows
+from notifier.storage.queries import mails, one, salt
+from notifier.storage.store import Added
+
+_INSERT_MAIL = (
+    f"INSERT OR IGNORE INTO mails ({','.join(rows.MAIL_COLUMNS)}) VALUES ({','.join('?' * len(rows.MAIL_COLUMNS))})"
+)
+_CHANGE_MAIL = f"UPDATE mails SET {','.join(f'{column}=?' for column in rows.CHANGING_COLUMNS)} WHERE id=?"
+_REWRITE_MAIL = (
+    "UPDATE mails SET subject=?,content=?,flight=?,expires_at=?,error=? WHERE id=? AND rev=? AND status='pending'"
+)
+_APPEND = f"INSERT INTO events ({','.join(rows.EVENT_COLUMNS)}) VALUES ({','.join('?' * len(rows.EVENT_COLUMNS))})"
+
+_known = msgspec.json.Decoder(Known)
+
+
+def add(db: sqlite3.Connection, message: Message, rules: Rules, now: datetime) -> Added:
+    """Let a message make, change and cancel mails; one that was handled before does nothing."""
+    new = db.execute(
+        "INSERT OR IGNORE INTO messages (source, id, handled_at) VALUES (?, ?, ?)",
+        (message.source, message.id, rows.millis(now)),
+    )
+    if new.rowcount:
+        existing = mails(db, "WHERE matter = ? ORDER BY n", message.matter)
+        _follow(db, message.plan(_known_of(db, message), existing, rules, now), message.matter, now)
+    ids = db.execute("SELECT id FROM mails WHERE matter = ? AND event = ? ORDER BY n", (message.matter, message.id))
+    return Added(tuple(id_ for (id_,) in ids), repeated=not new.rowcount)
+
+
+def _known_of(db: sqlite3.Connection, message: Message) -> Known | None:
+    written = one(db, "SELECT known FROM matters WHERE matter = ?", message.matter)
+    known = _known.decode(written) if written else None
+    if isinstance(known, KnownBooking) and isinstance(message, BookingMessage):
+        return recognising(known, message.named, salt(db))
+    return known
+
+
+def _follow(db: sqlite3.Connection, plan: Plan, matter: str, now: datetime) -> None:
+    for mail in plan.added:
+        if db.execute(_INSERT_MAIL, rows.mail_row(mail, now)).rowcount:
+            _append(db, event_type(None, mail), None, mail, now)
+    for mail in plan.changed:
+        change(db, mail, now)
+    db.executemany(_REWRITE_MAIL, [rows.rewrite_row(mail) for mail in plan.rewritten])
+    if plan.known is not None and plan.forget_at is not None:
+        db.execute(
+            "INSERT OR REPLACE INTO matters VALUES (?, ?, ?)",
+            (matter, msgspec.json.encode(plan.known), rows.millis(plan.forget_at)),
+        )
+
+
+def change(db: sqlite3.Connection, mail: Mail, now: datetime) -> None:
+    """Store the next step of a mail; one that was made from an outdated mail does nothing."""
+    sql = "SELECT status, attempt FROM mails WHERE id = ? AND rev = ? AND address = ?"
+    before = db.execute(sql, (mail.id, mail.rev - 1, mail.to)).fetchone()
+    if before is None:
+        return
+    prev, attempt = Status(before[0]), before[1]
+    counted = mail.attempt >= attempt
+    db.execute(_CHANGE_MAIL, (*rows.change_row(mail, now), mail.id))
+    _append(db, event_type(prev, mail, counted=counted), prev, mail, now)
+    if not counted:
+        db.execute("DELETE FROM starts WHERE n = (SELECT max(n) FROM starts WHERE mail = ?)", (mail.id,))
+
+
+def _append(db: sqlite3.Connection, type_: str, prev: Status | None, mail: Mail, now: datetime) -> None:
+    db.execute(_APPEND, rows.event_row(type_, prev, mail, encode_event(type_, prev, mail, now)))
+
+
+def set_meta(db: sqlite3.Connection, name: str, value: Any) -> None:
+    """Store a value that concerns the whole database."""
+    db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, str(value)))
