@@ -15,8 +15,8 @@ from notifier.composing.message import written
 from notifier.contract import Message, Origin, decode
 from notifier.errors import Refused
 from notifier.events import Filter, Logged, event_id, public
+from notifier.gateways.session import CommandError
 from notifier.gateways.tokens import Role
-from notifier.gateways.websocket import CommandError
 from notifier.mail import Mail, Status, cancelled, due_again, due_now, found_sent
 from notifier.storage.store import Added, Store
 

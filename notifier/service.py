@@ -25,8 +25,9 @@ from notifier.events import Logged
 from notifier.figures import Figures
 from notifier.gateways import amqp, smtp
 from notifier.gateways.http import Pages
+from notifier.gateways.session import Feed
 from notifier.gateways.topology import EVENTS
-from notifier.gateways.websocket import Feed, serve_feed
+from notifier.gateways.websocket import serve_feed
 from notifier.gauges import gauges
 from notifier.mail import Mail, RetryPolicy
 from notifier.metrics import Metrics

@@ -12,7 +12,7 @@ import pytest
 
 from notifier import cli, service
 from notifier.errors import Misconfigured, StoreUnusable
-from notifier.gateways import websocket
+from notifier.gateways import session
 from notifier.settings import Settings, load, unknown
 
 UNIT = Path(__file__).parent.parent / "docs/notifier.service"
@@ -76,7 +76,7 @@ def test_a_stop_is_given_all_the_time_it_may_take(tmp_path: Path) -> None:
     found = directives()
     smtp = settings(tmp_path).smtp
     longest = REPLIES * smtp.timeout + smtp.dot_timeout
-    longest += timedelta(seconds=service.REPORT_GRACE + websocket.FAREWELL)
+    longest += timedelta(seconds=service.REPORT_GRACE + session.FAREWELL)
     (given,) = found["TimeoutStopSec"]
     assert timedelta(minutes=int(given.removesuffix("min"))) > longest
     assert (found["KillSignal"], found["KillMode"]) == (["SIGTERM"], ["mixed"])

@@ -184,7 +184,7 @@ MUTANTS = (
     ),
     Mutant(
         "event-skipped-on-resume",
-        "notifier/gateways/websocket.py",
+        "notifier/gateways/session.py",
         "store.events(place.seq, MOST_REPLAYED)",
         "store.events(place.seq + 1, MOST_REPLAYED)",
         ("tests/gateways/test_websocket.py::test_a_client_resumes_where_it_was",),

@@ -20,7 +20,7 @@ from wire import CONTINUED, HELLO, PING, TEXT, UPGRADE, dialled, drained, frame
 
 from notifier.actors import broadcaster
 from notifier.client import FeedClient
-from notifier.gateways import door, websocket
+from notifier.gateways import door, session, websocket
 from notifier.settings import FeedSettings, Settings, load
 
 FAR = "2126-01-01T00:00:00Z"
@@ -143,7 +143,8 @@ async def test_one_client_costs_the_others_nothing(
 async def test_silent_connections_lock_nobody_out(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where too many wait without a hello the oldest of them is cut off; who says hello stays."""
     monkeypatch.setattr(door, "MOST_WAITING", 10)
-    monkeypatch.setattr(websocket, "HELLO_TIMEOUT", 10 * PATIENCE)
+    monkeypatch.setattr(websocket, "HANDSHAKE_TIMEOUT", 10 * PATIENCE)
+    monkeypatch.setattr(session, "HELLO_TIMEOUT", 10 * PATIENCE)
     async with AsyncExitStack() as stack, serving(settings) as feed:
         client = await stack.enter_async_context(FeedClient.connect(feed, snapshot=0))
         await client.frame()
@@ -175,8 +176,8 @@ async def test_beyond_the_most_clients_one_is_told_to_come_later(
 
 async def test_a_client_that_takes_nothing_is_let_go(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """However little waits for it: a snapshot that nobody reads ends the session, and its place is free again."""
-    monkeypatch.setattr(websocket, "STALLED", 0.5)
-    monkeypatch.setattr(websocket, "FAREWELL", 0.1)
+    monkeypatch.setattr(session, "STALLED", 0.5)
+    monkeypatch.setattr(session, "FAREWELL", 0.1)
     monkeypatch.setattr(websocket, "PING_EVERY", 10 * PATIENCE)
     monkeypatch.setattr(broadcaster, "HEARTBEAT", 10 * PATIENCE)
     async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as operator:
@@ -212,7 +213,7 @@ async def test_an_operator_with_too_many_commands_under_way_is_closed(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More than the most that may be without their result: 4429."""
-    monkeypatch.setattr(websocket, "MOST_COMMANDS", 3)
+    monkeypatch.setattr(session, "MOST_COMMANDS", 3)
     asking = json.dumps({"type": "command", "id": 1, "name": "mail.list", "args": {"limit": 500}}).encode()
     async with serving(settings) as feed, dialled(feed, UPGRADE, frame(TEXT, HELLO) + frame(TEXT, asking) * 50) as ws:
         assert struct.pack(">H", 4429) + b"more than 3 commands" in await drained(ws)

@@ -22,7 +22,7 @@ from notifier.client import FeedClient, Follower, Rejected
 from notifier.demo.inbox import Inbox
 from notifier.events import timestamp
 from notifier.frames import PROTOCOL, read_cursor
-from notifier.gateways import websocket
+from notifier.gateways import session
 from notifier.settings import FeedSettings, Settings
 from notifier.storage.sqlite import SqliteStore
 from notifier.storage.store import Span
@@ -233,7 +233,7 @@ async def test_unknown_frames_and_fields_are_ignored(settings: Settings) -> None
 
 async def test_who_says_no_hello_is_closed_with_4408(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection must say what it wants."""
-    monkeypatch.setattr(websocket, "HELLO_TIMEOUT", 1.0)
+    monkeypatch.setattr(session, "HELLO_TIMEOUT", 1.0)
     async with serving(settings) as feed, raw(feed) as ws:
         assert await close_code(ws) == 4408
 

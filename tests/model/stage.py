@@ -19,7 +19,8 @@ from notifier.contract import Message, Origin, decode
 from notifier.events import Filter
 from notifier.frames import HEARTBEAT, read_filter
 from notifier.gateways.http import Pages
-from notifier.gateways.websocket import Feed, serve_feed
+from notifier.gateways.session import Feed
+from notifier.gateways.websocket import serve_feed
 from notifier.mail import Mail, Reply, RetryPolicy, Status, cancelled, due_again, failed, handed_back, refused, sent
 from notifier.settings import FeedSettings
 from notifier.storage.sqlite import SqliteStore

@@ -19,7 +19,7 @@ from model.watchers import QUICK, PageWatcher, PythonWatcher, Watcher
 
 from notifier import client
 from notifier.actors import broadcaster
-from notifier.gateways import websocket
+from notifier.gateways import session
 
 PATIENCE = 5.0
 """Seconds without any change after which a view is taken for final."""
@@ -210,8 +210,8 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> Iterator[asyncio.Runner]:
     """Give a loop for all schedules of a test, and a feed that takes no rest."""
     monkeypatch.setattr(broadcaster, "GATHER", 0.001)
     monkeypatch.setattr(client, "BACK_OFF", QUICK)
-    monkeypatch.setattr(websocket, "AWAY", 20)
-    monkeypatch.setattr(websocket, "MOST_EVENTS_BEHIND", 20)
+    monkeypatch.setattr(session, "AWAY", 20)
+    monkeypatch.setattr(session, "MOST_EVENTS_BEHIND", 20)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         yield runner
 

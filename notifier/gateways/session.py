@@ -1,0 +1,329 @@
+"""One client of the feed, from its hello to its close."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol
+
+import structlog
+from websockets.asyncio.connection import broadcast
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+
+from notifier import clock, frames
+from notifier.errors import NotifierError
+from notifier.events import Filter, Logged, timestamp
+from notifier.gateways.tokens import Role, role_of
+from notifier.settings import FeedSettings
+from notifier.storage.store import Span, Store
+
+log = structlog.get_logger(__name__)
+
+HELLO_TIMEOUT = 10.0
+MOST_BEHIND = 1024 * 1024
+"""Bytes that may wait for a slow client."""
+MOST_EVENTS_BEHIND = 1000
+STALLED = 60.0
+"""Seconds after which a client that takes nothing of what waits for it is let go, however little that is."""
+MOST_REPLAYED = 10_000
+"""Events looked through for a resuming client; one that missed more gets a snapshot."""
+MOST_FRAMES = 50
+FRAMES_WINDOW = 10.0
+"""A viewer may send MOST_FRAMES in this many seconds."""
+MOST_COMMANDS = 500
+"""Commands of an operator that may be without their result."""
+AWAY = 1000
+"""Milliseconds that clients are asked to stay away when the service ends."""
+FAREWELL = 2.0
+"""Seconds that a closing handshake may take before the connection is cut."""
+
+FAULT, RESTART, BAD_FRAME, UNAUTHORIZED, NO_HELLO, TOO_MANY, TOO_SLOW = 1011, 1012, 4400, 4401, 4408, 4429, 4508
+_SLOW = TOO_SLOW, "reads too slowly; resume from the last cursor"
+
+
+class CommandError(NotifierError):
+    """A command that cannot be done; `code` is for programs, the text for people."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Hub(Protocol):
+    """Where live events come from."""
+
+    position: int
+
+    def add(self, subscriber: Any, now: float) -> None:
+        """Push to it from now on."""
+
+    def remove(self, subscriber: Any) -> None:
+        """Push to it no longer."""
+
+
+class Feed(NamedTuple):
+    """What sessions draw on: the log, its live end, the figures, and what can be done by whom.
+
+    `dropped` is told of each client that read too slowly.
+    """
+
+    store: Store
+    hub: Hub
+    stats: Callable[[], Awaitable[Mapping[str, Any]]]
+    commands: Mapping[str, tuple[Role, Callable[[Mapping[str, Any]], Awaitable[Any]]]]
+    server: str
+    dropped: Callable[[], None]
+
+
+class _Close(Exception):
+    """End the session with this code and reason."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason[:120]
+
+
+class Session:
+    """One client: greets it, tells it what it missed, then passes on what happens."""
+
+    def __init__(
+        self, websocket: ServerConnection, feed: Feed, settings: FeedSettings, welcome: Callable[[], None]
+    ) -> None:
+        self._websocket = websocket
+        self._welcome = welcome
+        self._feed = feed
+        self._settings = settings
+        self._role: Role = "viewer"
+        self._behind = 0
+        self._clear_at = asyncio.get_running_loop().time()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._recent: list[float] = []
+        self.wanted = Filter()
+        self.after = 0
+
+    async def run(self) -> None:
+        """Serve the client until either side closes."""
+        try:
+            await self._greet(await self._hello())
+            async for text in self._websocket:
+                self._count_frame()
+                await self._handle(frames.read_frame(text))
+        except _Close as close:
+            await self._close(close.code, close.reason)
+        except frames.BadFrame as bad:
+            await self._close(BAD_FRAME, str(bad)[:120])
+        except ConnectionClosed:
+            return
+        except Exception:
+            log.exception("session failed")
+            await self._close(FAULT, "a fault of notifier's")
+        finally:
+            self._feed.hub.remove(self)
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def push(self, frame: bytes, events: int) -> None:
+        """Queue a frame of events without waiting; a client that reads too slowly is let go, it can resume."""
+        waiting, now = self._websocket.transport.get_write_buffer_size(), asyncio.get_running_loop().time()
+        self._behind = self._behind + events if waiting else events
+        self._clear_at = self._clear_at if waiting else now
+        if waiting > MOST_BEHIND or self._behind > MOST_EVENTS_BEHIND or now - self._clear_at > STALLED:
+            self._feed.hub.remove(self)
+            self._spawn(self._close(*_SLOW))
+        elif self._websocket.protocol.state is State.OPEN:
+            self._websocket.transport.write(_framed(frame))
+
+    async def leave(self) -> None:
+        """Say goodbye before the service ends."""
+        broadcast([self._websocket], frames.write("bye", code=RESTART, reconnect=True, after_ms=AWAY), text=True)
+        await self._close(RESTART, "the service is restarting")
+
+    async def _hello(self) -> frames.Hello:
+        try:
+            async with asyncio.timeout(HELLO_TIMEOUT):
+                hello = frames.read_frame(await self._websocket.recv())
+        except TimeoutError:
+            raise _Close(NO_HELLO, "no hello within 10 s") from None
+        if not isinstance(hello, frames.Hello):
+            raise frames.BadFrame("the first frame must be hello")
+        role = role_of(hello.token, self._settings)
+        if role is None:
+            raise _Close(UNAUTHORIZED, "a valid token is needed")
+        self._role = role
+        self._welcome()
+        return hello
+
+    async def _greet(self, hello: frames.Hello) -> None:
+        self.wanted = hello.wanted
+        missed, reason = await self._missed(hello)
+        await self._send(
+            "welcome",
+            protocol=1,
+            server=self._feed.server,
+            role=self._role,
+            resumed=reason is None,
+            replay=len(missed),
+            **({} if reason is None else {"reason": reason}),
+            heartbeat=frames.HEARTBEAT,
+            now=timestamp(clock.now()),
+        )
+        if reason is None:
+            for start in range(0, len(missed), frames.MOST_EVENTS):
+                await self._send_events(missed[start : start + frames.MOST_EVENTS])
+        else:
+            await self._send_snapshot(None, hello.snapshot)
+        await self._go_live()
+        if hello.stats > 0:
+            self._spawn(self._send_stats(max(0.5, hello.stats)))
+
+    async def _missed(self, hello: frames.Hello) -> tuple[list[Logged], str | None]:
+        """Collect every matching event after the client's cursor, or say why that cannot be done."""
+        if hello.resume is None:
+            return [], "none"
+        store = self._feed.store
+        span = await store.span()
+        place = frames.read_cursor(hello.resume)
+        refusal = _not_resumable(place, store.id, span, hello.wanted)
+        if place is None or refusal:
+            return [], refusal
+        events = await store.events(place.seq, MOST_REPLAYED)
+        # Asked again: a purge may have come between the question and the reading.
+        if (await store.span()).purged_through > place.seq:
+            return [], "expired"
+        self.after = events[-1].seq if events else place.seq
+        return [event for event in events if self.wanted.passes(event)], None
+
+    async def _send_snapshot(self, id_: Any, limit: int) -> None:
+        snapshot = await self._feed.store.snapshot(self.wanted, limit)
+        self.after = snapshot.seq
+        at = frames.cursor(self._feed.store.id, snapshot.seq, self.wanted)
+        page = snapshot.page
+        frame = frames.write_snapshot(id_, at, snapshot.totals, page.mails, more=page.next is not None)
+        await self._write(frame)
+
+    async def _go_live(self) -> None:
+        """Catch up with the hub, then join it: between the last look and the joining nothing can happen."""
+        hub = self._feed.hub
+        while self.after < hub.position:
+            events = await self._feed.store.events(self.after, frames.MOST_EVENTS)
+            passing = [event for event in events if self.wanted.passes(event)]
+            self.after = events[-1].seq if events else hub.position
+            if passing:
+                await self._send_events(passing)
+        hub.add(self, asyncio.get_running_loop().time())
+
+    async def _handle(self, frame: frames.Hello | frames.Refilter | frames.Command | None) -> None:
+        match frame:
+            case frames.Hello():
+                raise frames.BadFrame("a second hello")
+            case frames.Refilter():
+                self._feed.hub.remove(self)
+                self.wanted = frame.wanted
+                await self._send_snapshot(frame.id, frame.snapshot)
+                await self._go_live()
+            case frames.Command():
+                self._spawn(self._command(frame))
+            case None:
+                return
+
+    async def _command(self, command: frames.Command) -> None:
+        await self._send("result", id=command.id, **await self._outcome(command))
+
+    async def _outcome(self, command: frames.Command) -> dict[str, Any]:
+        try:
+            return {"ok": True, "value": await self._permitted(command)(command.args)}
+        except CommandError as error:
+            code, message = error.code, str(error)
+        except NotifierError as error:
+            code, message = "unavailable", str(error)
+        except Exception:
+            log.exception("command failed", command=command.name)
+            code, message = "internal", "this is a fault of notifier's; its log tells more"
+        return {"ok": False, "error": {"code": code, "message": message}}
+
+    def _permitted(self, command: frames.Command) -> Callable[[Mapping[str, Any]], Awaitable[Any]]:
+        if command.name not in self._feed.commands:
+            raise CommandError("unknown_command", f"{command.name[:40]!r} is no command")
+        role, run = self._feed.commands[command.name]
+        if role == "operator" and self._role != "operator":
+            raise CommandError("forbidden", f"{command.name} is for operators")
+        return run
+
+    async def _send_stats(self, every: float) -> None:
+        while True:
+            await self._send("stats", **await self._feed.stats())
+            await asyncio.sleep(every)
+
+    async def _send(self, type_: str, **fields: Any) -> None:
+        await self._write(frames.write(type_, **fields))
+
+    async def _send_events(self, events: list[Logged]) -> None:
+        at = frames.cursor(self._feed.store.id, max(events[-1].seq, 0), self.wanted)
+        await self._write(frames.write_events(at, events))
+
+    async def _write(self, frame: bytes) -> None:
+        """Send, waiting until the client takes it; one that does not, or lets too much gather, is let go."""
+        if self._websocket.transport.get_write_buffer_size() > MOST_BEHIND:
+            raise _Close(*_SLOW)
+        try:
+            async with asyncio.timeout(STALLED):
+                await self._websocket.send(frame, text=True)
+        except TimeoutError:
+            raise _Close(*_SLOW) from None
+
+    def _count_frame(self) -> None:
+        if self._role == "operator":
+            if len(self._tasks) > MOST_COMMANDS:
+                raise _Close(TOO_MANY, f"more than {MOST_COMMANDS} commands without their result")
+            return
+        now = asyncio.get_running_loop().time()
+        self._recent = [at for at in self._recent if now - at < FRAMES_WINDOW] + [now]
+        if len(self._recent) > MOST_FRAMES:
+            raise _Close(TOO_MANY, f"more than {MOST_FRAMES} frames in {FRAMES_WINDOW:g} s")
+
+    async def _close(self, code: int, reason: str) -> None:
+        """Close; a client that does not take part is cut off."""
+        if code == TOO_SLOW:
+            self._feed.dropped()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL):
+                await self._websocket.close(code, reason)
+        if not self._websocket.transport.is_closing():
+            self._websocket.transport.abort()
+
+    async def _until_closed(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except _Close as close:
+            await self._close(close.code, close.reason)
+        except ConnectionClosed:
+            return
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task: asyncio.Task[None] = asyncio.create_task(self._until_closed(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _not_resumable(place: frames.Place | None, store: str, span: Span, wanted: Filter) -> str | None:
+    """Say why a client cannot go on from its cursor; None where it can."""
+    if place is None:
+        return "invalid"
+    if place.store != store:
+        return "restarted"
+    if place.filter_hash != frames.filter_hash(wanted):
+        return "filter_changed"
+    if place.seq > span.head:
+        return "invalid"
+    return "expired" if place.seq < span.purged_through or span.head - place.seq > MOST_REPLAYED else None
+
+
+@lru_cache(maxsize=32)
+def _framed(frame: bytes) -> bytes:
+    """Write the WebSocket frame once for all who get the same: a server's is not masked, and nothing is compressed."""
+    return Frame(Opcode.TEXT, frame).serialize(mask=False, extensions=None)
