@@ -1,6 +1,7 @@
 """Connections to the broker. They are never mended: any loss is Unreachable, and whoever goes on opens a new one."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -17,6 +18,8 @@ TIMEOUT = 10.0
 
 LOST = (AMQPError, OSError, RuntimeError, asyncio.InvalidStateError)
 """What aiormq raises where a connection or channel is gone."""
+
+_OBJECT = re.compile(r'<(Connection|Channel): "[^"]*" at 0x[0-9a-f]+>')
 
 
 async def connect(url: str) -> AbstractConnection:
@@ -64,5 +67,6 @@ async def close(connection: AbstractConnection) -> None:
 
 
 def words(error: BaseException) -> str:
-    """Say an error in one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """Say an error in one line, the same one each time: aiormq names what is closed by its place in memory, too."""
+    text = _OBJECT.sub(lambda found: found[1].lower(), str(error))
+    return " ".join(text.split()) or type(error).__name__

@@ -94,7 +94,7 @@ class Victim:
         async with asyncio.timeout(PATIENCE):
             code = await self._process.wait()
             await self._reading
-        assert not leaks(self.raw)
+        assert not (found := leaks(self.raw)), found
         return code
 
     async def _read(self) -> None:

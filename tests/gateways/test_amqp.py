@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+import aiormq
 import pytest
 from pamqp.commands import Basic
 from rabbit import Rabbit
@@ -16,7 +17,7 @@ from notifier.demo.node import free_ports
 from notifier.errors import Unreachable
 from notifier.gateways import amqp
 from notifier.gateways.amqp import Broker, Consumption, Outgoing, Publisher
-from notifier.gateways.connection import connect
+from notifier.gateways.connection import connect, open_channel, words
 from notifier.gateways.topology import DEAD, EVENTS
 from notifier.settings import AmqpSettings
 
@@ -136,6 +137,19 @@ async def test_a_deleted_queue_ends_the_session(rabbit: Rabbit) -> None:
             with pytest.raises(Unreachable):
                 while True:
                     await session.batch()
+
+
+async def test_a_closed_connection_is_told_in_the_same_words_each_time(rabbit: Rabbit) -> None:
+    """A reason that changed would be news to the log at every try; and nobody's password is near it."""
+    connection, other = await connect(rabbit.url), await connect(rabbit.url)
+    await connection.close()
+    with pytest.raises(Unreachable, match=r"^no channel: connection closed$"):
+        await open_channel(connection, confirms=False)
+    channel = await open_channel(other, confirms=False)
+    await other.close()
+    with pytest.raises(aiormq.exceptions.ChannelInvalidStateError) as closed:
+        await channel.basic_publish(b"")
+    assert words(closed.value) == "channel closed"
 
 
 async def test_stopping_ends_a_wait_for_deliveries(rabbit: Rabbit) -> None:
