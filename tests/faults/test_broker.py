@@ -16,6 +16,7 @@ from faults.load import bad, booking
 from faults.proxy import Proxy
 from faults.scene import Scene
 from faults.sink import Sink
+from faults.victim import Victim
 from parts import PATIENCE
 from rabbit import Rabbit
 from yarl import URL
@@ -74,15 +75,20 @@ async def fragile(tmp_path: Path, sink: Sink, node: PrivateNode) -> AsyncIterato
         yield scene
 
 
-async def collected_again(scene: Scene) -> Rabbit:
-    """Connect a second time, to a broker that came back, and go on collecting dead letters.
+async def end_after_more(scene: Scene, victim: Victim) -> None:
+    """Let the load flow for a while through a broker that came back, then end it and the service.
 
-    Those that came while the broker was away wait in the durable queue, which is read here.
+    Dead letters that came while the broker was away wait in the durable queue, which is read here.
     """
     connection = await aiormq.connect(scene.rabbit.url)
-    rabbit = Rabbit(scene.rabbit.url, await connection.channel())
-    await rabbit.channel.basic_consume("notifier.dead", scene.letters.put, no_ack=True)
-    return rabbit
+    try:
+        channel = await connection.channel()
+        await channel.basic_consume("notifier.dead", scene.letters.put, no_ack=True)
+        await scene.sink.wait_accepted(len(scene.sink.accepted) + 60)
+        await scene.load.stop()
+        await scene.end(victim)
+    finally:
+        await connection.close()
 
 
 async def test_reset_connections(scene: Scene, proxy: Proxy) -> None:
@@ -175,13 +181,7 @@ async def survive(scene: Scene, node: PrivateNode, end: Callable[[], None]) -> N
         await scene.sink.wait_accepted(60)
         await asyncio.to_thread(end)
         await asyncio.to_thread(node.start)
-        rabbit = await collected_again(scene)
-        try:
-            await scene.sink.wait_accepted(len(scene.sink.accepted) + 60)
-            await scene.load.stop()
-            await scene.end(victim)
-        finally:
-            await rabbit.channel.connection.close()
+        await end_after_more(scene, victim)
 
 
 async def test_a_frozen_broker(fragile: Scene, node: PrivateNode) -> None:
@@ -195,13 +195,7 @@ async def test_a_frozen_broker(fragile: Scene, node: PrivateNode) -> None:
         finally:
             node.unpause()
         await victim.wait_line(lambda line: line.get("actor") == "consumer" and line["event"] == "recovered", SILENCE)
-        rabbit = await collected_again(scene)
-        try:
-            await scene.sink.wait_accepted(len(scene.sink.accepted) + 60)
-            await scene.load.stop()
-            await scene.end(victim)
-        finally:
-            await rabbit.channel.connection.close()
+        await end_after_more(scene, victim)
 
 
 async def test_a_memory_alarm(fragile: Scene, node: PrivateNode) -> None:
