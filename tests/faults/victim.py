@@ -18,6 +18,9 @@ from notifier.settings import FeedSettings
 
 Line = dict[str, Any]
 
+LAST = 40
+"""Lines of the log that are shown where a test fails."""
+
 FEED = re.compile(r"http://127\.0\.0\.1:(\d+)")
 
 
@@ -94,6 +97,7 @@ class Victim:
         async with asyncio.timeout(PATIENCE):
             code = await self._process.wait()
             await self._reading
+        print(f"the service ended with {code}; its log:", *self.lines[-LAST:], sep="\n")  # noqa: T201 - pytest shows it beside a failure
         assert not (found := leaks(self.raw)), found
         return code
 
