@@ -92,15 +92,15 @@ async def test_a_full_disk(scene: Scene) -> None:
 
 
 async def test_a_disk_that_fails(scene: Scene) -> None:
-    """The same where writing is an I/O error: here, the write-ahead log may not grow any more."""
-    wal = Path(f"{scene.database}-wal")
+    """The same where every write to a file is an error."""
     async with scene.service(**SETTINGS) as victim:
         _, hard = resource.prlimit(victim.pid, resource.RLIMIT_FSIZE)
 
         def limit(size: int) -> None:
             resource.prlimit(victim.pid, resource.RLIMIT_FSIZE, (size, hard))
 
-        await outlast(scene, victim, lambda: limit(wal.stat().st_size), lambda: limit(hard))
+        # Not the log's present size: SQLite begins it anew after a checkpoint, and then had room in it.
+        await outlast(scene, victim, lambda: limit(0), lambda: limit(hard))
 
 
 async def test_a_locked_database(scene: Scene) -> None:
