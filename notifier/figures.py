@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from notifier import clock
-from notifier.actors.sender import Lane
 from notifier.events import Logged, timestamp
 from notifier.gateways.amqp import Broker
+from notifier.lane import Lane
 from notifier.meter import Meter
 from notifier.storage.store import Store
 from notifier.supervisor import Supervisor

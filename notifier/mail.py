@@ -172,10 +172,12 @@ class RetryPolicy(Struct, frozen=True):
     """When a refused mail is tried again: the n-th refusal waits `delays[n-1]`, the last delay repeats.
 
     `give_up_after` counts from `send_at` and holds for mails without an expiry of their own.
+    With `hold_uncertain` a mail that may have been sent waits for an operator instead.
     """
 
     delays: tuple[timedelta, ...]
     give_up_after: timedelta
+    hold_uncertain: bool = False
 
     def next_attempt(self, attempt: int, now: datetime) -> datetime:
         """When to try again after the refusal of attempt number `attempt` (from 1)."""
@@ -221,6 +223,15 @@ def refused(
         why = f"given up after {mail.attempt} attempts"
         return failed(mail, reply, f"{why}: {error}" if error else why)
     return mail.become(Status.PENDING, smtp=reply or mail.smtp, error=error, next_attempt_at=again)
+
+
+def unknown(mail: Mail, why: str, policy: RetryPolicy, now: datetime) -> Mail:
+    """Close an attempt of which nobody knows how it ended."""
+    error = f"outcome unknown: {why}"
+    if not policy.hold_uncertain:
+        return refused(mail, None, error, policy, now)
+    # The mark is on disk before DATA is said: without it the message cannot have gone.
+    return uncertain(mail, error) if mail.past_data else handed_back(mail)
 
 
 def handed_back(mail: Mail, until: datetime | None = None) -> Mail:

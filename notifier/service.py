@@ -14,7 +14,7 @@ from notifier.actors.broadcaster import Hub, broadcast
 from notifier.actors.consumer import consume
 from notifier.actors.purger import Memory, purge
 from notifier.actors.reporter import READER, report
-from notifier.actors.sender import Lane, Limits, Sender
+from notifier.actors.sender import Limits, Sender
 from notifier.circuit import Circuit
 from notifier.commands import commands
 from notifier.composing.message import compose
@@ -29,6 +29,7 @@ from notifier.gateways.session import Feed
 from notifier.gateways.topology import EVENTS
 from notifier.gateways.websocket import serve_feed
 from notifier.gauges import gauges
+from notifier.lane import Lane
 from notifier.mail import Mail, RetryPolicy
 from notifier.metrics import Metrics
 from notifier.planning import Rules
@@ -157,8 +158,8 @@ async def _send(
     store: Store, lanes: Sequence[Lane], settings: Settings, running: Callable[[], None], stop: asyncio.Event
 ) -> None:
     mail = settings.mail
-    retry = RetryPolicy(mail.retry_delays, mail.give_up_after)
-    limits = Limits(settings.smtp.connections, mail.rate, retry, hold_uncertain=mail.on_uncertain == "hold")
+    retry = RetryPolicy(mail.retry_delays, mail.give_up_after, hold_uncertain=mail.on_uncertain == "hold")
+    limits = Limits(settings.smtp.connections, mail.rate, retry)
     await Sender(store, lanes, limits).run(clock.ticks(mail.cron), running, stop)
 
 

@@ -94,8 +94,9 @@ MUTANTS = (
     Mutant(
         "sent-before-the-reply",
         "notifier/actors/sender.py",
-        "            if self._limits.hold_uncertain:\n                await self._store.mark(start.mail)\n",
-        '            await self._record([sent(start.mail, Reply(250, "2.0.0 OK"), clock.now())])\n',
+        "            if self._limits.retry.hold_uncertain:\n                await self._store.mark(mail)\n",
+        "            from notifier.mail import Reply, sent\n"
+        '            await self._record([sent(mail, Reply(250, "2.0.0 OK"), clock.now())])\n',
         ("tests/actors/test_sender.py::test_a_lost_reply_to_the_message_is_sent_again_to_the_byte",),
     ),
     Mutant(
@@ -132,6 +133,20 @@ MUTANTS = (
         "_LOGIN_CODES = frozenset({530, 534, 535, 538})",
         "_LOGIN_CODES = frozenset({530, 534, 538})",
         ("tests/test_replies.py::test_what_speaks_of_ourselves_rests_the_transport",),
+    ),
+    Mutant(
+        "unknown-outcome-repeated-despite-hold",
+        "notifier/lane.py",
+        "unknown(replace(mail, past_data=True)",
+        "unknown(replace(mail, past_data=False)",
+        ("tests/test_lane.py::test_a_reply_lost_after_the_message_leaves_the_outcome_unknown",),
+    ),
+    Mutant(
+        "nobody-reprieved",
+        "notifier/lane.py",
+        "[*map(due_again, self.cohort.reprieved()), again]",
+        "[again]",
+        ("tests/test_lane.py::test_the_same_refusal_for_several_gives_those_that_had_failed_another_chance",),
     ),
     Mutant(
         "everyone-refused-for-good",

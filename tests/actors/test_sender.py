@@ -14,7 +14,7 @@ from parts import PATIENCE, request
 from samples import RULES, WORDING
 
 from notifier import clock
-from notifier.actors.sender import Lane, Limits, Sender
+from notifier.actors.sender import Limits, Sender
 from notifier.circuit import Circuit
 from notifier.contract import Origin, decode
 from notifier.demo.inbox import Inbox
@@ -22,6 +22,7 @@ from notifier.demo.ledger import most_in_window
 from notifier.errors import StoreUnusable
 from notifier.events import Filter, Logged
 from notifier.gateways.smtp import transports
+from notifier.lane import Lane
 from notifier.mail import Mail, RetryPolicy, Status
 from notifier.rate import Guard
 from notifier.service import MailTransport
@@ -30,7 +31,7 @@ from notifier.storage.sqlite import SqliteStore
 from notifier.storage.store import Quota
 
 PAUSES = (timedelta(milliseconds=50), timedelta(milliseconds=100))
-RETRY = RetryPolicy((timedelta(milliseconds=200),), timedelta(hours=1))
+DELAYS, GIVE_UP_AFTER = (timedelta(milliseconds=200),), timedelta(hours=1)
 
 
 async def never() -> AsyncIterator[datetime]:
@@ -74,7 +75,8 @@ async def sending(
         for each, its in zip(gateways, quotas, strict=True)
     ]
     stop = asyncio.Event()
-    sender = Sender(store, lanes, Limits(connections, rate, RETRY, hold_uncertain=hold))
+    retry = RetryPolicy(DELAYS, GIVE_UP_AFTER, hold_uncertain=hold)
+    sender = Sender(store, lanes, Limits(connections, rate, retry))
     task = asyncio.create_task(sender.run(never(), lambda: None, stop))
     try:
         yield lanes

@@ -1,0 +1,140 @@
+from datetime import timedelta
+from typing import NamedTuple
+
+import pytest
+from samples import NOW, mail
+
+from notifier.circuit import Circuit, State
+from notifier.cohort import SEVERAL
+from notifier.lane import Judgement, Lane, Moment
+from notifier.mail import Mail, Reply, RetryPolicy, Status, claimed
+from notifier.replies import Phase
+from notifier.storage.store import Claim
+
+STEP = timedelta(seconds=10)
+RETRY = RetryPolicy((timedelta(minutes=1),), timedelta(hours=48))
+HOLD = RetryPolicy((timedelta(minutes=1),), timedelta(hours=48), hold_uncertain=True)
+OK = Reply(250, "2.0.0 queued")
+POLICY = Reply(550, "5.7.1 Message rejected")
+
+
+class Silent:
+    """A transport that is never asked anything: what its dialogues mean is decided without it."""
+
+    name = "smtp.example.com:465"
+
+    async def open(self) -> object:
+        """Not asked."""
+        raise AssertionError
+
+    async def deliver(self, mail: Mail, turn: Moment, before_data: Moment) -> "Ended":
+        """Not asked."""
+        raise AssertionError(mail, turn, before_data)
+
+
+class Ended(NamedTuple):
+    """How a dialogue ended."""
+
+    phase: Phase
+    reply: Reply | None = None
+    fault: str | None = None
+    accepted: bool = False
+
+
+def lane() -> Lane:
+    circuit = Circuit([STEP])
+    circuit.probe()
+    circuit.admitted()
+    return Lane(Silent(), circuit)
+
+
+def attempt(n: int = 0) -> Mail:
+    return claimed(mail(id=f"m{n}", to=f"p{n}@example.com"), NOW)
+
+
+def judge(lane: Lane, ended: Ended, retry: RetryPolicy = RETRY, n: int = 0) -> Judgement:
+    return lane.judge(attempt(n), ended, retry, NOW, 1000.0)
+
+
+def test_an_accepted_message_is_sent() -> None:
+    """The reply is kept with the mail, and nothing is wrong with the transport."""
+    way = lane()
+    (outcome,), paused = judge(way, Ended(Phase.DOT, OK, accepted=True))
+    assert (outcome.status, outcome.smtp, outcome.sent_at) == (Status.SENT, OK, NOW)
+    assert (paused, way.circuit.state) == (False, State.READY)
+
+
+@pytest.mark.parametrize(
+    ("ended", "reason"),
+    [
+        (Ended(Phase.CONNECT, fault="connection refused"), "connection refused"),
+        (Ended(Phase.MAIL, fault="connection reset"), "connection reset"),
+        (Ended(Phase.RCPT, Reply(535, "5.7.8 bad credentials")), "535 5.7.8 bad credentials"),
+        (Ended(Phase.DOT, Reply(550, "5.4.5 Daily limit, p0@example.com")), "550 5.4.5 Daily limit, p•••@example.com"),
+    ],
+)
+def test_what_concerns_the_transport_pauses_it_and_counts_nothing(ended: Ended, reason: str) -> None:
+    """The mail is due as before; that the transport rests is news once, and its reason names no recipient."""
+    way = lane()
+    (outcome,), paused = judge(way, ended)
+    assert (outcome.status, outcome.attempt, outcome.next_attempt_at) == (Status.PENDING, 0, None)
+    assert (paused, way.circuit.state, way.circuit.reason) == (True, State.PAUSED, reason)
+    assert judge(way, ended).paused is False
+
+
+def test_a_pause_is_as_long_as_the_server_asks() -> None:
+    """Words that name a time go before the steps of the circuit."""
+    way = lane()
+    judge(way, Ended(Phase.MAIL, Reply(421, "4.7.0 too many connections, try again in 5 minutes")))
+    assert way.circuit.until == NOW + timedelta(minutes=5)
+
+
+def test_a_refusal_for_now_counts_as_an_attempt() -> None:
+    """The mail waits for its delay, or for longer where the server asks for that."""
+    way = lane()
+    (first,), _ = judge(way, Ended(Phase.RCPT, Reply(450, "4.2.0 greylisted")))
+    (second,), paused = judge(way, Ended(Phase.RCPT, Reply(450, "4.2.0 greylisted, retry in 300 seconds")))
+    assert (first.status, first.attempt, first.next_attempt_at) == (Status.PENDING, 1, NOW + timedelta(minutes=1))
+    assert second.next_attempt_at == NOW + timedelta(minutes=5)
+    assert (paused, way.circuit.state) == (False, State.READY)
+
+
+def test_a_dialogue_that_breaks_before_the_message_is_gone_is_a_refusal_for_now() -> None:
+    """The error says what broke and where; nothing about the outcome is unknown, so nothing is held."""
+    (outcome,), _ = judge(lane(), Ended(Phase.DATA, fault="timed out"), HOLD)
+    assert (outcome.status, outcome.attempt, outcome.error) == (Status.PENDING, 1, "timed out (in DATA)")
+
+
+@pytest.mark.parametrize(("retry", "status"), [(RETRY, Status.PENDING), (HOLD, Status.UNCERTAIN)])
+def test_a_reply_lost_after_the_message_leaves_the_outcome_unknown(retry: RetryPolicy, status: Status) -> None:
+    """The mail is sent again, or held where that is wished."""
+    (outcome,), paused = judge(lane(), Ended(Phase.DOT, fault="connection lost"), retry)
+    assert (outcome.status, outcome.attempt, outcome.error) == (status, 1, "outcome unknown: connection lost")
+    assert paused is False
+
+
+def test_a_refusal_for_good_fails_its_mail_alone() -> None:
+    """The transport goes on."""
+    way = lane()
+    (outcome,), paused = judge(way, Ended(Phase.RCPT, Reply(550, "5.1.1 no such user")))
+    assert (outcome.status, paused, way.circuit.state) == (Status.FAILED, False, State.READY)
+
+
+def test_the_same_refusal_for_several_gives_those_that_had_failed_another_chance() -> None:
+    """It was the transport: it rests, nobody stays failed, and the one that showed it lets the others go first."""
+    way = lane()
+    judged = [judge(way, Ended(Phase.DOT, POLICY), n=n) for n in range(SEVERAL)]
+    assert [[each.status for each in outcomes] for outcomes, _ in judged[:-1]] == [[Status.FAILED]] * (SEVERAL - 1)
+    outcomes, paused = judged[-1]
+    assert [each.id for each in outcomes] == [f"m{n}" for n in range(SEVERAL)]
+    assert {each.status for each in outcomes} == {Status.PENDING}
+    assert outcomes[-1].next_attempt_at == NOW + STEP
+    assert (paused, way.circuit.state, way.circuit.reason) == (True, State.PAUSED, "550 5.7.1 Message rejected")
+
+
+def test_a_used_up_quota_is_news_once() -> None:
+    """As long as nothing is left, and again after there was some."""
+    way, later = lane(), NOW + timedelta(hours=1)
+    left = [None, 3, 0, 0, 5, 0]
+    assert [way.claimed(Claim((), later, each)) for each in left] == [False, False, True, False, False, True]
+    assert (way.quota_left, way.used_up_until) == (0, later)
