@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -19,18 +19,25 @@ BAD = frozenset[str]()
 """What a message that will be dead-lettered makes."""
 BAD_EVERY = 20
 RECONNECT = 0.3
+AHEAD = 300
+"""Mails by which a flow is ahead of what was sent, at most: what piles up on a slow machine would take minutes."""
 LOST = (AMQPError, OSError, RuntimeError, asyncio.InvalidStateError, TimeoutError, asyncio.CancelledError)
 """What aiormq raises where a connection is gone; that of the heartbeat arrives as a cancelled future."""
 
 
 class Load:
-    """Messages to one exchange: all that were `published`, with what they make, and those that were `accepted`."""
+    """Messages to one exchange: all that were `published`, with what they make, and those that were `accepted`.
 
-    def __init__(self, url: str, exchange: str) -> None:
+    `sent` tells how many mails have come out at the other end.
+    """
+
+    def __init__(self, url: str, exchange: str, sent: Callable[[], int]) -> None:
         self.published: dict[str, AbstractSet[str]] = {}
         self.accepted: set[str] = set()
         self._url = url
         self._exchange = exchange
+        self._sent = sent
+        self._to_be_sent = 0
         self._stop = asyncio.Event()
         self._flowing: asyncio.Task[None] | None = None
 
@@ -59,10 +66,14 @@ class Load:
             properties=Basic.Properties(**{"delivery_mode": 2, "message_id": id_, **properties}),
         )
         self.accepted.add(id_)
+        self._to_be_sent += makes is not BAD
 
     @asynccontextmanager
     async def flowing(self, rate: float) -> AsyncIterator[Self]:
-        """Publish bookings, and some messages that nobody can use, at a steady rate while the block lasts."""
+        """Publish bookings, and some messages that nobody can use, at a steady rate while the block lasts.
+
+        It pauses while it is too far ahead.
+        """
         self._stop.clear()
         self._flowing = asyncio.create_task(self._flow(rate), name="load")
         try:
@@ -93,12 +104,15 @@ class Load:
 
     async def _paced(self, channel: aiormq.abc.AbstractChannel, rate: float) -> None:
         loop = asyncio.get_running_loop()
-        started, count = loop.time(), 0
+        due = loop.time()
         unconfirmed: set[asyncio.Task[None]] = set()
         try:
             while not self._stop.is_set():
-                await asyncio.sleep(max(0.0, started + count / rate - loop.time()))
-                count += 1
+                due += 1 / rate
+                await asyncio.sleep(max(0.0, due - loop.time()))
+                if self._to_be_sent - self._sent() >= AHEAD:
+                    due = loop.time()
+                    continue
                 number = len(self.published)
                 work = self.publish(channel, *(bad(number) if number % BAD_EVERY == 1 else booking(number)))
                 task = asyncio.create_task(work)

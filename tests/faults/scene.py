@@ -29,7 +29,7 @@ class Scene:
         self.folder = folder
         self.sink = sink
         self.rabbit = rabbit
-        self.load = Load(rabbit.url, rabbit.exchange)
+        self.load = Load(rabbit.url, rabbit.exchange, lambda: len(sink.accepted))
         self.struck = Counter[str]()
         self.dead: set[str] = set()
         self.letters: asyncio.Queue[DeliveredMessage] = asyncio.Queue()

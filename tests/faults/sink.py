@@ -18,10 +18,11 @@ PROGRAM = Path(__file__).with_name("ledger.py")
 
 
 class Sink:
-    """A running ledger; `entries` are the lines of its journal."""
+    """A running ledger; `entries` are the lines of its journal, `accepted` those of messages that it took."""
 
     def __init__(self, process: asyncio.subprocess.Process, journal: Path) -> None:
         self.entries: list[Entry] = []
+        self.accepted: list[Entry] = []
         self.port = 0
         self._process = process
         self._journal = journal
@@ -47,11 +48,6 @@ class Sink:
                 process.stdin.close()
             await process.wait()
             await reading
-
-    @property
-    def accepted(self) -> list[Entry]:
-        """Give what it accepted, as far as this process knows."""
-        return [entry for entry in self.entries if entry["phase"] == "ACCEPTED"]
 
     @property
     def unanswered(self) -> Counter[str]:
@@ -103,5 +99,8 @@ class Sink:
         stdout = self._process.stdout
         while stdout and (line := await stdout.readline()):
             async with self._news:
-                self.entries.append(json.loads(line))
+                entry = json.loads(line)
+                self.entries.append(entry)
+                if entry["phase"] == "ACCEPTED":
+                    self.accepted.append(entry)
                 self._news.notify_all()
