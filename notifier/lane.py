@@ -61,6 +61,7 @@ class Lane:
     """A transport, and what its replies have shown of it.
 
     `quota_left` and, once that is 0, the time at which there is some again are as of the latest claim.
+    All times are UTC; `monotonic` is the event loop's clock, in seconds.
     """
 
     transport: Transport
