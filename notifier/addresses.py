@@ -39,8 +39,11 @@ def _checked(address: str) -> str:
 
 
 def identity(address: str) -> str:
-    """Reduce an address to what decides whether two are the same mailbox: letters without case."""
-    return address.casefold()
+    """Reduce an address to what decides whether two are the same mailbox: letters without case.
+
+    Not `casefold`, for which straße@ and strasse@ would be one mailbox.
+    """
+    return address.lower()
 
 
 def hashed(address: str, salt: bytes) -> str:

@@ -1,26 +1,32 @@
 """From a booking message and what is known of the booking to the mails that should exist. Pure.
 
 Newer wins: a message that is not newer than the newest one handled plans
-nothing, so messages may come late, twice and in any order.
+nothing, so messages may come late, twice and in any order. Every message
+decides about every mail of the booking, also about those that do not wait: what
+it means for them takes effect if they ever wait again.
 """
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 from zlib import crc32
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from notifier.addresses import identity
-from notifier.mail import Flight, Itinerary, Kind, Mail, Price, Status, mail_id, standing_note
-from notifier.planning import Known, KnownBooking, Plan, Rules, Told, withdrawn
+from notifier.mail import Amendment, Flight, Itinerary, Kind, Letter, Mail, Price, Rewritten, Status, Withdrawn, mail_id
+from notifier.planning import Known, KnownBooking, Outdone, Plan, Rules, Told, amendments
 
 SPREAD = timedelta(minutes=50)
 """Reminders of one flight start within this long, spread so that a full aircraft is no burst.
 
 Their window is an hour; ten minutes of it are left for sending.
 """
+
+NO_LONGER_FITS = Withdrawn("no longer fits the booking")
+CANCELLED = Withdrawn("the booking was cancelled")
 
 Reminded = tuple[str, str, datetime | None]
 """What one reminder is about: the address's identity, the flight's number, its departure."""
@@ -75,31 +81,101 @@ class BookingMessage(Struct, frozen=True, kw_only=True):
     def plan(self, known: Known | None, existing: Sequence[Mail], rules: Rules, now: datetime) -> Plan:
         """Decide what becomes of the booking's mails (`existing`, in any status)."""
         before = known if isinstance(known, KnownBooking) else None
-        if before and not _newer(self, before):
-            return Plan()
-        if self.change is Change.CANCELLED:
-            return _end(self, before, existing, rules, now)
-        return _state(self, before, existing, rules, now)
+        found = _in_force(self, before)
+        if isinstance(found, KnownBooking):
+            return Plan(known=found, forget_at=_forget_at(found.flights, rules, now)) if found is not before else Plan()
+        if found.message.change is Change.CANCELLED:
+            return _end(found, before, existing, rules, now)
+        return _state(found, before, existing, rules, now)
 
 
-def _newer(message: BookingMessage, known: KnownBooking) -> bool:
-    if message.version is not None and known.version is not None:
-        return message.version > known.version
-    return message.time > known.time
+class _InForce(NamedTuple):
+    """The message that a booking follows from now on, and what is to be kept for later comparisons."""
+
+    message: BookingMessage
+    version: int | None
+    version_time: datetime | None
+    outdone: Outdone | None = None
 
 
-def _state(
-    message: BookingMessage, known: KnownBooking | None, existing: Sequence[Mail], rules: Rules, now: datetime
-) -> Plan:
+def _in_force(message: BookingMessage, known: KnownBooking | None) -> _InForce | KnownBooking:
+    """Compare a message with those before it: return what is in force now, or what is known if that does not change.
+
+    Versions are compared if both messages have one, otherwise times. That alone is no order
+    (version 5 at 1 o'clock, none at 2, version 3 at 3), so the message with the highest version
+    and the latest one without a version are compared with each other, by time. Both must be kept
+    for that, because the next version may be from an earlier time.
+    """
+    if known is None:
+        return _InForce(message, message.version, message.time if message.version is not None else None)
+    version_time = known.time if known.version is not None and known.version_time is None else known.version_time
+    follows_version = known.version is not None and known.time == version_time
+    unversioned = known.outdone if follows_version else _outdone(known)
+    if message.version is None:
+        return _without_version(message, known, version_time, unversioned)
+    if known.version is not None and message.version <= known.version:
+        return known
+    if unversioned is None or message.time >= unversioned.time:
+        return _InForce(message, message.version, message.time, unversioned)
+    if follows_version:
+        return _InForce(_restored(message, unversioned), message.version, message.time)
+    return replace(known, version=message.version, version_time=message.time)
+
+
+def _without_version(
+    message: BookingMessage, known: KnownBooking, version_time: datetime | None, latest: Outdone | None
+) -> _InForce | KnownBooking:
+    if latest and message.time <= latest.time:
+        return known
+    if version_time and message.time <= version_time:
+        passengers = [(each.name, each.email, each.locale) for each in message.passengers if not each.fault]
+        cancelled = message.change is Change.CANCELLED
+        return replace(
+            known, outdone=Outdone(message.time, cancelled, message.flights, message.price, tuple(passengers))
+        )
+    return _InForce(message, known.version, version_time)
+
+
+def _restored(message: BookingMessage, outdone: Outdone) -> BookingMessage:
+    """Return the outdone message as it comes into force again, caused by a message with a version from before it."""
+    return replace(
+        message,
+        change=Change.CANCELLED if outdone.cancelled else Change.CHANGED,
+        version=None,
+        time=outdone.time,
+        passengers=tuple(Passenger(*each) for each in outdone.passengers),
+        flights=outdone.flights,
+        price=outdone.price,
+        note=None,
+    )
+
+
+def _outdone(known: KnownBooking) -> Outdone:
+    """Return what a booking follows now, as it is kept while it is outdone."""
+    passengers = [
+        (name, told.address, told.locale)
+        for told in known.told.values()
+        if told.included and told.address
+        for name in told.names
+    ]
+    cancelled = not any(told.included for told in known.told.values())
+    return Outdone(known.time, cancelled, known.flights, known.price, tuple(passengers))
+
+
+def _state(found: _InForce, known: KnownBooking | None, existing: Sequence[Mail], rules: Rules, now: datetime) -> Plan:
     """Plan for a booking as it now is: news to each address, and the reminders that fit."""
-    drafts = _Drafts(message, message.flights, known, rules, now)
+    message = found.message
+    drafts = _Drafts(message, message.flights, known, existing, rules=rules, now=now)
     parties = _parties(message.passengers)
     told = dict(known.told) if known else {}
-    added = [drafts.unmailable(passenger) for passenger in message.passengers if passenger.fault]
+    reported = {identity(mail.to) for mail in existing if mail.kind is Kind.CONFIRMATION}
+    unmailable = {identity(each.email): each for each in message.passengers if each.fault}
+    added = [drafts.unmailable(each) for who, each in unmailable.items() if who not in reported]
     for who, party in parties.items():
-        before, told[who] = told.get(who), _told(party)
+        before = told.get(who)
+        told[who] = drafts.told(party, before)
         if before is None:
-            added.append(drafts.confirmation(party))
+            added.append(drafts.confirmation(told[who]))
         elif known and (_seen(before), known.flights, known.price) != (
             _seen(told[who]),
             message.flights,
@@ -111,47 +187,41 @@ def _state(
         told[who] = replace(gone, included=False)
         if gone.address:
             added.append(drafts.notice(Kind.CANCELLATION, gone, flights=known.flights if known else None))
-    cancelled = {mail.id for mail in existing if mail.status is Status.CANCELLED}
-    wanted = {_about(mail): mail for mail in drafts.reminders(parties, cancelled)}
-    there = {_about(mail): mail for mail in existing if _is_live_reminder(mail)}
-    settled = there.keys() | _reminded_before(known)
+    wanted = {_about(mail): mail for who in parties for mail in drafts.reminders(told[who])}
+    settled = {_about(mail) for mail in existing if _is_live_reminder(mail)} | _reminded_before(known)
+    changed, amended = amendments((mail, drafts.amendment(mail, wanted, told)) for mail in existing)
     return Plan(
         added=(*added, *(mail for about, mail in wanted.items() if about not in settled and drafts.in_time(mail))),
-        changed=withdrawn((mail for about, mail in there.items() if about not in wanted), "no longer fits the booking"),
-        rewritten=(*_rewritten(there, wanted), *drafts.updated(existing, told)),
-        known=KnownBooking(message.version, message.time, drafts.sequence, message.flights, message.price, told),
+        changed=changed,
+        amended=amended,
+        known=drafts.known(found, told),
         forget_at=_forget_at(message.flights, rules, now),
     )
 
 
-def _end(
-    message: BookingMessage, known: KnownBooking | None, existing: Sequence[Mail], rules: Rules, now: datetime
-) -> Plan:
+def _end(found: _InForce, known: KnownBooking | None, existing: Sequence[Mail], rules: Rules, now: datetime) -> Plan:
     """Plan for a cancelled booking: nothing unsent stays, and everyone who is still in is told once."""
+    message = found.message
     flights = message.flights or (known.flights if known else ())
-    drafts = _Drafts(message, flights, known, rules, now)
+    drafts = _Drafts(message, flights, known, existing, rules=rules, now=now)
     told = dict(known.told) if known else {}
     for who, party in _parties(message.passengers).items():
-        before = told.setdefault(who, _told(party))
+        before = told.setdefault(who, drafts.told(party, None))
         if not before.address:
-            told[who] = replace(_told(party), included=before.included)
+            told[who] = replace(drafts.told(party, before), included=before.included)
     # Who was told before and has not got it yet is told again: that notice is withdrawn with all the rest.
     untold = {identity(mail.to) for mail in existing if _is_waiting_farewell(mail)}
+    notified = {who: each for who, each in told.items() if each.address and (each.included or who in untold)}
+    changed, amended = amendments(
+        # A notice that is on its way, or has failed, to somebody who gets no new one stays what it is.
+        (mail, None if mail.kind is Kind.CANCELLATION and identity(mail.to) not in notified else CANCELLED)
+        for mail in existing
+    )
     return Plan(
-        added=tuple(
-            drafts.notice(Kind.CANCELLATION, each)
-            for who, each in told.items()
-            if each.address and (each.included or who in untold)
-        ),
-        changed=withdrawn(existing, "the booking was cancelled"),
-        known=KnownBooking(
-            message.version,
-            message.time,
-            drafts.sequence,
-            flights,
-            message.price,
-            {who: replace(each, included=False) for who, each in told.items()},
-        ),
+        added=tuple(drafts.notice(Kind.CANCELLATION, each) for each in notified.values()),
+        changed=changed,
+        amended=amended,
+        known=drafts.known(found, {who: replace(each, included=False) for who, each in told.items()}),
         forget_at=_forget_at(flights, rules, now),
     )
 
@@ -162,19 +232,6 @@ def _is_live_reminder(mail: Mail) -> bool:
 
 def _is_waiting_farewell(mail: Mail) -> bool:
     return mail.kind is Kind.CANCELLATION and mail.status is Status.PENDING
-
-
-def _rewritten(there: Mapping[Reminded, Mail], wanted: Mapping[Reminded, Mail]) -> Iterator[Mail]:
-    """Let reminders that stay say what holds now: another seat, another gate, another name."""
-    for about in there.keys() & wanted.keys():
-        old, new = there[about], wanted[about]
-        if _can_be_rewritten(old) and old.content != new.content:
-            yield replace(old, subject=new.subject, content=new.content, flight=new.flight, error=new.error)
-
-
-def _can_be_rewritten(mail: Mail) -> bool:
-    """Say whether a mail waits and nobody can have it: one whose outcome is unknown must be repeated as it was."""
-    return mail.status is Status.PENDING and mail.error in (None, standing_note(mail))
 
 
 def _seen(told: Told) -> tuple[list[str], bool]:
@@ -195,10 +252,6 @@ def _reminded_before(known: KnownBooking | None) -> set[Reminded]:
     return {(who, flight.number, flight.departs_at) for who in included for flight in known.flights}
 
 
-def _told(party: Sequence[Passenger]) -> Told:
-    return Told(party[0].email, tuple(passenger.name for passenger in party), party[0].locale, included=True)
-
-
 def _parties(passengers: Iterable[Passenger]) -> dict[str, list[Passenger]]:
     """Group those whom mail can reach by address: who shares one gets one mail that names them all."""
     parties: dict[str, list[Passenger]] = {}
@@ -217,32 +270,57 @@ def _forget_at(flights: Iterable[Flight], rules: Rules, now: datetime) -> dateti
 
 
 class _Drafts:
-    """Writes the mails that one message calls for."""
+    """Writes the mails that one message calls for, and decides about those that are there."""
 
     def __init__(
         self,
         message: BookingMessage,
         flights: tuple[Flight, ...],
         known: KnownBooking | None,
+        existing: Iterable[Mail],
+        *,
         rules: Rules,
         now: datetime,
     ) -> None:
-        self.sequence = known.sequence + 1 if known else 0
+        self._sequence = known.sequence + 1 if known else 0
+        self._founder = known.founder if known else (message.source, message.id)
         self._message = message
         self._flights = flights
+        self._taken = {mail.id for mail in existing}
         self._rules = rules
         self._now = now
+        self._subjects: dict[tuple[Kind, tuple[Flight, ...], str | None], str] = {}
         # Without versions the time tells one state of a booking from the next.
         self._state = str(message.version) if message.version is not None else message.time.isoformat()
 
-    def confirmation(self, party: Sequence[Passenger]) -> Mail:
-        told = _told(party)
-        what = _confirmation(told.address)
-        return self._mail(Kind.CONFIRMATION, told, *what, content=self._news(told))
+    def told(self, party: Sequence[Passenger], before: Told | None) -> Told:
+        """Return what a party is told now; an address that is new gets a confirmation, whose id is kept."""
+        first = party[0]
+        id_ = self._id("confirmation", identity(first.email)) if before is None else before.confirmation
+        return Told(first.email, tuple(each.name for each in party), first.locale, included=True, confirmation=id_)
+
+    def known(self, found: _InForce, told: dict[str, Told]) -> KnownBooking:
+        """Return what is to be known of the booking from now on."""
+        return KnownBooking(
+            version=found.version,
+            time=found.message.time,
+            sequence=self._sequence,
+            flights=self._flights,
+            price=self._message.price,
+            told=told,
+            version_time=found.version_time,
+            outdone=found.outdone,
+            founder=self._founder,
+        )
+
+    def confirmation(self, told: Told) -> Mail:
+        return self._mail(Kind.CONFIRMATION, told, "confirmation", identity(told.address), content=self._news(told))
 
     def unmailable(self, passenger: Passenger) -> Mail:
         """Report an address that no mail can go to: a confirmation that failed before its first attempt."""
-        mail = self.confirmation([passenger])
+        told = self.told([passenger], None)
+        what = ("unmailable", f"#{self._sequence}", identity(told.address))
+        mail = self._mail(Kind.CONFIRMATION, told, *what, content=self._news(told))
         return replace(mail, status=Status.FAILED, error=f"{passenger.email!r} is no address: {passenger.fault}")
 
     def notice(
@@ -252,37 +330,45 @@ class _Drafts:
         content = replace(self._news(told), before=before)
         return self._mail(kind, told, *what, content=content if flights is None else replace(content, flights=flights))
 
-    def updated(self, existing: Iterable[Mail], told: Mapping[str, Told]) -> Iterator[Mail]:
-        """Let confirmations and notices that still wait, perhaps behind newer ones, say what holds now."""
-        for mail in existing:
-            now_told = told.get(identity(mail.to))
-            if not now_told or not now_told.included or mail.kind not in (Kind.CONFIRMATION, Kind.CHANGE):
-                continue
-            if _can_be_rewritten(mail) and isinstance(mail.content, Itinerary):
-                content = replace(self._news(now_told), before=mail.content.before)
-                subject = self._subject(mail.kind, self._flights, now_told)
-                yield replace(mail, subject=subject, content=content, expires_at=_last_departure(self._flights))
+    def amendment(self, mail: Mail, wanted: Mapping[Reminded, Mail], told: Mapping[str, Told]) -> Amendment | None:
+        """Decide what a mail becomes by this message, None if it is right as it is."""
+        if mail.kind is Kind.REMINDER:
+            draft = wanted.get(_about(mail))
+            if draft is None:
+                return NO_LONGER_FITS
+            return _rewriting(mail, draft.content, draft.subject, draft.flight, draft.expires_at)
+        addressee = told.get(identity(mail.to))
+        if addressee is None or not isinstance(mail.content, Itinerary):
+            return None
+        if addressee.included is (mail.kind is Kind.CANCELLATION):
+            return NO_LONGER_FITS
+        if not addressee.included:
+            return None
+        content = replace(self._news(addressee), before=mail.content.before)
+        subject = self._subject(mail.kind, self._flights, addressee)
+        return _rewriting(mail, content, subject, None, _last_departure(self._flights))
 
-    def reminders(self, parties: Mapping[str, Sequence[Passenger]], cancelled: Container[str]) -> Iterator[Mail]:
-        """One for each address and flight, also those whose window has begun."""
-        for party in parties.values():
-            for flight in self._flights:
-                if flight.departs_at:
-                    yield self._reminder(_told(party), flight, flight.departs_at, cancelled)
+    def reminders(self, told: Told) -> Iterator[Mail]:
+        """One for each flight of an address, also those whose window has begun."""
+        for flight in self._flights:
+            if flight.departs_at:
+                yield self._reminder(told, flight, flight.departs_at)
 
     def in_time(self, reminder: Mail) -> bool:
         """Say whether a reminder's window is still to come: inside it, the notice itself reminds."""
         departs_at = reminder.expires_at
         return departs_at is not None and self._now < departs_at - self._rules.remind_before
 
-    def _reminder(self, told: Told, flight: Flight, departs_at: datetime, cancelled: Container[str]) -> Mail:
+    def _reminder(self, told: Told, flight: Flight, departs_at: datetime) -> Mail:
         what: tuple[str, ...] = ("reminder", flight.number, departs_at.isoformat(), identity(told.address))
         late = timedelta(seconds=crc32("\x1f".join((self._message.booking, *what)).encode()) % SPREAD.seconds)
-        if mail_id(self._message.booking, *what) in cancelled:
-            # The departure moved away and is back: what was cancelled stays so, another takes its place.
-            what = (*what, self._state)
+        if self._sequence:
+            # The departure may have moved away and come back, and what was cancelled may be purged by now.
+            what = (*what, f"#{self._sequence}")
         opens = departs_at - self._rules.remind_before
-        content = Itinerary(told.names, (flight,), self._message.price, told.locale, self._message.note)
+        content = Itinerary(
+            told.names, (flight,), self._message.price, told.locale, self._message.note, thread=told.confirmation
+        )
         return self._mail(Kind.REMINDER, told, *what, content=content, send_at=opens + late, expires_at=departs_at)
 
     def _news(self, told: Told) -> Itinerary:
@@ -293,16 +379,27 @@ class _Drafts:
             message.price,
             told.locale,
             message.note,
-            sequence=self.sequence,
+            sequence=self._sequence,
             leaves_soon=any(map(self._leaves_soon, flights)),
+            thread=told.confirmation,
         )
 
     def _leaves_soon(self, flight: Flight) -> bool:
         departs_at = flight.departs_at
         return departs_at is not None and departs_at - self._rules.remind_before <= self._now < departs_at
 
-    def _subject(self, kind: Kind, flights: Sequence[Flight], told: Told) -> str:
-        return self._rules.subject(kind, self._message.booking, flights, told.locale)
+    def _subject(self, kind: Kind, flights: tuple[Flight, ...], told: Told) -> str:
+        """Write a subject; those of one flight's reminders are all the same."""
+        key = (kind, flights, told.locale)
+        if key not in self._subjects:
+            self._subjects[key] = self._rules.subject(kind, self._message.booking, flights, told.locale)
+        return self._subjects[key]
+
+    def _id(self, *what: str) -> str:
+        """Name a mail by what it is; what was there before, and is still stored, keeps its name for itself."""
+        message, named = self._message, (*self._founder, *what)
+        id_ = mail_id(message.booking, *named)
+        return mail_id(message.booking, *named, message.source, message.id) if id_ in self._taken else id_
 
     def _mail(
         self,
@@ -315,7 +412,7 @@ class _Drafts:
     ) -> Mail:
         message = self._message
         shown = content.flights
-        id_ = mail_id(message.booking, *what)
+        id_ = self._id(*what)
         return Mail(
             id=id_,
             matter=message.matter,
@@ -336,10 +433,16 @@ class _Drafts:
         )
 
 
+def _rewriting(
+    mail: Mail, content: Itinerary | Letter, subject: str, flight: Flight | None, expires_at: datetime | None
+) -> Rewritten | None:
+    """Say what a mail should say instead, None if its reader would see no difference."""
+    if not (isinstance(content, Itinerary) and isinstance(mail.content, Itinerary)):
+        return None
+    seen = replace(content, sequence=mail.content.sequence, thread=mail.content.thread)
+    return None if seen == mail.content else Rewritten(subject, content, flight, expires_at)
+
+
 def confirmation_id(booking: str, address: str) -> str:
-    """Name the confirmation of a booking to an address, to which its later mails refer."""
-    return mail_id(booking, *_confirmation(address))
-
-
-def _confirmation(address: str) -> tuple[str, str]:
-    return "confirmation", identity(address)
+    """Name the confirmation of a booking to an address as versions did that kept no `thread` in a mail."""
+    return mail_id(booking, "confirmation", identity(address))

@@ -101,6 +101,11 @@ async def _change(store: Store, args: Mapping[str, Any], ways: Mapping[Status, W
     if not any(each.status is changed.status for each in logged):
         raise CommandError("conflict", f"the mail is {(await _named(store, args)).status} by now")
     store.wake.set()
+    if changed.status is Status.PENDING:
+        # Its booking or request may have been cancelled since it failed: then it was withdrawn in the same step.
+        by_now = await _named(store, args)
+        if by_now.status is Status.CANCELLED:
+            raise CommandError("conflict", f"the mail cannot be sent any more: {by_now.error}")
     return public(changed)
 
 

@@ -102,7 +102,8 @@ class Itinerary(Struct, frozen=True, tag="itinerary"):
 
     `note` is something wrong with the booking that did not stop the mail. `sequence` counts
     the booking's messages, from 0. `before` are the flights that a change replaces. A mail
-    that `leaves_soon` is written inside the time in which a reminder would be sent.
+    that `leaves_soon` is written inside the time in which a reminder would be sent. `thread`
+    is the id of the confirmation that this mail refers to, None in mails of earlier versions.
     """
 
     names: tuple[str, ...]
@@ -113,6 +114,7 @@ class Itinerary(Struct, frozen=True, tag="itinerary"):
     sequence: int = 0
     before: tuple[Flight, ...] = ()
     leaves_soon: bool = False
+    thread: str | None = None
 
 
 class Letter(Struct, frozen=True, tag="letter"):
@@ -122,13 +124,38 @@ class Letter(Struct, frozen=True, tag="letter"):
     html: str | None = None
 
 
+class Withdrawn(Struct, frozen=True, tag="withdrawn"):
+    """An amendment: the mail must not be sent any more, for a `reason` that its `error` will show."""
+
+    reason: str
+
+
+class Rewritten(Struct, frozen=True, tag="rewritten"):
+    """An amendment: the mail says something else now."""
+
+    subject: str
+    content: Itinerary
+    flight: Flight | None
+    expires_at: datetime | None
+
+
+Amendment = Withdrawn | Rewritten
+"""What a newer message of its booking or request makes of a mail.
+
+A waiting mail is amended at once. For one that is being sent, has failed or is uncertain,
+the amendment is stored beside it and takes effect if the mail ever becomes pending again.
+"""
+
+
 class Mail(Struct, frozen=True, kw_only=True):
     """One mail to one address, from the message that caused it to its end.
 
     All times are UTC. `matter` names what it belongs to (a booking or a request);
     `content` stays inside the service and is rendered when the mail is sent.
     `first_attempt_at` is the `Date` of every attempt; `past_data` says that the
-    attempt under way may have got as far as the message itself.
+    attempt under way may have got as far as the message itself. A mail that is
+    `maybe_sent` had an attempt whose outcome is unknown: whoever may have it must get
+    the same bytes again. `counted_since` is when the first attempt that counts ended.
     """
 
     id: str
@@ -155,6 +182,8 @@ class Mail(Struct, frozen=True, kw_only=True):
     smtp: Reply | None = None
     error: str | None = None
     past_data: bool = False
+    maybe_sent: bool = False
+    counted_since: datetime | None = None
 
     @property
     def due_at(self) -> datetime:
@@ -171,7 +200,8 @@ class Mail(Struct, frozen=True, kw_only=True):
 class RetryPolicy(Struct, frozen=True):
     """When a refused mail is tried again: the n-th refusal waits `delays[n-1]`, the last delay repeats.
 
-    `give_up_after` counts from `send_at` and holds for mails without an expiry of their own.
+    `give_up_after` counts from `send_at` or from the first attempt that counted, whichever is
+    later, and holds for mails without an expiry of their own.
     With `hold_uncertain` a mail that may have been sent waits for an operator instead.
     """
 
@@ -218,18 +248,19 @@ def refused(
 
     The next attempt is not before the time that the server `asked` for.
     """
+    since = mail.counted_since or now
     again = max(policy.next_attempt(mail.attempt, now), now + asked)
-    if mail.expires_at is None and again > mail.send_at + policy.give_up_after:
+    if mail.expires_at is None and again > max(mail.send_at, since) + policy.give_up_after:
         why = f"given up after {mail.attempt} attempts"
         return failed(mail, reply, f"{why}: {error}" if error else why)
-    return mail.become(Status.PENDING, smtp=reply or mail.smtp, error=error, next_attempt_at=again)
+    return mail.become(Status.PENDING, smtp=reply or mail.smtp, error=error, next_attempt_at=again, counted_since=since)
 
 
 def unknown(mail: Mail, why: str, policy: RetryPolicy, now: datetime) -> Mail:
     """Close an attempt of which nobody knows how it ended."""
     error = f"outcome unknown: {why}"
     if not policy.hold_uncertain:
-        return refused(mail, None, error, policy, now)
+        return refused(replace(mail, maybe_sent=True), None, error, policy, now)
     # The mark is on disk before DATA is said: without it the message cannot have gone.
     return uncertain(mail, error) if mail.past_data else handed_back(mail)
 
@@ -249,7 +280,7 @@ def failed(mail: Mail, reply: Reply | None, error: str | None) -> Mail:
 
 def uncertain(mail: Mail, error: str) -> Mail:
     """Hold a mail that may have been sent, until an operator has found out."""
-    return mail.become(Status.UNCERTAIN, error=error)
+    return mail.become(Status.UNCERTAIN, error=error, maybe_sent=True)
 
 
 def found_sent(mail: Mail, now: datetime) -> Mail:
@@ -258,8 +289,8 @@ def found_sent(mail: Mail, now: datetime) -> Mail:
 
 
 def due_again(mail: Mail) -> Mail:
-    """Give a failed or uncertain mail another chance, at once."""
-    return mail.become(Status.PENDING, next_attempt_at=None)
+    """Give a failed or uncertain mail another chance, at once, and as much time as a new one."""
+    return mail.become(Status.PENDING, next_attempt_at=None, counted_since=None)
 
 
 def due_now(mail: Mail) -> Mail:
@@ -270,6 +301,38 @@ def due_now(mail: Mail) -> Mail:
 def cancelled(mail: Mail, reason: str) -> Mail:
     """Withdraw a mail that was not sent."""
     return mail.become(Status.CANCELLED, error=reason, next_attempt_at=None)
+
+
+def rewritten(mail: Mail, amendment: Rewritten) -> Mail:
+    """Let a waiting mail say something else; it keeps its status, and `rev` is raised so that watchers see it."""
+    return replace(_saying(mail, amendment), rev=mail.rev + 1)
+
+
+def amended(mail: Mail, amendment: Amendment | None) -> tuple[Mail, ...]:
+    """Decide again about a mail that has just become pending: return its steps from there, itself first.
+
+    One that was withdrawn meanwhile is cancelled. One that was rewritten says what holds now,
+    unless somebody may have it already: then it stays as it is, to the byte.
+    """
+    match amendment:
+        case Withdrawn(reason):
+            return mail, cancelled(mail, reason)
+        case Rewritten() if not mail.maybe_sent:
+            return (_saying(mail, amendment),)
+    return (mail,)
+
+
+def _saying(mail: Mail, amendment: Rewritten) -> Mail:
+    # What the latest attempt met stays visible; otherwise the error is what is wrong with the booking itself.
+    of_an_attempt = mail.error not in (None, standing_note(mail))
+    return replace(
+        mail,
+        subject=amendment.subject,
+        content=amendment.content,
+        flight=amendment.flight,
+        expires_at=amendment.expires_at,
+        error=mail.error if of_an_attempt else amendment.content.note,
+    )
 
 
 def expired(mail: Mail) -> Mail:

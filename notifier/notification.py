@@ -7,8 +7,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from notifier.addresses import identity
-from notifier.mail import Kind, Letter, Mail, Status, mail_id
-from notifier.planning import Known, KnownRequest, Plan, Rules, withdrawn
+from notifier.mail import Kind, Letter, Mail, Status, Withdrawn, mail_id
+from notifier.planning import Known, KnownRequest, Plan, Rules, amendments
 
 WITHDRAWN = "the request was withdrawn"
 
@@ -44,7 +44,8 @@ class NotificationRequest(Struct, frozen=True, kw_only=True):
         mails = {mail.id: mail for mail in (self._mail(each, rules, now) for each in self.recipients)}
         new = tuple(mail for id_, mail in mails.items() if id_ not in {each.id for each in existing})
         if isinstance(known, KnownRequest) and known.withdrawn:
-            return Plan(added=new, changed=withdrawn(new, WITHDRAWN))
+            changed, amended = amendments((mail, Withdrawn(WITHDRAWN)) for mail in new)
+            return Plan(added=new, changed=changed, amended=amended)
         return Plan(added=new)
 
     def _mail(self, recipient: Recipient, rules: Rules, now: datetime) -> Mail:
@@ -85,12 +86,16 @@ class NotificationCancelled(Struct, frozen=True, kw_only=True):
 
     def plan(self, known: Known | None, existing: Sequence[Mail], rules: Rules, now: datetime) -> Plan:  # noqa: ARG002 - every message plans alike
         """Cancel what is unsent, and keep in mind that the request must not mail when it comes later."""
+        changed, amended = amendments((mail, Withdrawn(WITHDRAWN)) for mail in existing)
         return Plan(
-            changed=withdrawn(existing, WITHDRAWN),
+            changed=changed,
+            amended=amended,
             known=KnownRequest(withdrawn=True),
             forget_at=now + rules.remember,
         )
 
 
 def _matter(source: str, request: str) -> str:
-    return f"request:{source} {request}"
+    """Join source and id so that no other pair makes the same name."""
+    unambiguous = source.replace("%", "%25").replace(" ", "%20")
+    return f"request:{unambiguous} {request}"

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from notifier.addresses import hashed
-from notifier.mail import Flight, Kind, Mail, Price, Status, cancelled
+from notifier.mail import Amendment, Flight, Kind, Mail, Price, Rewritten, Status, Withdrawn, cancelled, rewritten
 
 Subject = Callable[[Kind, str, Sequence[Flight], str | None], str]
 """Writes the subject of a booking's mail: its kind, the reference, the flights, the reader's locale."""
@@ -29,20 +30,35 @@ class Rules(Struct, frozen=True):
 class Told(Struct, frozen=True):
     """What one address of a booking was told last: whom it stands for, and whether they are still in.
 
-    Of an erased address, which is empty, only the last is kept.
+    `confirmation` is the id of its confirmation, None where it had none or an earlier version
+    wrote it. Of an erased address, which is empty, only `included` is kept.
     """
 
     address: str
     names: tuple[str, ...]
     locale: str | None
     included: bool
+    confirmation: str | None = None
+
+
+class Outdone(Struct, frozen=True):
+    """The newest message without a version, kept while one with a version is newer: it can come into force again."""
+
+    time: datetime
+    cancelled: bool
+    flights: tuple[Flight, ...]
+    price: Price | None
+    passengers: tuple[tuple[str, str, str | None], ...]
 
 
 class KnownBooking(Struct, frozen=True, tag="booking"):
     """What outlives a booking's mails: how new the newest message was, and what each address was told.
 
-    `sequence` counts the messages that were heeded, from 0. `told` is by the identity of
-    the address, or by its salted hash where it was erased.
+    `version` is the highest one so far (None: no message had one) and `version_time` the time of
+    its message; `time` is that of the message in force. `sequence` counts the messages that came
+    into force, from 0. `told` is by the identity of the address, or by its salted hash if it was
+    erased. `founder` names the booking's first message, so that the mails of a reference that is
+    given out again have other ids; it is empty in bookings that an earlier version began.
     """
 
     version: int | None
@@ -51,6 +67,9 @@ class KnownBooking(Struct, frozen=True, tag="booking"):
     flights: tuple[Flight, ...]
     price: Price | None
     told: dict[str, Told]
+    version_time: datetime | None = None
+    outdone: Outdone | None = None
+    founder: tuple[str, ...] = ()
 
 
 class KnownRequest(Struct, frozen=True, tag="request"):
@@ -66,7 +85,7 @@ def forgetting(known: KnownBooking, who: str, salt: bytes) -> KnownBooking:
     """Keep of an erased address, given by its identity, no more than it takes to know it again."""
     rest = {each: told for each, told in known.told.items() if each != who}
     gone = Told("", (), None, included=known.told[who].included)
-    return replace(known, told={**rest, hashed(who, salt): gone})
+    return replace(known, told={**rest, hashed(who, salt): gone}, outdone=None)
 
 
 def recognising(known: KnownBooking, named: Iterable[str], salt: bytes) -> KnownBooking:
@@ -80,18 +99,42 @@ def recognising(known: KnownBooking, named: Iterable[str], salt: bytes) -> Known
 class Plan(Struct, frozen=True):
     """The outcome of one message.
 
-    `changed` holds mails as they are after a change of status. `rewritten` holds waiting
-    mails that will say something else, which nobody need be told. `known` replaces what was
-    known of the matter, to be forgotten at `forget_at`; None leaves it as it was.
+    `changed` holds waiting mails as they are after a step: cancelled, or rewritten. `amended`
+    has, by id, what mails that do not wait become if they ever wait again (None: what they are).
+    `known` replaces what was known of the matter, to be forgotten at `forget_at`; None leaves
+    it as it was.
     """
 
     added: tuple[Mail, ...] = ()
     changed: tuple[Mail, ...] = ()
-    rewritten: tuple[Mail, ...] = ()
+    amended: tuple[tuple[str, Amendment | None], ...] = ()
     known: Known | None = None
     forget_at: datetime | None = None
 
 
-def withdrawn(mails: Iterable[Mail], reason: str) -> tuple[Mail, ...]:
-    """Cancel those that still wait; a mail already being handed over can no longer be called back."""
-    return tuple(cancelled(mail, reason) for mail in mails if mail.status is Status.PENDING)
+_AMENDABLE = frozenset({Status.SENDING, Status.FAILED, Status.UNCERTAIN})
+"""Statuses from which a mail can become pending again."""
+
+
+class Amendments(NamedTuple):
+    """The parts of a plan about mails that exist; see `Plan`."""
+
+    changed: tuple[Mail, ...]
+    amended: tuple[tuple[str, Amendment | None], ...]
+
+
+def amendments(decided: Iterable[tuple[Mail, Amendment | None]]) -> Amendments:
+    """Apply amendments to the mails that wait, and keep them for those that may wait again.
+
+    A waiting mail that somebody may have already is not rewritten, only cancelled.
+    """
+    changed: list[Mail] = []
+    amended: list[tuple[str, Amendment | None]] = []
+    for mail, amendment in decided:
+        if mail.status in _AMENDABLE:
+            amended.append((mail.id, amendment))
+        elif mail.status is Status.PENDING and isinstance(amendment, Withdrawn):
+            changed.append(cancelled(mail, amendment.reason))
+        elif mail.status is Status.PENDING and isinstance(amendment, Rewritten) and not mail.maybe_sent:
+            changed.append(rewritten(mail, amendment))
+    return Amendments(tuple(changed), tuple(amended))

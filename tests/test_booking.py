@@ -1,6 +1,7 @@
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
-from itertools import pairwise
+from itertools import pairwise, permutations
+from random import Random
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from notifier.addresses import identity
 from notifier.booking import BookingMessage, Change, Passenger
 from notifier.mail import (
     NEXT,
+    Amendment,
     Itinerary,
     Kind,
     Mail,
@@ -21,12 +23,18 @@ from notifier.mail import (
     Reply,
     RetryPolicy,
     Status,
+    amended,
     cancelled,
     claimed,
+    due_again,
+    failed,
+    handed_back,
+    mail_id,
     refused,
     sent,
+    unknown,
 )
-from notifier.planning import Known, KnownBooking, Plan
+from notifier.planning import Known, KnownBooking, Plan, Told
 
 ASHA = Passenger("Asha Rao", "asha@example.com", "en")
 RAVI = Passenger("Ravi Rao", "ravi@example.com")
@@ -64,6 +72,7 @@ class Shelf:
 
     def __init__(self, *messages: BookingMessage, now: datetime = NOW) -> None:
         self.mails: dict[str, Mail] = {}
+        self.amendments: dict[str, Amendment | None] = {}
         self.known: Known | None = None
         self.handled: set[tuple[str, str]] = set()
         for message in messages:
@@ -76,22 +85,23 @@ class Shelf:
         self.handled.add((message.source, message.id))
         plan = message.plan(self.known, tuple(self.mails.values()), RULES, now)
         for mail in plan.added:
-            self.mails.setdefault(mail.id, mail)
+            assert mail.id not in self.mails
+            self.mails[mail.id] = mail
         for mail in plan.changed:
             self.put(mail)
-        for mail in plan.rewritten:
-            assert self.mails[mail.id].rev == mail.rev
-            self.mails[mail.id] = mail
+        self.amendments.update(plan.amended)
         if plan.known:
             self.known = msgspec.json.decode(msgspec.json.encode(plan.known), type=KnownBooking)
         return plan
 
     def put(self, mail: Mail) -> None:
-        """Write a mail as it is after a change, unless another change came first."""
+        """Write a mail as it is after a change, unless another change came first; one that waits again is amended."""
         before = self.mails[mail.id]
-        if before.rev == mail.rev - 1:
-            assert mail.status in NEXT[before.status]
-            self.mails[mail.id] = mail
+        if before.rev != mail.rev - 1:
+            return
+        assert mail.status in NEXT[before.status] or mail.status is before.status is Status.PENDING
+        returns = mail.status is Status.PENDING is not before.status
+        self.mails[mail.id] = amended(mail, self.amendments.pop(mail.id, None) if returns else None)[-1]
 
     def send(self, how_many: int) -> None:
         """Send the oldest pending notices."""
@@ -139,7 +149,8 @@ def test_a_confirmed_booking_is_confirmed_at_once_and_reminded_later() -> None:
     confirmation = plan.added[0]
     assert kinds(plan.added) == [Kind.CONFIRMATION] * 2 + [Kind.REMINDER] * 4
     assert (confirmation.to, confirmation.send_at, confirmation.event) == ("asha@example.com", NOW, "m1")
-    assert confirmation.content == Itinerary(("Asha Rao",), (MORNING, EVENING), Price("1", "INR"), "en")
+    expected_content = Itinerary(("Asha Rao",), (MORNING, EVENING), Price("1", "INR"), "en", thread=confirmation.id)
+    assert confirmation.content == expected_content
     assert (confirmation.expires_at, confirmation.flight) == (EVENING.departs_at, None)
     assert confirmation.message_id == f"<{confirmation.id}@mail.example.com>"
     assert len({mail.id for mail in plan.added}) == 6
@@ -189,7 +200,10 @@ def test_a_removed_address_is_told_and_loses_its_reminder() -> None:
     shelf = Shelf(confirmed(passengers=(ASHA, RAVI)))
     plan = shelf.deliver(changed(passengers=(ASHA,)))
     assert [(mail.kind, mail.to) for mail in plan.added] == [(Kind.CANCELLATION, "ravi@example.com")]
-    assert [(about(mail)[0], mail.status) for mail in plan.changed] == [("ravi@example.com", Status.CANCELLED)]
+    assert [(mail.kind, mail.to, mail.status) for mail in plan.changed] == [
+        (Kind.CONFIRMATION, "ravi@example.com", Status.CANCELLED),
+        (Kind.REMINDER, "ravi@example.com", Status.CANCELLED),
+    ]
     assert shelf.reminders() == [("asha@example.com", "AI101", DEPARTURE)]
 
 
@@ -253,7 +267,10 @@ def test_a_moved_departure_moves_the_reminder() -> None:
     """The reminder that no longer fits is cancelled with a reason, and a new one is added."""
     shelf = Shelf(confirmed())
     plan = shelf.deliver(changed(flights=(EVENING,)))
-    assert [(mail.status, mail.error) for mail in plan.changed] == [(Status.CANCELLED, "no longer fits the booking")]
+    assert [(mail.kind, mail.status, mail.error) for mail in plan.changed] == [
+        (Kind.CONFIRMATION, Status.PENDING, None),
+        (Kind.REMINDER, Status.CANCELLED, "no longer fits the booking"),
+    ]
     assert shelf.reminders() == [("asha@example.com", "AI101", EVENING.departs_at)]
 
 
@@ -316,7 +333,7 @@ def test_a_waiting_reminder_survives_a_message_inside_its_window() -> None:
     inside = DEPARTURE - timedelta(hours=3) + timedelta(seconds=1)
     shelf = Shelf(confirmed())
     plan = shelf.deliver(changed(), inside)
-    assert (plan.added, plan.changed) == ((), ())
+    assert plan.added == ()
     assert shelf.reminders() == [("asha@example.com", "AI101", DEPARTURE)]
 
 
@@ -358,11 +375,215 @@ def test_a_cancelled_booking_sends_nothing_but_the_news() -> None:
     assert plan.added[0].content.flights == (MORNING,)
 
 
-def test_a_mail_being_handed_over_is_not_called_back() -> None:
-    """A cancellation changes what waits, not what is on its way."""
+POLICY = RetryPolicy((timedelta(seconds=10),), timedelta(hours=48))
+
+
+def with_unknown_outcome(mail: Mail) -> Mail:
+    """End an attempt of which nobody knows whether it succeeded."""
+    return unknown(mail, "connection lost", POLICY, NOW)
+
+
+def put_off(mail: Mail) -> Mail:
+    """End an attempt with a temporary rejection."""
+    return refused(mail, Reply(451, "greylisted"), None, POLICY, NOW)
+
+
+def broken_off(mail: Mail) -> Mail:
+    """End an attempt whose dialogue broke before the message was sent."""
+    return refused(mail, None, "connection lost (in RCPT)", POLICY, NOW)
+
+
+def sending(shelf: Shelf, kind: Kind) -> Mail:
+    """Claim the only mail of a kind."""
+    (mail,) = [mail for mail in shelf.pending() if mail.kind is kind]
+    shelf.put(claimed(mail, NOW))
+    return shelf.mails[mail.id]
+
+
+def end(shelf: Shelf, mail: Mail, *steps: Callable[[Mail], Mail]) -> Mail:
+    """Store how an attempt ended, one step after the other; returns the mail as it is afterwards."""
+    for step in steps:
+        shelf.put(step(shelf.mails[mail.id]))
+    return shelf.mails[mail.id]
+
+
+def rejected(mail: Mail) -> Mail:
+    """End an attempt with a permanent rejection."""
+    return failed(mail, Reply(550, "no such user"), None)
+
+
+Steps = tuple[Callable[[Mail], Mail], ...]
+ENDINGS: list[Steps] = [(put_off,), (broken_off,), (handed_back,), (with_unknown_outcome,), (rejected, due_again)]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("kind", [Kind.CONFIRMATION, Kind.REMINDER])
+def test_a_mail_that_was_being_sent_when_its_booking_was_cancelled_is_not_sent_again(kind: Kind, ending: Steps) -> None:
+    """A cancellation cannot call a mail back that is on its way, but however that ends it is the last attempt."""
     shelf = Shelf(confirmed())
-    shelf.put(claimed(shelf.pending()[0], NOW))
-    assert kinds(shelf.deliver(ended()).changed) == [Kind.REMINDER]
+    mail = sending(shelf, kind)
+    shelf.deliver(ended())
+    assert shelf.mails[mail.id] == mail
+    found = end(shelf, mail, *ending)
+    assert (found.status, found.error) == (Status.CANCELLED, "the booking was cancelled")
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_reminder_that_was_being_sent_when_its_departure_moved_is_not_sent_again(
+    ending: Steps,
+) -> None:
+    """It would remind of a departure that is none any more; the new departure has a reminder of its own."""
+    shelf = Shelf(confirmed())
+    mail = sending(shelf, Kind.REMINDER)
+    shelf.deliver(changed(flights=(EVENING,)))
+    assert end(shelf, mail, *ending).status is Status.CANCELLED
+    assert shelf.reminders() == [("asha@example.com", "AI101", EVENING.departs_at)]
+
+
+@pytest.mark.parametrize("ending", [steps for steps in ENDINGS if steps != (with_unknown_outcome,)])
+def test_a_mail_that_was_being_sent_when_its_booking_changed_says_what_holds_now(
+    ending: Steps,
+) -> None:
+    """Nobody has it yet, so the next attempt tells the latest state."""
+    shelf = Shelf(confirmed())
+    mail = sending(shelf, Kind.CONFIRMATION)
+    shelf.deliver(changed(2, flights=(EVENING,)))
+    shelf.deliver(changed(3, flights=(replace(EVENING, seat="30F"),)))
+    found = end(shelf, mail, *ending)
+    assert isinstance(found.content, Itinerary)
+    assert (found.status, found.content.flights) == (Status.PENDING, (replace(EVENING, seat="30F"),))
+    assert found.expires_at == EVENING.departs_at
+    assert "21:30" in found.subject
+
+
+def test_a_mail_of_unknown_outcome_keeps_its_bytes_whatever_the_booking_says() -> None:
+    """Somebody may have it already, so it is sent again as it was, also after a later attempt was rejected."""
+    shelf = Shelf(confirmed())
+    mail = end(shelf, sending(shelf, Kind.CONFIRMATION), with_unknown_outcome)
+    shelf.deliver(changed(2, flights=(EVENING,)))
+    again = end(shelf, sending(shelf, Kind.CONFIRMATION), put_off)
+    shelf.deliver(changed(3, flights=(MORNING, EVENING)))
+    for found in (again, shelf.mails[mail.id]):
+        assert (found.content, found.subject, found.expires_at) == (mail.content, mail.subject, mail.expires_at)
+
+
+def test_news_that_is_taken_back_while_a_mail_is_being_sent_leaves_it_as_it_was() -> None:
+    """What is in force when the mail comes back decides, not what was in force in between."""
+    shelf = Shelf(confirmed())
+    reminder, confirmation = sending(shelf, Kind.REMINDER), sending(shelf, Kind.CONFIRMATION)
+    shelf.deliver(changed(2, flights=(EVENING,)))
+    shelf.deliver(changed(3, flights=(MORNING,)))
+    for mail in (reminder, confirmation):
+        found = end(shelf, mail, put_off)
+        assert (found.status, found.content) == (Status.PENDING, mail.content)
+    assert shelf.reminders() == [("asha@example.com", "AI101", DEPARTURE)]
+
+
+def test_a_rewritten_mail_raises_its_revision() -> None:
+    """A watcher must see that a waiting mail will say something else."""
+    shelf = Shelf(confirmed())
+    before = {mail.kind: mail for mail in shelf.pending()}
+    plan = shelf.deliver(changed(flights=(replace(MORNING, seat="30F"),)))
+    assert {(mail.id, mail.rev, mail.status) for mail in plan.changed} == {
+        (mail.id, mail.rev + 1, Status.PENDING) for mail in before.values()
+    }
+
+
+def test_a_mail_whose_attempt_broke_before_the_message_is_rewritten() -> None:
+    """Nobody can have it, and what broke stays visible."""
+    shelf = Shelf(confirmed())
+    mail = end(shelf, sending(shelf, Kind.CONFIRMATION), broken_off)
+    shelf.deliver(changed(flights=(EVENING,)))
+    found = shelf.mails[mail.id]
+    assert isinstance(found.content, Itinerary)
+    assert (found.content.flights, found.error) == ((EVENING,), "connection lost (in RCPT)")
+
+
+def test_who_comes_back_is_not_told_any_more_that_they_are_out() -> None:
+    """A cancellation notice that still waits, or is on its way and comes back, would be the last thing they read."""
+    for claim_it in (False, True):
+        shelf = Shelf(confirmed(passengers=(ASHA, RAVI)), changed(2, passengers=(ASHA,)))
+        if claim_it:
+            notice = sending(shelf, Kind.CANCELLATION)
+        else:
+            (notice,) = [mail for mail in shelf.pending() if mail.kind is Kind.CANCELLATION]
+        shelf.deliver(changed(3, passengers=(ASHA, RAVI)))
+        if claim_it:
+            end(shelf, notice, put_off)
+        assert shelf.mails[notice.id].status is Status.CANCELLED
+
+
+def test_who_was_removed_is_not_confirmed_any_more() -> None:
+    """A confirmation that still waits, or comes back, must not follow the cancellation notice."""
+    for claim_it in (False, True):
+        shelf = Shelf(confirmed(passengers=(RAVI,)))
+        if claim_it:
+            mail = sending(shelf, Kind.CONFIRMATION)
+        else:
+            (mail,) = [mail for mail in shelf.pending() if mail.kind is Kind.CONFIRMATION]
+        shelf.deliver(changed(2, passengers=(ASHA,)))
+        if claim_it:
+            end(shelf, mail, put_off)
+        assert shelf.mails[mail.id].status is Status.CANCELLED
+
+
+def test_a_cancellation_notice_on_its_way_survives_a_second_cancellation() -> None:
+    """Nobody gets a second notice, so the first one must still arrive if the server puts it off."""
+    shelf = Shelf(confirmed(), ended(2))
+    notice = sending(shelf, Kind.CANCELLATION)
+    shelf.deliver(ended(3))
+    assert end(shelf, notice, put_off).status is Status.PENDING
+    assert len([mail for mail in shelf.mails.values() if mail.kind is Kind.CANCELLATION]) == 1
+
+
+def test_a_booking_that_was_forgotten_is_confirmed_although_its_old_mails_are_there() -> None:
+    """With a long retention a reference that is given out again must not be taken for its predecessor."""
+    shelf = Shelf(confirmed())
+    for kind in (Kind.CONFIRMATION, Kind.REMINDER):
+        mail = sending(shelf, kind)
+        shelf.put(sent(mail, Reply(250, "ok"), NOW))
+    shelf.known = None
+    later = flight(departs_at=DEPARTURE + timedelta(days=60))
+    added = shelf.deliver(confirmed(1, id="next", flights=(later,)), NOW + timedelta(days=60)).added
+    assert kinds(added) == [Kind.CONFIRMATION, Kind.REMINDER]
+
+
+def test_no_id_is_given_out_again_after_a_purge() -> None:
+    """A departure that moves away and comes back, and a reference that is given out again, make mails with new ids."""
+    shelf, seen = Shelf(), set[str]()
+    for version in range(1, 6):
+        plan = shelf.deliver(changed(version, flights=(MORNING if version % 2 else EVENING,)))
+        ids = {mail.id for mail in plan.added}
+        assert ids
+        assert not ids & seen
+        seen |= ids
+        shelf.mails.clear()
+    shelf.known = None
+    assert not {mail.id for mail in shelf.deliver(confirmed(1, id="next")).added} & seen
+
+
+def test_a_state_that_comes_into_force_again_is_told_again() -> None:
+    """Its notice has a name of its own while the one that told it first is still there."""
+    hour = [NOW + timedelta(hours=number) for number in range(4)]
+    shelf = Shelf(confirmed(1, time=hour[0]), changed(None, time=hour[2], flights=(EVENING,)))
+    shelf.deliver(changed(3, time=hour[3], flights=(MORNING,)))
+    shelf.send(9)
+    plan = shelf.deliver(changed(5, time=hour[1], flights=(LOST,)))
+    (notice,) = [mail for mail in plan.added if mail.kind is Kind.CHANGE]
+    assert isinstance(notice.content, Itinerary)
+    assert notice.content.flights == (EVENING,)
+
+
+def test_what_an_earlier_version_knew_of_a_booking_keeps_its_ids() -> None:
+    """An upgrade sends nothing twice: the ids of a booking's mails do not depend on what that version did not keep."""
+    known = KnownBooking(
+        1, NOW, 0, (MORNING,), None, {"asha@example.com": Told("asha@example.com", ("Asha Rao",), "en", included=True)}
+    )
+    shelf = Shelf()
+    shelf.known = known
+    plan = shelf.deliver(changed(flights=(EVENING,)))
+    assert kinds(plan.added) == [Kind.CHANGE, Kind.REMINDER]
+    assert plan.added[0].id == mail_id("RXJ34P", "booking.change", "2", "asha@example.com")
 
 
 def test_a_cancellation_that_arrives_first_is_told_to_its_passengers() -> None:
@@ -464,9 +685,8 @@ def test_a_mail_that_somebody_may_have_is_not_rewritten(kind: Kind) -> None:
     """An attempt whose outcome is unknown is repeated as it was, to the byte."""
     shelf = Shelf(confirmed())
     (first,) = [mail for mail in shelf.pending() if mail.kind is kind]
-    policy = RetryPolicy((timedelta(seconds=10),), timedelta(hours=48))
     shelf.put(claimed(first, NOW))
-    shelf.put(refused(shelf.mails[first.id], None, "outcome unknown", policy, NOW))
+    shelf.put(with_unknown_outcome(shelf.mails[first.id]))
     shelf.deliver(changed(flights=(replace(MORNING, seat="30F"),)))
     assert shelf.mails[first.id].content == first.content
 
@@ -492,6 +712,54 @@ ENDS = st.fixed_dictionaries(
         "change": st.just(Change.CANCELLED),
     }
 )
+
+
+@given(
+    st.lists(
+        st.builds(
+            confirmed,
+            st.none() | st.integers(1, 3),
+            time=st.integers(1, 4).map(lambda hour: NOW + timedelta(hours=hour)),
+            flights=st.sampled_from(CHOICES).map(lambda each: (each,)),
+            passengers=st.sampled_from([(ASHA,), (ASHA, RAVI), ()]),
+        ),
+        min_size=2,
+        max_size=5,
+    ),
+    st.randoms(use_true_random=False),
+)
+def test_newer_wins_in_any_order_where_only_some_messages_have_a_version(
+    drawn: list[BookingMessage], random: Random
+) -> None:
+    """The highest version and the latest message without one are compared by time, whatever came in between."""
+    # One message for each version, and for each time without one: which of two equals wins may depend on the order.
+    unique = {(each.version, each.time if each.version is None else None): each for each in drawn}
+    messages = [
+        replace(each, id=f"m{n}", change=Change.CHANGED if each.passengers else Change.CANCELLED)
+        for n, each in enumerate(unique.values())
+    ]
+    versioned = max((each for each in messages if each.version), key=lambda each: each.version or 0, default=None)
+    others = max((each for each in messages if not each.version), key=lambda each: each.time, default=None)
+    wins = others if versioned is None or (others and others.time > versioned.time) else versioned
+    assert wins
+    shuffled = random.sample(messages, len(messages))
+    shelf = Shelf(*shuffled)
+    assert sorted(shelf.reminders()) == sorted(expected(wins))
+    for passenger in wins.passengers:
+        assert shelf.news(passenger.email)[-1].kind is not Kind.CANCELLATION
+    for who in addresses(shelf) - {passenger.email for passenger in wins.passengers}:
+        assert shelf.news(who)[-1].kind is Kind.CANCELLATION
+
+
+def test_versions_and_times_mixed_end_in_one_state() -> None:
+    """Version 5 at 1 o'clock, none at 2, version 3 at 3: in all six orders the one without a version holds."""
+    messages = [
+        confirmed(5, time=NOW + timedelta(hours=1), flights=(MORNING,)),
+        changed(None, time=NOW + timedelta(hours=2), flights=(EVENING,)),
+        changed(3, time=NOW + timedelta(hours=3), flights=(LOST,)),
+    ]
+    for order in permutations(messages):
+        assert Shelf(*order).reminders() == [("asha@example.com", "AI101", EVENING.departs_at)]
 
 
 @st.composite
@@ -602,3 +870,66 @@ def test_no_address_is_told_twice_in_a_row_that_it_is_over(
     shelf = shuffled(drawn[1], sending=False)
     for who in addresses(shelf):
         assert (Kind.CANCELLATION, Kind.CANCELLATION) not in set(pairwise(kinds(shelf.news(who))))
+
+
+# --- What happens to mails while messages come -----------------------------------------------------------------------
+
+
+@given(deliveries(), st.data())
+def test_whatever_becomes_of_attempts_the_last_thing_an_address_gets_is_the_latest_state(
+    drawn: tuple[list[BookingMessage], list[tuple[BookingMessage, int]]], data: st.DataObject
+) -> None:
+    """Messages arrive while mails are being sent, put off, handed back, refused and retried; nothing stale follows.
+
+    As the store does, no mail is claimed while another of its address is being sent.
+    """
+    history, order = drawn
+    shelf, received = Shelf(), list[Mail]()
+    for message, _ in order:
+        shelf.deliver(message)
+        for _ in range(data.draw(st.integers(0, 4))):
+            attempt(shelf, received, data)
+    for mail in tuple(shelf.mails.values()):
+        if mail.status is Status.SENDING:
+            accept(shelf, received, mail)
+        elif mail.status is Status.FAILED:
+            shelf.put(due_again(mail))
+    for mail in shelf.pending():
+        shelf.put(claimed(mail, NOW))
+        accept(shelf, received, shelf.mails[mail.id])
+    last = history[-1]
+    included = {identity(each.email) for each in last.passengers} if last.change is not Change.CANCELLED else set()
+    for who in {identity(mail.to) for mail in received}:
+        news = [mail for mail in received if identity(mail.to) == who and mail.kind in NEWS]
+        assert (news[-1].kind is not Kind.CANCELLATION) is (who in included)
+        if who in included:
+            assert isinstance(news[-1].content, Itinerary)
+            assert news[-1].content.flights == last.flights
+    confirmations = [identity(mail.to) for mail in received if mail.kind is Kind.CONFIRMATION]
+    assert len(confirmations) == len(set(confirmations))
+
+
+def attempt(shelf: Shelf, received: list[Mail], data: st.DataObject) -> None:
+    """Begin an attempt, or end one in any way that does not leave its outcome unknown."""
+    busy = {identity(mail.to) for mail in shelf.mails.values() if mail.status is Status.SENDING}
+    choices = [mail for mail in shelf.pending() if identity(mail.to) not in busy]
+    choices += [mail for mail in shelf.mails.values() if mail.status in (Status.SENDING, Status.FAILED)]
+    if not choices:
+        return
+    mail = data.draw(st.sampled_from(choices))
+    match mail.status:
+        case Status.PENDING:
+            shelf.put(claimed(mail, NOW))
+        case Status.FAILED:
+            shelf.put(due_again(mail))
+        case _:
+            ending = data.draw(st.sampled_from([put_off, broken_off, handed_back, rejected, None]))
+            if ending:
+                shelf.put(ending(mail))
+            else:
+                accept(shelf, received, mail)
+
+
+def accept(shelf: Shelf, received: list[Mail], mail: Mail) -> None:
+    received.append(mail)
+    shelf.put(sent(mail, Reply(250, "ok"), NOW))

@@ -1,21 +1,28 @@
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import product
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from samples import NOW, mail
 
 from notifier.mail import (
     FINISHED,
     NEXT,
+    Amendment,
     Itinerary,
     Letter,
+    Mail,
     Reply,
     RetryPolicy,
+    Rewritten,
     Status,
+    Withdrawn,
+    amended,
     cancelled,
     claimed,
+    due_again,
     expired,
     failed,
     handed_back,
@@ -114,20 +121,72 @@ def test_a_broken_dialogue_keeps_the_last_reply() -> None:
     assert refused(claimed(once, NOW), None, "connection lost", POLICY, NOW).smtp == LATER
 
 
+def tried(first: datetime, last: datetime, error: str | None = None) -> Mail:
+    """Return a mail whose first counted attempt and whose second one were rejected at these times."""
+    once = refused(claimed(mail(), first), LATER, None, POLICY, first)
+    return refused(replace(claimed(once, last), attempt=1), LATER, error, POLICY, last)
+
+
 @pytest.mark.parametrize(
     ("error", "says"), [(None, "given up after 1 attempts"), ("lost", "given up after 1 attempts: lost")]
 )
 def test_a_mail_without_expiry_is_given_up_in_the_end(error: str | None, says: str) -> None:
-    """Where the next attempt would come too late the mail fails and says so."""
-    late = NOW + timedelta(hours=48) - timedelta(seconds=9)
-    after = refused(claimed(mail(), late), LATER, error, POLICY, late)
+    """If the next attempt would come too late the mail fails and says so."""
+    after = tried(NOW, NOW + timedelta(hours=48) - timedelta(seconds=9), error)
     assert (after.status, after.smtp, after.error, after.next_attempt_at) == (Status.FAILED, LATER, says, None)
 
 
 def test_the_last_moment_to_try_again_still_counts() -> None:
-    """An attempt exactly at the end of the patience is made."""
-    late = NOW + timedelta(hours=48) - timedelta(seconds=10)
-    assert refused(claimed(mail(), late), LATER, None, POLICY, late).status is Status.PENDING
+    """An attempt exactly at the end of the time is made."""
+    assert tried(NOW, NOW + timedelta(hours=48) - timedelta(seconds=10)).status is Status.PENDING
+
+
+def test_a_mail_that_was_late_before_its_first_attempt_has_all_the_time() -> None:
+    """An outage of days, or a backlog behind a quota, does not take away the retries."""
+    monday = NOW + timedelta(days=3)
+    assert refused(claimed(mail(), monday), LATER, None, POLICY, monday).status is Status.PENDING
+    assert tried(monday, monday + timedelta(hours=47)).status is Status.PENDING
+    assert tried(monday, monday + timedelta(hours=49)).status is Status.FAILED
+
+
+def test_attempts_that_do_not_count_do_not_use_up_the_time() -> None:
+    """A mail that was handed back for days because its account was paused begins with its first own rejection."""
+    handed = handed_back(claimed(mail(), NOW))
+    monday = NOW + timedelta(days=3)
+    assert refused(claimed(handed, monday), LATER, None, POLICY, monday).status is Status.PENDING
+
+
+def test_a_mail_that_an_operator_retries_has_all_the_time_again() -> None:
+    """The first rejection after the retry must not give it up at once."""
+    given_up = tried(NOW, NOW + timedelta(hours=49))
+    later = NOW + timedelta(hours=50)
+    assert refused(claimed(due_again(given_up), later), LATER, None, POLICY, later).status is Status.PENDING
+
+
+@given(
+    st.builds(
+        Rewritten,
+        st.text(max_size=9),
+        st.builds(Itinerary, st.just(("Asha",)), st.just(()), note=st.none() | st.just("no zone")),
+        st.none(),
+        st.none(),
+    )
+    | st.builds(Withdrawn, st.just("withdrawn"))
+    | st.none(),
+    st.booleans(),
+)
+def test_a_mail_that_waits_again_takes_allowed_steps_only(amendment: Amendment | None, maybe_sent: bool) -> None:  # noqa: FBT001 - drawn
+    """A withdrawn one is cancelled, a rewritten one changes unless somebody may have it, any other stays as it is."""
+    before = handed_back(claimed(mail(maybe_sent=maybe_sent), NOW))
+    steps = amended(before, amendment)
+    assert (steps[0].status, steps[0].rev) == (Status.PENDING, before.rev)
+    match amendment:
+        case Withdrawn():
+            assert [(step.status, step.rev) for step in steps[1:]] == [(Status.CANCELLED, before.rev + 1)]
+        case Rewritten() if not maybe_sent:
+            assert [(step.subject, step.content) for step in steps] == [(amendment.subject, amendment.content)]
+        case _:
+            assert steps == (before,)
 
 
 def test_a_mail_with_an_expiry_is_tried_until_then() -> None:

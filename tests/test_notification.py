@@ -4,7 +4,7 @@ from typing import Any
 
 from samples import NOW, RULES
 
-from notifier.mail import Kind, Letter, Mail, Status, claimed
+from notifier.mail import Kind, Letter, Mail, Status, Withdrawn, claimed
 from notifier.notification import NotificationCancelled, NotificationRequest, Recipient
 from notifier.planning import KnownRequest, Plan
 
@@ -82,11 +82,19 @@ def test_the_same_id_of_another_source_is_another_request() -> None:
     assert plan(one).added[0].id != plan(other).added[0].id
 
 
+def test_no_source_can_name_a_request_of_another_one() -> None:
+    """A space in a source or an id does not move the border between the two."""
+    assert request(source="a b", id="c").matter != request(source="a", id="b c").matter
+    assert request(source="a%20b", id="c").matter != request(source="a b", id="c").matter
+    assert request(source="/tickets", id="r1").matter == "request:/tickets r1"
+
+
 def test_a_withdrawal_cancels_what_is_unsent() -> None:
-    """Waiting mail of the request is cancelled; what is being handed over cannot be called back."""
+    """Waiting mail of the request is cancelled; what is being handed over is withdrawn if it comes back."""
     first = plan(request("a@example.com", "b@example.com")).added
     found = plan(withdrawal(), first[0], claimed(first[1], NOW))
     assert [mail.to for mail in found.changed] == ["a@example.com"]
+    assert found.amended == ((first[1].id, Withdrawn("the request was withdrawn")),)
     assert (statuses(found.changed), found.changed[0].error) == ([Status.CANCELLED], "the request was withdrawn")
     assert (found.known, found.forget_at) == (KnownRequest(withdrawn=True), NOW + RULES.remember)
 

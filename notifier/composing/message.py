@@ -97,12 +97,17 @@ def _headers(mail: Mail, sender: Sender, reply_to: Sender | None) -> Iterator[st
     yield f"Message-ID: {mail.message_id}\r\n"
     if mail.booking and mail.kind is not Kind.CONFIRMATION:
         # All mails of a booking are one conversation, which begins with its confirmation.
-        thread = f"<{confirmation_id(mail.booking, mail.to)}@{mail.message_id.rstrip('>').rpartition('@')[2]}>"
+        thread = f"<{_thread(mail, mail.booking)}@{mail.message_id.rstrip('>').rpartition('@')[2]}>"
         yield f"In-Reply-To: {thread}\r\nReferences: {thread}\r\n"
     yield _header("X-Notifier-Mail", mail.id)
     yield _header("X-Notifier-Event", mail.event)
     yield _header("Auto-Submitted", "auto-generated")
     yield _header("MIME-Version", "1.0")
+
+
+def _thread(mail: Mail, booking: str) -> str:
+    known = mail.content.thread if isinstance(mail.content, Itinerary) else None
+    return known or confirmation_id(booking, mail.to)
 
 
 def _header(name: str, value: str) -> str:

@@ -9,7 +9,7 @@ import msgspec
 from notifier.booking import BookingMessage
 from notifier.contract import Message
 from notifier.events import encode_event, event_type
-from notifier.mail import Mail, Status
+from notifier.mail import Amendment, Mail, Status, amended
 from notifier.planning import Known, KnownBooking, Plan, Rules, recognising
 from notifier.storage import rows
 from notifier.storage.queries import mails, one, salt
@@ -19,12 +19,12 @@ _INSERT_MAIL = (
     f"INSERT OR IGNORE INTO mails ({','.join(rows.MAIL_COLUMNS)}) VALUES ({','.join('?' * len(rows.MAIL_COLUMNS))})"
 )
 _CHANGE_MAIL = f"UPDATE mails SET {','.join(f'{column}=?' for column in rows.CHANGING_COLUMNS)} WHERE id=?"
-_REWRITE_MAIL = (
-    "UPDATE mails SET subject=?,content=?,flight=?,expires_at=?,error=? WHERE id=? AND rev=? AND status='pending'"
-)
+_REWRITE_MAIL = "UPDATE mails SET subject=?,content=?,flight=?,expires_at=? WHERE id=?"
+_AMEND_MAIL = "UPDATE mails SET amendment=? WHERE id=?"
 _APPEND = f"INSERT INTO events ({','.join(rows.EVENT_COLUMNS)}) VALUES ({','.join('?' * len(rows.EVENT_COLUMNS))})"
 
 _known = msgspec.json.Decoder(Known)
+_amendment = msgspec.json.Decoder(Amendment)
 
 
 def add(db: sqlite3.Connection, message: Message, rules: Rules, now: datetime) -> Added:
@@ -50,11 +50,13 @@ def _known_of(db: sqlite3.Connection, message: Message) -> Known | None:
 
 def _follow(db: sqlite3.Connection, plan: Plan, matter: str, now: datetime) -> None:
     for mail in plan.added:
-        if db.execute(_INSERT_MAIL, rows.mail_row(mail, now)).rowcount:
-            _append(db, event_type(None, mail), None, mail, now)
+        if not db.execute(_INSERT_MAIL, rows.mail_row(mail, now)).rowcount:
+            # Ignoring it would lose a mail that somebody is waiting for.
+            raise RuntimeError(f"there is a mail {mail.id} already")
+        _append(db, event_type(None, mail), None, mail, now)
     for mail in plan.changed:
         change(db, mail, now)
-    db.executemany(_REWRITE_MAIL, [rows.rewrite_row(mail) for mail in plan.rewritten])
+    db.executemany(_AMEND_MAIL, [(_written(amendment), id_) for id_, amendment in plan.amended])
     if plan.known is not None and plan.forget_at is not None:
         db.execute(
             "INSERT OR REPLACE INTO matters VALUES (?, ?, ?)",
@@ -63,17 +65,32 @@ def _follow(db: sqlite3.Connection, plan: Plan, matter: str, now: datetime) -> N
 
 
 def change(db: sqlite3.Connection, mail: Mail, now: datetime) -> None:
-    """Store the next step of a mail; one that was made from an outdated mail does nothing."""
-    sql = "SELECT status, attempt FROM mails WHERE id = ? AND rev = ? AND address = ?"
+    """Store the next step of a mail; one that was made from an outdated mail does nothing.
+
+    A mail that becomes pending again is decided again: what newer messages made of it
+    meanwhile takes effect in the same transaction.
+    """
+    sql = "SELECT status, attempt, amendment FROM mails WHERE id = ? AND rev = ? AND address = ?"
     before = db.execute(sql, (mail.id, mail.rev - 1, mail.to)).fetchone()
     if before is None:
         return
-    prev, attempt = Status(before[0]), before[1]
+    prev, attempt, amendment = Status(before[0]), before[1], before[2]
+    returns = mail.status is Status.PENDING and amendment is not None
     counted = mail.attempt >= attempt
-    db.execute(_CHANGE_MAIL, (*rows.change_row(mail, now), mail.id))
-    _append(db, event_type(prev, mail, counted=counted), prev, mail, now)
+    for step in amended(mail, _amendment.decode(amendment)) if returns else (mail,):
+        db.execute(_CHANGE_MAIL, (*rows.change_row(step, now), step.id))
+        if step.status is Status.PENDING:
+            db.execute(_REWRITE_MAIL, rows.rewrite_row(step))
+        _append(db, event_type(prev, step, counted=counted), prev, step, now)
+        prev = step.status
+    if returns:
+        db.execute(_AMEND_MAIL, (None, mail.id))
     if not counted:
         db.execute("DELETE FROM starts WHERE n = (SELECT max(n) FROM starts WHERE mail = ?)", (mail.id,))
+
+
+def _written(amendment: Amendment | None) -> bytes | None:
+    return msgspec.json.encode(amendment) if amendment else None
 
 
 def _append(db: sqlite3.Connection, type_: str, prev: Status | None, mail: Mail, now: datetime) -> None:

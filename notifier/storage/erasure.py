@@ -17,7 +17,9 @@ from notifier.storage.queries import mails, salt
 PORTION = 1000
 """Rows that one transaction looks at, so that it holds up the others for some milliseconds only."""
 
-_ERASE_MAIL = f"UPDATE mails SET {','.join(f'{column}=?' for column in rows.PERSONAL_COLUMNS)} WHERE id=?"
+_ERASE_MAIL = (
+    f"UPDATE mails SET {','.join(f'{column}=?' for column in rows.PERSONAL_COLUMNS)},amendment=NULL WHERE id=?"
+)
 
 _known = msgspec.json.Decoder(Known)
 

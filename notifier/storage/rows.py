@@ -15,7 +15,7 @@ FIXED_COLUMNS = (
 )
 CHANGING_COLUMNS = (
     *("rev", "status", "attempt", "next_attempt_at", "first_attempt_at", "sent_at"),
-    *("smtp_code", "smtp_text", "error", "past_data", "due_at", "finished_at"),
+    *("smtp_code", "smtp_text", "error", "past_data", "maybe_sent", "counted_since", "due_at", "finished_at"),
 )
 PERSONAL_COLUMNS = ("address", "subject", "content", "flight", "smtp_text", "error")
 MAIL_COLUMNS = (*FIXED_COLUMNS, *CHANGING_COLUMNS)
@@ -75,14 +75,16 @@ def change_row(mail: Mail, now: datetime) -> tuple[Any, ...]:
         mail.smtp.text if mail.smtp else None,
         mail.error,
         mail.past_data,
+        mail.maybe_sent,
+        _millis(mail.counted_since),
         *_marks(mail, now),
     )
 
 
 def rewrite_row(mail: Mail) -> tuple[Any, ...]:
-    """Write what a waiting mail will say."""
+    """Write what a waiting mail says, and its id."""
     content, flight = msgspec.json.encode(mail.content), msgspec.json.encode(mail.flight) if mail.flight else None
-    return mail.subject, content, flight, _millis(mail.expires_at), mail.error, mail.id, mail.rev
+    return mail.subject, content, flight, _millis(mail.expires_at), mail.id
 
 
 def personal_row(mail: Mail) -> tuple[Any, ...]:
@@ -119,6 +121,8 @@ def read_mail(row: Sequence[Any]) -> Mail:
         smtp=Reply(column["smtp_code"], column["smtp_text"]) if column["smtp_code"] is not None else None,
         error=column["error"],
         past_data=bool(column["past_data"]),
+        maybe_sent=bool(column["maybe_sent"]),
+        counted_since=_moment(column["counted_since"]),
     )
 
 

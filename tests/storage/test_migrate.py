@@ -111,13 +111,27 @@ async def test_a_newer_database_is_refused_and_left_as_it_is(tmp_path: Path, env
 async def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
     """It is one transaction: the database stays what the older version can use, and the error names the file."""
     path = tmp_path / "n.db"
-    written(path, NEWEST - 1)
+    written(path, 3)
     db = sqlite3.connect(path)
-    db.execute("ALTER TABLE events ADD COLUMN traceparent TEXT")
+    db.execute("ALTER TABLE mails ADD COLUMN counted_since INTEGER")
     db.close()
     with pytest.raises(StoreUnusable, match=r"n\.db: duplicate column name"):
         await SqliteStore.open(path)
-    assert version(path) == NEWEST - 1
+    assert version(path) == 3
     db = sqlite3.connect(path)
-    assert "traceparent" not in {row[1] for row in db.execute("PRAGMA table_info(mails)")}
+    assert "amendment" not in {row[1] for row in db.execute("PRAGMA table_info(mails)")}
     db.close()
+
+
+async def test_a_mail_whose_outcome_was_unknown_before_the_upgrade_still_is_afterwards(tmp_path: Path) -> None:
+    """Somebody may have it, so newer messages must not change what it says."""
+    path = tmp_path / "n.db"
+    written(path, 3)
+    db = sqlite3.connect(path)
+    db.execute("UPDATE mails SET error = 'outcome unknown: connection lost'")
+    db.commit()
+    db.close()
+    store = await SqliteStore.open(path)
+    (mail,) = (await store.page(Filter(), None, 10)).mails
+    await store.close()
+    assert mail.maybe_sent

@@ -13,7 +13,20 @@ from samples import NOW, RULES, booking_event, flight_data
 
 from notifier.contract import Message, Origin, decode
 from notifier.events import Filter
-from notifier.mail import ERASED, Kind, Mail, Reply, RetryPolicy, Status, due_again, failed, handed_back, refused, sent
+from notifier.mail import (
+    ERASED,
+    Kind,
+    Mail,
+    Reply,
+    RetryPolicy,
+    Status,
+    due_again,
+    failed,
+    handed_back,
+    refused,
+    sent,
+    unknown,
+)
 from notifier.storage import erasure
 from notifier.storage.sqlite import SqliteStore
 from notifier.storage.store import Erased, Quota, Store, Waiting
@@ -558,3 +571,109 @@ async def test_an_address_is_erased_in_more_mails_than_one_portion(
     await store.add([request(n, to="asha@example.com") for n in range(7)], RULES, NOW)
     await store.add([message(id=f"b{n}", booking=f"REF{n}") for n in range(7)], RULES, NOW)
     assert await store.erase("asha@example.com", NOW) == Erased(mails=21, cancelled=21, bookings=7, remaining=0)
+
+
+# --- Newer messages and mails that do not wait ------------------------------------------------------------------------
+
+MOVED = flight_data(departs_at="2026-12-02T09:30:00+05:30")
+
+
+async def the_mail(store: Store, kind: Kind) -> Mail:
+    """Return the only mail of a kind."""
+    (mail,) = (await store.page(Filter(kind=frozenset({kind})), None, 10)).mails
+    return mail
+
+
+async def test_a_mail_that_comes_back_after_its_booking_was_cancelled_is_cancelled(store: Store) -> None:
+    """Both steps are in the log, in one transaction, and only the cancellation notice is left to be sent."""
+    await store.add([message()], RULES, NOW)
+    (mail,) = await claimed(store)
+    await store.add([message(id="end", type="booking.cancelled", version=2)], RULES, NOW)
+    assert await the_mail(store, Kind.CONFIRMATION) == mail
+    before = (await store.span()).head
+    await store.record([refused(mail, Reply(451, "greylisted"), None, RETRY, NOW)], NOW)
+    events = await store.events(before, 10)
+    assert [(event.type, event.prev, event.id) for event in events] == [
+        ("mail.retrying", Status.SENDING, f"{mail.id}.3"),
+        ("mail.cancelled", Status.PENDING, f"{mail.id}.4"),
+    ]
+    found = await the_mail(store, Kind.CONFIRMATION)
+    assert (found.status, found.error, found.rev) == (Status.CANCELLED, "the booking was cancelled", 4)
+    assert [mail.kind for mail in await claimed(store, now=LATER)] == [Kind.CANCELLATION]
+
+
+async def test_a_mail_that_comes_back_after_its_booking_changed_says_what_holds_now(store: Store) -> None:
+    """Its next attempt, and the event of its return, have the new subject and departure."""
+    await store.add([message()], RULES, NOW)
+    (mail,) = await claimed(store)
+    await store.add([message(id="v2", type="booking.changed", version=2, flights=[MOVED])], RULES, NOW)
+    await store.record([handed_back(mail)], NOW)
+    again = next(each for each in await claimed(store) if each.id == mail.id)
+    assert "Wed 2 Dec" in again.subject
+    assert mail.expires_at
+    assert again.expires_at == mail.expires_at + timedelta(days=1)
+    event = next(each for each in await store.history(mail.id) if each.id == f"{mail.id}.3")
+    assert again.subject.encode() in event.body
+
+
+async def test_a_request_that_was_withdrawn_while_its_mail_was_being_sent_is_not_sent_again(store: Store) -> None:
+    """Also after a crash, when the mail is found as it was being sent."""
+    event = {"type": "notification.cancelled", "id": "c1", "source": "/test", "data": {"id": "r1"}}
+    await store.add([request(1)], RULES, NOW)
+    await claimed(store)
+    await store.add([decode(json.dumps(event).encode(), Origin(NOW))], RULES, NOW)
+    (orphan,) = await store.sending()
+    await store.record([unknown(orphan, "the service ended", RETRY, NOW)], NOW)
+    assert await claimed(store, now=LATER) == []
+    assert (await store.totals())[Status.CANCELLED] == 1
+
+
+async def test_a_rewritten_mail_raises_its_revision_and_says_so_in_the_log(store: Store) -> None:
+    """Watchers see what will be sent, and two snapshots of one revision never differ."""
+    await store.add([message()], RULES, NOW)
+    before = await the_mail(store, Kind.CONFIRMATION)
+    await store.add([message(id="v2", type="booking.changed", version=2, flights=[MOVED])], RULES, NOW)
+    after = await the_mail(store, Kind.CONFIRMATION)
+    assert (after.rev, after.status) == (before.rev + 1, Status.PENDING)
+    assert after.subject != before.subject
+    event = (await store.history(before.id))[-1]
+    assert (event.type, event.prev, event.status) == ("mail.pending", Status.PENDING, Status.PENDING)
+    assert after.subject.encode() in event.body
+
+
+async def test_a_mail_of_unknown_outcome_is_sent_again_as_it_was(store: Store) -> None:
+    """Whoever may have it gets the same bytes, whatever the booking says by now."""
+    await store.add([message()], RULES, NOW)
+    (mail,) = await claimed(store)
+    await store.add([message(id="v2", type="booking.changed", version=2, flights=[MOVED])], RULES, NOW)
+    await store.record([unknown(mail, "connection lost", RETRY, NOW)], NOW)
+    again = next(each for each in await claimed(store, now=LATER) if each.id == mail.id)
+    assert (again.content, again.subject, again.expires_at) == (mail.content, mail.subject, mail.expires_at)
+
+
+async def test_a_confirmation_is_not_lost_to_an_older_mail_with_its_name(store: Store) -> None:
+    """With a retention longer than the memory of bookings, a reference that is given out again is confirmed."""
+    await store.add([message()], RULES, NOW)
+    for mail in await claimed(store):
+        await store.record([sent(mail, ACCEPTED, NOW)], NOW)
+    much_later = NOW + timedelta(days=60)
+    while any(await store.purge(NOW - timedelta(days=90), much_later - timedelta(days=7), None, much_later)):
+        pass
+    again = message(id="next", time=much_later.isoformat(), flights=[flight_data(departs_at="2027-02-01T09:30:00Z")])
+    await store.add([again], RULES, much_later)
+    mails = (await store.page(Filter(kind=frozenset({Kind.CONFIRMATION})), None, 10)).mails
+    assert [mail.status for mail in mails] == [Status.PENDING, Status.SENT]
+    assert len({mail.message_id for mail in mails}) == 2
+
+
+async def test_an_erased_mail_does_not_come_back_by_an_amendment(store: Store) -> None:
+    """What a newer message would have made of it is forgotten with the address."""
+    await store.add([message()], RULES, NOW)
+    (mail,) = await claimed(store)
+    await store.add([message(id="v2", type="booking.changed", version=2, flights=[MOVED])], RULES, NOW)
+    await store.record([failed(mail, Reply(550, "no such user"), None)], NOW)
+    await store.erase("asha@example.com", NOW)
+    found = await the_mail(store, Kind.CONFIRMATION)
+    assert (found.to, found.subject) == ("", "")
+    await store.record([due_again(found)], NOW)
+    assert (await the_mail(store, Kind.CONFIRMATION)).subject == ""
