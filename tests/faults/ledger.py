@@ -4,9 +4,10 @@ A program of its own that shares no code with the service: `python ledger.py JOU
 time in seconds that the answer to a message takes. Each line of the journal is also printed once it is on disk.
 Every line of standard input is one order, a JSON object; the end of the input is the end of the program.
 
-`{"close": true}` hangs up on everyone. Any other order is a fault for the next `times` dialogues that come to `phase`
-(CONNECT EHLO MAIL RCPT DATA DOT): `act` is `reply` (with `reply`), `hang_up` or `silent`, and with `accept` a message
-is taken over before its answer is lost.
+`{"close": true}` hangs up on everyone, and `{"release": true}` lets those go on that are held. Any other order is a
+fault for the next `times` dialogues that come to `phase` (CONNECT EHLO MAIL RCPT DATA DOT): `act` is `reply` (with
+`reply`), `hang_up`, `silent`, or `hold`, which waits for the release and then replies or, with `then`, hangs up. With
+`accept` a message is taken over before its answer is lost.
 """
 
 import asyncio
@@ -54,12 +55,15 @@ class Ledger:
         self._faults: list[dict[str, Any]] = []
         self._dialogues = 0
         self._open: dict[int, asyncio.StreamWriter] = {}
+        self.released = asyncio.Event()
 
     def order(self, order: dict[str, Any]) -> None:
         """Take one order."""
         if order.get("close"):
             for writer in self._open.values():
                 writer.close()
+        elif order.get("release"):
+            self.released.set()
         else:
             self._faults.append(order)
         self.journal.write(0, "TOLD", order=order)
@@ -129,6 +133,7 @@ class Dialogue:
             sha256=hashlib.sha256(message).hexdigest(),
             message_id=headers["Message-ID"],
             event=headers["X-Notifier-Event"],
+            subject=" ".join(headers["Subject"].split()),
             mail=headers["X-Notifier-Mail"],
             bare=bool(BARE.search(message)),
         )
@@ -139,6 +144,9 @@ class Dialogue:
 
     async def _answer(self, reply: str, fault: Mapping[str, Any] | None) -> None:
         act = fault["act"] if fault else "reply"
+        if fault and act == "hold":
+            await self._ledger.released.wait()
+            act = fault.get("then", "reply")
         if act == "hang_up":
             raise HungUpError
         if act == "silent":

@@ -1,0 +1,113 @@
+"""Messages arrive while the mail that they concern is on its way to the SMTP server."""
+
+from typing import Any
+
+import pytest
+from faults.load import booking
+from faults.scene import Scene
+from parts import wait_event
+
+from notifier.client import FeedClient
+
+STEPS = ("CONNECT", "MAIL", "RCPT", "DATA", "DOT")
+PHASES = [pytest.param(phase, marks=() if phase == "RCPT" else pytest.mark.faults) for phase in STEPS]
+SETTINGS = {"SMTP_PAUSES": "100ms", "RETRY_DELAYS": "300ms", "SMTP_DOT_TIMEOUT": "60s"}
+
+PUT_OFF = {"act": "hold", "reply": "451 4.3.0 come back later"}
+SHUTS_DOWN = {"act": "hold", "reply": "421 4.3.2 service shutting down"}
+GOES_ON = {"act": "hold", "reply": "250 ok"}
+HANGS_UP = {"act": "hold", "accept": True, "then": "hang_up"}
+
+END = "booking.cancelled"
+CHANGE = "booking.changed"
+
+
+def news(scene: Scene, first: dict[str, Any], type_: str) -> dict[str, Any]:
+    """Build the newer message of a booking: its end, or another seat."""
+    data = {**first["data"], "version": 2}
+    data["flights"] = [{**flight, "seat": "30F", "number": "AI909"} for flight in data["flights"]]
+    return {**first, "id": f"m{len(scene.load.published):06}", "type": type_, "data": data}
+
+
+async def met(scene: Scene, victim_feed: Any, fault: dict[str, Any], type_: str) -> list[dict[str, Any]]:
+    """Hold a confirmation where the fault is, let the news arrive, let go; returns what was accepted, in order."""
+    await scene.sink.tell(**fault)
+    first, makes = booking(len(scene.load.published))
+    notice = {END: "booking.cancellation", CHANGE: "booking.change"}[type_]
+    async with FeedClient.connect(victim_feed, snapshot=0) as client:
+        await scene.load.publish(scene.rabbit.channel, first, makes)
+        await scene.sink.wait(lambda: any(entry.get("fault") == "hold" for entry in scene.sink.entries))
+        follow = {notice} if type_ == END else {notice, "flight.reminder"}
+        await scene.load.publish(scene.rabbit.channel, news(scene, first, type_), follow)
+        await wait_event(client, "mail.pending", kind=notice)
+        if fault["phase"] != "CONNECT":
+            # Mail to somebody else overtakes, so that whatever could be sent meanwhile had its chance.
+            other, makes = booking(len(scene.load.published))
+            await scene.load.publish(scene.rabbit.channel, other, makes)
+            await wait_event(client, "mail.sent", booking=other["data"]["booking"])
+        await scene.sink.tell(release=True)
+        await wait_event(client, "mail.sent", kind=notice)
+    return [entry for entry in scene.sink.accepted if "B00000" in entry["subject"]]
+
+
+def confirming(accepted: list[dict[str, Any]]) -> list[bool]:
+    """Say of each accepted message whether it is a confirmation."""
+    return ["is confirmed" in entry["subject"] for entry in accepted]
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("refusal", [PUT_OFF, SHUTS_DOWN], ids=["put off", "shutting down"])
+async def test_a_booking_that_is_cancelled_while_its_confirmation_is_put_off(
+    scene: Scene, phase: str, refusal: dict[str, Any]
+) -> None:
+    """Nobody is told any more that the booking is confirmed, whichever step the server refused."""
+    async with scene.service(**SETTINGS) as victim:
+        accepted = await met(scene, victim.feed, {"phase": phase, **refusal}, END)
+        await scene.end(victim)
+    assert confirming(accepted) == [False]
+
+
+@pytest.mark.parametrize("phase", PHASES)
+async def test_a_booking_that_changes_while_its_confirmation_is_put_off(scene: Scene, phase: str) -> None:
+    """The confirmation that follows says what holds by then."""
+    async with scene.service(**SETTINGS) as victim:
+        accepted = await met(scene, victim.feed, {"phase": phase, **PUT_OFF}, CHANGE)
+        await scene.end(victim)
+    assert len(accepted) == 2
+    assert all("AI909" in entry["subject"] for entry in accepted)
+
+
+@pytest.mark.parametrize("type_", [END, CHANGE])
+async def test_news_waits_for_the_confirmation_that_is_on_its_way(scene: Scene, type_: str) -> None:
+    """The server takes over the confirmation at last, and only then gets the newer mail of the same reader."""
+    async with scene.service(**SETTINGS) as victim:
+        accepted = await met(scene, victim.feed, {"phase": "RCPT", **GOES_ON}, type_)
+        await scene.end(victim)
+    assert confirming(accepted) == [True, False]
+
+
+async def test_a_booking_that_is_cancelled_while_its_confirmation_has_an_unknown_outcome(scene: Scene) -> None:
+    """It may have arrived, and is not sent again: the cancellation is the last thing that its reader gets."""
+    async with scene.service(**SETTINGS) as victim:
+        accepted = await met(scene, victim.feed, {"phase": "DOT", **HANGS_UP}, END)
+        rows = await scene.settle(victim)
+        assert await victim.terminate() == 0
+    assert confirming(accepted) == [True, False]
+    assert sorted(row.status for row in rows if row.kind == "booking.confirmation") == ["cancelled"]
+
+
+async def test_a_crash_between_a_confirmation_and_the_end_of_its_booking(scene: Scene) -> None:
+    """A mail that is found as it was being sent is decided again by the messages that came meanwhile."""
+    async with scene.service(**SETTINGS) as victim:
+        await scene.sink.tell(phase="RCPT", act="silent")
+        first, makes = booking(0)
+        await scene.load.publish(scene.rabbit.channel, first, makes)
+        await scene.sink.wait(lambda: any(entry.get("fault") for entry in scene.sink.entries))
+        async with FeedClient.connect(victim.feed, snapshot=0) as client:
+            later = news(scene, first, END)
+            await scene.load.publish(scene.rabbit.channel, later, {"booking.cancellation"})
+            await wait_event(client, "mail.pending", kind="booking.cancellation")
+        await scene.kill(victim)
+    async with scene.service(**SETTINGS) as victim:
+        await scene.end(victim)
+    assert not any(confirming(scene.sink.accepted))
