@@ -1,4 +1,4 @@
-"""Whether a transport is fit to be used: ready, or paused until its next try. Pure."""
+"""Whether an SMTP account may be used: a circuit breaker that is closed, open or half-open. Pure."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -6,18 +6,24 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """`PROBING` is a pause whose time is over: one login is under way to see whether it can end."""
+    """Where an account is between its pauses.
+
+    `PAUSED`: nothing is sent until the pause is over. `PROBING`: the pause is over and one
+    login is under way. `HALF_OPEN`: the login succeeded, and one mail at a time is sent until
+    one has shown that the account works. `READY`: mail is sent on all connections.
+    """
 
     READY = "ready"
     PAUSED = "paused"
     PROBING = "probing"
+    HALF_OPEN = "half-open"
 
 
 class Circuit:
-    """One transport's fitness.
+    """The circuit breaker of one account.
 
-    It begins paused with no time left, so that a first login comes before the first
-    mail. Each fault takes the next of `pauses`, the last one repeats; a delivered mail
+    It begins paused with no time left, so that a login and then one mail come before all
+    others. Each fault takes the next of `pauses` and the last one repeats; an accepted mail
     goes back to the first. Pauses are measured in monotonic seconds.
     """
 
@@ -25,16 +31,22 @@ class Circuit:
         self._pauses = pauses
         self._step = 0
         self._retry_at = 0.0
+        self._on_trial = False
         self.state = State.PAUSED
         self.reason: str | None = None
         self.until: datetime | None = None
 
+    @property
+    def is_recovering(self) -> bool:
+        """Whether no mail has been accepted since the latest fault, although the login succeeded."""
+        return self.state is State.HALF_OPEN and self._step > 0
+
     def fault(
         self, reason: str, monotonic: float, now: datetime, *, asked: timedelta | None = None, for_long: bool = False
     ) -> bool:
-        """Pause; True when that is news. Deliveries that fail side by side are one fault.
+        """Pause the account and return whether that is news. Deliveries that fail side by side are one fault.
 
-        A time that the server `asked` for is obeyed; a fault that will not pass soon
+        A pause that the server `asked` for is obeyed; a fault that will not pass soon
         (`for_long`) takes the last pause at once.
         """
         if self.state is State.PAUSED:
@@ -48,7 +60,7 @@ class Circuit:
         return news
 
     def wait(self, monotonic: float) -> float | None:
-        """Seconds until the next login is due; None while there is nothing to wait for."""
+        """Return the seconds until the next login is due; None while there is nothing to wait for."""
         return max(0.0, self._retry_at - monotonic) if self.state is State.PAUSED else None
 
     def probe(self) -> None:
@@ -56,11 +68,34 @@ class Circuit:
         self.state = State.PROBING
 
     def admitted(self) -> bool:
-        """End the pause after a login; True when that ends a fault."""
+        """End the pause after a login, for one mail at a time; return whether that ends a fault."""
         recovered = self.reason is not None
-        self.state, self.reason, self.until = State.READY, None, None
+        self.state, self.reason, self.until = State.HALF_OPEN, None, None
         return recovered
 
+    def room(self, free: int) -> int:
+        """Return how many of `free` connections may be used now."""
+        if self.state is State.READY:
+            return free
+        return min(free, 1) if self.state is State.HALF_OPEN and not self._on_trial else 0
+
+    def begin_trial(self) -> bool:
+        """Note that a mail is being sent; return whether it is a trial, whose end must be noted by `end_trial`."""
+        if self.state is not State.HALF_OPEN:
+            return False
+        self._on_trial = True
+        return True
+
+    def end_trial(self) -> None:
+        """Note that the mail on trial is over, whatever it showed."""
+        self._on_trial = False
+
+    def worked(self) -> None:
+        """Use all connections: the server has judged a mail and found no fault with the account."""
+        if self.state is State.HALF_OPEN:
+            self.state = State.READY
+
     def delivered(self) -> None:
-        """Start from the first pause again: the transport has shown that it works."""
+        """Note an accepted mail: use all connections, and begin with the first pause again."""
         self._step = 0
+        self.worked()

@@ -38,36 +38,59 @@ class Known(NamedTuple):
     status: str | None = None
 
 
-KNOWN = (
+OUR_ACCOUNT = (
     # support.google.com/a/answer/3726730
-    Known("Gmail", r"daily .{0,30}(limit|quota)", "5.4.5"),
-    Known("Gmail", r"relay limit|quota exceeded for (user|customer)"),
+    Known("Gmail", r"relay limit", "5.4.5"),
     Known("Gmail", r"unusual rate of (unsolicited )?mail", "4.7.28"),
-    Known("Gmail", r"too many login attempts|cannot authenticate|authentication required"),
     # docs.aws.amazon.com/ses/latest/dg/manage-sending-quotas-errors.html
-    Known("Amazon SES", r"throttling failure|maximum sending rate|daily message quota"),
+    Known("Amazon SES", r"throttling failure|maximum sending rate"),
     Known("Amazon SES", r"(email address|sender) is not verified|account is (paused|under review)|sending paused"),
     # learn.microsoft.com/exchange/mail-flow-best-practices and .../smtp-submission-improvements
-    Known("Exchange Online", r"sender throttled|concurrent connections limit|submission quota"),
-    Known("Exchange Online", r"bad outbound sender|sender .{0,30}(blocked|suspended)", "5.1.8"),
+    Known("Exchange Online", r"sender throttled|concurrent connections limit|submission quota", "5.2.251"),
+    Known("Exchange Online", r"bad outbound sender|sender .{0,30}suspended", "5.1.8"),
+    Known("Exchange Online", r"your daily limit for message recipients", "5.1.90"),
+    # STOREDRV.Submission is the mailbox that a mail is sent from, STOREDRV.Deliver the one that it goes to.
+    Known("Exchange", r"storedrv\.submission"),
     # docs.sendgrid.com/for-developers/sending-email/smtp-errors-and-troubleshooting
     Known("SendGrid", r"maximum credits|too frequent connects|verified sender identity|unauthenticated senders"),
+)
+"""What can be said of our account only, also in a reply whose status or words name a recipient."""
+
+LIKELY_OUR_ACCOUNT = (
+    Known("Gmail", r"daily .{0,30}(limit|quota)|quota exceeded for (user|customer)"),
+    Known("Gmail", r"too many login attempts|cannot authenticate|authentication required"),
+    Known("Exchange Online", r"sender .{0,30}blocked"),
     # RFC 4954 section 6
     Known("RFC 4954", r"authentication .{0,20}(failed|required|not allowed|too weak)|not authenticated", "5.7.8"),
     Known("RFC 4954", r"encryption required for requested authentication", "5.7.11"),
 )
+"""What is said of our account, unless the reply names a recipient: mailboxes and groups have limits of their own."""
 
-# The rule without the table: who says that much was sent, or what our account may not do, speaks of us.
-_ABOUT_US = re.compile(
-    r"\b(sent|sending|send) .{0,20}too (many|much)|too many (messages|connections|logins?|sessions)"
-    r"|(sending|relay|rate|connection|hourly|message) (limit|quota)|rate.?limit|throttl"
-    r"|number of messages per|messages per (session|connection)"
+_ONLY_OUR_ACCOUNT = re.compile(
+    r"\b(sent|sending|send) .{0,20}too (many|much)|\bsending (limit|quota)"
     r"|your .{0,20}account.{0,30}(disabled|suspended|blocked|locked)"
     r"|(username and password|password|credentials).{0,20}(not accepted|required|invalid)"
-    r"|" + "|".join(known.words for known in KNOWN),
+    r"|" + "|".join(known.words for known in OUR_ACCOUNT),
     re.IGNORECASE,
 )
-_ABOUT_US_STATUS = frozenset({known.status for known in KNOWN if known.status})
+# The rule without the tables: a reply that says that too much was sent, or that mentions a rate, speaks of our account.
+_LIKELY_OUR_ACCOUNT = re.compile(
+    r"too many (messages|connections|logins?|sessions)"
+    r"|(relay|rate|connection|hourly|message) (limit|quota)|recipient limit|rate.?limit|throttl"
+    r"|number of messages per|messages per (session|connection)"
+    r"|" + "|".join(known.words for known in LIKELY_OUR_ACCOUNT),
+    re.IGNORECASE,
+)
+_ONLY_OUR_STATUS = frozenset({known.status for known in OUR_ACCOUNT if known.status})
+_LIKELY_OUR_STATUS = frozenset({known.status for known in LIKELY_OUR_ACCOUNT if known.status})
+# Exchange: a restriction that the recipient, often a group, has on who may write to it.
+_RECIPIENT_RESTRICTION = re.compile(r"resolver\.rst|notauthenticatedforgroup", re.IGNORECASE)
+# "Recipient limit" is how many recipients an account may write to.
+_NAMES_THE_RECIPIENT = re.compile(
+    r"\b(recipient|addressee|mailbox|group|distribution list|mailing list)\b(?! (rate )?limit)", re.IGNORECASE
+)
+# Postfix begins each rejection at RCPT with this, also those that a policy about the sender's account causes.
+_POSTFIX_PREFIX = re.compile(r"<[^<>]*>: recipient address rejected:", re.IGNORECASE)
 _ABOUT_THE_MAIL = re.compile(
     r"(message|line) (size|length|limit|content|too)|(invalid|no valid|unknown|no such) (recipient|user|mailbox)"
     r"|recipient.{0,20}(invalid|unknown|rejected)|content rejected",
@@ -102,9 +125,11 @@ LONGEST_WAIT = timedelta(hours=24)
 
 
 def verdict(phase: Phase, reply: Reply | None) -> Verdict:
-    """Judge a refusal, or (reply None) a dialogue that broke off in this phase.
+    """Judge a rejection, or (reply None) a dialogue that broke off in this phase.
 
-    Nothing before MAIL FROM concerns the mail, and MAIL FROM names our own sender. 421
+    Nothing before MAIL FROM concerns the mail, and MAIL FROM names our own sender. After
+    that a reply speaks of our account if it can mean nothing else, or if it is likely to
+    and neither its enhanced status nor (at RCPT) its words name the recipient. 421
     closes the connection (RFC 5321 section 3.8) and 500-504 speak of the command (section
     4.2.2): neither is a bounce, unless a 50x says that it dislikes the address or the
     content. Past the final dot a broken dialogue leaves the outcome unknown: the mail is
@@ -114,13 +139,22 @@ def verdict(phase: Phase, reply: Reply | None) -> Verdict:
         return Verdict.TRANSPORT
     if reply is None:
         return Verdict.RETRY
-    if reply.code in _LOGIN_CODES or _speaks_of_us(reply):
+    if reply.code in _LOGIN_CODES or _speaks_of_our_account(reply, phase):
         return Verdict.TRANSPORT
     if reply.code == _CLOSING:
         return Verdict.TRANSPORT if _SHUTTING_DOWN.search(reply.text) else Verdict.RETRY
     if reply.code in _SYNTAX_CODES or phase is Phase.MAIL:
         return Verdict.FAIL if reply.code >= _PERMANENT and _speaks_of_the_mail(reply, phase) else Verdict.TRANSPORT
     return Verdict.FAIL if reply.code >= _PERMANENT else Verdict.RETRY
+
+
+def verdict_of_a_lone(reply: Reply) -> Verdict:
+    """Judge a rejection that speaks of our account, although the account has proven to work for other recipients.
+
+    One whose words can only mean the account never ends a mail for good: limits that let some mails through look the
+    same.
+    """
+    return Verdict.FAIL if reply.code >= _PERMANENT and not _can_only_be_our_account(reply) else Verdict.RETRY
 
 
 def wait_named(text: str) -> timedelta | None:
@@ -132,6 +166,11 @@ def wait_named(text: str) -> timedelta | None:
 def is_daily_limit(text: str) -> bool:
     """Say whether the account has used up its day, so that trying again soon is pointless."""
     return bool(_DAILY.search(text))
+
+
+def is_closing(reply: Reply) -> bool:
+    """Return whether the server closes the connection with this reply, whatever the mail is (RFC 5321 section 3.8)."""
+    return reply.code == _CLOSING
 
 
 def status(reply: Reply) -> str | None:
@@ -146,8 +185,25 @@ def speaks_of_the_recipient(reply: Reply) -> bool:
     return found.split(".")[1] in _RECIPIENT_SUBJECTS if found else bool(_ABOUT_THE_RECIPIENT.search(reply.text))
 
 
-def _speaks_of_us(reply: Reply) -> bool:
-    return bool(_ABOUT_US.search(reply.text)) or status(reply) in _ABOUT_US_STATUS
+def _can_only_be_our_account(reply: Reply) -> bool:
+    return bool(_ONLY_OUR_ACCOUNT.search(reply.text)) or status(reply) in _ONLY_OUR_STATUS
+
+
+def _speaks_of_our_account(reply: Reply, phase: Phase) -> bool:
+    if _can_only_be_our_account(reply):
+        return True
+    if phase is not Phase.MAIL and _names_the_recipient(reply, phase):
+        return False
+    return bool(_LIKELY_OUR_ACCOUNT.search(reply.text)) or status(reply) in _LIKELY_OUR_STATUS
+
+
+def _names_the_recipient(reply: Reply, phase: Phase) -> bool:
+    found = status(reply)
+    if found and found.split(".")[1] in _RECIPIENT_SUBJECTS:
+        return True
+    if _RECIPIENT_RESTRICTION.search(reply.text):
+        return True
+    return phase is Phase.RCPT and bool(_NAMES_THE_RECIPIENT.search(_POSTFIX_PREFIX.sub("", reply.text)))
 
 
 def _speaks_of_the_mail(reply: Reply, phase: Phase) -> bool:

@@ -56,12 +56,14 @@ class MailTransport:
         self._settings = settings
         self._wording = wording
 
-    async def deliver(self, mail: Mail, turn: smtp.Moment, before_data: smtp.Moment) -> smtp.Result:
+    async def deliver(
+        self, mail: Mail, turn: smtp.Moment, before_data: smtp.Moment, *, begins_again: Callable[[], None]
+    ) -> smtp.Result:
         """Compose a mail and hand it over."""
         settings = self._settings
         message = compose(mail, self._wording, settings.sender, settings.reply_to)
         envelope = smtp.Envelope(settings.sender.address, mail.to)
-        return await self._transport.deliver(envelope, message, turn, before_data)
+        return await self._transport.deliver(envelope, message, turn, before_data, begins_again=begins_again)
 
 
 @asynccontextmanager

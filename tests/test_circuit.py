@@ -11,6 +11,7 @@ def ready() -> Circuit:
     circuit = Circuit(PAUSES)
     circuit.probe()
     circuit.admitted()
+    circuit.worked()
     return circuit
 
 
@@ -28,11 +29,12 @@ def test_a_login_under_way_is_waited_for() -> None:
 
 
 def test_a_first_login_ends_no_fault() -> None:
-    """The first login makes the transport ready and is no news."""
+    """The first login lets one mail go and is no news."""
     circuit = Circuit(PAUSES)
     circuit.probe()
     assert not circuit.admitted()
-    assert (circuit.state, circuit.wait(0.0)) == (State.READY, None)
+    assert (circuit.state, circuit.wait(0.0), circuit.room(8)) == (State.HALF_OPEN, None, 1)
+    assert not circuit.is_recovering
 
 
 def test_a_fault_pauses_the_transport() -> None:
@@ -69,7 +71,8 @@ def test_a_login_after_a_fault_ends_it() -> None:
     circuit.fault("no answer", 0.0, NOW)
     circuit.probe()
     assert circuit.admitted()
-    assert (circuit.state, circuit.reason, circuit.until) == (State.READY, None, None)
+    assert (circuit.state, circuit.reason, circuit.until) == (State.HALF_OPEN, None, None)
+    assert circuit.is_recovering
 
 
 def test_a_login_alone_does_not_shorten_the_next_pause() -> None:
@@ -108,3 +111,61 @@ def test_a_fault_that_will_not_pass_soon_takes_the_last_pause() -> None:
     circuit.probe()
     circuit.fault("daily limit", 100.0, NOW, for_long=True)
     assert circuit.wait(100.0) == 900
+
+
+def half_open() -> Circuit:
+    circuit = ready()
+    circuit.fault("limit", 0.0, NOW)
+    circuit.probe()
+    circuit.admitted()
+    return circuit
+
+
+def test_a_half_open_circuit_has_room_for_one_mail_at_a_time() -> None:
+    """While that mail is being sent there is no room, however many connections are free; a paused one has none."""
+    circuit = half_open()
+    assert [circuit.room(free) for free in (0, 1, 8)] == [0, 1, 1]
+    assert circuit.begin_trial()
+    assert circuit.room(8) == 0
+    circuit.end_trial()
+    assert circuit.room(8) == 1
+    circuit.fault("limit", 1.0, NOW)
+    assert circuit.room(8) == 0
+
+
+def test_an_accepted_mail_closes_the_circuit() -> None:
+    """From then on every free connection is used, and mails are on trial no more."""
+    circuit = half_open()
+    circuit.begin_trial()
+    circuit.delivered()
+    assert (circuit.state, circuit.room(8), circuit.begin_trial()) == (State.READY, 8, False)
+
+
+def test_a_rejection_of_the_recipient_closes_the_circuit_and_keeps_the_step() -> None:
+    """The account works as far as anybody knows, but only an accepted mail makes the next pause short again."""
+    circuit = half_open()
+    circuit.worked()
+    assert (circuit.state, circuit.room(8)) == (State.READY, 8)
+    circuit.fault("limit", 10.0, NOW)
+    assert circuit.wait(10.0) == 5.0
+
+
+def test_a_mail_on_trial_stays_on_trial_through_a_pause() -> None:
+    """One that a slow server still has in its hands is not joined by a second one after the next login."""
+    circuit = half_open()
+    circuit.begin_trial()
+    circuit.fault("limit", 1.0, NOW)
+    circuit.probe()
+    circuit.admitted()
+    assert circuit.room(8) == 0
+
+
+def test_what_worked_before_a_pause_does_not_end_it() -> None:
+    """A mail that is accepted while the account is paused or logs in shortens the next pause and nothing more."""
+    circuit = ready()
+    circuit.fault("limit", 0.0, NOW)
+    circuit.delivered()
+    found = [circuit.state]
+    circuit.probe()
+    circuit.delivered()
+    assert [*found, circuit.state] == [State.PAUSED, State.PROBING]

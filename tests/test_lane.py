@@ -1,4 +1,5 @@
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import pytest
@@ -27,9 +28,11 @@ class Silent:
         """Not asked."""
         raise AssertionError
 
-    async def deliver(self, mail: Mail, turn: Moment, before_data: Moment) -> "Ended":
+    async def deliver(
+        self, mail: Mail, turn: Moment, before_data: Moment, *, begins_again: Callable[[], None]
+    ) -> "Ended":
         """Not asked."""
-        raise AssertionError(mail, turn, before_data)
+        raise AssertionError(mail, turn, before_data, begins_again)
 
 
 class Ended(NamedTuple):
@@ -39,12 +42,14 @@ class Ended(NamedTuple):
     reply: Reply | None = None
     fault: str | None = None
     accepted: bool = False
+    unsupported: bool = False
 
 
 def lane() -> Lane:
     circuit = Circuit([STEP])
     circuit.probe()
     circuit.admitted()
+    circuit.worked()
     return Lane(Silent(), circuit)
 
 
@@ -64,20 +69,32 @@ def test_an_accepted_message_is_sent() -> None:
     assert (paused, way.circuit.state) == (False, State.READY)
 
 
+LIMIT = Reply(550, "5.4.5 Daily limit of fly@example.org, not sent to p0@example.com")
+
+
 @pytest.mark.parametrize(
-    ("ended", "reason"),
+    ("ended", "reason", "due_at"),
     [
-        (Ended(Phase.CONNECT, fault="connection refused"), "connection refused"),
-        (Ended(Phase.MAIL, fault="connection reset"), "connection reset"),
-        (Ended(Phase.RCPT, Reply(535, "5.7.8 bad credentials")), "535 5.7.8 bad credentials"),
-        (Ended(Phase.DOT, Reply(550, "5.4.5 Daily limit, p0@example.com")), "550 5.4.5 Daily limit, p•••@example.com"),
+        (Ended(Phase.CONNECT, fault="connection refused"), "connection refused", None),
+        (Ended(Phase.MAIL, fault="connection reset"), "connection reset", None),
+        (Ended(Phase.RCPT, Reply(535, "5.7.8 bad credentials")), "535 5.7.8 bad credentials", NOW + STEP),
+        (
+            Ended(Phase.DOT, LIMIT),
+            "550 5.4.5 Daily limit of f•••@example.org, not sent to p•••@example.com",
+            NOW + STEP,
+        ),
     ],
 )
-def test_what_concerns_the_transport_pauses_it_and_counts_nothing(ended: Ended, reason: str) -> None:
-    """The mail is due as before; that the transport rests is news once, and its reason names no recipient."""
+def test_what_concerns_the_transport_pauses_it_and_counts_nothing(
+    ended: Ended, reason: str, due_at: datetime | None
+) -> None:
+    """A mail whose rejection paused the transport waits for the end of the pause, so that others go first.
+
+    That the transport is paused is news once, and its reason shows no address.
+    """
     way = lane()
     (outcome,), paused = judge(way, ended)
-    assert (outcome.status, outcome.attempt, outcome.next_attempt_at) == (Status.PENDING, 0, None)
+    assert (outcome.status, outcome.attempt, outcome.next_attempt_at) == (Status.PENDING, 0, due_at)
     assert (paused, way.circuit.state, way.circuit.reason) == (True, State.PAUSED, reason)
     assert judge(way, ended).paused is False
 

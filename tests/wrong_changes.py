@@ -87,22 +87,22 @@ MUTANTS = (
     Mutant(
         "stop-cuts-dialogues",
         "notifier/actors/sender.py",
-        "                await asyncio.gather(*self._deliveries)\n",
-        "                pass\n",
+        "        await asyncio.gather(*self._deliveries, return_exceptions=True)\n",
+        "",
         ("tests/actors/test_sender.py::test_stopping_waits_for_the_reply_to_a_message_that_is_gone",),
     ),
     Mutant(
         "sent-before-the-reply",
         "notifier/actors/sender.py",
-        "            if self._limits.retry.hold_uncertain:\n                await self._store.mark(mail)\n",
-        "            from notifier.mail import Reply, sent\n"
-        '            await self._record([sent(mail, Reply(250, "2.0.0 OK"), clock.now())])\n',
+        "        if self._limits.retry.hold_uncertain:\n            await self._store.mark(mail)\n",
+        "        from notifier.mail import Reply, sent\n"
+        '        await self._record([sent(mail, Reply(250, "2.0.0 OK"), clock.now())])\n',
         ("tests/actors/test_sender.py::test_a_lost_reply_to_the_message_is_sent_again_to_the_byte",),
     ),
     Mutant(
         "no-guard-after-a-stall",
         "notifier/actors/sender.py",
-        "            self._guard.started(_monotonic())\n",
+        "        self._guard.started(_monotonic())\n",
         "",
         ("tests/actors/test_sender.py::test_the_rate_holds_after_a_stall",),
     ),

@@ -3,16 +3,18 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 import structlog
+from msgspec.structs import replace
 from structlog.contextvars import bind_contextvars
 
 from notifier import clock
 from notifier.circuit import State
 from notifier.errors import StoreUnusable, Unreachable
 from notifier.events import ids, timestamp
-from notifier.lane import Lane
+from notifier.lane import Lane, Result, unsupported
 from notifier.mail import Mail, RetryPolicy, handed_back, refused, unknown
 from notifier.rate import AHEAD, Guard
 from notifier.storage.store import Claim, Start, Store
@@ -21,6 +23,16 @@ log = structlog.get_logger(__name__)
 
 RECORD_AGAIN = 1.0
 """Seconds between two tries to record an outcome that the store could not take."""
+LAST_RECORDS = 30.0
+"""Seconds that a stop waits for a store that cannot take the last outcomes; without them the mails are orphans."""
+
+
+ABANDON_AGAIN = 0.01
+"""Seconds after which deliveries that should be abandoned are looked at again."""
+
+
+class NoTurnError(Exception):
+    """The mail must not start any more: it has expired, or the sender is ending."""
 
 
 class Limits(NamedTuple):
@@ -36,6 +48,9 @@ class Sender:
 
     A connection counts as taken from the claim until the outcome is recorded, so
     no more is ever under way than the store has been told of.
+
+    At a stop, deliveries that still wait (for a connection, a login or their turn) are
+    abandoned at once and handed back. Those past their MAIL FROM are finished.
     """
 
     def __init__(self, store: Store, lanes: Sequence[Lane], limits: Limits) -> None:
@@ -44,9 +59,12 @@ class Sender:
         self._limits = limits
         self._guard = Guard(limits.rate)
         self._deliveries: set[asyncio.Task[None]] = set()
+        self._waiting: set[asyncio.Task[None]] = set()
         self._probes: set[asyncio.Task[None]] = set()
         self._outcomes: list[Mail] = []
         self._recorded = asyncio.Lock()
+        self._is_ending = False
+        self._give_up_at = float("inf")
 
     async def run(self, ticks: AsyncIterator[datetime], running: Callable[[], None], stop: asyncio.Event) -> None:
         """Send until told to stop; returns when every dialogue under way is finished and recorded.
@@ -64,10 +82,25 @@ class Sender:
                     self._store.wake.clear()
                     await clock.first_of(self._store.wake.wait(), within=await self._claim())
             finally:
-                # Cut off, a dialogue past its final dot would be a mail sent twice.
-                await asyncio.gather(*self._deliveries)
+                await self._finish()
         finally:
             await _end(*wakers, *self._probes, *self._deliveries)
+
+    async def _finish(self) -> None:
+        """Abandon what has not begun, and finish and record the rest.
+
+        A dialogue that is cut off past its final dot would be a mail sent twice, so none is
+        cancelled, whatever becomes of the others.
+        """
+        self._is_ending = True
+        for probe in self._probes:
+            probe.cancel()
+        while self._waiting:
+            # More than once: wait_for() of Python 3.11 loses a cancellation that comes as its wait ends.
+            for task in self._waiting:
+                task.cancel()
+            await asyncio.sleep(ABANDON_AGAIN)
+        await asyncio.gather(*self._deliveries, return_exceptions=True)
 
     async def _adopt_orphans(self) -> None:
         """Take over what a process before this one was sending: nobody knows how that ended."""
@@ -86,16 +119,18 @@ class Sender:
         waits: list[float] = []
         asked = False
         for lane in self._lanes:
-            if lane.circuit.state is not State.READY:
+            if lane.circuit.state not in (State.READY, State.HALF_OPEN):
                 continue
             asked = True
-            free = self._limits.connections - len(self._deliveries)
-            claim = await self._ask(lane, free)
+            room = lane.circuit.room(self._limits.connections - len(self._deliveries))
+            claim = await self._ask(lane, room)
             for start in claim.starts:
-                _spawn(self._deliver(lane, start), self._deliveries).add_done_callback(self._freed)
-            if claim.again_at and len(claim.starts) < free:
+                is_trial = lane.circuit.begin_trial()
+                _spawn(self._deliver(lane, start, is_trial=is_trial), self._deliveries).add_done_callback(self._freed)
+            if claim.again_at and len(claim.starts) < room:
                 waits.append(_seconds_until(claim.again_at))
-            if claim.quota_left != 0:
+            # While a transport recovers from a fault, one mail at a time tries it and the next transport has the rest.
+            if claim.quota_left != 0 and not lane.circuit.is_recovering:
                 break
         if not asked:
             # Mails expire also while none can be sent.
@@ -111,51 +146,135 @@ class Sender:
             log.warning("transport has used up its quota", transport=lane.transport.name, until=until)
         return claim
 
-    async def _deliver(self, lane: Lane, start: Start) -> None:
+    async def _deliver(self, lane: Lane, start: Start, *, is_trial: bool) -> None:
         # Each delivery is a task with a context of its own: whatever is logged in it says which mail it was.
         mail = start.mail
         bind_contextvars(**ids(mail.id, mail.event, mail.booking, mail.traceparent))
-
-        async def turn() -> None:
-            # Never longer than it can be ahead: the clock may have been set back since the claim.
-            await asyncio.sleep(min(_seconds_until(start.at), AHEAD.total_seconds()))
-            while delay := self._guard.delay(_monotonic()):  # noqa: ASYNC110 - the turn may go to another one meanwhile
-                await asyncio.sleep(delay)
-            self._guard.started(_monotonic())
-
-        async def before_data() -> None:
-            if self._limits.retry.hold_uncertain:
-                await self._store.mark(mail)
-
         try:
-            result = await lane.transport.deliver(mail, turn, before_data)
-            outcomes, paused = lane.judge(mail, result, self._limits.retry, clock.now(), _monotonic())
-            if paused:
-                _tell_pause(lane)
-        except StoreUnusable:
-            outcomes = [handed_back(mail)]
+            outcomes = await self._outcomes_of(lane, start)
+        finally:
+            if is_trial:
+                lane.circuit.end_trial()
+        await self._record(outcomes)
+
+    async def _outcomes_of(self, lane: Lane, start: Start) -> list[Mail]:
+        """Hand one mail over; return it, and others that it shows in another light, as they are afterwards."""
+        mail, task = start.mail, _current_task()
+        self._waiting.add(task)
+        try:
+            return await self._hand_over(lane, start)
+        except (StoreUnusable, NoTurnError):
+            return [handed_back(mail)]
+        except asyncio.CancelledError:
+            if task not in self._waiting:
+                raise
+            return [handed_back(mail)]
         except Exception as error:
             log.exception("mail cannot be handed over")
             why = f"{type(error).__name__}: {error}"
-            outcomes = [refused(mail, None, why, self._limits.retry, clock.now())]
-        await self._record(outcomes)
+            return [refused(mail, None, why, self._limits.retry, clock.now())]
+        finally:
+            self._waiting.discard(task)
+
+    async def _hand_over(self, lane: Lane, start: Start) -> list[Mail]:
+        """Try the transport that claimed the mail, then others as long as they lack what its address needs."""
+        result = await self._try(lane, start)
+        if not result.unsupported:
+            return self._judge(lane, start.mail, result)
+        others = [other for other in self._lanes if other is not lane]
+        untried = [other for other in others if not other.is_usable]
+        for other in others:
+            if other in untried:
+                continue
+            is_trial = other.circuit.begin_trial()
+            try:
+                result = await self._try(other, start)
+                if not result.unsupported:
+                    return self._judge(other, start.mail, result)
+            finally:
+                if is_trial:
+                    other.circuit.end_trial()
+        return [unsupported(start.mail, untried, clock.now())]
+
+    async def _try(self, lane: Lane, start: Start) -> Result:
+        turn, before_data = partial(self._turn, start), partial(self._before_data, start.mail)
+        return await lane.transport.deliver(start.mail, turn, before_data, begins_again=self._begin_again)
+
+    def _judge(self, lane: Lane, mail: Mail, result: Result) -> list[Mail]:
+        outcomes, paused = lane.judge(mail, result, self._limits.retry, clock.now(), _monotonic())
+        if paused:
+            _tell_pause(lane)
+        return outcomes
+
+    async def _turn(self, start: Start) -> None:
+        """Wait until the mail may start; raise NoTurnError if by then it must not.
+
+        When this returns, MAIL FROM follows at once.
+        """
+        # Never longer than it can be ahead: the clock may have been set back since the claim.
+        await asyncio.sleep(min(_seconds_until(start.at), AHEAD.total_seconds()))
+        while delay := self._guard.delay(_monotonic()):  # noqa: ASYNC110 - the turn may go to another one meanwhile
+            await asyncio.sleep(delay)
+        has_expired = start.mail.expires_at and start.mail.expires_at <= clock.now()
+        if has_expired or self._is_ending:
+            raise NoTurnError
+        self._guard.started(_monotonic())
+        self._waiting.discard(_current_task())
+
+    def _begin_again(self) -> None:
+        if self._is_ending:
+            raise NoTurnError
+        self._waiting.add(_current_task())
+
+    async def _before_data(self, mail: Mail) -> None:
+        if self._limits.retry.hold_uncertain:
+            await self._store.mark(mail)
 
     async def _record(self, outcomes: Sequence[Mail]) -> None:
         """Store outcomes, in one transaction with those that became ready meanwhile; tries until they are stored."""
         self._outcomes += outcomes
         async with self._recorded:
-            while outcomes[-1] in self._outcomes and not await self._record_ready():  # noqa: ASYNC110 - a disk sends no signal
+            while outcomes[-1] in self._outcomes and not await self._record_ready():
+                if _monotonic() >= self._give_up_at:
+                    log.error("outcomes cannot be recorded before the service ends", mails=len(self._outcomes))
+                    self._outcomes.clear()
+                    return
                 await asyncio.sleep(RECORD_AGAIN)
 
     async def _record_ready(self) -> bool:
+        """Record all that is ready; return False if the store cannot take anything now."""
         ready = list(self._outcomes)
         try:
             await self._store.record(ready, clock.now())
         except StoreUnusable as error:
-            log.warning("outcomes cannot be recorded; nothing is sent until they are", reason=str(error))
+            _tell_unrecorded(error)
             return False
+        except Exception:  # noqa: BLE001 - one that cannot be stored must not hold up the others
+            return await self._record_singly(ready)
         del self._outcomes[: len(ready)]
         return True
+
+    async def _record_singly(self, ready: Sequence[Mail]) -> bool:
+        """Record outcomes of which one cannot be stored; that one without the server's words."""
+        for mail in ready:
+            try:
+                await self._record_anyhow(mail)
+            except StoreUnusable as error:
+                _tell_unrecorded(error)
+                return False
+            self._outcomes.remove(mail)
+        return True
+
+    async def _record_anyhow(self, mail: Mail) -> None:
+        for each in (mail, replace(mail, smtp=None, error=None)):
+            try:
+                await self._store.record([each], clock.now())
+            except StoreUnusable:
+                raise
+            except Exception:
+                log.exception("outcome cannot be stored as it is", status=mail.status, mail_id=mail.id)
+            else:
+                return
 
     def _probe_paused(self) -> None:
         for lane in self._lanes:
@@ -166,8 +285,10 @@ class Sender:
     async def _probe(self, lane: Lane) -> None:
         try:
             await lane.transport.open()
-        except Unreachable as error:
-            if lane.pause(str(error), clock.now(), _monotonic()):
+        except Exception as error:
+            if not isinstance(error, Unreachable):
+                log.exception("login failed unexpectedly", transport=lane.transport.name)
+            if lane.pause(str(error) or type(error).__name__, clock.now(), _monotonic()):
                 _tell_pause(lane)
         else:
             if lane.circuit.admitted():
@@ -183,6 +304,7 @@ class Sender:
 
     async def _wake_when(self, stop: asyncio.Event) -> None:
         await stop.wait()
+        self._give_up_at = _monotonic() + LAST_RECORDS
         self._store.wake.set()
 
 
@@ -191,11 +313,28 @@ def _tell_pause(lane: Lane) -> None:
     log.warning("transport is paused", transport=lane.transport.name, reason=reason, until=until)
 
 
+def _tell_unrecorded(error: StoreUnusable) -> None:
+    log.warning("outcomes cannot be recorded; nothing is sent until they are", reason=str(error))
+
+
+def _current_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("a delivery runs in a task of its own")
+    return task
+
+
 def _spawn(work: Coroutine[Any, Any, None], into: set[asyncio.Task[None]]) -> asyncio.Task[None]:
     task = asyncio.create_task(work)
     into.add(task)
     task.add_done_callback(into.discard)
+    task.add_done_callback(_tell_failure)
     return task
+
+
+def _tell_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        log.error("a task of the sender failed", error=f"{type(error).__name__}: {error}", exc_info=error)
 
 
 async def _end(*tasks: asyncio.Task[None]) -> None:

@@ -1,7 +1,12 @@
 """One SMTP account: a few connections that are opened when needed, used again, and never left out of step.
 
-After anything but a complete reply the connection is closed: aiosmtplib would
-otherwise pair the next mail with the last one's answer.
+After anything but exactly one complete reply the connection is closed: aiosmtplib would
+otherwise pair the next command with an answer to this one.
+
+Every wait for the server has a limit: SMTP_TIMEOUT for a connection, a TLS handshake and
+each reply, SMTP_DOT_TIMEOUT for the reply to the message. A dialogue after its MAIL FROM
+takes at most 3 x SMTP_TIMEOUT (MAIL, RCPT, DATA) plus SMTP_DOT_TIMEOUT, or one more
+SMTP_TIMEOUT (RSET) if it is rejected before its message.
 """
 
 import asyncio
@@ -9,11 +14,12 @@ import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import aiosmtplib
 from aiosmtplib.errors import SMTPAuthenticationError, SMTPException, SMTPResponseException
 
+from notifier.addresses import all_masked
 from notifier.errors import Misconfigured, Unreachable
 from notifier.mail import Reply
 from notifier.replies import Phase
@@ -24,9 +30,23 @@ IDLE = 30.0
 FAREWELL = 2.0
 """Seconds to wait for the answer to QUIT."""
 
+LONGEST_REPLY = 1000
+"""Characters of a server's text that are kept; longer texts end with an ellipsis."""
+MECHANISMS = ("plain", "login", "cram-md5")
+"""SASL mechanisms, the preferred one first.
+
+Credentials go out over TLS or to this machine only, so CRAM-MD5 would protect nothing
+more, and many servers that offer it keep hashed passwords, with which it cannot work.
+"""
+
 _BROKEN = (SMTPException, OSError, ValueError)
-_OK = (250, 251)
 _START_INPUT = 354
+_CLOSING = 421
+_UNKNOWN_MECHANISM = 504
+_REPLY_CODES = range(200, 600)
+_SUCCESS_CODES = range(200, 300)
+# U+FFFD for what would break a terminal or a database; a reply of several lines keeps its line ends.
+_CONTROLS = {code: "\ufffd" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"}
 
 
 Moment = Callable[[], Awaitable[None]]
@@ -57,17 +77,21 @@ class Step(NamedTuple):
 
 
 class Result(NamedTuple):
-    """How a dialogue ended: in which phase, with which reply; without one, `fault` says what broke."""
+    """How a dialogue ended: in which phase, with which reply; without one, `fault` says what broke.
+
+    With `unsupported` the server was told nothing: it lacks an extension that the recipient's address needs.
+    """
 
     phase: Phase
     reply: Reply | None
     fault: str | None = None
     steps: tuple[Step, ...] = ()
+    unsupported: bool = False
 
     @property
     def accepted(self) -> bool:
         """Say whether the server took the message over."""
-        return self.phase is Phase.DOT and self.reply is not None and self.reply.code in _OK
+        return self.phase is Phase.DOT and self.reply is not None and self.reply.code in _SUCCESS_CODES
 
 
 class Admission(NamedTuple):
@@ -78,7 +102,11 @@ class Admission(NamedTuple):
 
 
 class Transport:
-    """Delivers through one server, on as many connections as there are deliveries at a time."""
+    """Delivers through one account, on as many connections as there are deliveries at a time.
+
+    Only one login is under way at any time. Deliveries that wait for it share its failure,
+    so that a rejected password costs one attempt, however many mails are due.
+    """
 
     def __init__(
         self,
@@ -98,36 +126,73 @@ class Transport:
         self._tls = tls
         self._answered = answered
         self._idle: list[tuple[aiosmtplib.SMTP, asyncio.TimerHandle]] = []
+        self._login: asyncio.Future[Unreachable | None] | None = None
+        self._freed: set[asyncio.Future[None]] = set()
+        self._unknown_mechanisms: set[str] = set()
         self._farewells: set[asyncio.Task[None]] = set()
 
     async def open(self) -> Admission:
-        """Prove that the server lets us in, and keep that connection; Unreachable says what it answered."""
-        client = await self._connect()
-        self._put_back(client)
-        return _admission(client)
+        """Prove that the server lets us in, and keep that connection.
 
-    async def deliver(self, envelope: Envelope, message: bytes, turn: Moment, before_data: Moment) -> Result:
+        Raises Unreachable with what the server answered.
+        """
+        client, _ = await self._take(fresh=True)
+        admission = _admission(client)
+        self._put_back(client)
+        return admission
+
+    async def deliver(
+        self,
+        envelope: Envelope,
+        message: bytes,
+        turn: Moment,
+        before_data: Moment,
+        *,
+        begins_again: Callable[[], None] | None = None,
+    ) -> Result:
         """Hand one message over; `turn` is awaited directly before MAIL FROM, `before_data` before DATA.
 
-        Never raises for what the peer does; what the two raise ends the dialogue.
+        Never raises for what the peer does; what the two raise ends the dialogue. If an idle
+        connection turns out to be closed, everything begins again on a new one: `begins_again`
+        is called, and `turn` is awaited a second time. A delivery that is cancelled before its
+        MAIL FROM has told the server nothing.
         """
         try:
             client, reused = await self._take()
-            await turn()
-            result = await self._dialogue(client, envelope, message, before_data)
-            if reused and result.phase is Phase.MAIL and result.reply is None:
-                # The server had closed the idle connection: that says nothing about a new one.
-                client = await self._connect()
+            while True:
+                if lacking := self._lacking(client, envelope):
+                    return lacking
+                await self._await_turn(client, turn)
                 result = await self._dialogue(client, envelope, message, before_data)
+                if not (reused and _was_closed(result)):
+                    return result
+                if begins_again:
+                    begins_again()
+                client, reused = await self._take(fresh=True)
         except Unreachable as error:
             return Result(Phase.CONNECT, None, str(error))
-        return result
 
     async def close(self) -> None:
-        """Say goodbye on every idle connection."""
+        """Say goodbye on every idle connection, which takes at most `FAREWELL` seconds."""
         while self._idle:
             self._dismiss(self._idle[-1][0])
         await asyncio.gather(*self._farewells)
+
+    def _lacking(self, client: aiosmtplib.SMTP, envelope: Envelope) -> Result | None:
+        """Return how a delivery ends if the server lacks what its addresses need, and keep the connection."""
+        if not envelope.needs_smtputf8 or client.supports_extension("SMTPUTF8"):
+            return None
+        self._put_back(client)
+        if not envelope.sender.isascii():
+            return Result(Phase.MAIL, None, f"{self.name} does not offer SMTPUTF8, which our sender address needs")
+        return Result(Phase.RCPT, None, f"{self.name} does not offer SMTPUTF8", unsupported=True)
+
+    async def _await_turn(self, client: aiosmtplib.SMTP, turn: Moment) -> None:
+        try:
+            await turn()
+        except BaseException:
+            self._put_back(client)
+            raise
 
     async def _dialogue(
         self, client: aiosmtplib.SMTP, envelope: Envelope, message: bytes, before_data: Moment
@@ -135,9 +200,6 @@ class Transport:
         phase = Phase.MAIL
         steps: list[Step] = []
         options = ["SMTPUTF8", "BODY=8BITMIME"] if envelope.needs_smtputf8 else []
-        if options and not client.supports_extension("SMTPUTF8"):
-            self._put_back(client)
-            return Result(Phase.RCPT, Reply(553, "5.6.7 this SMTP server has no SMTPUTF8, which the address needs"))
         encoding = "utf-8" if options else "ascii"
 
         async def step(command: Awaitable[aiosmtplib.SMTPResponse]) -> Reply:
@@ -148,22 +210,25 @@ class Transport:
 
         try:
             reply = await step(client.mail(envelope.sender, options=options, encoding=encoding))
-            if reply.code in _OK:
+            if reply.code in _SUCCESS_CODES:
                 phase = Phase.RCPT
+                _check_in_step(client)
                 reply = await step(client.rcpt(envelope.recipient, encoding=encoding))
-            if phase is Phase.RCPT and reply.code in _OK:
+            if phase is Phase.RCPT and reply.code in _SUCCESS_CODES:
                 phase = Phase.DATA
+                _check_in_step(client)
                 await before_data()
                 reply = await step(client.execute_command(b"DATA"))
             if phase is Phase.DATA and reply.code == _START_INPUT:
+                _check_in_step(client)
                 phase = Phase.DOT
                 reply = await step(self._transfer(client, message))
             await self._after(client, phase, reply)
         except _BROKEN as error:
-            client.close()
+            _abort(client)
             return Result(phase, None, _words(error), tuple(steps))
         except BaseException:
-            client.close()
+            _abort(client)
             raise
         return Result(phase, reply, None, tuple(steps))
 
@@ -178,17 +243,15 @@ class Transport:
 
     async def _after(self, client: aiosmtplib.SMTP, phase: Phase, reply: Reply) -> None:
         """Keep the connection if both sides agree on where they are."""
-        if reply.code == 421 or not client.is_connected:  # noqa: PLR2004 - "closing transmission channel"
-            client.close()
-            return
-        if phase in (Phase.RCPT, Phase.DATA):
+        if reply.code != _CLOSING and client.is_connected and not _is_ahead(client):
+            if phase not in (Phase.RCPT, Phase.DATA):
+                self._put_back(client)
+                return
             with suppress(*_BROKEN):
                 await client.rset()
                 self._put_back(client)
                 return
-            client.close()
-            return
-        self._put_back(client)
+        _abort(client)
 
     def _took(self, phase: Phase, began: float) -> float:
         seconds = asyncio.get_running_loop().time() - began
@@ -196,18 +259,36 @@ class Transport:
             self._answered(self.name, phase, seconds)
         return seconds
 
-    async def _take(self) -> tuple[aiosmtplib.SMTP, bool]:
-        """Give a connection, and whether it was used before."""
-        while self._idle:
-            client, timer = self._idle.pop()
-            timer.cancel()
-            if client.is_connected:
-                return client, True
-        return await self._connect(), False
+    async def _take(self, *, fresh: bool = False) -> tuple[aiosmtplib.SMTP, bool]:
+        """Return a connection (with `fresh`: a new one) and whether it was used before.
+
+        While another delivery logs in, wait for that, or for a connection that is put back.
+        Raises Unreachable if the login fails, also if it is that of another delivery.
+        """
+        while True:
+            while self._idle and not fresh:
+                client, timer = self._idle.pop()
+                timer.cancel()
+                if client.is_connected:
+                    return client, True
+            login = self._login
+            if login is None:
+                return await self._log_in(), False
+            freed = asyncio.get_running_loop().create_future()
+            self._freed.add(freed)
+            try:
+                await asyncio.wait({login, freed}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                self._freed.discard(freed)
+            if login.done() and (error := login.result()):
+                raise Unreachable(str(error))
 
     def _put_back(self, client: aiosmtplib.SMTP) -> None:
         timer = asyncio.get_running_loop().call_later(IDLE, self._dismiss, client)
         self._idle.append((client, timer))
+        for freed in self._freed:
+            if not freed.done():
+                freed.set_result(None)
 
     def _dismiss(self, client: aiosmtplib.SMTP) -> None:
         for entry in [entry for entry in self._idle if entry[0] is client]:
@@ -217,14 +298,24 @@ class Transport:
         self._farewells.add(task)
         task.add_done_callback(self._farewells.discard)
 
+    async def _log_in(self) -> aiosmtplib.SMTP:
+        login = self._login = asyncio.get_running_loop().create_future()
+        error: Unreachable | None = None
+        try:
+            return await self._connect()
+        except Unreachable as found:
+            error = found
+            raise
+        finally:
+            self._login = None
+            login.set_result(error)
+
     async def _connect(self) -> aiosmtplib.SMTP:
         server = self.server
         began = asyncio.get_running_loop().time()
         client = aiosmtplib.SMTP(
             hostname=server.host,
             port=server.port,
-            username=server.username,
-            password=server.password,
             use_tls=server.security == "tls",
             start_tls=server.security == "starttls",
             tls_context=self._tls if server.security != "plain" else None,
@@ -236,14 +327,41 @@ class Transport:
             if client.is_ehlo_or_helo_needed:
                 # Left to itself the client would greet only after a mail has been given its turn.
                 await client.ehlo()
-        except _BROKEN as error:
-            client.close()
-            raise Unreachable(f"{self.name}: {_words(error)}") from error
-        except asyncio.CancelledError:
-            client.close()
+            if server.username is not None:
+                await self._authenticate(client, server.username, server.password or "")
+            _check_in_step(client)
+        except Exception as error:
+            # Whatever it was, no mail has been begun.
+            _abort(client)
+            raise Unreachable(f"{self.name}: {all_masked(_words(error))}") from error
+        except BaseException:
+            _abort(client)
             raise
         self._took(Phase.CONNECT, began)
         return client
+
+    async def _authenticate(self, client: aiosmtplib.SMTP, username: str, password: str) -> None:
+        """Log in by one mechanism, once: each further attempt would count as one more wrong password.
+
+        A mechanism that the server does not know although it offers it is not used by the next login.
+        """
+        offered = [each for each in MECHANISMS if each in client.server_auth_methods]
+        if not offered:
+            raise SMTPException("the server offers no login by PLAIN, LOGIN or CRAM-MD5")
+        known = [each for each in offered if each not in self._unknown_mechanisms]
+        mechanism = (known or offered)[0]
+        try:
+            match mechanism:
+                case "plain":
+                    await client.auth_plain(username, password)
+                case "login":
+                    await client.auth_login(username, password)
+                case _:
+                    await client.auth_crammd5(username, password)
+        except SMTPAuthenticationError as refusal:
+            if refusal.code == _UNKNOWN_MECHANISM:
+                self._unknown_mechanisms.add(mechanism)
+            raise
 
 
 def tls_context(settings: SmtpSettings) -> ssl.SSLContext:
@@ -281,24 +399,57 @@ def _admission(client: aiosmtplib.SMTP) -> Admission:
 
 
 async def _reply(command: Awaitable[aiosmtplib.SMTPResponse]) -> Reply:
-    """Take a refusal as the answer that it is; what is no SMTP reply (code -1) is a broken dialogue."""
+    """Take a rejection as the answer that it is; what is no SMTP reply is a broken dialogue."""
     try:
-        response = await command
+        code, text = await command
     except SMTPResponseException as refusal:
-        if refusal.code < 0:
-            raise
-        return Reply(refusal.code, refusal.message)
-    return Reply(response.code, response.message)
+        code, text = refusal.code, refusal.message
+    if code not in _REPLY_CODES:
+        raise SMTPException(f"no SMTP reply: {code} {text}")
+    return Reply(code, _clean(text))
+
+
+def _was_closed(result: Result) -> bool:
+    """Return whether a dialogue only showed that its connection was over, which says nothing about a new one."""
+    if result.reply is None:
+        return result.phase is Phase.MAIL
+    return result.reply.code == _CLOSING and result.phase is not Phase.DOT
+
+
+def _is_ahead(client: aiosmtplib.SMTP) -> bool:
+    """Return whether the server has said more than one reply, which would be taken for the next one."""
+    return bool(client.protocol and client.protocol._buffer)  # noqa: SLF001 - there is no public way to see it
+
+
+def _check_in_step(client: aiosmtplib.SMTP) -> None:
+    if _is_ahead(client):
+        raise SMTPException("the server sent more than one reply to a command")
+
+
+def _abort(client: aiosmtplib.SMTP) -> None:
+    """Close a connection at once: closing in order would wait for a peer that no longer reads."""
+    transport = client.transport
+    if transport is not None:
+        cast("asyncio.WriteTransport", transport).abort()
+    client.close()
 
 
 async def _farewell(client: aiosmtplib.SMTP) -> None:
     with suppress(*_BROKEN, TimeoutError):
         async with asyncio.timeout(FAREWELL):
             await client.quit()
-    client.close()
+    _abort(client)
 
 
 def _words(error: BaseException) -> str:
-    if isinstance(error, SMTPAuthenticationError | SMTPResponseException):
-        return f"{error.code} {' '.join(error.message.split())}"
-    return " ".join(str(error).split()) or type(error).__name__
+    text = f"{error.code} {error.message}" if isinstance(error, SMTPResponseException) else str(error)
+    return " ".join(_clean(text).split()) or type(error).__name__
+
+
+def _clean(text: str) -> str:
+    """Make a server's text fit to be stored, encoded and shown: valid Unicode, no control characters, not too long.
+
+    aiosmtplib decodes bytes that are not UTF-8 to lone surrogates, which neither SQLite nor JSON can take.
+    """
+    valid = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").translate(_CONTROLS)
+    return valid if len(valid) <= LONGEST_REPLY else f"{valid[: LONGEST_REPLY - 1]}…"
