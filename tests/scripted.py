@@ -1,0 +1,114 @@
+"""An SMTP server that says what a test wants, byte for byte, where no well-behaved one would."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Self
+
+PHASES = ("CONNECT", "EHLO", "AUTH", "MAIL", "RCPT", "DATA", "DOT", "RSET", "QUIT")
+"""Where a server answers. `CONNECT` is the greeting, `DOT` the end of a message."""
+
+DEFAULTS = {
+    "CONNECT": b"220 here\r\n",
+    "EHLO": b"250-here\r\n250-SMTPUTF8\r\n250 AUTH CRAM-MD5 LOGIN PLAIN\r\n",
+    "AUTH": b"235 welcome\r\n",
+    "DATA": b"354 go on\r\n",
+    "QUIT": b"221 bye\r\n",
+}
+
+Answer = Callable[[str, bytes], bytes | Awaitable[bytes | None] | None]
+"""Gives the bytes to answer with, for a phase and the line or message that the client sent; None: the usual answer.
+
+It may be awaited, and it may raise HungUpError.
+"""
+
+
+class HungUpError(Exception):
+    """Raised by an answer to close the connection instead."""
+
+
+class Scripted:
+    """A running server; `said` are the commands that it got, with the number of their connection."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.said: list[tuple[int, str]] = []
+        self.messages: list[bytes] = []
+        self.connections = 0
+        self.port = 0
+        self._answer = answer
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, answer: Answer = lambda _phase, _line: None) -> AsyncIterator[Self]:
+        """Run a server while the block lasts."""
+        scripted = cls(answer)
+        server = await asyncio.start_server(scripted._serve, "127.0.0.1", 0, limit=1 << 24)
+        scripted.port = server.sockets[0].getsockname()[1]
+        try:
+            yield scripted
+        finally:
+            server.close()
+            for task in scripted._tasks:
+                task.cancel()
+            await asyncio.gather(*scripted._tasks, return_exceptions=True)
+
+    @property
+    def url(self) -> str:
+        """The address of this server, without credentials."""
+        return f"smtp+plain://127.0.0.1:{self.port}"
+
+    @property
+    def url_with_login(self) -> str:
+        """The address of this server, with credentials."""
+        return self.url.replace("://", "://user:secret@")
+
+    def count(self, verb: str) -> int:
+        """Count how often a command came."""
+        return sum(line.startswith(verb) for _, line in self.said)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task:
+            self._tasks.add(task)
+        self.connections += 1
+        with suppress(HungUpError, OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            await self._talk(self.connections, reader, writer)
+        writer.close()
+
+    async def _talk(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self._say(writer, "CONNECT", b"")
+        while line := await reader.readline():
+            self.said.append((number, line.decode("latin-1").strip()))
+            phase = line.split(b" ")[0].strip().decode("latin-1").upper()
+            answer = await self._say(writer, phase, line)
+            if phase == "QUIT":
+                return
+            if answer.startswith(b"334"):
+                await reader.readline()
+                await self._say(writer, "AUTH", b"")
+            if phase == "DATA" and answer.startswith(b"354"):
+                message = await reader.readuntil(b"\r\n.\r\n")
+                self.messages.append(message)
+                await self._say(writer, "DOT", message)
+
+    async def _say(self, writer: asyncio.StreamWriter, phase: str, line: bytes) -> bytes:
+        answer = self._answer(phase, line)
+        if isinstance(answer, Awaitable):
+            answer = await answer
+        answer = DEFAULTS.get(phase, b"250 OK\r\n") if answer is None else answer
+        writer.write(answer)
+        await writer.drain()
+        return answer
+
+
+def silent_at(phase: str, reached: asyncio.Event) -> Answer:
+    """Answer as usual until a phase, and never after that."""
+
+    async def answer(at: str, _line: bytes) -> bytes | None:
+        if at == phase:
+            reached.set()
+            await asyncio.Event().wait()
+        return None
+
+    return answer
