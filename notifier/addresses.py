@@ -10,7 +10,8 @@ LONGEST_LOCAL_PART = 64
 
 # Letters, digits and hyphens, one label of them in IDNA's ASCII form.
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-_ADDRESS = re.compile(r"""[^\s<>"(),:;@]+@[^\s<>"'(),:;@]+""")
+# It begins where a word does, so that a long word without an @ is looked at once and not from each of its letters.
+_ADDRESS = re.compile(r"""(?<![^\s<>"(),:;@])[^\s<>"(),:;@]+@[^\s<>"'(),:;@]+""")
 _ENCODED_DOMAIN = re.compile(rf"(?=.{{1,253}}$)(?=(.*\.)?xn--)({_LABEL}\.)*{_LABEL}", re.IGNORECASE)
 
 

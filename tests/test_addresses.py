@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from parts import fastest
 
 from notifier.addresses import all_masked, hashed, identity, masked, normalised, without
 
@@ -148,3 +149,10 @@ def test_a_text_without_an_address_stays() -> None:
     """An @ alone is none."""
     for text in ("", "at @ noon", "@", "user@", "@host", "5 @ 3"):
         assert all_masked(text) == text
+
+
+@pytest.mark.parametrize("piece", ["a", "a@", "@", "a@b "])
+def test_masking_takes_no_more_than_proportional_time(piece: str) -> None:
+    """A hostile text that is eight times as long takes about eight times as long, not sixty-four times."""
+    short, long = ((piece * length)[:length] for length in (4_000, 32_000))
+    assert fastest(lambda: all_masked(long)) < 24 * fastest(lambda: all_masked(short))

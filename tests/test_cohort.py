@@ -1,9 +1,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from parts import fastest
 from samples import mail
 
-from notifier.cohort import MANY, SEVERAL, Cohort
+from notifier.cohort import LONE, MANY, MOST_SUSPECTS, REMEMBERED, SEVERAL, Cohort, Suspects
 from notifier.mail import Reply
 
 POLICY = Reply(550, "5.7.1 Message rejected")
@@ -88,3 +89,79 @@ def test_only_a_row_of_different_recipients_is_ever_the_transport_s(history: lis
             row = []
         row.append(event)
         assert cohort.concerns_everyone(*event) == (len({recipient for recipient, _ in row}) >= SEVERAL)
+
+
+def test_one_address_that_is_refused_for_ever_takes_no_more_memory() -> None:
+    """Of each recipient the latest failed mails are kept, so that another one's is not pushed out either."""
+    cohort = Cohort()
+    for number in range(10 * REMEMBERED):
+        cohort.concerns_everyone("a", POLICY)
+        cohort.failed(mail(id=f"a{number}", to="a"))
+        if number == 0:
+            cohort.concerns_everyone("b", POLICY)
+            cohort.failed(mail(id="b", to="b"))
+    kept = [each.id for each in cohort.reprieved()]
+    assert kept == [*(f"a{number}" for number in range(9 * REMEMBERED, 10 * REMEMBERED)), "b"]
+
+
+def test_many_recipients_refused_alike_take_no_more_memory() -> None:
+    """Once the account is at fault there is nothing more to count."""
+    cohort = Cohort()
+    verdicts(cohort, *[(f"p{n}", POLICY) for n in range(50 * MANY)])
+    assert len(cohort._recipients) <= MANY
+
+
+def test_the_kind_of_a_rejection_is_found_in_proportional_time() -> None:
+    """One word of a hostile reply that is eight times as long takes about eight times as long."""
+    short, long = (Reply(550, "a" * length) for length in (4_000, 32_000))
+    assert fastest(lambda: verdicts(Cohort(), ("p", long))) < 24 * fastest(lambda: verdicts(Cohort(), ("p", short)))
+
+
+def alone(suspects: Suspects, *history: str) -> list[bool]:
+    """Note what happened: the name of a recipient pauses the account, one in capitals gets a mail."""
+    found = []
+    for name in history:
+        if name.isupper():
+            suspects.delivered(name.lower())
+        else:
+            found.append(suspects.is_alone(name, pauses=True))
+    return found
+
+
+def test_a_recipient_that_pauses_the_account_alone_is_found_out() -> None:
+    """With mails to others accepted in between it is the cause itself, from the third time on."""
+    assert alone(Suspects(), "x", "A", "x", "B", "x", "x", "C", "x") == [False, False, True, True, True]
+    assert LONE == 3
+
+
+def test_an_account_for_which_nothing_is_accepted_is_the_cause() -> None:
+    """A recipient whose mail is the only one, or one of many that are rejected, is no suspect."""
+    assert not any(alone(Suspects(), *["x"] * 10))
+    assert not any(alone(Suspects(), *["x", "y", "z"] * 10))
+
+
+def test_a_recipient_whose_mail_is_accepted_is_no_suspect_any_more() -> None:
+    """The count begins anew."""
+    assert alone(Suspects(), "x", "A", "x", "X", "x", "A", "x", "A", "x") == [False, False, False, False, True]
+
+
+def test_rejections_that_meet_a_paused_account_count_for_nothing() -> None:
+    """Several mails to one recipient that are rejected side by side are one time."""
+    suspects = Suspects()
+    for _ in range(LONE - 1):
+        assert not suspects.is_alone("x", pauses=True)
+        for _ in range(LONE):
+            suspects.delivered("a")
+            assert not suspects.is_alone("x", pauses=False)
+    assert suspects.is_alone("x", pauses=True)
+    assert suspects.is_alone("x", pauses=False)
+
+
+def test_suspects_take_no_more_memory() -> None:
+    """Beyond a limit the one is forgotten that was suspected longest ago."""
+    suspects = Suspects()
+    for number in range(MOST_SUSPECTS + 50):
+        suspects.is_alone(f"p{number}", pauses=True)
+        suspects.delivered("a")
+    assert len(suspects._times) == MOST_SUSPECTS
+    assert f"p{MOST_SUSPECTS + 49}" in suspects._times

@@ -7,7 +7,7 @@ from samples import NOW, mail
 
 from notifier.circuit import Circuit, State
 from notifier.cohort import SEVERAL
-from notifier.lane import Judgement, Lane, Moment
+from notifier.lane import OTHER_TRANSPORT, Judgement, Lane, Moment, unsupported
 from notifier.mail import Mail, Reply, RetryPolicy, Status, claimed
 from notifier.replies import Phase
 from notifier.storage.store import Claim
@@ -155,3 +155,81 @@ def test_a_used_up_quota_is_news_once() -> None:
     left = [None, 3, 0, 0, 5, 0]
     assert [way.claimed(Claim((), later, each)) for each in left] == [False, False, True, False, False, True]
     assert (way.quota_left, way.used_up_until) == (0, later)
+
+
+LIMITED = Reply(550, "5.7.1 rate limit exceeded")
+
+
+def resumed(way: Lane) -> None:
+    """End the pause, and let a mail to somebody else be accepted."""
+    way.circuit.probe()
+    way.circuit.admitted()
+    judge(way, Ended(Phase.DOT, OK, accepted=True), n=1)
+
+
+@pytest.mark.parametrize(
+    ("reply", "status"), [(LIMITED, Status.FAILED), (Reply(450, "4.7.1 rate limit exceeded"), Status.PENDING)]
+)
+def test_a_rejection_that_meets_nobody_else_is_the_mail_s_own(reply: Reply, status: Status) -> None:
+    """The third time that a recipient is about to pause the account, while others get mail, nothing is paused."""
+    way, ended = lane(), Ended(Phase.RCPT, reply)
+    for _ in range(2):
+        (outcome,), paused = judge(way, ended)
+        assert (outcome.status, outcome.attempt, paused) == (Status.PENDING, 0, True)
+        resumed(way)
+    (outcome,), paused = judge(way, ended)
+    assert (outcome.status, outcome.attempt, paused, way.circuit.state) == (status, 1, False, State.READY)
+
+
+def test_side_by_side_rejections_are_one_pause() -> None:
+    """Mails that come back while the account is paused already wait as long, and nobody is suspected for them."""
+    way = lane()
+    judge(way, Ended(Phase.RCPT, LIMITED), n=5)
+    for _ in range(10):
+        judge(way, Ended(Phase.DOT, OK, accepted=True), n=1)
+        (outcome,), paused = judge(way, Ended(Phase.RCPT, LIMITED))
+        assert (outcome.status, outcome.next_attempt_at, paused) == (Status.PENDING, NOW + STEP, False)
+
+
+@pytest.mark.parametrize(
+    ("ended", "state"),
+    [
+        (Ended(Phase.DOT, OK, accepted=True), State.READY),
+        (Ended(Phase.RCPT, Reply(550, "5.1.1 no such user")), State.READY),
+        (Ended(Phase.RCPT, Reply(450, "4.2.0 greylisted")), State.READY),
+        (Ended(Phase.RCPT, Reply(421, "4.7.0 not now")), State.HALF_OPEN),
+        (Ended(Phase.RCPT, fault="connection lost"), State.HALF_OPEN),
+        (Ended(Phase.DOT, fault="connection lost"), State.HALF_OPEN),
+        (Ended(Phase.RCPT, LIMITED), State.PAUSED),
+        (Ended(Phase.CONNECT, fault="connection refused"), State.PAUSED),
+    ],
+)
+def test_what_a_mail_on_trial_shows(ended: Ended, state: State) -> None:
+    """A mail that is accepted, or rejected for a reason of its own, opens the account for all others."""
+    circuit = Circuit([STEP])
+    circuit.probe()
+    circuit.admitted()
+    judge(Lane(Silent(), circuit), ended)
+    assert circuit.state is state
+
+
+def test_an_address_that_no_transport_can_take_fails() -> None:
+    """The error says what is missing."""
+    outcome = unsupported(attempt(), [], NOW)
+    assert (outcome.status, outcome.error) == (
+        Status.FAILED,
+        "the address needs SMTPUTF8, which no configured SMTP server offers",
+    )
+
+
+def test_an_address_beyond_ascii_waits_for_the_transports_that_were_not_asked() -> None:
+    """Until the first of them can be, and never so short that claiming it again and again would be all there is."""
+    paused, used_up, unknown = lane(), lane(), Lane(Silent(), Circuit([STEP]))
+    paused.pause("limit", NOW, 0.0)
+    used_up.claimed(Claim((), NOW + timedelta(hours=1), 0))
+    assert not any(way.is_usable for way in (paused, used_up, unknown))
+    assert lane().is_usable
+    found = [unsupported(attempt(), ways, NOW) for ways in ([used_up], [used_up, paused], [unknown])]
+    assert [(each.status, each.attempt) for each in found] == [(Status.PENDING, 0)] * 3
+    at_least = NOW + OTHER_TRANSPORT
+    assert [each.next_attempt_at for each in found] == [NOW + timedelta(hours=1), at_least, at_least]

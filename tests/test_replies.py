@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from parts import fastest
 
 from notifier.mail import Reply
-from notifier.replies import Phase, Verdict, is_daily_limit, verdict, wait_named
+from notifier.replies import Phase, Verdict, is_daily_limit, verdict, verdict_of_a_lone, wait_named
 
 TEXT = st.sampled_from(
     ["", "ok", "5.1.1 no such user", "4.2.2 mailbox full", "5.7.1 spam", "4.7.0 too many login attempts", "Größe"]
@@ -171,6 +172,68 @@ def test_a_refusal_of_the_recipient_or_the_message_is_judged_by_its_code(
 def test_what_speaks_of_ourselves_rests_the_transport(phase: Phase, code: int, text: str) -> None:
     """Our account, login, rate, quota or reputation is no fault of the mail, whatever the code in front."""
     assert verdict(phase, Reply(code, text)) is Verdict.TRANSPORT
+
+
+@pytest.mark.parametrize(
+    ("phase", "code", "text"),
+    [
+        (Phase.RCPT, 550, "5.7.1 RESOLVER.RST.AuthRequired; authentication required"),
+        (Phase.RCPT, 550, "5.7.133 RESOLVER.RST.SenderNotAuthenticatedForGroup; authentication required; ..."),
+        (Phase.DOT, 550, "5.7.133 RESOLVER.RST.SenderNotAuthenticatedForGroup; authentication required; ..."),
+        (Phase.RCPT, 552, "5.2.2 Quota exceeded for user asha"),
+        (Phase.DOT, 554, "5.2.2 mailbox full; STOREDRV.Deliver.Exception:QuotaExceededException; message quota"),
+        (Phase.RCPT, 452, "4.2.2 message quota exceeded for mailbox"),
+        (Phase.RCPT, 450, "4.7.1 <a@x.test>: Recipient address rejected: Rate limit exceeded for this recipient"),
+        (Phase.RCPT, 550, "5.7.1 <a@x.test>: Sender address blocked by recipient"),
+        (Phase.RCPT, 550, "5.2.1 Mailbox has exceeded its hourly message limit"),
+        (Phase.RCPT, 550, "5.2.121 hourly message limit of the recipient from this sender is exceeded"),
+        (Phase.RCPT, 550, "members of this group may write only, authentication required"),
+    ],
+)
+def test_what_names_the_recipient_is_the_recipient_s(phase: Phase, code: int, text: str) -> None:
+    """Mailboxes and groups have quotas, rates and senders of their own: words like those for accounts mean them."""
+    assert verdict(phase, Reply(code, text)) is (Verdict.FAIL if code >= 500 else Verdict.RETRY)
+
+
+@pytest.mark.parametrize(
+    ("phase", "code", "text"),
+    [
+        (Phase.DOT, 554, "5.2.2 mailbox full; STOREDRV.Submission.Exception:QuotaExceededException; submission"),
+        (Phase.RCPT, 554, "5.2.2 STOREDRV.Submission; mailbox quota of the sender"),
+        (Phase.DOT, 550, "5.2.2 Submission quota exceeded"),
+        (Phase.RCPT, 550, "5.1.90 Your message can't be sent because you've reached your daily limit for recipients"),
+        (Phase.RCPT, 550, "5.1.1 <a@x.test>: fly@example.org has sent to too many recipients this hour"),
+        (Phase.RCPT, 452, "4.5.3 Your message rate limit is exceeded"),
+        (Phase.RCPT, 450, "4.7.1 <a@x.test>: Recipient address rejected: Rate limit exceeded"),
+        (Phase.RCPT, 550, "5.7.1 Recipient limit exceeded"),
+        (Phase.RCPT, 450, "4.2.1 Peak SMTP relay limit exceeded for customer, mailbox not reached"),
+        (Phase.DOT, 454, "Throttling failure: Daily message quota exceeded."),
+        (Phase.MAIL, 550, "5.2.1 mailbox has exceeded its hourly message limit"),
+    ],
+)
+def test_what_can_only_be_our_account_is_the_transport_s(phase: Phase, code: int, text: str) -> None:
+    """Statements about who sends stay the account's, also beside the status or the words of a mailbox."""
+    assert verdict(phase, Reply(code, text)) is Verdict.TRANSPORT
+
+
+def test_a_lone_rejection_never_ends_a_mail_if_it_can_only_be_our_account() -> None:
+    """A rolling daily limit lets some mails through as well: its mail is tried later."""
+    assert verdict_of_a_lone(Reply(550, "5.4.5 Daily limit")) is Verdict.RETRY
+    assert verdict_of_a_lone(Reply(450, "4.7.1 rate limit")) is Verdict.RETRY
+    assert verdict_of_a_lone(Reply(550, "5.7.1 rate limit")) is Verdict.FAIL
+
+
+@pytest.mark.parametrize("piece", ["a", "@", "<", "1", "sent ", "daily ", "your ", "sender ", "recipient ", " in 1"])
+def test_a_verdict_takes_no_more_than_proportional_time(piece: str) -> None:
+    """A hostile reply eight times as long takes about eight times as long to judge, not sixty-four times."""
+    short, long = (Reply(550, (piece * length)[:length]) for length in (1_000, 8_000))
+
+    def judge(reply: Reply) -> None:
+        verdict(Phase.RCPT, reply)
+        wait_named(reply.text)
+        is_daily_limit(reply.text)
+
+    assert fastest(lambda: judge(long)) < 24 * fastest(lambda: judge(short))
 
 
 def test_an_enhanced_code_counts_at_the_start_only() -> None:
