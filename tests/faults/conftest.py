@@ -3,10 +3,12 @@
 import os
 import random
 import shutil
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from faults.clocks import SOURCE, Clock
 from faults.scene import Scene
 from faults.sink import Sink
 from rabbit import Rabbit
@@ -70,3 +72,20 @@ def missing(what: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(what)
     pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the library."""
+    path = tmp_path_factory.mktemp("clock") / "wall_clock.so"
+    compile_ = [needed("cc", "gcc"), "-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o", str(path), str(SOURCE)]
+    subprocess.run(compile_, check=True)  # noqa: S603 - our own source
+    return path
+
+
+@pytest.fixture
+def clock(scene: Scene, library: Path) -> Clock:
+    """Give the clock of the scene's services."""
+    clock = Clock(library, scene.folder / "clock")
+    scene.environ |= clock.environ
+    return clock

@@ -5,9 +5,10 @@ time in seconds that the answer to a message takes. Each line of the journal is 
 Every line of standard input is one order, a JSON object; the end of the input is the end of the program.
 
 `{"close": true}` hangs up on everyone, and `{"release": true}` lets those go on that are held. Any other order is a
-fault for the next `times` dialogues that come to `phase` (CONNECT EHLO MAIL RCPT DATA DOT): `act` is `reply` (with
-`reply`), `hang_up`, `silent`, or `hold`, which waits for the release and then replies or, with `then`, hangs up. With
-`accept` a message is taken over before its answer is lost.
+fault for the next `times` dialogues that come to `phase` (CONNECT EHLO STARTTLS AUTH MAIL RCPT DATA DOT RSET): `act` is
+`reply` (with `reply`, whose lone surrogates become the bytes that they stand for), `hang_up`, `silent` (perhaps after a
+`reply`), or `hold`, which waits for the release and then replies or, with `then`, hangs up. With `accept`, or a `reply`
+that begins with 250, a message is taken over, also if its answer is lost. STARTTLS is offered and cannot be had.
 """
 
 import asyncio
@@ -21,7 +22,16 @@ from collections.abc import Mapping
 from email import message_from_bytes
 from typing import Any
 
-REPLIES = {"EHLO": "250 ledger", "HELO": "250 ledger", "MAIL": "250 ok", "RCPT": "250 ok", "DATA": "354 go on"}
+REPLIES = {
+    "EHLO": "250-ledger\r\n250-STARTTLS\r\n250 AUTH PLAIN",
+    "HELO": "250 ledger",
+    "STARTTLS": "454 4.7.0 no TLS here",
+    "AUTH": "235 ok",
+    "MAIL": "250 ok",
+    "RCPT": "250 ok",
+    "DATA": "354 go on",
+    "RSET": "250 ok",
+}
 LONGEST = 1 << 24
 BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 """Half a line end, which other servers may take for a whole one, and so end a message where this one does not."""
@@ -106,7 +116,7 @@ class Dialogue:
         """Answer until one side hangs up."""
         await self._step("CONNECT", "220 ledger")
         while line := await self._reader.readline():
-            verb = line[:4].decode("latin-1").upper()
+            verb = line.split(b" ")[0].strip().decode("latin-1").upper()
             if verb == "QUIT":
                 await self._say("221 bye")
                 return
@@ -150,13 +160,15 @@ class Dialogue:
         if act == "hang_up":
             raise HungUpError
         if act == "silent":
+            if fault and "reply" in fault:
+                await self._say(fault["reply"])
             while await self._reader.read(LONGEST):
                 pass
             raise HungUpError
         await self._say(fault["reply"] if fault else reply)
 
     async def _say(self, reply: str) -> None:
-        self._writer.write(f"{reply}\r\n".encode())
+        self._writer.write(f"{reply}\r\n".encode(errors="surrogateescape"))
         await self._writer.drain()
 
     def _write(self, phase: str, fault: Mapping[str, Any] | None, **facts: Any) -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from faults.equation import stored
 from faults.load import request
 from faults.scene import Scene
 from parts import result, wait_frame
@@ -75,6 +76,64 @@ async def test_a_lost_reply_after_the_final_dot(scene: Scene, act: dict[str, Any
                 await result(client, await client.command("mail.resolve", {"id": mail["id"], "as": "sent"}))
         await scene.end(victim)
     assert len(scene.sink.accepted) == (1 if policy == "hold" else 2)
+
+
+@pytest.mark.parametrize("phase", ["AUTH", "RSET"])
+async def test_silence_at_a_step_that_only_some_dialogues_have(scene: Scene, phase: str) -> None:
+    """A login that is not answered counts no attempt; a rejection is recorded though the RSET after it is not."""
+    if phase == "RSET":
+        await scene.sink.tell(phase="RCPT", act="reply", reply=REFUSED_FOR_NOW["text"])
+    await scene.sink.tell(phase=phase, **SILENT)
+    async with scene.service(**SETTINGS, SMTP_URL=with_login(scene)) as victim:
+        message, makes = request(0)
+        await scene.load.publish(scene.rabbit.channel, message, makes)
+        await scene.sink.wait_accepted(1)
+        async with FeedClient.connect(victim.feed, snapshot=10) as client:
+            snapshot = await wait_frame(client, lambda frame: frame["type"] == "snapshot")
+            assert [mail["attempt"] for mail in snapshot["mails"]] == [2 if phase == "RSET" else 1]
+        await scene.end(victim)
+    assert [entry["phase"] for entry in scene.sink.entries if entry.get("fault") == "silent"] == [phase]
+
+
+def with_login(scene: Scene) -> str:
+    return f"smtp+plain://user:secret@127.0.0.1:{scene.sink.port}"
+
+
+STARTS = ("CONNECT", "EHLO", "STARTTLS", "HANDSHAKE", "AUTH")
+"""Steps at which no mail has been begun; the one after `220` to STARTTLS is the TLS handshake."""
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        *(step if step == "AUTH" else pytest.param(step, marks=pytest.mark.faults) for step in STARTS),
+        *(pytest.param(step, marks=pytest.mark.faults) for step in ("MAIL", "RCPT", "DATA", "RSET")),
+        "DOT",
+    ],
+)
+async def test_a_stop_while_the_server_is_silent(scene: Scene, step: str) -> None:
+    """Before MAIL FROM the service ends at once, however long its time limit is, and after it within its time limits.
+
+    The next one sends what was not sent.
+    """
+    is_start = step in STARTS
+    if step == "RSET":
+        await scene.sink.tell(phase="RCPT", act="reply", reply=REFUSED_FOR_NOW["text"])
+    phase, says = ("STARTTLS", {"reply": "220 go on"}) if step == "HANDSHAKE" else (step, {})
+    await scene.sink.tell(phase=phase, **SILENT, **says)
+    url = with_login(scene)
+    if phase == "STARTTLS":
+        url = url.replace("smtp+plain", "smtp")
+    limits = {"SMTP_TIMEOUT": "1h"} if is_start else {"SMTP_TIMEOUT": "2s", "SMTP_DOT_TIMEOUT": "3s"}
+    await scene.load.publish(scene.rabbit.channel, *request(0))
+    async with scene.service(**{**SETTINGS, **limits}, SMTP_URL=url) as victim:
+        await scene.sink.wait(lambda: any(entry.get("fault") == "silent" for entry in scene.sink.entries))
+        assert await victim.terminate() == 0, victim.lines[-10:]
+    await scene.sink.wait_idle()
+    assert all(row.status == "pending" for row in stored(scene.database))
+    async with scene.service(**SETTINGS) as victim:
+        await scene.sink.wait_accepted(1)
+        await scene.end(victim)
 
 
 @pytest.mark.faults

@@ -1,0 +1,69 @@
+"""The SMTP server answers with any bytes, in any phase and with any code, while mails go."""
+
+import json
+import random
+from typing import Any
+
+import pytest
+from faults.scene import Scene
+from pages import get
+from parts import wait_frame
+
+from notifier.client import FeedClient
+
+PHASES = ("CONNECT", "EHLO", "AUTH", "MAIL", "RCPT", "DATA", "DOT", "RSET")
+CODES = ("", "250 ", "354 ", "421 ", "450 4.2.2 ", "535 5.7.8 ", "550 5.1.1 ", "554 ", "250-", "\udcff")
+SETTINGS = {"SMTP_TIMEOUT": "1s", "SMTP_DOT_TIMEOUT": "2s", "SMTP_PAUSES": "50ms", "RETRY_DELAYS": "50ms"}
+LONGEST = 60
+
+
+def any_bytes(chance: random.Random) -> str:
+    """Make up bytes, as the ledger takes them: those that are no ASCII as lone surrogates, most of them wrong UTF-8."""
+    return chance.randbytes(chance.randrange(LONGEST)).decode("ascii", "surrogateescape")
+
+
+def one_line(chance: random.Random) -> str:
+    """Make up bytes that do not end a line."""
+    return any_bytes(chance).replace("\n", "").replace("\r", "")
+
+
+def odd_reply(chance: random.Random) -> dict[str, Any]:
+    """Order an answer of any bytes; a message that is answered with 250 was taken over."""
+    phase, code = chance.choice(PHASES), chance.choice(CODES)
+    is_accepted = {"accept": True} if phase == "DOT" and code == "250 " else {}
+    return {"phase": phase, "act": "reply", "reply": code + any_bytes(chance), **is_accepted}
+
+
+@pytest.mark.parametrize("faults", [30, pytest.param(600, marks=pytest.mark.faults)])
+async def test_any_bytes_in_replies_under_load(scene: Scene, chance: random.Random, faults: int) -> None:
+    """Every mail gets its status, none is sent twice though the service starts again, and its state can be told."""
+    url = f"smtp+plain://user:secret@127.0.0.1:{scene.sink.port}"
+    async with scene.load.flowing(rate=60):
+        for _ in range(2):
+            async with scene.service(**SETTINGS, SMTP_URL=url) as victim:
+                for _ in range(faults // 2):
+                    await scene.sink.tell(**odd_reply(chance))
+                    await scene.sink.tell(phase="DOT", act="reply", reply="250 " + one_line(chance), accept=True)
+                await scene.sink.tell(close=True)
+                await scene.sink.wait_accepted(len(scene.sink.accepted) + faults)
+                async with FeedClient.connect(victim.feed, snapshot=0, stats=0.2) as client:
+                    for _ in range(2):
+                        await wait_frame(client, lambda frame: frame["type"] == "stats")
+                assert await victim.terminate() == 0, victim.lines[-10:]
+    async with scene.service(**SETTINGS, SMTP_URL=url) as victim:
+        await scene.end(victim)
+
+
+async def test_a_login_that_is_refused_in_latin_1_can_be_told(scene: Scene) -> None:
+    """The service is ready, `stats` comes, and the reason is in both, readable but for the letter that is none."""
+    await scene.sink.tell(phase="AUTH", act="reply", reply="535 5.7.8 ung\udcfcltig", times=10_000)
+    url = f"smtp+plain://user:secret@127.0.0.1:{scene.sink.port}"
+    async with scene.service(**SETTINGS, SMTP_URL=url) as victim:
+        line = await victim.wait_line(lambda line: line["event"] == "transport is paused")
+        async with FeedClient.connect(victim.feed, snapshot=0, stats=0.2) as client:
+            stats = await wait_frame(client, lambda frame: frame["type"] == "stats" and frame["smtp"][0]["reason"])
+        status, _, body = await get(victim.feed, "/readyz")
+        found = [line["reason"], stats["smtp"][0]["reason"], json.loads(body)["smtp"][0]["reason"]]
+        assert await victim.terminate() == 0
+    assert status == 200
+    assert all("ung\ufffdltig" in reason for reason in found)
