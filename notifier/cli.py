@@ -12,6 +12,7 @@ import signal
 import sys
 import uuid
 from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
@@ -72,7 +73,8 @@ def serve() -> None:
     logs.configure(settings.log)
     for name in configuration.unknown(os.environ):
         log.warning("not a setting of this version, ignored", name=name)
-    _run(_serve(settings._replace(feed=kept_token.given(settings.feed))))
+    with logs.STDERR.from_a_thread():
+        _run(_serve(settings._replace(feed=kept_token.given(settings.feed))))
 
 
 @app.command()
@@ -163,12 +165,19 @@ def mails_resolve(
 
 @mails.command("erase")
 def mails_erase(
-    address: Annotated[str, typer.Argument(metavar="ADDRESS")],
+    address: Annotated[
+        str,
+        typer.Argument(
+            metavar="ADDRESS|-", help="- reads it from stdin: an argument stays in ps and the shell's history."
+        ),
+    ],
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Forget an address: its unsent mails are cancelled, and all mails lose whom they were for and what they said."""
+    if address == "-":
+        address = sys.stdin.readline().strip()
     if not yes:
         typer.confirm(f"Erase {address}? Its unsent mails are cancelled; this cannot be undone", abort=True, err=True)
     _order("address.erase", {"email": address}, as_json=as_json)
@@ -188,8 +197,12 @@ def resume(*, as_json: AsJson = False) -> None:
 
 @app.command()
 def health(*, as_json: AsJson = False) -> None:
-    """Ask the running service how it is; exit 0 where it is ready to work."""
-    ready, parts = readiness(configuration.load_feed(os.environ))
+    """Ask the running service how it is; exit 0 if it is ready to work. Without a token it tells states only."""
+    feed = configuration.load_feed(os.environ)
+    # A kept token may not be for this user to read; states are enough to tell whether the service is ready.
+    with suppress(Misconfigured):
+        feed = kept_token.given(feed)
+    ready, parts = readiness(feed)
     if as_json:
         typer.echo(json.dumps(parts))
     else:

@@ -178,11 +178,12 @@ class Follower:
 
 
 def readiness(settings: FeedSettings) -> tuple[bool, dict[str, Any]]:
-    """Ask `/readyz`; Unreachable where nobody answers."""
+    """Ask `/readyz`, which without a token that is needed gives states only; Unreachable where nobody answers."""
     host, port = reachable(settings.host), settings.port
     connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT)
     try:
-        connection.request("GET", "/readyz")
+        token = settings.operator_token or settings.viewer_token
+        connection.request("GET", "/readyz", headers={"Authorization": f"Bearer {token}"} if token else {})
         response = connection.getresponse()
         return response.status == http.HTTPStatus.OK, json.loads(response.read())
     except (OSError, http.client.HTTPException, ValueError) as error:

@@ -22,6 +22,8 @@ from notifier.storage.store import Added, Store
 
 log = structlog.get_logger(__name__)
 
+CHANGE_LOOKS = 3
+"""Looks at a mail that others change at the same moment, before the command fails."""
 ERASE_LOOKS = 50
 ERASE_AGAIN = 0.2
 """Seconds between two looks at what is being handed over; an SMTP dialogue takes less than one as a rule."""
@@ -88,25 +90,33 @@ async def _submit(take: Take, args: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def _change(store: Store, args: Mapping[str, Any], ways: Mapping[Status, Way]) -> dict[str, Any]:
-    """Take one mail on its way from one of the named statuses; gives the mail as it is then."""
-    mail = await _named(store, args)
-    if mail.status not in ways:
-        raise CommandError("conflict", f"the mail is {mail.status}; {' or '.join(ways)} is expected")
-    changed = ways[mail.status](mail)
-    if not mail.to and changed.status is Status.PENDING:
-        raise CommandError("conflict", "its address was erased, so it cannot be sent")
-    await store.record([changed], clock.now())
-    # Someone else may have been quicker: what counts is what was logged. By now the mail may be further still.
-    logged = (each for each in await store.history(mail.id) if each.id == event_id(changed))
-    if not any(each.status is changed.status for each in logged):
-        raise CommandError("conflict", f"the mail is {(await _named(store, args)).status} by now")
-    store.wake.set()
+    """Take one mail on its way from one of the named statuses; returns the mail as it is then.
+
+    Someone else may change it between the look and the record: then this looks again, a few times.
+    """
+    for _ in range(CHANGE_LOOKS):
+        mail = await _named(store, args)
+        if mail.status not in ways:
+            raise CommandError("conflict", f"the mail is {mail.status}; {' or '.join(ways)} is expected")
+        changed = ways[mail.status](mail)
+        if not mail.to and changed.status is Status.PENDING:
+            raise CommandError("conflict", "its address was erased, so it cannot be sent")
+        await store.record([changed], clock.now())
+        # What counts is what was logged. By now the mail may be further still.
+        logged = (each for each in await store.history(mail.id) if each.id == event_id(changed))
+        if any(each.status is changed.status for each in logged):
+            store.wake.set()
+            await _check_still_wanted(store, args, changed)
+            return public(changed)
+    raise CommandError("conflict", f"the mail changes all the time and is {mail.status} by now")
+
+
+async def _check_still_wanted(store: Store, args: Mapping[str, Any], changed: Mail) -> None:
+    """Raise a conflict if a mail that was to be sent again was withdrawn in the same step: its booking has ended."""
     if changed.status is Status.PENDING:
-        # Its booking or request may have been cancelled since it failed: then it was withdrawn in the same step.
         by_now = await _named(store, args)
         if by_now.status is Status.CANCELLED:
             raise CommandError("conflict", f"the mail cannot be sent any more: {by_now.error}")
-    return public(changed)
 
 
 async def _named(store: Store, args: Mapping[str, Any]) -> Mail:

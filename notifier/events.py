@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from notifier.addresses import masked, without
+from notifier.addresses import all_masked, masked, without
 from notifier.mail import ERASED, Flight, Kind, Mail, Status
 
 SOURCE = "/notifier"
@@ -79,9 +79,14 @@ def public(mail: Mail) -> dict[str, Any]:
         "sent_at": timestamp(mail.sent_at),
         "message_id": mail.message_id,
         "event": mail.event,
-        "smtp": {"code": mail.smtp.code, "text": without(mail.to, mail.smtp.text)} if mail.smtp else None,
-        "error": without(mail.to, mail.error) if mail.error else None,
+        "smtp": {"code": mail.smtp.code, "text": _hidden(mail, mail.smtp.text)} if mail.smtp else None,
+        "error": _hidden(mail, mail.error) if mail.error else None,
     }
+
+
+def _hidden(mail: Mail, text: str) -> str:
+    """Mask the recipient and every other address: servers name an alias's recipients, or the account that logged in."""
+    return all_masked(without(mail.to, text))
 
 
 def ids(mail: str, message: str, booking: str | None, traceparent: str | None) -> dict[str, str]:

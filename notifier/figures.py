@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from notifier import clock
+from notifier.addresses import all_masked
 from notifier.events import Logged, timestamp
 from notifier.gateways.amqp import Broker
 from notifier.lane import Lane
@@ -69,7 +70,7 @@ class Figures:
         return ready, {
             "store": {"state": "ok" if fault is None else "unusable", "reason": fault},
             "actors": {
-                name: {"state": actor.state, "since": timestamp(actor.since), "reason": actor.reason}
+                name: {"state": actor.state, "since": timestamp(actor.since), "reason": _hidden(actor.reason)}
                 for name, actor in actors.items()
             },
             "broker": self._broker_state(),
@@ -88,6 +89,11 @@ class Figures:
         return [_smtp_state(lane) for lane in self._lanes]
 
 
+def _hidden(reason: str | None) -> str | None:
+    """Mask the addresses in a reason, which may be in a server's words."""
+    return all_masked(reason) if reason else reason
+
+
 def _smtp_state(lane: Lane) -> dict[str, Any]:
     reason, until = lane.circuit.reason, lane.circuit.until
     if lane.used_up_until and not reason:
@@ -95,7 +101,7 @@ def _smtp_state(lane: Lane) -> dict[str, Any]:
     return {
         "transport": lane.transport.name,
         "state": "paused" if reason else "ready",
-        "reason": reason,
+        "reason": _hidden(reason),
         "until": timestamp(until),
         "quota_left": lane.quota_left,
     }

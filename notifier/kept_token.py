@@ -5,23 +5,25 @@ import secrets
 from pathlib import Path
 
 from notifier.errors import Misconfigured
-from notifier.settings import FeedSettings
+from notifier.settings import FeedSettings, check_token
 
 
 def given(feed: FeedSettings) -> FeedSettings:
     """Fill in the token that an earlier start has kept, if it is needed and there is one.
 
-    Misconfigured where the file is there and cannot be read.
+    Misconfigured if the file is there and cannot be read, or has a token that is too short.
     """
     if not (feed.make_token and feed.lacks_token):
         return feed
     try:
         token = feed.make_token.read_text(encoding="utf-8").strip()
+        return _with(feed, check_token(token)) if token else feed
     except FileNotFoundError:
         return feed
     except (OSError, UnicodeDecodeError) as error:
         raise Misconfigured([f"NOTIFIER_MAKE_TOKEN: cannot be read: {error}"]) from error
-    return _with(feed, token) if token else feed
+    except ValueError as error:
+        raise Misconfigured([f"NOTIFIER_MAKE_TOKEN: {feed.make_token}: {error}"]) from error
 
 
 def made(feed: FeedSettings) -> FeedSettings:

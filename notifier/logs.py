@@ -1,14 +1,104 @@
 """Logging to stderr: one line an event, for people or (`json`) for programs; no address in it is whole."""
 
 import logging
+import os
+import select
 import sys
-from collections.abc import MutableMapping
+import threading
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager, suppress
+from queue import Empty, Full, Queue
 from typing import Any
 
 import structlog
 
 from notifier.addresses import all_masked
 from notifier.settings import LogSettings
+
+log = structlog.get_logger(__name__)
+
+MOST_LINES = 10_000
+"""Lines that may wait for a reader of stderr that has stopped reading; later ones are counted and dropped."""
+TOGETHER = 100
+"""Lines that are written at once."""
+FLUSH_TIMEOUT = 2.0
+"""Seconds that the last lines have to be written when the service ends."""
+
+
+class _Stderr:
+    """Stderr, written to at once, or by a thread while `from_a_thread` lasts: whoever reads it may stop reading."""
+
+    def __init__(self) -> None:
+        self._lines: Queue[str | None] | None = None
+        self._dropped = 0
+        self._counting = threading.Lock()
+
+    def write(self, text: str) -> None:
+        """Write text, or hand it to the thread without waiting."""
+        if self._lines is None:
+            sys.stderr.write(text)
+            return
+        try:
+            self._lines.put_nowait(text)
+        except Full:
+            with self._counting:
+                self._dropped += 1
+
+    def flush(self) -> None:
+        """Flush what was written at once."""
+        if self._lines is None:
+            sys.stderr.flush()
+
+    @contextmanager
+    def from_a_thread(self) -> Iterator[None]:
+        """Write in a thread, which ends with the block: within FLUSH_TIMEOUT, even if nobody reads."""
+        sys.stderr.flush()
+        lines = self._lines = Queue(MOST_LINES)
+        args = (sys.stderr.fileno(), lines)
+        # A daemon that uses nothing but the descriptor: a write that never ends must not hold up the process's end.
+        writer = threading.Thread(target=self._write_on, args=args, name="log", daemon=True)
+        writer.start()
+        try:
+            yield
+        finally:
+            with suppress(Full):
+                lines.put(None, timeout=FLUSH_TIMEOUT)
+            writer.join(FLUSH_TIMEOUT)
+            if not writer.is_alive():
+                self._lines = None
+
+    def _write_on(self, descriptor: int, lines: "Queue[str | None]") -> None:
+        """Write lines until a None among them, in few writes if there are many."""
+        ending = False
+        while not (ending and lines.empty()):
+            found = [lines.get()]
+            with suppress(Empty):
+                while len(found) < TOGETHER:
+                    found.append(lines.get_nowait())
+            ending = ending or None in found
+            _write_all(descriptor, "".join(filter(None, found)).encode(errors="backslashreplace"))
+            self._tell_dropped()
+
+    def _tell_dropped(self) -> None:
+        with self._counting:
+            dropped, self._dropped = self._dropped, 0
+        if dropped:
+            log.warning("log lines were dropped: stderr was not read", count=dropped)
+
+
+STDERR: Any = _Stderr()
+"""What all of our lines are written to."""
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    """Write to a descriptor, however slowly it is read; if it cannot be written to, the service goes on without."""
+    while data:
+        try:
+            data = data[os.write(descriptor, data) :]
+        except BlockingIOError:
+            select.select([], [descriptor], [])
+        except OSError:
+            return
 
 
 def configure(settings: LogSettings) -> None:
@@ -30,10 +120,10 @@ def configure(settings: LogSettings) -> None:
     structlog.configure(
         processors=[*shared, *safe, render],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(STDERR),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(STDERR)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=render, foreign_pre_chain=[*shared, *safe]))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     # These tell at warning level and above what we report ourselves, once and in our words.

@@ -36,6 +36,9 @@ class Metrics:
         )
         self._transitions = self._counter("transitions", "Changes of mails, by the type of their event.", "type")
         self._drops = self._counter("feed_drops", "Clients of the feed that were let go since they read too slowly.")
+        self._refused_tokens = self._counter(
+            "feed_auth_failures", "Wrong tokens, in a hello of the feed or as a bearer token."
+        )
         self._phases = self._histogram(
             "smtp_phase_seconds",
             "Time to an SMTP server's answer; CONNECT is all up to being logged in.",
@@ -77,6 +80,10 @@ class Metrics:
     def dropped(self) -> None:
         """Count a client of the feed that was too slow."""
         self._drops.inc()
+
+    def refused_token(self) -> None:
+        """Count a wrong token."""
+        self._refused_tokens.inc()
 
     def answered(self, transport: str, phase: Phase, seconds: float) -> None:
         """Note how long an SMTP server took for an answer."""

@@ -25,7 +25,8 @@ from notifier.events import Logged
 from notifier.figures import Figures
 from notifier.gateways import amqp, smtp
 from notifier.gateways.http import Pages
-from notifier.gateways.session import Feed
+from notifier.gateways.session import MOST_CATCHING_UP, Feed
+from notifier.gateways.tokens import Tokens
 from notifier.gateways.topology import EVENTS
 from notifier.gateways.websocket import serve_feed
 from notifier.gauges import gauges
@@ -103,19 +104,18 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         figures = Figures(store, broker, lanes, supervisor)
         hub = Hub(store.id, (await store.span()).head)
         scrape = partial(_scrape, metrics, figures, hub, settings.mail.rate)
-        pages = Pages(settings.feed, figures.readiness, scrape)
+        tokens = Tokens(settings.feed, metrics.refused_token)
+        pages = Pages(settings.feed, tokens, figures.readiness, scrape)
         orders = commands(store, take, write, pages.offer)
-        feed = Feed(store, hub, figures.stats, orders, f"notifier/{__version__}", metrics.dropped)
-
-        def observe(events: Sequence[Logged]) -> None:
-            figures.observe(events)
-            metrics.observe(events)
-            journal.tell(events)
+        catching_up = asyncio.Semaphore(MOST_CATCHING_UP)
+        feed = Feed(store, hub, figures.stats, orders, f"notifier/{__version__}", metrics.dropped, tokens, catching_up)
 
         server = await stack.enter_async_context(serve_feed(settings.feed, feed, pages))
 
         stack.push_async_callback(_stop, supervisor)
-        supervisor.start("broadcaster", partial(broadcast, store, hub, observe))
+        supervisor.start(
+            "broadcaster", partial(broadcast, store, hub, (figures.observe, metrics.observe, journal.tell))
+        )
         supervisor.start("sender", partial(_send, store, lanes, settings))
         supervisor.start("purger", partial(_purge, store, settings))
         if broker:

@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from notifier.addresses import normalised
 from notifier.clock import check_cron
 from notifier.errors import Misconfigured
 
 PREFIX = "NOTIFIER_"
+SHORTEST_TOKEN = 16
+"""Characters; of random ones nobody guesses that many."""
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
@@ -55,6 +57,13 @@ class Sender(NamedTuple):
     def domain(self) -> str:
         """The part behind the @, which also ends every Message-ID."""
         return self.address.rpartition("@")[2]
+
+
+def check_token(token: str) -> str:
+    """Raise ValueError if a token is too short to be hard to guess."""
+    if len(token) < SHORTEST_TOKEN:
+        raise ValueError(f"at least {SHORTEST_TOKEN} characters are expected; openssl rand -hex 24 makes such a token")
+    return token
 
 
 def _duration(text: Any) -> Any:
@@ -173,7 +182,7 @@ Durations = Annotated[
     _shown_as(lambda value: ",".join(map(_duration_text, value))),
 ]
 Words = Annotated[tuple[str, ...], BeforeValidator(_words), _shown_as(",".join)]
-Secret = Annotated[str | None, _shown_as(_hide)]
+Token = Annotated[str, AfterValidator(check_token), _shown_as(_hide)]
 Cron = Annotated[str, BeforeValidator(_cron)]
 From = Annotated[Sender, BeforeValidator(_sender), _shown_as(lambda it: f"{it.name} <{it.address}>".strip())]
 SmtpServers = Annotated[
@@ -251,8 +260,8 @@ class FeedSettings(_Group):
 
     host: str = _setting("HOST", "127.0.0.1")
     port: Annotated[int, Field(ge=0, le=65535)] = _setting("PORT", 8025)
-    viewer_token: Secret = _setting("VIEWER_TOKEN", None)
-    operator_token: Secret = _setting("OPERATOR_TOKEN", None)
+    viewer_token: Token | None = _setting("VIEWER_TOKEN", None)
+    operator_token: Token | None = _setting("OPERATOR_TOKEN", None)
     allowed_origins: Words = _setting("ALLOWED_ORIGINS", ())
     insecure: bool = _setting("INSECURE", default=False)
     make_token: Path | None = _setting("MAKE_TOKEN", None)

@@ -81,7 +81,7 @@ def test_secrets_are_hidden_in_the_settings() -> None:
         "NOTIFIER_SMTP_URL": "smtp://me:s3cret@smtp.example.org",
         "NOTIFIER_MAIL_FROM": "Air <fly@example.org>",
         "NOTIFIER_AMQP_URL": "amqp://me:s3cret@localhost/",
-        "NOTIFIER_OPERATOR_TOKEN": "s3cret",
+        "NOTIFIER_OPERATOR_TOKEN": "s3cret-of-16-and-more",
     }
     code, out, _ = run("settings", environ=environ)
     assert code == 0

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from parts import changed, serving
+from privacy import OPERATOR_TOKEN, VIEWER_TOKEN
 from test_cli import run_async, service
 
 from notifier import kept_token
@@ -47,7 +48,9 @@ async def test_nobody_is_let_in_before_there_is_a_token(environ: dict[str, str],
                 await client.frame()
 
 
-@pytest.mark.parametrize("given", [{"OPERATOR_TOKEN": "o"}, {"VIEWER_TOKEN": "v"}, {"INSECURE": "1"}])
+@pytest.mark.parametrize(
+    "given", [{"OPERATOR_TOKEN": OPERATOR_TOKEN}, {"VIEWER_TOKEN": VIEWER_TOKEN}, {"INSECURE": "1"}]
+)
 def test_what_is_set_counts_more_than_what_is_kept(tmp_path: Path, given: dict[str, str]) -> None:
     """Where a token is set, or none is wanted, the kept one is not used."""
     (tmp_path / "token").write_text("kept", encoding="utf-8")
@@ -59,7 +62,7 @@ def test_an_open_address_is_guarded_by_the_token_to_be_made(tmp_path: Path) -> N
     """Beyond loopback it stands for both tokens; one of the two alone does not guard."""
     made = feed(tmp_path / "token", HOST="0.0.0.0")  # noqa: S104 - that is what is tested
     assert (made.lacks_token, made.is_unguarded) == (True, False)
-    assert feed(tmp_path / "token", HOST="0.0.0.0", VIEWER_TOKEN="v").is_unguarded  # noqa: S104
+    assert feed(tmp_path / "token", HOST="0.0.0.0", VIEWER_TOKEN=VIEWER_TOKEN).is_unguarded  # noqa: S104
 
 
 def test_every_made_token_is_another(tmp_path: Path) -> None:
@@ -74,5 +77,8 @@ def test_a_file_that_cannot_be_used_is_a_fault(tmp_path: Path) -> None:
     """A folder in its place, or a folder that is not there, is told by the variable's name."""
     with pytest.raises(Misconfigured, match="NOTIFIER_MAKE_TOKEN: cannot be read"):
         kept_token.given(feed(tmp_path))
+    (tmp_path / "short").write_text("fifteen-letters\n", encoding="utf-8")
+    with pytest.raises(Misconfigured, match=r"NOTIFIER_MAKE_TOKEN: .*at least 16 characters"):
+        kept_token.given(feed(tmp_path / "short"))
     with pytest.raises(Misconfigured, match="NOTIFIER_MAKE_TOKEN: cannot be written"):
         kept_token.keep(kept_token.made(feed(tmp_path / "none" / "token")))

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -5,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from privacy import OPERATOR_TOKEN, VIEWER_TOKEN
 
 from notifier.errors import Misconfigured
 from notifier.settings import Sender, Settings, SmtpServer, is_loopback, load, load_feed, unknown
@@ -211,8 +213,8 @@ def test_secrets_are_never_shown(smtp: str, amqp: str, viewer: str, operator: st
     found = loaded(
         SMTP_URL=f"smtp://user:{smtp}!@host,smtp+plain://other:{smtp}!@localhost",
         AMQP_URL=f"amqp://user:{amqp}!@host:5672/vhost",
-        VIEWER_TOKEN=f"{viewer}!",
-        OPERATOR_TOKEN=f"{operator}!",
+        VIEWER_TOKEN=f"{viewer}!" + "v" * 16,
+        OPERATOR_TOKEN=f"{operator}!" + "o" * 16,
     ).shown()
     assert not [secret for secret in (smtp, amqp, viewer, operator) if f"{secret}!" in str(found)]
     assert found["NOTIFIER_SMTP_URL"] == "smtp://user:***@host:587,smtp+plain://other:***@localhost:25"
@@ -251,7 +253,7 @@ def test_what_is_shown_is_named_like_the_variables() -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "mail.example.com"])  # noqa: S104 - that is what is tested
-@pytest.mark.parametrize("tokens", [{}, {"VIEWER_TOKEN": "v"}, {"OPERATOR_TOKEN": "o"}])
+@pytest.mark.parametrize("tokens", [{}, {"VIEWER_TOKEN": VIEWER_TOKEN}, {"OPERATOR_TOKEN": OPERATOR_TOKEN}])
 def test_beyond_loopback_both_tokens_are_needed(host: str, tokens: dict[str, str]) -> None:
     """A feed that others can reach needs a viewer's and an operator's token."""
     (fault,) = faults(HOST=host, **tokens)
@@ -263,7 +265,7 @@ def test_beyond_loopback_both_tokens_are_needed(host: str, tokens: dict[str, str
 @pytest.mark.parametrize(
     "values",
     [
-        {"HOST": "0.0.0.0", "VIEWER_TOKEN": "v", "OPERATOR_TOKEN": "o"},  # noqa: S104 - that is what is tested
+        {"HOST": "0.0.0.0", "VIEWER_TOKEN": VIEWER_TOKEN, "OPERATOR_TOKEN": OPERATOR_TOKEN},  # noqa: S104 - that is what is tested
         {"HOST": "0.0.0.0", "INSECURE": "1"},  # noqa: S104
         {"HOST": "localhost"},
         {"HOST": "127.0.0.2"},
@@ -284,16 +286,31 @@ def test_loopback_is_this_machine_alone(host: str, own: bool) -> None:  # noqa: 
     assert is_loopback(host) is own
 
 
+@pytest.mark.parametrize("read", [load, load_feed])
+@pytest.mark.parametrize("name", ["NOTIFIER_VIEWER_TOKEN", "NOTIFIER_OPERATOR_TOKEN"])
+def test_a_token_that_is_easy_to_guess_is_refused(read: Callable[[Any], Any], name: str, tmp_path: Path) -> None:
+    """One of less than 16 characters is a fault that says how to make one, also in a file, also for commands."""
+    file, empty = tmp_path / "token", tmp_path / "empty"
+    file.write_text("fifteen-letters\n", encoding="utf-8")
+    empty.touch()
+    for short in ({name: "fifteen-letters"}, {f"{name}_FILE": str(file)}, {f"{name}_FILE": str(empty)}):
+        with pytest.raises(Misconfigured, match=f"^{name}: at least 16 .*openssl rand -hex 24") as wrong:
+            read({**REQUIRED, **short})
+        assert "fifteen" not in str(wrong.value)
+    read({**REQUIRED, name: "sixteen-letters!"})
+
+
 def test_a_command_needs_the_feed_s_settings_only() -> None:
     """What talks to the running service is not stopped by what is missing for sending."""
-    found = load_feed({"NOTIFIER_PORT": "9000", "NOTIFIER_SMTP_URL": "nonsense", "NOTIFIER_OPERATOR_TOKEN": "o"})
-    assert (found.port, found.operator_token) == (9000, "o")
+    given = {"NOTIFIER_PORT": "9000", "NOTIFIER_SMTP_URL": "nonsense", "NOTIFIER_OPERATOR_TOKEN": OPERATOR_TOKEN}
+    found = load_feed(given)
+    assert (found.port, found.operator_token) == (9000, OPERATOR_TOKEN)
 
 
 def test_a_command_needs_one_token_only() -> None:
     """Whoever may only watch reaches a service on another machine with the viewer's token alone."""
-    found = load_feed({"NOTIFIER_HOST": "notifier.example.com", "NOTIFIER_VIEWER_TOKEN": "v"})
-    assert (found.host, found.viewer_token) == ("notifier.example.com", "v")
+    found = load_feed({"NOTIFIER_HOST": "notifier.example.com", "NOTIFIER_VIEWER_TOKEN": VIEWER_TOKEN})
+    assert (found.host, found.viewer_token) == ("notifier.example.com", VIEWER_TOKEN)
 
 
 def test_a_command_s_faults_are_told() -> None:

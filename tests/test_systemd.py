@@ -39,7 +39,7 @@ def environ(credentials: Path) -> dict[str, str]:
 def settings(credentials: Path) -> Settings:
     """Give the service's settings, with the credentials and the variable that the first lines say to provide."""
     written = re.findall(
-        r"printf '%s' '?(\S+?)'? >/etc/notifier/(\S+)", TEXT.replace('"$(openssl rand -hex 16)"', "abc")
+        r"printf '%s' '?(\S+?)'? >/etc/notifier/(\S+)", TEXT.replace('"$(openssl rand -hex 16)"', "abc" * 6)
     )
     for value, name in written:
         (credentials / name).write_text(value, encoding="utf-8")
@@ -50,7 +50,7 @@ def settings(credentials: Path) -> Settings:
 def test_every_variable_is_a_setting(tmp_path: Path) -> None:
     """Nothing is misspelt, also in the comments, and with what the first lines provide it starts."""
     found = settings(tmp_path)
-    assert (found.smtp.servers[0].username, found.feed.operator_token) == ("you@gmail.com", "abc")
+    assert (found.smtp.servers[0].username, found.feed.operator_token) == ("you@gmail.com", "abc" * 6)
     assert not unknown(dict.fromkeys(re.findall(r"NOTIFIER_[A-Z_]+", TEXT), ""))
 
 

@@ -1,13 +1,18 @@
 """Passes the event log on to everyone who watches, and never waits for any of them."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Protocol
+
+import structlog
 
 from notifier import clock
 from notifier.events import Filter, Logged
 from notifier.frames import HEARTBEAT, MOST_EVENTS, cursor, write_events
 from notifier.storage.store import Store
+
+log = structlog.get_logger(__name__)
 
 GATHER = 0.025
 """Seconds that an event waits for others to share its frame."""
@@ -23,6 +28,9 @@ class Subscriber(Protocol):
 
     def push(self, frame: bytes, events: int) -> None:
         """Take one frame without waiting."""
+
+    def fail(self) -> None:
+        """End: a frame could not be pushed, so that this watcher would miss something."""
 
 
 class Hub:
@@ -51,23 +59,36 @@ class Hub:
         self.position = events[-1].seq
         frames: dict[tuple[Filter, int], tuple[bytes, int]] = {}
         for subscriber in list(self._last_push):
-            key = (subscriber.wanted, max(subscriber.after, events[0].seq - 1))
-            if key not in frames:
-                frames[key] = self._frame(*key, events)
-            frame, count = frames[key]
-            subscriber.after = max(subscriber.after, self.position)
-            if count:
-                self._last_push[subscriber] = now
-                subscriber.push(frame, count)
+            with self._contained(subscriber):
+                key = (subscriber.wanted, max(subscriber.after, events[0].seq - 1))
+                if key not in frames:
+                    frames[key] = self._frame(*key, events)
+                frame, count = frames[key]
+                subscriber.after = max(subscriber.after, self.position)
+                if count:
+                    self._last_push[subscriber] = now
+                    subscriber.push(frame, count)
 
     def beat(self, now: float) -> float:
         """Move the cursor of those who have heard nothing for a while; the seconds until someone else is due."""
         for subscriber, last in list(self._last_push.items()):
             if now - last >= HEARTBEAT:
                 self._last_push[subscriber] = now
-                at = cursor(self._store_id, max(subscriber.after, self.position), subscriber.wanted)
-                subscriber.push(write_events(at, ()), 0)
+                with self._contained(subscriber):
+                    at = cursor(self._store_id, max(subscriber.after, self.position), subscriber.wanted)
+                    subscriber.push(write_events(at, ()), 0)
         return min(self._last_push.values(), default=now) + HEARTBEAT - now
+
+    @contextmanager
+    def _contained(self, subscriber: Subscriber) -> Iterator[None]:
+        """Let what goes wrong with one subscriber end that one alone: `position` is past its events already."""
+        try:
+            yield
+        except Exception:
+            log.exception("a watcher of the feed failed and is closed")
+            self.remove(subscriber)
+            with suppress(Exception):
+                subscriber.fail()
 
     def _frame(self, wanted: Filter, after: int, events: Sequence[Logged]) -> tuple[bytes, int]:
         passing = [event for event in events if event.seq > after and wanted.passes(event)]
@@ -78,13 +99,13 @@ class Hub:
 async def broadcast(
     store: Store,
     hub: Hub,
-    observe: Callable[[Sequence[Logged]], None],
+    observers: Sequence[Callable[[Sequence[Logged]], None]],
     running: Callable[[], None],
     stop: asyncio.Event,
 ) -> None:
     """Pass the log on until told to stop; what was logged before that is still passed on.
 
-    `observe` sees every event once, whoever watches.
+    Each of `observers` sees every event once, whoever watches and whatever the others make of it.
     """
     running()
     loop = asyncio.get_running_loop()
@@ -92,7 +113,11 @@ async def broadcast(
         ending = stop.is_set()
         while events := await store.events(hub.position, MOST_EVENTS):
             hub.publish(events, loop.time())
-            observe(events)
+            for observe in observers:
+                try:
+                    observe(events)
+                except Exception:
+                    log.exception("an observer of the events failed")
         if ending:
             return
         await clock.first_of(store.beyond(hub.position), stop.wait(), within=min(POLL, hub.beat(loop.time())))

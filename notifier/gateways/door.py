@@ -1,90 +1,218 @@
-"""Who may stand in the feed's door: connections that have not said hello, and those that flood it with empty frames."""
+"""Connections before their hello is accepted: how many may wait, how much each may send, and which one gives way."""
 
+import asyncio
+import ipaddress
+from contextlib import suppress
+from enum import Enum, auto
+from http import HTTPStatus
 from typing import Any
 
 from websockets.asyncio.server import ServerConnection
-from websockets.frames import Frame, Opcode
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.protocol import State
 
 MOST_CLIENTS = 2000
 MOST_WAITING = 1000
-"""Connections that may be without their hello. One more, and the one that has waited longest is cut off: so silent ones
-lock nobody out, and who says hello at once is not among the oldest."""
+"""Connections that may wait for their hello to be accepted. Beyond that the oldest one is closed of the network that
+has most of them: silent connections lock nobody out, and a flood from one network closes its own connections only."""
+MOST_HANDSHAKE = 16 * 1024
+"""Bytes of the HTTP request: its line and all its headers."""
+MOST_HELLO = 24 * 1024
+"""Bytes of a hello on the wire, in how many parts it may come: a filter with 500 ids of mails has 20 KB."""
+MOST_HELD = 16 * 1024 * 1024
+"""Bytes behind a hello, of all connections together, that may wait in memory until it is accepted."""
+MOST_EARLY_EXTRA_FRAMES = 20
+"""Pings, pongs and further parts of messages before the hello is accepted."""
 MOST_EXTRA_FRAMES = 1000
 EXTRA_WINDOW = 10.0
-"""Pings, pongs and further parts of messages that one connection may send in this many seconds."""
+"""Pings, pongs and further parts of messages that a client may send in this many seconds."""
 PORTION = 4096
-"""Bytes read from one connection at a time: thousands of empty frames fit into what the loop hands over at once."""
+"""Bytes read from one connection at a time: thousands of empty frames fit into what the loop passes on at once."""
+EARLY_PORTION = 256
+"""The same before the hello is accepted: what stands in the portion behind the hello is parsed with it."""
+
+
+class Stage(Enum):
+    """What a connection has been through."""
+
+    HANDSHAKE = auto()
+    """Its HTTP request is not complete."""
+    HELLO = auto()
+    """Its first message is not complete."""
+    JUDGED = auto()
+    """Its first message is being judged; whatever follows waits."""
+    OPEN = auto()
+    """The door has nothing more to do with it: its hello was accepted, or it was turned away."""
 
 
 class Door:
     """The connections in the order in which they came, before and after their hello."""
 
     def __init__(self) -> None:
-        self._waiting: dict[ServerConnection, None] = {}
-        self._inside: set[ServerConnection] = set()
+        self.held = 0
+        """Bytes of all connections that wait for their hello to be accepted."""
+        self._waiting: dict[str, dict[Connection, None]] = {}
+        self._inside: set[Connection] = set()
 
     @property
     def is_full(self) -> bool:
         """Whether no more clients are taken; those without a hello do not count."""
         return len(self._inside) >= MOST_CLIENTS
 
-    def enter(self, connection: ServerConnection) -> None:
-        """Let it wait for its hello, in the place of the one that waited longest if there is no other."""
-        if len(self._waiting) >= MOST_WAITING:
-            oldest = next(iter(self._waiting))
+    def enter(self, connection: "Connection") -> None:
+        """Let it wait for its hello; if too many wait, close the oldest of the network that has most of them."""
+        if sum(map(len, self._waiting.values())) >= MOST_WAITING:
+            busiest = max(self._waiting, key=lambda network: len(self._waiting[network]))
+            oldest = next(iter(self._waiting[busiest]))
             self.leave(oldest)
             oldest.transport.abort()
-        self._waiting[connection] = None
+        self._waiting.setdefault(connection.network, {})[connection] = None
 
-    def welcome(self, connection: ServerConnection) -> None:
+    def welcome(self, connection: "Connection") -> None:
         """Count it among the clients from its hello on."""
-        if connection in self._waiting:
-            self._waiting.pop(connection)
+        if connection in self._waiting.get(connection.network, ()):
+            self.leave(connection)
             self._inside.add(connection)
 
     def close(self) -> None:
-        """Cut off who has not even asked to come in: they would hold up the end of the service."""
-        for connection in list(self._waiting):
+        """Close all connections without a hello: they would delay the end of the service."""
+        for connection in [each for network in self._waiting.values() for each in network]:
             connection.transport.abort()
 
-    def leave(self, connection: ServerConnection) -> None:
+    def leave(self, connection: "Connection") -> None:
         """Count it no longer."""
-        self._waiting.pop(connection, None)
         self._inside.discard(connection)
+        if (of_network := self._waiting.get(connection.network)) is not None:
+            of_network.pop(connection, None)
+            if not of_network:
+                del self._waiting[connection.network]
 
 
 class Connection(ServerConnection):
-    """A connection that comes through the door and is read in small portions."""
+    """A connection that comes through the door and is read in small portions.
+
+    Until its hello is accepted it can occupy a few dozen KiB and no more, whatever it sends.
+    """
 
     door: Door
     """Set by whoever listens, in a subclass of its own."""
+    network = ""
+    """Where it comes from: see `network_of`."""
 
     def connection_made(self, transport: Any) -> None:
         """Enter."""
         super().connection_made(transport)
+        self._stage = Stage.HANDSHAKE
+        self._received = 0
+        self._held = b""
         self._extra = 0
         self._extra_since = self.loop.time()
+        self.network = network_of(transport.get_extra_info("peername"))
         self.door.enter(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Leave."""
+        self._take_held()
         self.door.leave(self)
         super().connection_lost(exc)
 
+    def welcome(self) -> None:
+        """Accept its hello: from now on it is a client, and what it sent behind the hello is read."""
+        self.door.welcome(self)
+        self._stage = Stage.OPEN
+        self._resume()
+        self.data_received(self._take_held())
+
+    async def linger(self, seconds: float) -> None:
+        """Wait before it gets an answer, at most until it is closed; meanwhile nothing is read."""
+        self._take_held()
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.wait_closed()
+        self._resume()
+
+    def turn_away(self, code: int, reason: str) -> None:
+        """Close it without a closing handshake: what it sent behind its hello, or still sends, is discarded."""
+        self._take_held()
+        self._stage = Stage.OPEN
+        if self.protocol.state is State.OPEN:
+            self.protocol.fail(code, reason)
+            self.send_data()
+        self._resume()
+
     def data_received(self, data: bytes) -> None:
         """Read on only while nothing is wrong."""
-        for start in range(0, len(data), PORTION):
-            if self.transport.is_closing():
+        start = 0
+        while start < len(data) and not self.transport.is_closing():
+            if self._stage is Stage.JUDGED:
+                self._hold(data[start:])
                 return
-            super().data_received(data[start : start + PORTION])
+            size = PORTION if self._stage is Stage.OPEN else EARLY_PORTION
+            portion = data[start : start + size]
+            super().data_received(portion)
+            self._limit(len(portion))
+            start += size
 
     def process_event(self, event: Any) -> None:
-        """Cut off who sends too much that is no message, without a word: that would cost more."""
+        """Notice the end of the handshake and of the first message, and close who sends too much that is no message.
+
+        It is closed without a word: that would cost more.
+        """
         super().process_event(event)
-        if isinstance(event, Frame) and event.opcode not in (Opcode.TEXT, Opcode.BINARY):
-            now = self.loop.time()
-            if now - self._extra_since > EXTRA_WINDOW:
-                self._extra, self._extra_since = 0, now
-            self._extra += 1
-            if self._extra > MOST_EXTRA_FRAMES:
+        if not isinstance(event, Frame):
+            self._stage, self._received = Stage.HELLO, 0
+            return
+        if self._stage is Stage.HELLO and event.fin and event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            self._stage = Stage.JUDGED
+        if event.opcode not in (Opcode.TEXT, Opcode.BINARY):
+            self._count_extra()
+
+    def _count_extra(self) -> None:
+        now = self.loop.time()
+        if now - self._extra_since > EXTRA_WINDOW:
+            self._extra, self._extra_since = 0, now
+        self._extra += 1
+        if self._extra > (MOST_EXTRA_FRAMES if self._stage is Stage.OPEN else MOST_EARLY_EXTRA_FRAMES):
+            self.transport.abort()
+
+    def _limit(self, received: int) -> None:
+        """End a handshake or a hello that is too large."""
+        self._received += received
+        if self._stage is Stage.HANDSHAKE and self._received > MOST_HANDSHAKE:
+            self._stage = Stage.OPEN
+            status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            self.protocol.send_response(self.protocol.reject(status, "the request is too large\n"))
+            self.send_data()
+        elif self._stage is Stage.HELLO and self._received > MOST_HELLO:
+            if self.protocol.state is State.OPEN:
+                self.turn_away(CloseCode.MESSAGE_TOO_BIG, f"more than {MOST_HELLO} bytes before hello")
+            else:
                 self.transport.abort()
+
+    def _hold(self, rest: bytes) -> None:
+        self.transport.pause_reading()
+        self._held += rest
+        self.door.held += len(rest)
+        if self.door.held > MOST_HELD:
+            self.transport.abort()
+
+    def _take_held(self) -> bytes:
+        held, self._held = self._held, b""
+        self.door.held -= len(held)
+        return held
+
+    def _resume(self) -> None:
+        """Read on, unless the library has paused reading since too many messages wait."""
+        if not (self.transport.is_closing() or self.recv_messages.paused):
+            self.transport.resume_reading()
+
+
+def network_of(peer: tuple[Any, ...] | None) -> str:
+    """Return what a remote host cannot change at will: its IPv4 address, or the /64 network of its IPv6 address."""
+    host = str(peer[0]) if peer else ""
+    if ":" not in host:
+        return host
+    address = ipaddress.IPv6Address(host)
+    return str(address.ipv4_mapped or ipaddress.IPv6Network((int(address), 64), strict=False))

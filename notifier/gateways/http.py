@@ -6,14 +6,14 @@ from http import HTTPStatus
 from importlib import resources
 from pathlib import PurePath
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
-from notifier.gateways.tokens import role_of
+from notifier.gateways.tokens import Role, Tokens
 from notifier.settings import FeedSettings, is_loopback
 
 _TYPES: Mapping[str, str] = {
@@ -42,16 +42,27 @@ _MAIL_GUARD = {
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
+class Caller(Protocol):
+    """The connection on which a request came."""
+
+    network: str
+
+    async def linger(self, seconds: float) -> None:
+        """Wait before it gets an answer, at most until it is closed."""
+
+
 class Pages:
     """Answers every GET that is not the feed's."""
 
     def __init__(
         self,
         settings: FeedSettings,
+        tokens: Tokens,
         readiness: Callable[[], tuple[bool, Mapping[str, Any]]],
         metrics: Callable[[], Awaitable[bytes]],
     ) -> None:
         self._settings = settings
+        self._tokens = tokens
         self._readiness = readiness
         self._metrics = metrics
         self._offers: dict[str, bytes] = {}
@@ -68,15 +79,32 @@ class Pages:
             del self._offers[next(iter(self._offers))]
         return path
 
-    async def answer(self, request: Request) -> Response | None:
+    async def answer(self, request: Request, caller: Caller) -> Response | None:
         """Answer a request; None lets it become a WebSocket."""
         path = urlsplit(request.path).path
         refusal = self._refusal(request.headers)
         if refusal or path == "/feed":
             return refusal or self._feed(request.headers)
         if path == "/metrics":
-            return await self._scrape(request.headers)
+            return await self._scrape(await self._role(request.headers, caller))
+        if path == "/readyz":
+            return self._ready(await self._role(request.headers, caller))
         return self._page(path)
+
+    async def _role(self, headers: Headers, caller: Caller) -> Role | None:
+        """Judge the bearer token; returns late if it is a wrong one."""
+        token = _bearer(headers)
+        role = self._tokens.role(token)
+        if role is None:
+            await caller.linger(self._tokens.refused(token, caller.network))
+        return role
+
+    def _ready(self, role: Role | None) -> Response:
+        """Show everything to those who may watch, and to anyone else states only: health checks have no token."""
+        ready, parts = self._readiness()
+        status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
+        shown = parts if role else {name: _states(part) for name, part in parts.items()}
+        return _json(status, {"status": "ok" if ready else "not ready", **shown})
 
     def _page(self, path: str) -> Response:
         if path in self._pages:
@@ -85,15 +113,11 @@ class Pages:
             return _response(HTTPStatus.OK, "text/html; charset=utf-8", self._offers.pop(path), _MAIL_GUARD)
         if path == "/healthz":
             return _json(HTTPStatus.OK, {"status": "ok"})
-        if path == "/readyz":
-            ready, parts = self._readiness()
-            status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
-            return _json(status, {"status": "ok" if ready else "not ready", **parts})
         return _text(HTTPStatus.NOT_FOUND, "not found\n")
 
-    async def _scrape(self, headers: Headers) -> Response:
+    async def _scrape(self, role: Role | None) -> Response:
         """Give the metrics to those who may watch: they tell how much mail goes out, and by which account."""
-        if role_of(_bearer(headers), self._settings) is None:
+        if role is None:
             refusal = _text(HTTPStatus.UNAUTHORIZED, "a bearer token of a viewer or operator is expected\n")
             refusal.headers["WWW-Authenticate"] = "Bearer"
             return refusal
@@ -129,6 +153,15 @@ def _bearer(headers: Headers) -> str | None:
     given = headers.get_all("Authorization")
     kind, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
     return token.strip().encode(errors="surrogateescape").decode(errors="replace") if kind.lower() == "bearer" else None
+
+
+def _states(part: Any) -> Any:
+    """Keep the states of a part of the readiness: no server's words, no host name, no reason."""
+    if isinstance(part, list):
+        return [_states(each) for each in part]
+    if "state" in part:
+        return {"state": part["state"]}
+    return {name: _states(each) for name, each in part.items()}
 
 
 def _dashboard() -> Iterator[tuple[str, tuple[str, bytes]]]:

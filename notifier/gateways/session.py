@@ -1,14 +1,13 @@
 """One client of the feed, from its hello to its close."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 import structlog
 from websockets.asyncio.connection import broadcast
-from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
@@ -16,8 +15,8 @@ from websockets.protocol import State
 from notifier import clock, frames
 from notifier.errors import NotifierError
 from notifier.events import Filter, Logged, timestamp
-from notifier.gateways.tokens import Role, role_of
-from notifier.settings import FeedSettings
+from notifier.gateways.door import Connection
+from notifier.gateways.tokens import Role, Tokens
 from notifier.storage.store import Span, Store
 
 log = structlog.get_logger(__name__)
@@ -35,6 +34,10 @@ FRAMES_WINDOW = 10.0
 """A viewer may send MOST_FRAMES in this many seconds."""
 MOST_COMMANDS = 500
 """Commands of an operator that may be without their result."""
+MOST_OPERATOR_QUERIES = 4
+"""Commands and snapshots of one operator that the store is asked for at the same time; a viewer's go one by one."""
+MOST_CATCHING_UP = 4
+"""Snapshots and replays of all clients that the store is asked for at the same time."""
 AWAY = 1000
 """Milliseconds that clients are asked to stay away when the service ends."""
 FAREWELL = 2.0
@@ -67,7 +70,8 @@ class Hub(Protocol):
 class Feed(NamedTuple):
     """What sessions draw on: the log, its live end, the figures, and what can be done by whom.
 
-    `dropped` is told of each client that read too slowly.
+    `dropped` is called for each client that read too slowly. `catching_up` bounds the
+    snapshots and replays that the store is asked for at the same time.
     """
 
     store: Store
@@ -76,6 +80,8 @@ class Feed(NamedTuple):
     commands: Mapping[str, tuple[Role, Callable[[Mapping[str, Any]], Awaitable[Any]]]]
     server: str
     dropped: Callable[[], None]
+    tokens: Tokens
+    catching_up: asyncio.Semaphore
 
 
 class _Close(Exception):
@@ -90,14 +96,11 @@ class _Close(Exception):
 class Session:
     """One client: greets it, tells it what it missed, then passes on what happens."""
 
-    def __init__(
-        self, websocket: ServerConnection, feed: Feed, settings: FeedSettings, welcome: Callable[[], None]
-    ) -> None:
+    def __init__(self, websocket: Connection, feed: Feed) -> None:
         self._websocket = websocket
-        self._welcome = welcome
         self._feed = feed
-        self._settings = settings
-        self._role: Role = "viewer"
+        self._role: Role | None = None
+        self._queries = asyncio.Semaphore(1)
         self._behind = 0
         self._clear_at = asyncio.get_running_loop().time()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -138,6 +141,10 @@ class Session:
         elif self._websocket.protocol.state is State.OPEN:
             self._websocket.transport.write(_framed(frame))
 
+    def fail(self) -> None:
+        """Close it: an event could not be pushed, and the client gets it when it resumes."""
+        self._spawn(self._close(FAULT, "a fault of notifier's"))
+
     async def leave(self) -> None:
         """Say goodbye before the service ends."""
         broadcast([self._websocket], frames.write("bye", code=RESTART, reconnect=True, after_ms=AWAY), text=True)
@@ -151,11 +158,14 @@ class Session:
             raise _Close(NO_HELLO, "no hello within 10 s") from None
         if not isinstance(hello, frames.Hello):
             raise frames.BadFrame("the first frame must be hello")
-        role = role_of(hello.token, self._settings)
+        role = self._feed.tokens.role(hello.token)
         if role is None:
+            await self._websocket.linger(self._feed.tokens.refused(hello.token, self._websocket.network))
             raise _Close(UNAUTHORIZED, "a valid token is needed")
         self._role = role
-        self._welcome()
+        if role == "operator":
+            self._queries = asyncio.Semaphore(MOST_OPERATOR_QUERIES)
+        self._websocket.welcome()
         return hello
 
     async def _greet(self, hello: frames.Hello) -> None:
@@ -186,20 +196,21 @@ class Session:
         if hello.resume is None:
             return [], "none"
         store = self._feed.store
-        span = await store.span()
         place = frames.read_cursor(hello.resume)
-        refusal = _not_resumable(place, store.id, span, hello.wanted)
-        if place is None or refusal:
-            return [], refusal
-        events = await store.events(place.seq, MOST_REPLAYED)
-        # Asked again: a purge may have come between the question and the reading.
-        if (await store.span()).purged_through > place.seq:
-            return [], "expired"
+        async with self._catching_up():
+            refusal = _not_resumable(place, store.id, await store.span(), hello.wanted)
+            if place is None or refusal:
+                return [], refusal
+            events = await store.events(place.seq, MOST_REPLAYED)
+            # Asked again: a purge may have come between the question and the reading.
+            if (await store.span()).purged_through > place.seq:
+                return [], "expired"
         self.after = events[-1].seq if events else place.seq
         return [event for event in events if self.wanted.passes(event)], None
 
     async def _send_snapshot(self, id_: Any, limit: int) -> None:
-        snapshot = await self._feed.store.snapshot(self.wanted, limit)
+        async with self._catching_up():
+            snapshot = await self._feed.store.snapshot(self.wanted, limit)
         self.after = snapshot.seq
         at = frames.cursor(self._feed.store.id, snapshot.seq, self.wanted)
         page = snapshot.page
@@ -210,12 +221,19 @@ class Session:
         """Catch up with the hub, then join it: between the last look and the joining nothing can happen."""
         hub = self._feed.hub
         while self.after < hub.position:
-            events = await self._feed.store.events(self.after, frames.MOST_EVENTS)
+            async with self._catching_up():
+                events = await self._feed.store.events(self.after, frames.MOST_EVENTS)
             passing = [event for event in events if self.wanted.passes(event)]
             self.after = events[-1].seq if events else hub.position
             if passing:
                 await self._send_events(passing)
         hub.add(self, asyncio.get_running_loop().time())
+
+    @asynccontextmanager
+    async def _catching_up(self) -> AsyncIterator[None]:
+        """Wait for this client's turn, then for that of all clients: many come back at the same moment."""
+        async with self._queries, self._feed.catching_up:
+            yield
 
     async def _handle(self, frame: frames.Hello | frames.Refilter | frames.Command | None) -> None:
         match frame:
@@ -236,7 +254,10 @@ class Session:
 
     async def _outcome(self, command: frames.Command) -> dict[str, Any]:
         try:
-            return {"ok": True, "value": await self._permitted(command)(command.args)}
+            run = self._permitted(command)
+            # What is submitted at the same moment is stored in one transaction: it need not wait.
+            async with nullcontext() if command.name == "submit" else self._queries:
+                return {"ok": True, "value": await run(command.args)}
         except CommandError as error:
             code, message = error.code, str(error)
         except NotifierError as error:
@@ -292,7 +313,11 @@ class Session:
             self._feed.dropped()
         with suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL):
-                await self._websocket.close(code, reason)
+                if self._role is None:
+                    self._websocket.turn_away(code, reason)
+                    await self._websocket.wait_closed()
+                else:
+                    await self._websocket.close(code, reason)
         if not self._websocket.transport.is_closing():
             self._websocket.transport.abort()
 

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -34,7 +33,10 @@ async def serve_feed(settings: FeedSettings, feed: Feed, pages: Pages) -> AsyncI
         door = way_in
 
     async def handle(websocket: ServerConnection) -> None:
-        session = Session(websocket, feed, settings, partial(way_in.welcome, websocket))
+        assert isinstance(websocket, Connection)  # noqa: S101 - what `create_connection` makes
+        if websocket.request:
+            websocket.request.headers.clear()  # read already, and up to 16 KiB for as long as the connection lasts
+        session = Session(websocket, feed)
         sessions.add(session)
         try:
             await session.run()
@@ -42,7 +44,8 @@ async def serve_feed(settings: FeedSettings, feed: Feed, pages: Pages) -> AsyncI
             sessions.discard(session)
 
     async def answer(connection: ServerConnection, request: Request) -> Response | None:
-        response = await pages.answer(request)
+        assert isinstance(connection, Connection)  # noqa: S101 - as above
+        response = await pages.answer(request, connection)
         if response is None and way_in.is_full:
             return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "too many clients\n")
         return response

@@ -26,11 +26,16 @@ class Watcher:
         self.after = after
         self.wanted = Filter(**wanted)
         self.frames: list[bytes] = []
+        self.failed = False
 
     def push(self, frame: bytes, events: int) -> None:
         """Keep the frame."""
         del events
         self.frames.append(frame)
+
+    def fail(self) -> None:
+        """Note that it was ended."""
+        self.failed = True
 
     @property
     def seen(self) -> list[str]:
@@ -128,7 +133,7 @@ async def test_the_log_is_passed_on_as_it_grows_and_to_its_end(tmp_path: Path) -
     def observe(events: Sequence[Logged]) -> None:
         observed.extend(events)
 
-    task = asyncio.create_task(broadcast(store, hub, observe, lambda: None, stop))
+    task = asyncio.create_task(broadcast(store, hub, [observe], lambda: None, stop))
     for n in range(250):
         await store.add([decode(json.dumps(request(n)).encode(), Origin(NOW))], RULES, NOW)
     stop.set()

@@ -13,6 +13,7 @@ from dashboard.look import live, rows, wait_row, wait_rows, wait_same
 from faults.victim import Victim
 from parts import PATIENCE, changed, request, serving, submit, wait_event
 from playwright.async_api import Browser, WebSocketRoute
+from privacy import OPERATOR_TOKEN, VIEWER_TOKEN
 from samples import booking_event
 
 from notifier import clock
@@ -205,10 +206,10 @@ async def test_a_goodbye_says_whether_to_come_back(
 
 async def test_without_a_token_the_page_asks_for_one(environ: dict[str, str], watch: Watch) -> None:
     """A wrong one is refused and said so; a viewer sees the list and no actions."""
-    settings = changed(environ, VIEWER_TOKEN="look", OPERATOR_TOKEN="act")
+    settings = changed(environ, VIEWER_TOKEN=VIEWER_TOKEN, OPERATOR_TOKEN=OPERATOR_TOKEN)
     async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client, watch(feed) as page:
         (id_,) = (await submit(client, request(1, send_at=LATER)))["mails"]
-        for word in ("wrong", "look"):
+        for word in ("wrong", VIEWER_TOKEN):
             await page.get_by_label("Viewer or operator token").fill(word)
             await page.get_by_role("button", name="Watch").click()
             if word == "wrong":

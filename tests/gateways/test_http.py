@@ -13,6 +13,7 @@ from websockets.http11 import Request
 from notifier.client import FeedClient, readiness
 from notifier.errors import Unreachable
 from notifier.gateways.http import MOST_OFFERS, Pages
+from notifier.gateways.tokens import Tokens
 from notifier.settings import FeedSettings, Settings
 
 
@@ -89,13 +90,24 @@ async def test_the_page_of_a_mail_can_be_got_once(settings: Settings) -> None:
     assert plain["calendars"][0]["text"].startswith("BEGIN:VCALENDAR")
 
 
+class Browser:
+    """A caller that is never made to wait."""
+
+    network = "127.0.0.1"
+
+    async def linger(self, seconds: float) -> None:
+        """Fail: there is no reason to wait."""
+        raise AssertionError(seconds)
+
+
 async def test_pages_of_mails_that_nobody_gets_are_withdrawn() -> None:
     """Only the latest offers are kept."""
 
     async def metrics() -> bytes:
         return b""
 
-    pages = Pages(FeedSettings(), lambda: (True, {}), metrics)
+    feed = FeedSettings()
+    pages = Pages(feed, Tokens(feed, lambda: None), lambda: (True, {}), metrics)
     offers = [pages.offer(f"<p>{n}</p>") for n in range(MOST_OFFERS + 1)]
-    answers = [await pages.answer(Request(path, Headers({"Host": "localhost"}))) for path in offers]
+    answers = [await pages.answer(Request(path, Headers({"Host": "localhost"})), Browser()) for path in offers]
     assert [answer.status_code for answer in answers if answer] == [404, *[200] * MOST_OFFERS]

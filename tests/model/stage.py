@@ -20,6 +20,7 @@ from notifier.events import Filter
 from notifier.frames import HEARTBEAT, read_filter
 from notifier.gateways.http import Pages
 from notifier.gateways.session import Feed
+from notifier.gateways.tokens import Tokens
 from notifier.gateways.websocket import serve_feed
 from notifier.mail import Mail, Reply, RetryPolicy, Status, cancelled, due_again, failed, handed_back, refused, sent
 from notifier.settings import FeedSettings
@@ -64,16 +65,16 @@ class Stage:
     async def serve(self) -> None:
         """Serve the feed of the store, on the port of the last time."""
         self._hub = Hub(self.store.id, (await self.store.span()).head)
-        feed = Feed(self.store, self._hub, _no_stats, {}, "notifier/test", lambda: None)
-        self._server = await self._parts.enter_async_context(
-            serve_feed(self.feed, feed, Pages(self.feed, lambda: (True, {}), _no_metrics))
-        )
+        tokens = Tokens(self.feed, lambda: None)
+        feed = Feed(self.store, self._hub, _no_stats, {}, "notifier/test", lambda: None, tokens, asyncio.Semaphore(2))
+        pages = Pages(self.feed, tokens, lambda: (True, {}), _no_metrics)
+        self._server = await self._parts.enter_async_context(serve_feed(self.feed, feed, pages))
         for each in self._server.sockets:
             each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
         port = self._server.sockets[0].getsockname()[1]
         self.feed = self.feed.model_copy(update={"port": port})
         stop = asyncio.Event()
-        passing = asyncio.create_task(broadcast(self.store, self._hub, lambda _: None, lambda: None, stop))
+        passing = asyncio.create_task(broadcast(self.store, self._hub, (), lambda: None, stop))
         self._parts.push_async_callback(_ended, passing, stop)
 
     async def close(self) -> None:
