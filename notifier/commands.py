@@ -58,10 +58,10 @@ def commands(store: Store, take: Take, write: Write, offer: Offer) -> dict[str, 
 
     async def mail_resolve(args: Mapping[str, Any]) -> Any:
         ways = {"sent": lambda mail: found_sent(mail, clock.now()), "resend": due_again}
-        way = ways.get(args.get("as", ""))
-        if way is None:
+        answer = args.get("as")
+        if not isinstance(answer, str) or answer not in ways:
             raise CommandError("invalid", "args.as: sent or resend is expected")
-        return await _change(store, args, {Status.UNCERTAIN: way})
+        return await _change(store, args, {Status.UNCERTAIN: ways[answer]})
 
     return {
         "submit": ("operator", partial(_submit, take)),

@@ -1,12 +1,68 @@
 """What operators ask of the service, through the feed."""
 
-from parts import changed, result, serving, submit, wait_event, wait_frame
+from typing import Any
+
+import pytest
+from parts import changed, request, result, serving, submit, wait_event, wait_frame
 from samples import booking_event
 
 from notifier import clock
 from notifier.client import FeedClient
+from notifier.commands import CHANGE_LOOKS
 from notifier.demo.inbox import Inbox
 from notifier.events import timestamp
+from notifier.mail import due_now, expired
+from notifier.settings import Settings
+from notifier.storage.sqlite import SqliteStore
+
+FAR = "2126-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize("rivals", range(CHANGE_LOOKS + 1))
+async def test_a_mail_that_others_rewrite_meanwhile_is_looked_at_again(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, rivals: int
+) -> None:
+    """The command does what it is for on the mail as it is then; it gives up only if that never ends."""
+    look, left = SqliteStore.page, [rivals]
+
+    async def overtaken(store: SqliteStore, *args: Any) -> Any:
+        page = await look(store, *args)
+        if left[0]:
+            left[0] -= 1
+            await store.record([due_now(page.mails[0])], clock.now())
+        return page
+
+    async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
+        (id_,) = (await submit(client, request(1, send_at=FAR)))["mails"]
+        monkeypatch.setattr(SqliteStore, "page", overtaken)
+        asked = await client.command("mail.cancel", {"id": id_})
+        if rivals < CHANGE_LOOKS:
+            mail = await result(client, asked)
+            assert (mail["status"], mail["rev"]) == ("cancelled", 2 + rivals)
+        else:
+            frame = await wait_frame(client, lambda frame: frame["type"] == "result" and frame["id"] == asked)
+            assert frame["error"]["code"] == "conflict"
+
+
+async def test_a_mail_that_has_ended_meanwhile_is_a_conflict(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says as what the mail has ended, and leaves it so."""
+    look, left = SqliteStore.page, [1]
+
+    async def overtaken(store: SqliteStore, *args: Any) -> Any:
+        page = await look(store, *args)
+        if left[0]:
+            left[0] = 0
+            await store.record([expired(page.mails[0])], clock.now())
+        return page
+
+    async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
+        (id_,) = (await submit(client, request(1, send_at=FAR)))["mails"]
+        monkeypatch.setattr(SqliteStore, "page", overtaken)
+        asked = await client.command("mail.cancel", {"id": id_})
+        frame = await wait_frame(client, lambda frame: frame["type"] == "result" and frame["id"] == asked)
+    assert frame["error"] == {"code": "conflict", "message": "the mail is expired; pending is expected"}
 
 
 async def test_a_failed_mail_of_a_cancelled_booking_cannot_be_retried(environ: dict[str, str]) -> None:

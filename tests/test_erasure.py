@@ -137,13 +137,15 @@ async def test_the_files_of_the_service_forget_whom_they_knew(environ: dict[str,
             assert (await run_async("send", "-", environ=client, stdin=json.dumps(message).encode()))[0] == 0
         await inbox.wait_for(1, PATIENCE)
         assert on_disk(environ, *personal, "ben@") == {*personal, "ben@"}
-        code, _, err = await run_async("mails", "erase", "asha@example.com", environ=client)
-        assert (code, "Erase asha@example.com?" in err) == (1, True)
+        for address, stdin in (("asha@example.com", b""), ("-", b" asha@example.com \n")):
+            code, _, err = await run_async("mails", "erase", address, environ=client, stdin=stdin)
+            assert (code, "Erase asha@example.com?" in err) == (1, True)
         assert on_disk(environ, *personal) == set(personal)
-        code, out, _ = await run_async("mails", "erase", "asha@example.com", "--yes", "--json", environ=client)
+        erase = ("mails", "erase", "-", "--yes", "--json")
+        code, out, _ = await run_async(*erase, environ=client, stdin=b"asha@example.com\n")
         assert (code, json.loads(out)) == (0, {"mails": 3, "cancelled": 3, "bookings": 1, "remaining": 0})
         assert on_disk(environ, *personal, "ben@") == {"ben@"}
-        code, _, err = await run_async("mails", "erase", "nobody@example.com", environ=client, stdin=b"y\n")
+        code, _, err = await run_async("mails", "erase", "-", environ=client, stdin=b"nobody@example.com\ny\n")
         assert (code, "erased: 0 mails (0 of them cancelled), 0 bookings" in err) == (0, True)
     assert on_disk(environ, *personal, "ben@") == {"ben@"}
     inbox.reply = None

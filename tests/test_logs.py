@@ -1,12 +1,23 @@
+import asyncio
+import fcntl
 import json
 import logging
+import os
+import re
+import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO, TextIO
 
 import pytest
 import structlog
+from parts import PATIENCE, request, submit
 
 from notifier import logs
-from notifier.settings import LogSettings
+from notifier.client import FeedClient
+from notifier.demo.inbox import Inbox
+from notifier.settings import FeedSettings, LogSettings
 
 HOSTILE = "one\r\n2026-11-24 [info] forged\x1b[31m\x9b2J\u2028\x00 é"
 
@@ -60,3 +71,63 @@ def test_addresses_in_the_words_of_others_are_masked(capsys: pytest.CaptureFixtu
     assert "asha" not in told
     assert told.count("@example.com") == 3
     assert "m1" in told.splitlines()[0]
+
+
+@contextmanager
+def narrow_pipe() -> Iterator[tuple[BinaryIO, TextIO]]:
+    """Give a pipe that holds one page."""
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    with os.fdopen(reading, "rb") as source, os.fdopen(writing, "w", encoding="utf-8") as target:
+        yield source, target
+
+
+def test_a_reader_that_stops_reading_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines wait for it, up to a number; those beyond are counted, and the log says so once it is read again."""
+    monkeypatch.setattr(logs, "MOST_LINES", 20)
+    logs.configure(LogSettings.model_validate({"NOTIFIER_LOG_FORMAT": "json"}))
+    logger = structlog.get_logger("test")
+    lines: list[Any] = []
+    with narrow_pipe() as (source, target):
+        reader = threading.Thread(target=lambda: lines.extend(map(json.loads, source)))
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setattr(sys, "stderr", target)
+            with logs.STDERR.from_a_thread():
+                for number in range(200):
+                    logger.info("a line", number=number, filling="x" * 200)
+                reader.start()
+        target.close()
+        reader.join(PATIENCE)
+    numbers = [line["number"] for line in lines if line["event"] == "a line"]
+    dropped = sum(line["count"] for line in lines if "dropped" in line["event"])
+    assert numbers == sorted(numbers)
+    assert len(numbers) + dropped == 200
+    assert dropped > 100
+
+
+async def test_the_service_goes_on_and_ends_although_nobody_reads_its_log(
+    environ: dict[str, str], inbox: Inbox
+) -> None:
+    """Mail is taken in and sent with stderr full, and SIGTERM ends it in order."""
+    with narrow_pipe() as (source, target):
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "notifier", "serve"),
+            env={**os.environ, **environ, "NOTIFIER_LOG_FORMAT": "json"},
+            stderr=target,
+        )
+        try:
+            started = b""
+            while not (found := re.search(rb"http://127.0.0.1:(\d+)", started)):
+                started += await asyncio.to_thread(os.read, source.fileno(), 4096)
+            feed = FeedSettings.model_validate({"NOTIFIER_PORT": found[1].decode()})
+            async with FeedClient.connect(feed, snapshot=0, filter={"mail": "none"}) as client:
+                for number in range(40):
+                    await submit(client, request(number, to=[f"{n}@example.com" for n in range(10)]))
+            await inbox.wait_for(400, PATIENCE)
+            process.terminate()
+            async with asyncio.timeout(PATIENCE):
+                assert await process.wait() == 0
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()

@@ -2,16 +2,25 @@
 
 import json
 import re
-from typing import Any
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from faults.victim import Victim
-from parts import request, submit, wait_event
+from parts import changed, events_until, request, result, serving, submit, wait_event
 from privacy import OPERATOR_TOKEN, PASSWORD, VIEWER_TOKEN, leaks
 from rabbit import Rabbit
 
+from notifier import clock
+from notifier.circuit import Circuit
 from notifier.client import FeedClient
 from notifier.demo.inbox import Inbox
+from notifier.figures import Figures
+from notifier.lane import Lane
+from notifier.storage.sqlite import SqliteStore
+from notifier.supervisor import Condition, Supervisor
 
 USER = "postmaster@example.net"
 
@@ -93,3 +102,38 @@ async def test_json_logs_are_one_object_a_line_with_the_ids(environ: dict[str, s
     assert [line["event"] for line in about] == ["mail.pending", "mail.sending", "mail.sent"]
     assert {(line["message"], line["to"]) for line in about} == {("r1", "p•••@example.com")}
     assert about[-1]["code"] == 250
+
+
+async def test_other_addresses_in_a_servers_words_are_masked(environ: dict[str, str]) -> None:
+    """What stands behind an alias is told to no watcher, in no list, and with no result."""
+    words = "550 5.1.1 <real.name@example.net> (expanded from p1@example.com, for team@example.net) is unknown"
+    async with Inbox(reply=lambda phase, _: words if phase == "RCPT" else None) as inbox:
+        async with serving(changed(environ, SMTP_URL=inbox.url)) as feed, FeedClient.connect(feed) as client:
+            await client.command("submit", {"message": request(1)})
+            events = await events_until(client, "mail.failed")
+            listed = await result(client, await client.command("mail.list", {}))
+            shown = await result(client, await client.command("mail.show", {"id": listed["mails"][0]["id"]}))
+    assert listed["mails"][0]["smtp"]["text"] == (
+        "5.1.1 <r•••@example.net> (expanded from p•••@example.com, for t•••@example.net) is unknown"
+    )
+    told = json.dumps([events, listed, shown])
+    assert "real.name" not in told
+    assert "team" not in told
+
+
+async def test_addresses_in_the_reason_of_a_pause_or_a_failure_are_masked(tmp_path: Path) -> None:
+    """Servers name the account that may not log in, and libraries whatever they had in hand."""
+    circuit = Circuit([timedelta(minutes=1)])
+    circuit.probe()
+    circuit.fault("AUTH: 535 5.7.8 bad password for our.account@example.org", 0, clock.now())
+    lane = Lane(cast(Any, SimpleNamespace(name="mail.example.org:587")), circuit, None)
+    supervisor = Supervisor()
+    supervisor.conditions["sender"] = Condition("restarting", clock.now(), "no mailbox asha@example.com")
+    store = await SqliteStore.open(tmp_path / "n.db")
+    figures = Figures(store, None, [lane], supervisor)
+    _, parts = figures.readiness()
+    stats = await figures.stats()
+    await store.close()
+    assert parts["smtp"] == stats["smtp"]
+    assert parts["smtp"][0]["reason"] == "AUTH: 535 5.7.8 bad password for o•••@example.org"
+    assert parts["actors"]["sender"]["reason"] == "no mailbox a•••@example.com"

@@ -5,8 +5,12 @@ import socket
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
+import pytest
 from parts import PATIENCE
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 from notifier.settings import FeedSettings
 
@@ -46,3 +50,20 @@ async def drained(client: socket.socket) -> bytes:
             while part := await asyncio.get_running_loop().sock_recv(client, 1 << 20):
                 got += part
     return got
+
+
+@asynccontextmanager
+async def raw(feed: FeedSettings, **options: Any) -> AsyncIterator[ClientConnection]:
+    """Connect without saying anything."""
+    async with connect(f"ws://127.0.0.1:{feed.port}/feed", **options) as ws:
+        yield ws
+
+
+async def close_code(ws: ClientConnection) -> int:
+    """Read until the server closes; gives its code."""
+    with pytest.raises(ConnectionClosed) as closed:
+        async with asyncio.timeout(10):
+            while True:
+                await ws.recv()
+    assert closed.value.rcvd
+    return closed.value.rcvd.code

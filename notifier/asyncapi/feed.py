@@ -27,6 +27,8 @@ from notifier.mail import Kind, Status
 
 REASONS = ("none", "expired", "restarted", "filter_changed", "invalid")
 CLOSE_CODES = {
+    1009: "a frame was too large",
+    1011: "an internal error, or no pong within 20 s: connect again and resume",
     1012: "the service restarts: connect again and resume",
     4400: "a frame broke the protocol",
     4401: "no valid token",

@@ -18,8 +18,8 @@ has most of them: silent connections lock nobody out, and a flood from one netwo
 MOST_HANDSHAKE = 16 * 1024
 """Bytes of the HTTP request: its line and all its headers."""
 MOST_HELLO = 24 * 1024
-"""Bytes of a hello on the wire, in how many parts it may come: a filter with 500 ids of mails has 20 KB."""
-MOST_HELD = 16 * 1024 * 1024
+"""Bytes of a hello on the wire, all its parts together: one whose filter has 500 ids of mails takes 20 KB."""
+MOST_HELD = 8 * 1024 * 1024
 """Bytes behind a hello, of all connections together, that may wait in memory until it is accepted."""
 MOST_EARLY_EXTRA_FRAMES = 20
 """Pings, pongs and further parts of messages before the hello is accepted."""
@@ -35,12 +35,12 @@ EARLY_PORTION = 256
 class Stage(Enum):
     """What a connection has been through."""
 
-    HANDSHAKE = auto()
+    REQUEST = auto()
     """Its HTTP request is not complete."""
+    UPGRADE = auto()
+    """Its request has no answer yet; whatever follows waits."""
     HELLO = auto()
-    """Its first message is not complete."""
-    JUDGED = auto()
-    """Its first message is being judged; whatever follows waits."""
+    """It is a WebSocket; whatever follows its first message waits."""
     OPEN = auto()
     """The door has nothing more to do with it: its hello was accepted, or it was turned away."""
 
@@ -102,7 +102,8 @@ class Connection(ServerConnection):
     def connection_made(self, transport: Any) -> None:
         """Enter."""
         super().connection_made(transport)
-        self._stage = Stage.HANDSHAKE
+        self._stage = Stage.REQUEST
+        self._has_hello = False
         self._received = 0
         self._held = b""
         self._extra = 0
@@ -116,12 +117,16 @@ class Connection(ServerConnection):
         self.door.leave(self)
         super().connection_lost(exc)
 
+    def upgraded(self) -> None:
+        """Read its hello: it is a WebSocket from now on. Its headers, of up to 16 KiB, are forgotten."""
+        if self.request:
+            self.request.headers.clear()
+        self._go_on(Stage.HELLO)
+
     def welcome(self) -> None:
         """Accept its hello: from now on it is a client, and what it sent behind the hello is read."""
         self.door.welcome(self)
-        self._stage = Stage.OPEN
-        self._resume()
-        self.data_received(self._take_held())
+        self._go_on(Stage.OPEN)
 
     async def linger(self, seconds: float) -> None:
         """Wait before it gets an answer, at most until it is closed; meanwhile nothing is read."""
@@ -146,7 +151,7 @@ class Connection(ServerConnection):
         """Read on only while nothing is wrong."""
         start = 0
         while start < len(data) and not self.transport.is_closing():
-            if self._stage is Stage.JUDGED:
+            if self._stage is Stage.UPGRADE or (self._stage is Stage.HELLO and self._has_hello):
                 self._hold(data[start:])
                 return
             size = PORTION if self._stage is Stage.OPEN else EARLY_PORTION
@@ -162,10 +167,10 @@ class Connection(ServerConnection):
         """
         super().process_event(event)
         if not isinstance(event, Frame):
-            self._stage, self._received = Stage.HELLO, 0
+            self._stage, self._received = Stage.UPGRADE, 0
             return
-        if self._stage is Stage.HELLO and event.fin and event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
-            self._stage = Stage.JUDGED
+        if event.fin and event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            self._has_hello = True
         if event.opcode not in (Opcode.TEXT, Opcode.BINARY):
             self._count_extra()
 
@@ -178,18 +183,15 @@ class Connection(ServerConnection):
             self.transport.abort()
 
     def _limit(self, received: int) -> None:
-        """End a handshake or a hello that is too large."""
+        """End a request or a hello that is too large."""
         self._received += received
-        if self._stage is Stage.HANDSHAKE and self._received > MOST_HANDSHAKE:
+        if self._stage is Stage.REQUEST and self._received > MOST_HANDSHAKE:
             self._stage = Stage.OPEN
             status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
             self.protocol.send_response(self.protocol.reject(status, "the request is too large\n"))
             self.send_data()
-        elif self._stage is Stage.HELLO and self._received > MOST_HELLO:
-            if self.protocol.state is State.OPEN:
-                self.turn_away(CloseCode.MESSAGE_TOO_BIG, f"more than {MOST_HELLO} bytes before hello")
-            else:
-                self.transport.abort()
+        elif self._stage is Stage.HELLO and not self._has_hello and self._received > MOST_HELLO:
+            self.turn_away(CloseCode.MESSAGE_TOO_BIG, f"more than {MOST_HELLO} bytes before hello")
 
     def _hold(self, rest: bytes) -> None:
         self.transport.pause_reading()
@@ -197,6 +199,11 @@ class Connection(ServerConnection):
         self.door.held += len(rest)
         if self.door.held > MOST_HELD:
             self.transport.abort()
+
+    def _go_on(self, stage: Stage) -> None:
+        self._stage = stage
+        self._resume()
+        self.data_received(self._take_held())
 
     def _take_held(self) -> bytes:
         held, self._held = self._held, b""

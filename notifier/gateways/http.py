@@ -1,5 +1,6 @@
 """The plain GET pages beside the feed: the page that shows it, and how the service is."""
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from http import HTTPStatus
@@ -96,7 +97,8 @@ class Pages:
         token = _bearer(headers)
         role = self._tokens.role(token)
         if role is None:
-            await caller.linger(self._tokens.refused(token, caller.network))
+            now = asyncio.get_running_loop().time()
+            await caller.linger(self._tokens.refused(token, caller.network, now))
         return role
 
     def _ready(self, role: Role | None) -> Response:

@@ -101,6 +101,7 @@ class Session:
         self._feed = feed
         self._role: Role | None = None
         self._queries = asyncio.Semaphore(1)
+        self._is_dropped = False
         self._behind = 0
         self._clear_at = asyncio.get_running_loop().time()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -160,7 +161,8 @@ class Session:
             raise frames.BadFrame("the first frame must be hello")
         role = self._feed.tokens.role(hello.token)
         if role is None:
-            await self._websocket.linger(self._feed.tokens.refused(hello.token, self._websocket.network))
+            now = asyncio.get_running_loop().time()
+            await self._websocket.linger(self._feed.tokens.refused(hello.token, self._websocket.network, now))
             raise _Close(UNAUTHORIZED, "a valid token is needed")
         self._role = role
         if role == "operator":
@@ -309,7 +311,8 @@ class Session:
 
     async def _close(self, code: int, reason: str) -> None:
         """Close; a client that does not take part is cut off."""
-        if code == TOO_SLOW:
+        if code == TOO_SLOW and not self._is_dropped:
+            self._is_dropped = True  # several of its frames may meet the limit at the same moment
             self._feed.dropped()
         with suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL):

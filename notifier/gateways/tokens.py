@@ -1,6 +1,5 @@
 """Who may do what: a token against those that are set, and what wrong ones cost whoever gives them."""
 
-import asyncio
 import hmac
 from collections.abc import Callable
 from typing import Literal
@@ -51,11 +50,13 @@ class Tokens:
             return "operator"
         return "viewer" if _same(token, settings.viewer_token) else None
 
-    def refused(self, token: str | None, network: str) -> float:
-        """Count and log a token without a role; returns the seconds after which its bearer is to be answered."""
+    def refused(self, token: str | None, network: str, now: float) -> float:
+        """Count and log a token without a role; returns the seconds after which its bearer is to be answered.
+
+        `network` is where it came from, `now` a monotonic time in seconds.
+        """
         if not token:
             return 0.0
-        now = asyncio.get_running_loop().time()
         self._failed()
         of_all = self._all.grown(now)
         own = self._own.pop(network, _Streak())

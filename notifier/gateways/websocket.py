@@ -34,8 +34,7 @@ async def serve_feed(settings: FeedSettings, feed: Feed, pages: Pages) -> AsyncI
 
     async def handle(websocket: ServerConnection) -> None:
         assert isinstance(websocket, Connection)  # noqa: S101 - what `create_connection` makes
-        if websocket.request:
-            websocket.request.headers.clear()  # read already, and up to 16 KiB for as long as the connection lasts
+        websocket.upgraded()
         session = Session(websocket, feed)
         sessions.add(session)
         try:

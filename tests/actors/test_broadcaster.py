@@ -143,3 +143,57 @@ async def test_the_log_is_passed_on_as_it_grows_and_to_its_end(tmp_path: Path) -
     assert [event.seq for event in observed] == list(range(1, 251))
     assert max(len(json.loads(frame)["events"]) for frame in watcher.frames) <= 100
     await store.close()
+
+
+class Broken(Watcher):
+    """A subscriber that cannot be pushed to, nor be ended."""
+
+    def push(self, frame: bytes, events: int) -> None:
+        """Fail."""
+        raise RuntimeError(frame, events)
+
+    def fail(self) -> None:
+        """Fail as well."""
+        super().fail()
+        raise RuntimeError("no end for me")
+
+
+def test_a_subscriber_that_fails_costs_the_others_nothing(logged_lines: list[dict[str, Any]]) -> None:
+    """It is ended and pushed to no more, whether by an event or by a heartbeat; the log says so once for each."""
+    hub = Hub(STORE, 0)
+    first, bad, last, beaten = Watcher(), Broken(), Watcher(), Broken(kind=frozenset({"flight.reminder"}))
+    for watcher in (first, bad, last, beaten):
+        hub.add(watcher, 0)
+    hub.publish(EVENTS[:1], 1)
+    hub.publish(EVENTS[1:], 2)
+    hub.beat(2 + HEARTBEAT)
+    assert first.seen == last.seen == [event.id for event in EVENTS]
+    assert len(first.frames) == len(last.frames) == 3
+    assert (bad.failed, beaten.failed, hub.subscribers) == (True, True, 2)
+    assert [line["event"] for line in logged_lines] == ["a watcher of the feed failed and is closed"] * 2
+
+
+async def test_an_observer_that_fails_costs_the_others_nothing(
+    tmp_path: Path, logged_lines: list[dict[str, Any]]
+) -> None:
+    """Watchers and the other observers get every event once; the log has the trace."""
+    store = await SqliteStore.open(tmp_path / "n.db")
+    hub, watcher, stop = Hub(store.id, 0), Watcher(), asyncio.Event()
+    hub.add(watcher, 0)
+    observed: list[str] = []
+
+    def fail(_: Sequence[Logged]) -> None:
+        raise RuntimeError("cannot count that")
+
+    def observe(events: Sequence[Logged]) -> None:
+        observed.extend(event.id for event in events)
+
+    task = asyncio.create_task(broadcast(store, hub, [fail, observe], lambda: None, stop))
+    for n in range(150):
+        await store.add([decode(json.dumps(request(n)).encode(), Origin(NOW))], RULES, NOW)
+    stop.set()
+    async with asyncio.timeout(10):
+        await task
+    assert watcher.seen == observed == [event.id for event in await store.events(0, 1000)]
+    assert {line["event"] for line in logged_lines} == {"an observer of the events failed"}
+    await store.close()

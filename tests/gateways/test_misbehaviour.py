@@ -158,6 +158,40 @@ async def test_silent_connections_lock_nobody_out(settings: Settings, monkeypatc
         await submit(client, request(1))
 
 
+async def test_a_flood_from_one_network_closes_its_own_connections(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who comes from elsewhere and is slow to say hello keeps its place, however many others come meanwhile."""
+    monkeypatch.setattr(door, "MOST_WAITING", 10)
+    async with AsyncExitStack() as stack, serving(settings) as feed:
+        url = f"ws://127.0.0.1:{feed.port}/feed"
+        slow = await stack.enter_async_context(connect(url, local_addr=("127.0.0.2", 0)))
+        flood = [await stack.enter_async_context(dialled(feed, UPGRADE)) for _ in range(50)]
+        async with FeedClient.connect(feed, snapshot=0) as honest:
+            assert (await honest.frame())["type"] == "welcome"
+        await slow.send(HELLO.decode())
+        assert json.loads(await slow.recv())["type"] == "welcome"
+        for cut in flood[:40]:
+            await drained(cut)
+
+
+@pytest.mark.parametrize(
+    ("peer", "network"),
+    [
+        (("192.0.2.7", 5000), "192.0.2.7"),
+        (("::ffff:192.0.2.7", 5000, 0, 0), "192.0.2.7"),
+        (("2001:db8:1:2:3:4:5:6", 5000, 0, 0), "2001:db8:1:2::/64"),
+        (("2001:db8:1:2::7", 5000, 0, 0), "2001:db8:1:2::/64"),
+        (("fe80::1%eth0", 5000, 0, 2), "fe80::/64"),
+        (None, ""),
+        ("", ""),
+    ],
+)
+def test_a_network_is_what_a_host_cannot_change_at_will(peer: Any, network: str) -> None:
+    """An IPv4 address, or the 64 bits of an IPv6 address that its provider gives."""
+    assert door.network_of(peer) == network
+
+
 async def test_beyond_the_most_clients_one_is_told_to_come_later(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,8 +3,7 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,9 @@ from pages import scrape
 from parts import PATIENCE, changed, events_until, request, result, serving, submit, wait_event, wait_frame
 from privacy import OPERATOR_TOKEN, VIEWER_TOKEN
 from samples import booking_event
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+from wire import close_code, raw
 
 from notifier import clock, frames
 from notifier.client import FeedClient, Follower, Rejected
@@ -28,13 +28,6 @@ from notifier.storage.sqlite import SqliteStore
 from notifier.storage.store import Span
 
 
-@asynccontextmanager
-async def raw(feed: FeedSettings, **options: Any) -> AsyncIterator[ClientConnection]:
-    """Connect without saying anything."""
-    async with connect(f"ws://127.0.0.1:{feed.port}/feed", **options) as ws:
-        yield ws
-
-
 async def refusal(client: FeedClient, name: str, args: dict[str, Any]) -> str:
     """Send a command that is refused; gives the error's code."""
     id_ = await client.command(name, args)
@@ -42,16 +35,6 @@ async def refusal(client: FeedClient, name: str, args: dict[str, Any]) -> str:
     assert frame["error"]["message"]
     code: str = frame["error"]["code"]
     return code
-
-
-async def close_code(ws: ClientConnection) -> int:
-    """Read until the server closes; gives its code."""
-    with pytest.raises(ConnectionClosed) as closed:
-        async with asyncio.timeout(10):
-            while True:
-                await ws.recv()
-    assert closed.value.rcvd
-    return closed.value.rcvd.code
 
 
 async def test_a_client_is_welcomed_with_a_snapshot_and_then_follows(settings: Settings) -> None:
@@ -195,6 +178,8 @@ async def test_mails_can_be_listed_page_by_page(settings: Settings) -> None:
         ("mail.list", {"before": 2**63}, "invalid"),
         ("mail.list", {"filter": {"mail": ["x"] * 501}}, "invalid"),
         ("mail.list", {"filter": {"status": "lost"}}, "invalid"),
+        ("mail.resolve", {"id": "x", "as": "lost"}, "invalid"),
+        ("mail.resolve", {"id": "x", "as": ["sent"]}, "invalid"),
     ],
 )
 async def test_a_command_that_cannot_be_done_says_why(settings: Settings, name: str, args: Any, code: str) -> None:

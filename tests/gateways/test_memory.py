@@ -1,0 +1,83 @@
+"""What strangers can make the service remember: memory that many connections take together before their hello."""
+
+import asyncio
+import json
+import resource
+import struct
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+from faults.victim import Victim
+from privacy import OPERATOR_TOKEN, VIEWER_TOKEN
+from wire import CONTINUED, PING, TEXT, UPGRADE, dialled, frame
+
+from notifier.client import FeedClient
+from notifier.gateways.door import EARLY_PORTION, MOST_HANDSHAKE, MOST_HELLO, MOST_WAITING
+
+CONNECTIONS = MOST_WAITING - 10
+MOST_GROWTH = 64 * 1024 * 1024
+"""Bytes that so many connections may take together: they took 540 MB when each could send a frame of 512 KiB."""
+
+
+def unfinished(size: int, sent: int) -> bytes:
+    """Begin a text frame of `size` bytes, and send so many of them."""
+    return bytes([0x81, 0x80 | 127]) + struct.pack(">Q", size) + bytes(4) + b"x" * sent
+
+
+WRONG_HELLO = frame(TEXT, json.dumps({"type": "hello", "token": "not-one-of-the-tokens"}).encode())
+ATTACKS = {
+    "the largest frame of a client": UPGRADE + unfinished(512 * 1024, 500 * 1024),
+    "the largest hello": UPGRADE + unfinished(MOST_HELLO - 100, MOST_HELLO - 200),
+    "a hello in many parts": UPGRADE + frame(TEXT, b"{", fin=False) + frame(CONTINUED, fin=False) * 20_000,
+    "pings before a hello": UPGRADE + frame(PING, b"x" * 125) * 4000,
+    "a request of many lines": UPGRADE.removesuffix(b"\r\n") + b"x: " + (b"y" * 8000 + b"\r\nx: ") * 120,
+    "the largest request": UPGRADE.removesuffix(b"\r\n")
+    + (b"x: " + b"y" * 1019 + b"\r\n") * (MOST_HANDSHAKE // 1024 - 1),
+    "much behind a wrong token": UPGRADE + WRONG_HELLO + frame(TEXT, b"x" * 120) * 4000,
+    "small frames behind a wrong token": UPGRADE + WRONG_HELLO + frame(TEXT) * (EARLY_PORTION // 6),
+}
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Allow this process a socket for each connection."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_files")
+@pytest.mark.parametrize("attack", ATTACKS)
+async def test_strangers_take_little_memory(environ: dict[str, str], attack: str) -> None:
+    """Whatever a thousand connections send before a right token, they take a few dozen KiB each, and others get in."""
+    tokens = {"NOTIFIER_VIEWER_TOKEN": VIEWER_TOKEN, "NOTIFIER_OPERATOR_TOKEN": OPERATOR_TOKEN}
+    async with Victim.running({**environ, **tokens}) as victim, AsyncExitStack() as stack:
+        before = psutil.Process(victim.pid).memory_info().rss
+        sockets = [await stack.enter_async_context(dialled(victim.feed)) for _ in range(CONNECTIONS)]
+        loop = asyncio.get_running_loop()
+        sending = [asyncio.ensure_future(loop.sock_sendall(each, ATTACKS[attack])) for each in sockets]
+        # Who is closed for it cannot send the rest.
+        await asyncio.wait(sending, timeout=3)
+        feed = victim.feed.model_copy(update={"operator_token": OPERATOR_TOKEN})
+        async with FeedClient.connect(feed, snapshot=0) as honest:
+            assert (await honest.frame())["type"] == "welcome"
+        for each in sending:
+            each.cancel()
+        with suppress(BaseExceptionGroup):
+            await asyncio.gather(*sending, return_exceptions=True)
+        grown = peak(victim.pid) - before
+        print(f"{attack}: {grown / 2**20:.1f} MiB")  # noqa: T201 - pytest shows it beside a failure
+        assert grown < MOST_GROWTH
+        await stack.aclose()
+        assert await victim.terminate() == 0
+
+
+def peak(pid: int) -> int:
+    """Give the most memory that a process has had, in bytes."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    (line,) = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024
