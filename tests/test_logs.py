@@ -105,9 +105,7 @@ def test_a_reader_that_stops_reading_stops_nothing(monkeypatch: pytest.MonkeyPat
     assert dropped > 100
 
 
-async def test_the_service_goes_on_and_ends_although_nobody_reads_its_log(
-    environ: dict[str, str], inbox: Inbox
-) -> None:
+async def test_the_service_works_and_ends_although_nobody_reads_its_log(environ: dict[str, str], inbox: Inbox) -> None:
     """Mail is taken in and sent with stderr full, and SIGTERM ends it in order."""
     with narrow_pipe() as (source, target):
         process = await asyncio.create_subprocess_exec(
