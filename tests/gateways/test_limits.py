@@ -1,0 +1,379 @@
+"""The limits of the feed: what is just within each of them is done, and what is just beyond it is not.
+
+The tables must have every limit and every close code.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from pages import scrape
+from parts import PATIENCE, changed, events_until, request, result, serving, submit, wait_frame
+from privacy import OPERATOR_TOKEN, VIEWER_TOKEN
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+from wire import HELLO, PING, TEXT, UPGRADE, dialled, frame
+
+from notifier import contract, frames
+from notifier.client import FeedClient
+from notifier.events import Filter
+from notifier.frames import Place, filter_hash
+from notifier.gateways import amqp, door, http, session, websocket
+from notifier.gateways.session import _not_resumable
+from notifier.settings import FeedSettings, Settings
+from notifier.storage.sqlite import SqliteStore
+from notifier.storage.store import Snapshot, Span
+
+FAR = "2126-01-01T00:00:00Z"
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@asynccontextmanager
+async def greeted(feed: FeedSettings, token: str | None = None, **hello: Any) -> AsyncIterator[ClientConnection]:
+    """Connect and say hello."""
+    async with connect(f"ws://127.0.0.1:{feed.port}/feed", max_size=None) as ws:
+        shown = {} if token is None else {"token": token}
+        await ws.send(json.dumps({"type": "hello", "snapshot": 0, **shown, **hello}))
+        yield ws
+
+
+async def until_result(ws: ClientConnection, id_: str) -> dict[str, Any]:
+    """Read until a command's result."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            found: dict[str, Any] = json.loads(await ws.recv())
+            if found["type"] == "result" and found["id"] == id_:
+                return found
+
+
+async def close_code(ws: ClientConnection) -> int | None:
+    """Read until the server closes; gives its code."""
+    with pytest.raises(ConnectionClosed):
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                await ws.recv()
+    return ws.close_code
+
+
+def listing(id_: str, **args: Any) -> str:
+    """Write a command that lists mails."""
+    return json.dumps({"type": "command", "id": id_, "name": "mail.list", "args": args})
+
+
+async def test_a_slow_hello_is_waited_for(settings: Settings) -> None:
+    """Who takes half of the ten seconds is welcomed."""
+    async with serving(settings) as feed, connect(f"ws://127.0.0.1:{feed.port}/feed") as ws:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(5):
+                await ws.recv()
+        await ws.send('{"type":"hello"}')
+        assert json.loads(await ws.recv())["type"] == "welcome"
+
+
+@pytest.mark.parametrize(
+    ("within", "beyond"),
+    [
+        ({"snapshot": 500}, {"snapshot": 501}),
+        ({"snapshot": 0}, {"snapshot": -1}),
+        ({"stats": 3600}, {"stats": 3601}),
+        ({"filter": {"booking": ["x"] * 500}}, {"filter": {"booking": ["x"] * 501}}),
+    ],
+)
+async def test_a_hello_asks_for_no_more_than_there_is(
+    settings: Settings, within: dict[str, Any], beyond: dict[str, Any]
+) -> None:
+    """What is within a limit is welcomed, what is beyond it is 4400; the same in a later filter."""
+    async with serving(settings) as feed:
+        async with greeted(feed, **within) as ws:
+            assert json.loads(await ws.recv())["type"] == "welcome"
+        async with greeted(feed, **beyond) as ws:
+            assert await close_code(ws) == 4400
+        if "stats" not in within:
+            async with greeted(feed) as ws:
+                await ws.send(json.dumps({"type": "filter", "id": "f", **within}))
+                while json.loads(await ws.recv()).get("id") != "f":
+                    pass
+                await ws.send(json.dumps({"type": "filter", **beyond}))
+                assert await close_code(ws) == 4400
+
+
+@pytest.mark.parametrize(("limit", "ok"), [(0, False), (1, True), (500, True), (501, False)])
+async def test_a_list_has_no_more_than_five_hundred_mails(settings: Settings, limit: int, *, ok: bool) -> None:
+    """One to five hundred can be asked for; any other number is a result that is not ok."""
+    async with serving(settings) as feed, greeted(feed) as ws:
+        await ws.send(listing("l", limit=limit))
+        assert (await until_result(ws, "l"))["ok"] is ok
+
+
+async def test_a_viewer_may_send_fifty_frames_in_ten_seconds(environ: dict[str, str]) -> None:
+    """The fiftieth is answered, the next one is 4429."""
+    async with serving(changed(environ, VIEWER_TOKEN=VIEWER_TOKEN, OPERATOR_TOKEN=OPERATOR_TOKEN)) as feed:
+        async with greeted(feed, VIEWER_TOKEN) as ws:
+            for _ in range(49):
+                await ws.send('{"type":"other"}')
+            await ws.send(listing("fiftieth"))
+            assert (await until_result(ws, "fiftieth"))["ok"]
+            await ws.send('{"type":"other"}')
+            assert await close_code(ws) == 4429
+        async with greeted(feed, OPERATOR_TOKEN) as ws:
+            for _ in range(200):
+                await ws.send('{"type":"other"}')
+            await ws.send(listing("after all"))
+            assert (await until_result(ws, "after all"))["ok"]
+
+
+async def test_an_operator_may_have_five_hundred_commands_under_way(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So many are all answered; a few more without a result are 4429."""
+    page, under_way = SqliteStore.page, list[None]()
+    full, go_on = asyncio.Event(), asyncio.Event()
+
+    async def page_later(*args: Any) -> Any:
+        under_way.append(None)
+        if len(under_way) == 500:
+            full.set()
+        await go_on.wait()
+        return await page(*args)
+
+    monkeypatch.setattr(SqliteStore, "page", page_later)
+    async with serving(settings) as feed:
+        async with greeted(feed) as ws:
+            for number in range(500):
+                await ws.send(listing(str(number)))
+            async with asyncio.timeout(PATIENCE):
+                await full.wait()
+            go_on.set()
+            await until_result(ws, "499")
+            go_on.clear()
+            for number in range(502):
+                await ws.send(listing(str(number)))
+            assert await close_code(ws) == 4429
+
+
+@pytest.mark.parametrize(("size", "ok"), [(512 * 1024, True), (512 * 1024 + 1, False)])
+async def test_a_frame_has_at_most_half_a_megabyte(settings: Settings, size: int, *, ok: bool) -> None:
+    """A larger one is 1009."""
+    async with serving(settings) as feed, greeted(feed) as ws:
+        await json_frame(ws, "welcome")
+        start, end = '{"type":"other","x":"', '"}'
+        await ws.send(f"{start}{'x' * (size - len(start) - len(end))}{end}")
+        if ok:
+            await ws.send(listing("l"))
+            assert (await until_result(ws, "l"))["ok"]
+        else:
+            assert await close_code(ws) == 1009
+
+
+async def json_frame(ws: ClientConnection, type_: str) -> dict[str, Any]:
+    """Read until a frame of a type."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            found: dict[str, Any] = json.loads(await ws.recv())
+            if found["type"] == type_:
+                return found
+
+
+@pytest.mark.parametrize(("pings", "ok"), [(1000, True), (1001, False)])
+async def test_a_thousand_pings_are_answered(settings: Settings, pings: int, *, ok: bool) -> None:
+    """One more in ten seconds ends the connection without a word."""
+    command = b'{"type":"command","id":"l","name":"mail.list","args":{}}'
+    async with serving(settings) as feed:
+        parts = (UPGRADE, frame(TEXT, HELLO), frame(PING) * pings, frame(TEXT, command))
+        async with dialled(feed, *parts) as client:
+            got = b""
+            async with asyncio.timeout(PATIENCE):
+                try:
+                    while b'"result"' not in got:
+                        part = await asyncio.get_running_loop().sock_recv(client, 65536)
+                        if not part:
+                            break
+                        got += part
+                except ConnectionResetError:
+                    pass
+    assert (b'"result"' in got) is ok
+
+
+async def test_a_client_that_reads_too_slowly_is_told_so(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once it is too far behind it is closed with 4508, and what it reads before that has no gap."""
+    monkeypatch.setattr(session, "FAREWELL", PATIENCE)
+    monkeypatch.setattr(websocket, "FAREWELL", PATIENCE)
+    async with serving(settings) as feed, dialled(feed, UPGRADE, frame(TEXT, HELLO)) as lazy:
+        number, dropped = 0, 0.0
+        async with asyncio.timeout(PATIENCE):
+            while not dropped:
+                async with FeedClient.connect(feed, snapshot=0) as client:
+                    number += 1
+                    await submit(client, request(number, to=[f"p{n}@example.com" for n in range(100)], send_at=FAR))
+                dropped = (await scrape(feed)).get("notifier_feed_drops_total")
+        got = await ended(lazy)
+    assert (4508).to_bytes(2) + b"reads too slowly" in got
+    seen = re.findall(rb'"data":\{"prev":null,"mail":\{"id":"([^"]+)"', got)
+    assert len(seen) == len(set(seen))
+
+
+async def ended(client: Any) -> bytes:
+    """Read until the close frame has come."""
+    got = b""
+    async with asyncio.timeout(PATIENCE):
+        while b"reads too slowly" not in got:
+            got += await asyncio.get_running_loop().sock_recv(client, 1 << 20)
+    return got
+
+
+async def test_catching_up_takes_as_many_frames_as_it_needs(settings: Settings) -> None:
+    """A client that missed 250 events gets them all, a hundred in a frame at most."""
+    async with serving(settings) as feed:
+        async with FeedClient.connect(feed) as client:
+            cursor = (await wait_frame(client, lambda frame: frame["type"] == "snapshot"))["cursor"]
+        async with FeedClient.connect(feed, snapshot=0) as client:
+            for number in range(5):
+                await submit(client, request(number, to=[f"p{n}@example.com" for n in range(50)], send_at=FAR))
+        async with FeedClient.connect(feed, resume=cursor) as client:
+            welcome = await client.frame()
+            found = [len((await client.frame())["events"]) for _ in range(3)]
+    assert (welcome["resumed"], welcome["replay"], found) == (True, 250, [100, 100, 50])
+
+
+async def test_what_happens_during_the_greeting_is_not_missed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """250 events between a client's snapshot and its joining the others come in frames behind the snapshot."""
+    look = SqliteStore.snapshot
+    async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as operator:
+        await operator.frame()
+
+        async def look_and_go_on(store: SqliteStore, wanted: Filter, limit: int) -> Snapshot:
+            found = await look(store, wanted, limit)
+            for number in range(5):
+                await submit(operator, request(number, to=[f"p{n}@example.com" for n in range(50)], send_at=FAR))
+            await submit(operator, request(5))
+            await events_until(operator, "mail.sent")
+            return found
+
+        monkeypatch.setattr(SqliteStore, "snapshot", look_and_go_on)
+        seen: list[str] = []
+        async with FeedClient.connect(feed, snapshot=0) as client:
+            async with asyncio.timeout(PATIENCE):
+                while "mail.sent" not in seen:
+                    events = (await client.frame()).get("events", ())
+                    assert len(events) <= 100
+                    seen += [event["type"] for event in events]
+    assert seen == [*["mail.pending"] * 251, "mail.sending", "mail.sent"]
+
+
+@pytest.mark.parametrize(("missed", "reason"), [(0, None), (10_000, None), (10_001, "expired")])
+def test_a_client_that_missed_too_much_gets_a_snapshot(missed: int, reason: str | None) -> None:
+    """Ten thousand events are replayed; with one more the cursor has expired."""
+    place = Place("0" * 32, 5, filter_hash(Filter()))
+    assert _not_resumable(place, "0" * 32, Span(5, 5 + missed), Filter()) == reason
+
+
+async def test_what_was_purged_cannot_be_replayed() -> None:
+    """A cursor at the end of what was purged can go on, one before it has expired."""
+    places = [Place("0" * 32, seq, filter_hash(Filter())) for seq in (4, 5, 9, 10)]
+    found = [_not_resumable(place, "0" * 32, Span(5, 9), Filter()) for place in places]
+    assert found == ["expired", None, None, "invalid"]
+
+
+async def test_a_client_has_its_place_until_it_leaves(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as may wait without a hello wait undisturbed."""
+    monkeypatch.setattr(door, "MOST_WAITING", 5)
+    async with AsyncExitStack() as stack, serving(settings) as feed:
+        waiting = [await stack.enter_async_context(dialled(feed, UPGRADE)) for _ in range(5)]
+        for client in waiting:
+            await asyncio.get_running_loop().sock_sendall(client, frame(TEXT, HELLO))
+        for client in waiting:
+            got = b""
+            async with asyncio.timeout(PATIENCE):
+                while b'"welcome"' not in got:
+                    got += await asyncio.get_running_loop().sock_recv(client, 65536)
+
+
+LIMITS: Mapping[tuple[ModuleType, str], float] = {
+    (contract, "MOST_BYTES"): 256 * 1024,
+    (contract, "MOST_ADDRESSES"): 100,
+    (contract, "MOST_FLIGHTS"): 20,
+    (contract, "LONGEST_SUBJECT"): 200,
+    (contract, "LONGEST_WORD"): 200,
+    (amqp, "LONGEST_DETAIL"): 500,
+    (frames, "MOST_MAILS"): 500,
+    (frames, "MOST_EVENTS"): 100,
+    (frames, "MOST_VALUES"): 500,
+    (frames, "MOST_SECONDS"): 3600,
+    (frames, "HEARTBEAT"): 20,
+    (door, "MOST_CLIENTS"): 2000,
+    (door, "MOST_WAITING"): 1000,
+    (door, "MOST_EXTRA_FRAMES"): 1000,
+    (door, "EXTRA_WINDOW"): 10,
+    (http, "MOST_OFFERS"): 20,
+    (session, "HELLO_TIMEOUT"): 10,
+    (session, "MOST_BEHIND"): 1024 * 1024,
+    (session, "MOST_EVENTS_BEHIND"): 1000,
+    (session, "MOST_REPLAYED"): 10_000,
+    (session, "MOST_FRAMES"): 50,
+    (session, "FRAMES_WINDOW"): 10,
+    (session, "MOST_COMMANDS"): 500,
+    (session, "STALLED"): 60,
+    (session, "AWAY"): 1000,
+    (websocket, "MOST_FRAME"): 512 * 1024,
+    (websocket, "HANDSHAKE_TIMEOUT"): 10,
+    (websocket, "PING_EVERY"): 20,
+    (websocket, "PONG_WITHIN"): 20,
+}
+"""The limits that users are promised. Their effects are tested here and elsewhere, often with a smaller one."""
+
+CLOSE_CODES = {
+    1009: "tests/gateways/test_limits.py::test_a_frame_has_at_most_half_a_megabyte",
+    1011: "tests/gateways/test_websocket.py::test_a_fault_of_ours_in_a_session_ends_only_that",
+    1012: "tests/gateways/test_websocket.py::test_clients_are_told_when_the_service_ends",
+    4400: "tests/gateways/test_websocket.py::test_a_first_frame_that_is_no_proper_hello_is_closed_with_4400",
+    4401: "tests/gateways/test_websocket.py::test_tokens_decide_who_may_do_what",
+    4408: "tests/gateways/test_websocket.py::test_who_says_no_hello_is_closed_with_4408",
+    4429: "tests/gateways/test_limits.py::test_a_viewer_may_send_fifty_frames_in_ten_seconds",
+    4508: "tests/gateways/test_limits.py::test_a_client_that_reads_too_slowly_is_told_so",
+}
+"""The codes that a client can be closed with, and a test of each."""
+
+
+@pytest.mark.parametrize(("module", "name"), LIMITS, ids=lambda part: getattr(part, "__name__", part))
+def test_a_limit_is_what_users_are_promised(module: ModuleType, name: str) -> None:
+    """A limit is a promise: it does not change by accident."""
+    assert getattr(module, name) == LIMITS[module, name]
+
+
+def test_no_limit_is_forgotten() -> None:
+    """The table has every limit of the messages and of the feed."""
+    modules = (contract, amqp, frames, door, http, session, websocket)
+    found = {(each, name) for each in modules for name in vars(each) if name.startswith(("MOST_", "LONGEST_"))}
+    assert found <= set(LIMITS)
+
+
+def test_no_close_code_is_forgotten() -> None:
+    """The codes are those of the documentation, those that sessions use are among them, and each has a test."""
+    documented = (ROOT / "docs" / "feed.md").read_text(encoding="utf-8").partition("| code | meaning |")[2]
+    table = documented.partition("\n\n")[0]
+    assert set(CLOSE_CODES) == {int(code) for code in re.findall(r"\b[14]\d{3}\b", table.replace("1,000", ""))}
+    own = {value for value in vars(session).values() if isinstance(value, int) and 4000 <= value < 5000}
+    assert own <= set(CLOSE_CODES)
+    for test in CLOSE_CODES.values():
+        file, _, function = test.partition("::")
+        assert f"def {function}(" in (ROOT / file).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["id", "subject"])
+async def test_the_longest_words_of_a_message_are_taken(settings: Settings, name: str) -> None:
+    """Two hundred characters of an id and of a subject, and a hundred addresses, make their mails."""
+    addresses = [f"p{n}@example.com" for n in range(100)]
+    message = request(1, to=addresses, send_at=FAR, **({"subject": "x" * 200} if name == "subject" else {}))
+    message |= {"id": "x" * 200} if name == "id" else {}
+    async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
+        assert len((await submit(client, message))["mails"]) == 100
+        listed = await result(client, await client.command("mail.list", {"limit": 500}))
+    assert {len(mail["event" if name == "id" else "subject"]) for mail in listed["mails"]} == {200}
