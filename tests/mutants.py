@@ -16,8 +16,11 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import typer
-from wrong_changes import MUTANTS, Mutant
+from wrong_changes import MUTANTS as CHANGES
+from wrong_changes import Mutant
+from wrong_wiring import WIRING
 
+MUTANTS = (*CHANGES, *WIRING)
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 300.0
 """Seconds after which a run of tests is ended; a change that makes them hang was not noticed by a test."""

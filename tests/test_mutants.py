@@ -11,9 +11,9 @@ from pathlib import Path
 import mutants
 import psutil
 import pytest
-from mutants import ROOT, changed, judge, main
+from mutants import MUTANTS, ROOT, changed, judge, main
 from parts import PATIENCE
-from wrong_changes import MUTANTS, Mutant
+from wrong_changes import Mutant
 
 WRONG_LOGIN = "wrong-login-fails-the-mail"
 HARMLESS = next(mutant for mutant in MUTANTS if mutant.name == WRONG_LOGIN)._replace(

@@ -199,3 +199,10 @@ def test_the_guard_lets_a_full_second_pass() -> None:
     assert 1.0 < wait < 1.5
     assert guard.delay(10.5) == pytest.approx(wait - 0.5)
     assert guard.delay(10.0 + wait) == guard.delay(99.0) == 0.0
+
+
+@pytest.mark.parametrize("rate", [1, 5, 20, 50])
+def test_the_pace_is_below_the_limit(rate: int) -> None:
+    """Starts on the grid leave a margin of a percent, for whoever counts sees them at irregular distances."""
+    gap = schedule(None, 1, rate, NOW).next_start - NOW
+    assert timedelta(seconds=1.01) <= rate * gap <= timedelta(seconds=1.03)

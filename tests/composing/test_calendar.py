@@ -89,3 +89,10 @@ def test_no_text_can_add_to_the_file(number: str, seat: str, booking: str, clock
     assert names == [line.split(b":")[0] for line in plain if not line.startswith(b" ")]
     (event,) = Calendar.from_ical(file.body).events
     assert event.start == clock.replace(microsecond=0, tzinfo=UTC)
+
+
+def test_the_same_flight_of_two_bookings_is_two_events() -> None:
+    """One who cancels one of them keeps the other in the calendar."""
+    one = booking_mail(Kind.CONFIRMATION, MORNING)
+    (mine,), (yours,) = events(one), events(replace(one, booking="OTHER1"))
+    assert mine["UID"] != yours["UID"]
