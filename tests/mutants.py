@@ -5,6 +5,7 @@ unchanged copy, for what always fails would notice everything.
 """
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import typer
 from wrong_changes import MUTANTS as CHANGES
@@ -142,11 +143,33 @@ def judge(mutant: Mutant) -> int:
     return 1
 
 
+def command(
+    names: Annotated[list[str] | None, typer.Argument(help="Mutants to judge; all, if none is named.")] = None,
+    *,
+    all_pure: Annotated[bool, typer.Option(help="Make every change to the pure files instead.")] = False,
+    sample: Annotated[int, typer.Option(help="Make so many changes, chosen at random, to the other files.")] = 0,
+    file: Annotated[list[str] | None, typer.Option(help="Make every change, or the sample, to this file.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Repeat the sample of this seed.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Changes tried at a time.")] = 2,
+    report: Annotated[Path, typer.Option(help="Where to write the score and the survivors.")] = Path("mutation.md"),
+) -> None:
+    """Judge the mutants that are written down, or with an option those that a tool makes."""
+    if not (all_pure or sample or file):
+        raise typer.Exit(main(names or []))
+    import mutation  # noqa: PLC0415 - it needs the tool, and this file
+
+    seed = random.SystemRandom().randrange(10**6) if seed is None else seed
+    jobs = mutation.chosen(pure=all_pure, sample=sample, files=file or [], seed=seed)
+    raise typer.Exit(mutation.mutate(jobs, workers, lambda text: report.write_text(text, encoding="utf-8")))
+
+
 if __name__ == "__main__":
     # Both end a run in order, also where it was started in the background, with SIGINT ignored.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
-        sys.exit(main(sys.argv[1:]))
+        app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        app.command()(command)
+        app()
     except KeyboardInterrupt:
         sys.exit("interrupted")

@@ -1,0 +1,316 @@
+"""Mutation testing: all wrong changes of the pure files, or a sample of the others, each against its file's tests.
+
+Each worker has a copy of the tree, a process that forks for every change, and a broker of its own.
+"""
+
+import configparser
+import json
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from importlib.util import cache_from_source
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import typer
+from mutants import ROOT, copied
+from mutations import Change, changes
+
+from notifier.demo.broker import find_broker
+
+SHARE = 0.9
+"""The share of the changes that must be noticed."""
+SLACK, FACTOR = 10.0, 5.0
+"""A change whose tests take this many seconds and this many times as long as without it makes them hang."""
+FOLDERS = ("storage", "actors", "gateways")
+SINGLE = ("service", "settings")
+
+TESTS: Mapping[str, str] = {
+    "addresses": "test_addresses.py test_booking.py test_privacy.py storage/test_store.py test_contract.py",
+    "airports": "test_airports.py test_flights.py test_contract.py composing/test_message.py",
+    "booking": "test_booking.py test_flights.py storage/test_store.py model",
+    "circuit": "test_circuit.py test_lane.py actors/test_sender.py",
+    "cohort": "test_cohort.py test_lane.py actors/test_sender.py test_wiring.py",
+    "composing/calendar": "composing/test_calendar.py composing/test_message.py",
+    "composing/message": "composing test_preview.py actors/test_sender.py",
+    "composing/reservation": "composing/test_reservation.py composing",
+    "composing/sample": "composing test_preview.py",
+    "composing/templates": "composing/test_templates.py composing test_preview.py",
+    "composing/view": "composing/test_message.py composing/test_templates.py test_preview.py test_flights.py",
+    "composing/words": "composing",
+    "contract": "test_contract.py test_tracing.py test_flights.py asyncapi",
+    "errors": "test_exit_codes.py test_settings.py test_contract.py",
+    "events": "test_events.py test_journal.py actors/test_broadcaster.py storage/test_rows.py storage/test_store.py",
+    "frames": "test_frames.py gateways/test_limits.py gateways/test_websocket.py",
+    "gauges": "test_metrics.py test_figures.py",
+    "lane": "test_lane.py actors/test_sender.py test_figures.py",
+    "mail": "test_mail.py test_lane.py test_booking.py storage/test_rows.py storage/test_store.py",
+    "metrics": "test_metrics.py test_figures.py",
+    "meter": "test_meter.py test_figures.py",
+    "notification": "test_notification.py test_contract.py storage/test_store.py test_erasure.py",
+    "planning": "test_booking.py test_notification.py storage/test_store.py",
+    "rate": "test_rate.py storage/test_store.py actors/test_sender.py",
+    "replica": "test_replica.py",
+    "replies": "test_replies.py test_lane.py test_cohort.py actors/test_sender.py",
+    "storage/rows": "storage/test_rows.py storage/test_store.py",
+    "tracing": "test_tracing.py test_contract.py",
+    "storage": "storage test_erasure.py test_wiring.py test_figures.py",
+    "storage/claiming": "storage/test_store.py actors/test_sender.py test_settings_effect.py",
+    "actors/broadcaster": "actors/test_broadcaster.py gateways/test_websocket.py gateways/test_limits.py model",
+    "actors/consumer": "actors/test_consumer.py test_service.py test_figures.py",
+    "actors/purger": "actors/test_purger.py test_settings_effect.py",
+    "actors/reporter": "actors/test_reporter.py test_service.py test_stop.py",
+    "actors/sender": "actors/test_sender.py test_wiring.py test_settings_effect.py test_stop.py test_figures.py",
+    "gateways": "gateways test_service.py",
+    "gateways/amqp": "gateways/test_amqp.py test_service.py test_figures.py test_settings_effect.py test_wiring.py",
+    "gateways/connection": "gateways/test_amqp.py test_wiring.py test_service.py",
+    "gateways/door": "gateways/test_limits.py gateways/test_misbehaviour.py",
+    "gateways/http": "gateways/test_http.py test_metrics.py test_roles.py test_wiring.py test_settings_effect.py",
+    "gateways/properties": "gateways/test_properties.py gateways/test_amqp.py",
+    "gateways/session": "gateways/test_websocket.py gateways/test_limits.py test_roles.py test_wiring.py gateways",
+    "gateways/smtp": "gateways/test_smtp.py actors/test_sender.py test_metrics.py test_settings_effect.py",
+    "gateways/tokens": "test_roles.py test_kept_token.py test_settings_effect.py",
+    "gateways/topology": "gateways/test_amqp.py test_cli.py test_settings_effect.py",
+    "gateways/websocket": "gateways/test_websocket.py gateways/test_limits.py gateways/test_misbehaviour.py",
+    "service": "test_service.py test_settings_effect.py test_figures.py test_wiring.py test_stop.py test_roles.py",
+    "settings": "test_settings.py test_settings_effect.py test_exit_codes.py test_cli.py",
+}  # fmt: skip
+"""The tests of each file, those first that are likely to notice; a folder's stand for its files that have none."""
+
+
+class Job(NamedTuple):
+    """A change to try: the file, from the root of the tree, and what is changed in it."""
+
+    file: str
+    change: Change
+
+
+class Stage(NamedTuple):
+    """Tests that are run together, and the seconds after which they are taken to hang."""
+
+    tests: list[str]
+    limit: float
+
+
+class Outcome(NamedTuple):
+    """What became of a change: `killed`, by which test, `hung`, `survived`, or `broken` where nothing could be run."""
+
+    job: Job
+    how: str
+    by: str = ""
+
+
+def tests_of(file: str) -> list[str]:
+    """Name the tests that are run against changes of a file."""
+    name = file.removeprefix("notifier/").removesuffix(".py")
+    chosen = TESTS.get(name) or TESTS[name.partition("/")[0]]
+    return [f"tests/{each}" for each in chosen.split()]
+
+
+def pure_files() -> list[str]:
+    """Name the files that know no loop and no driver, as the import rules list them."""
+    rules = configparser.ConfigParser()
+    rules.read(ROOT / ".importlinter")
+    return _files(rules["importlinter:contract:pure"]["source_modules"].split())
+
+
+def other_files() -> list[str]:
+    """Name the files that are sampled."""
+    found = _files([f"notifier.{name}" for name in (*FOLDERS, *SINGLE)])
+    return [name for name in found if name not in pure_files()]
+
+
+def _files(modules: Sequence[str]) -> list[str]:
+    found: list[Path] = []
+    for name in modules:
+        path = ROOT / name.replace(".", "/")
+        found += sorted(path.glob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
+    return [str(path.relative_to(ROOT)) for path in found]
+
+
+def jobs_of(files: Sequence[str]) -> list[Job]:
+    """Make every change to some files."""
+    return [Job(name, change) for name in files for change in changes((ROOT / name).read_text(encoding="utf-8"))]
+
+
+class Worker:
+    """Tries changes, one after the other, in a copy of the tree."""
+
+    def __init__(self, copy: Path, process: "subprocess.Popen[str]") -> None:
+        self._copy = copy
+        self._process = process
+        self._answer()
+
+    @classmethod
+    @contextmanager
+    def running(cls) -> Iterator["Worker"]:
+        """Start a worker; its copy is gone afterwards."""
+        with ExitStack() as stack:
+            copy = stack.enter_context(copied())
+            url = stack.enter_context(find_broker(os.environ, lambda _: None))
+            kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "NOTIFIER_"))}
+            process = subprocess.Popen(  # noqa: S603 - our own
+                (sys.executable, str(copy / "tests" / "mutation_worker.py")),
+                cwd=copy,
+                env={**kept, "PYTHONPATH": str(copy), "NOTIFIER_AMQP_URL": url},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+            stack.callback(process.wait)
+            stack.callback(_stream(process.stdin).close)
+            yield cls(copy, process)
+
+    def run(self, tests: Sequence[str], limit: float) -> tuple[int | None, str]:
+        """Run tests in the copy as it is; gives pytest's exit code (None: not in time) and what it printed."""
+        output = self._copy / "output"
+        arguments = ["-W", "ignore::pytest.PytestAssertRewriteWarning", f"--basetemp={self._copy / 'basetemp'}", *tests]
+        order = {"tests": arguments, "limit": limit, "output": str(output)}
+        stdin = _stream(self._process.stdin)
+        stdin.write(json.dumps(order) + "\n")
+        stdin.flush()
+        code = self._answer()
+        return code, output.read_text(encoding="utf-8", errors="replace") if output.exists() else ""
+
+    def try_(self, job: Job, stages: Sequence["Stage"]) -> Outcome:
+        """Run tests, stage by stage, with one change made; afterwards the file is as it was."""
+        path = self._copy / job.file
+        before = path.read_text(encoding="utf-8")
+        # A file of the same size and second would be taken for the one that was compiled before.
+        compiled = Path(cache_from_source(str(path)))
+        compiled.unlink(missing_ok=True)
+        path.write_text(job.change.text, encoding="utf-8")
+        try:
+            for stage in stages:
+                code, output = self.run(["-p", "no:cacheprovider", *stage.tests], stage.limit)
+                if code != 0:
+                    return Outcome(job, {None: "hung", 1: "killed"}.get(code, "broken"), _killer(output))
+        finally:
+            path.write_text(before, encoding="utf-8")
+            compiled.unlink(missing_ok=True)
+        return Outcome(job, "survived")
+
+    def _answer(self) -> int | None:
+        found: int | None = json.loads(_stream(self._process.stdout).readline())
+        return found
+
+
+def _killer(output: str) -> str:
+    failed = [line for line in output.splitlines() if line.startswith(("FAILED ", "ERROR "))]
+    return failed[0].partition(" ")[2].split(" - ")[0] if failed else ""
+
+
+def _stream(pipe: IO[str] | None) -> IO[str]:
+    if pipe is None:
+        raise RuntimeError("the worker has no pipes")
+    return pipe
+
+
+class Trial:
+    """All changes of one call, shared out to workers."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self._jobs = list(reversed(jobs))
+        self._lock = threading.Lock()
+        self._stages: dict[str, list[Stage]] = {}
+        self.total = len(jobs)
+        self.outcomes: list[Outcome] = []
+
+    def work(self) -> None:
+        """Try one change after the other until there are no more."""
+        with Worker.running() as worker:
+            while job := self._next():
+                outcome = worker.try_(job, self._stages_of(worker, job.file))
+                with self._lock:
+                    self.outcomes.append(outcome)
+                    _tell(outcome, len(self.outcomes), self.total)
+
+    def _next(self) -> Job | None:
+        with self._lock:
+            return self._jobs.pop() if self._jobs else None
+
+    def stop(self) -> None:
+        """Begin no other change."""
+        with self._lock:
+            self._jobs.clear()
+
+    def _stages_of(self, worker: Worker, file: str) -> list[Stage]:
+        """Measure how long the tests of a file take, the first of them alone; all must pass as the file is."""
+        if file not in self._stages:
+            first, *rest = tests_of(file)
+            self._stages[file] = [_measured(worker, file, tests) for tests in ([first], rest) if tests]
+        return self._stages[file]
+
+
+def _measured(worker: Worker, file: str, tests: list[str]) -> Stage:
+    began = time.monotonic()
+    code, output = worker.run(tests, 3600)
+    if code != 0:
+        raise RuntimeError(f"{file}: the tests must pass before anything is changed:\n{output}")
+    return Stage(tests, SLACK + FACTOR * (time.monotonic() - began))
+
+
+def _tell(outcome: Outcome, number: int, total: int) -> None:
+    if outcome.how in ("survived", "broken"):
+        typer.echo(f"[{number}/{total}] {outcome.how}: {outcome.job.file}:{outcome.job.change.line}")
+        typer.echo(outcome.job.change.diff)
+    elif number % 50 == 0:
+        typer.echo(f"[{number}/{total}]")
+
+
+def mutate(jobs: Sequence[Job], workers: int, write: Callable[[str], object]) -> int:
+    """Try changes, and write a report; gives the exit code: 0 where enough of them were noticed."""
+    trial = Trial(jobs)
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for work in [pool.submit(trial.work) for _ in range(workers)]:
+                work.result()
+        except BaseException:
+            trial.stop()
+            raise
+    write(report(trial.outcomes))
+    return 0 if share(trial.outcomes) >= SHARE else 1
+
+
+def share(outcomes: Sequence[Outcome]) -> float:
+    """Compute which share of the changes was noticed; those with which nothing could be run do not count."""
+    count = Counter(outcome.how for outcome in outcomes)
+    judged = sum(count.values()) - count["broken"]
+    return (count["killed"] + count["hung"]) / judged if judged else 1.0
+
+
+def report(outcomes: Sequence[Outcome]) -> str:
+    """Write the score, of all and of each file, and every change that nobody noticed."""
+    lines = [f"# Mutation testing: {share(outcomes):.1%} of {len(outcomes)} changes noticed", "", _HEAD, _RULE]
+    for file in sorted({outcome.job.file for outcome in outcomes}):
+        its = [outcome for outcome in outcomes if outcome.job.file == file]
+        count = Counter(outcome.how for outcome in its)
+        figures = " | ".join(str(count[how]) for how in ("killed", "hung", "survived", "broken"))
+        lines.append(f"| `{file}` | {figures} | {share(its):.0%} |")
+    survivors = sorted(outcome.job for outcome in outcomes if outcome.how == "survived")
+    for job in survivors:
+        lines += ["", f"`{job.file}`, line {job.change.line}", "```diff", job.change.diff, "```"]
+    return "\n".join([*lines, ""])
+
+
+_HEAD = "| file | killed | hung | survived | broken | noticed |"
+_RULE = "|---|---|---|---|---|---|"
+
+
+def chosen(*, pure: bool, sample: int, files: Sequence[str], seed: int) -> list[Job]:
+    """Make the changes that were asked for; the seed of a sample is printed, so that it can be repeated."""
+    found = jobs_of(pure_files()) if pure else []
+    found += jobs_of(files) if files and not sample else []
+    if sample:
+        typer.echo(f"seed {seed}")
+        every = jobs_of(files or other_files())
+        found += sorted(random.Random(seed).sample(every, min(sample, len(every))))  # noqa: S311 - to be repeated
+    return found
