@@ -67,6 +67,11 @@ class Circuit:
         """Note that a login is under way."""
         self.state = State.PROBING
 
+    def abandon_probe(self) -> None:
+        """Note that the login was given up before it showed anything: the next one is due at once."""
+        if self.state is State.PROBING:
+            self.state = State.PAUSED
+
     def admitted(self) -> bool:
         """End the pause after a login, for one mail at a time; return whether that ends a fault."""
         recovered = self.reason is not None

@@ -52,13 +52,14 @@ async def sending(
     timeout: str = "1s",
     pauses: Sequence[timedelta] = PAUSES,
     delays: tuple[timedelta, ...] = DELAYS,
+    again: Sequence[Lane] = (),
 ) -> AsyncIterator[list[Lane]]:
-    """Run a sender; leaving ends it in order."""
+    """Run a sender; leaving ends it in order. With `again` it is another run with the same lanes."""
     environ = {"NOTIFIER_SMTP_URL": ",".join(urls), "NOTIFIER_MAIL_FROM": "Air <fly@example.org>"}
     settings = load({**environ, "NOTIFIER_SMTP_TIMEOUT": timeout, "NOTIFIER_SMTP_DOT_TIMEOUT": timeout})
     gateways = transports(settings.smtp, "example.org")
     quotas = [Quota(each.server.account, quota) if quota else None for each in gateways]
-    lanes = [
+    lanes = list(again) or [
         Lane(MailTransport(each, settings.mail, WORDING), Circuit(pauses), its)
         for each, its in zip(gateways, quotas, strict=True)
     ]

@@ -169,3 +169,16 @@ def test_what_worked_before_a_pause_does_not_end_it() -> None:
     circuit.probe()
     circuit.delivered()
     assert [*found, circuit.state] == [State.PAUSED, State.PROBING]
+
+
+def test_a_login_that_was_given_up_is_due_again_at_once() -> None:
+    """It takes no step: nothing was learnt of the account. A pause that began meanwhile stays."""
+    circuit = half_open()
+    circuit.fault("limit", 0.0, NOW)
+    circuit.probe()
+    circuit.abandon_probe()
+    assert (circuit.state, circuit.wait(5.0)) == (State.PAUSED, 0.0)
+    circuit.probe()
+    circuit.fault("limit", 10.0, NOW)
+    circuit.abandon_probe()
+    assert circuit.wait(10.0) == 60.0

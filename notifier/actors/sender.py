@@ -160,6 +160,8 @@ class Sender:
     async def _outcomes_of(self, lane: Lane, start: Start) -> list[Mail]:
         """Hand one mail over; return it, and others that it shows in another light, as they are afterwards."""
         mail, task = start.mail, _current_task()
+        if self._is_ending:
+            return [handed_back(mail)]
         self._waiting.add(task)
         try:
             return await self._hand_over(lane, start)
@@ -285,6 +287,9 @@ class Sender:
     async def _probe(self, lane: Lane) -> None:
         try:
             await lane.transport.open()
+        except asyncio.CancelledError:
+            lane.circuit.abandon_probe()
+            raise
         except Exception as error:
             if not isinstance(error, Unreachable):
                 log.exception("login failed unexpectedly", transport=lane.transport.name)

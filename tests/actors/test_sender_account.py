@@ -12,21 +12,23 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from outgoing import add, logged, mails, sending
+from outgoing import DELAYS, GIVE_UP_AFTER, add, logged, mails, sending
 from parts import PATIENCE
 from scripted import PHASES, Answer, Scripted, silent_at
 
 from notifier import clock
-from notifier.actors.sender import Sender
+from notifier.actors.sender import Limits, Sender
 from notifier.demo.inbox import Inbox
+from notifier.errors import StoreUnusable
 from notifier.figures import Figures
 from notifier.gateways import smtp
 from notifier.lane import Lane
-from notifier.mail import Mail, Status
+from notifier.mail import Mail, RetryPolicy, Status, claimed
 from notifier.rate import Guard
 from notifier.service import MailTransport
 from notifier.settings import load
 from notifier.storage.sqlite import SqliteStore
+from notifier.storage.store import Start
 from notifier.supervisor import Supervisor
 
 LONG = timedelta(hours=1)
@@ -332,6 +334,27 @@ async def test_a_login_that_fails_in_an_unknown_way_is_tried_again(
     ]
 
 
+async def test_a_login_that_was_given_up_is_tried_by_the_next_run(store: SqliteStore) -> None:
+    """A sender that is restarted while it logs in does not wait for that login for ever."""
+    reached, silent = asyncio.Event(), True
+
+    async def answer(phase: str, _line: bytes) -> bytes | None:
+        if phase == "EHLO" and silent:
+            reached.set()
+            await asyncio.Event().wait()
+        return None
+
+    async with Scripted.running(answer) as server:
+        async with sending(store, [server.url], timeout="1h") as lanes:
+            async with asyncio.timeout(PATIENCE):
+                await reached.wait()
+        silent = False
+        async with sending(store, [server.url], again=lanes):
+            await add(store, 1)
+            await logged(store, "mail.sent")
+            await end_idle(lanes)
+
+
 # Rejections of one recipient
 
 
@@ -607,3 +630,41 @@ async def test_a_stop_does_not_begin_again_on_a_new_connection(store: SqliteStor
             asyncio.get_running_loop().call_later(0.2, go_on.set)
     assert [(mail.status, mail.attempt) for mail in await mails(store)] == [(Status.SENT, 1), (Status.PENDING, 0)]
     assert server.connections == 1
+
+
+async def test_a_stop_does_not_wait_for_a_store_for_ever(
+    store: SqliteStore, inbox: Inbox, monkeypatch: pytest.MonkeyPatch, logged_lines: list[Any]
+) -> None:
+    """Outcomes that cannot be recorded are given up after a while, and the log says how many mails they concern."""
+    monkeypatch.setattr("notifier.actors.sender.RECORD_AGAIN", 0.01)
+    monkeypatch.setattr("notifier.actors.sender.LAST_RECORDS", 0.2)
+    failing = asyncio.Event()
+    record = store.record
+
+    async def locked(changed: Sequence[Mail], now: datetime) -> None:
+        if changed:
+            failing.set()
+            raise StoreUnusable("database is locked")
+        await record(changed, now)
+
+    monkeypatch.setattr(store, "record", locked)
+    async with sending(store, [inbox.url]):
+        await add(store, 1)
+        async with asyncio.timeout(PATIENCE):
+            await failing.wait()
+    assert [mail.status for mail in await mails(store)] == [Status.SENDING]
+    (line,) = [line for line in logged_lines if line["log_level"] == "error"]
+    assert (line["event"], line["mails"]) == ("outcomes cannot be recorded before the service ends", 1)
+
+
+async def test_a_mail_that_is_claimed_while_the_sender_ends_is_handed_back(store: SqliteStore) -> None:
+    """No connection is made for it, although its delivery had not even begun to wait when the others were abandoned."""
+    async with Scripted.running() as server, sending(store, [server.url]) as lanes:
+        sender = Sender(store, lanes, Limits(1, 0, RetryPolicy(DELAYS, GIVE_UP_AFTER)))
+        await sender._finish()
+        await store.pause(paused=True)
+        await add(store, 1)
+        mail = (await mails(store))[0]
+        start = Start(claimed(mail, clock.now()), clock.now())
+        assert [found.attempt for found in await sender._outcomes_of(lanes[0], start)] == [0]
+    assert server.count("MAIL") == 0

@@ -121,16 +121,18 @@ class Dialogue:
                 await self._say("221 bye")
                 return
             if verb not in REPLIES:
-                await self._say("250 ok")
-            elif await self._step("EHLO" if verb == "HELO" else verb, REPLIES[verb]) and verb == "DATA":
+                await self._say("502 5.5.1 no such command")
+                continue
+            said = await self._step("EHLO" if verb == "HELO" else verb, REPLIES[verb])
+            if verb == "DATA" and said.startswith("354"):
                 await self._take(await self._reader.readuntil(b"\r\n.\r\n"))
 
-    async def _step(self, phase: str, reply: str) -> bool:
-        """Write down that the dialogue came here, and answer; False where that was a fault's refusal."""
+    async def _step(self, phase: str, reply: str) -> str:
+        """Write down that the dialogue came here, answer, and return what was answered."""
         fault = self._ledger.fault(phase)
         self._write(phase, fault)
         await self._answer(reply, fault)
-        return fault is None
+        return str(fault["reply"]) if fault else reply
 
     async def _take(self, message: bytes) -> None:
         """Write down a message, and answer."""
