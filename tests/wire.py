@@ -12,7 +12,8 @@ from parts import PATIENCE
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from notifier.settings import FeedSettings
+from notifier import service
+from notifier.settings import FeedSettings, Settings
 
 UPGRADE = (
     b"GET /feed HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -67,3 +68,12 @@ async def close_code(ws: ClientConnection) -> int:
                 await ws.recv()
     assert closed.value.rcvd
     return closed.value.rcvd.code
+
+
+@asynccontextmanager
+async def narrow(settings: Settings) -> AsyncIterator[FeedSettings]:
+    """Run a service whose connections keep little in the kernel."""
+    async with service.running(settings) as server:
+        for each in server.sockets:
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        yield settings.feed.model_copy(update={"port": server.sockets[0].getsockname()[1]})

@@ -200,8 +200,8 @@ MUTANTS = (
     Mutant(
         "event-skipped-on-resume",
         "notifier/gateways/session.py",
-        "store.events(place.seq, MOST_REPLAYED)",
-        "store.events(place.seq + 1, MOST_REPLAYED)",
+        "self.after = place.seq",
+        "self.after = place.seq + 1",
         ("tests/gateways/test_websocket.py::test_a_client_resumes_where_it_was",),
     ),
     Mutant(

@@ -194,11 +194,12 @@ class Connection(ServerConnection):
             self.turn_away(CloseCode.MESSAGE_TOO_BIG, f"more than {MOST_HELLO} bytes before hello")
 
     def _hold(self, rest: bytes) -> None:
+        if self.door.held + len(rest) > MOST_HELD:
+            self.transport.abort()
+            return
         self.transport.pause_reading()
         self._held += rest
         self.door.held += len(rest)
-        if self.door.held > MOST_HELD:
-            self.transport.abort()
 
     def _go_on(self, stage: Stage) -> None:
         self._stage = stage

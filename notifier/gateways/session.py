@@ -38,6 +38,8 @@ MOST_OPERATOR_QUERIES = 4
 """Commands and snapshots of one operator that the store is asked for at the same time; a viewer's go one by one."""
 MOST_CATCHING_UP = 4
 """Snapshots and replays of all clients that the store is asked for at the same time."""
+COUNTED_TOGETHER = 1000
+"""Events that are in memory at once while those are counted that a client has missed."""
 AWAY = 1000
 """Milliseconds that clients are asked to stay away when the service ends."""
 FAREWELL = 2.0
@@ -179,36 +181,40 @@ class Session:
             server=self._feed.server,
             role=self._role,
             resumed=reason is None,
-            replay=len(missed),
+            replay=missed,
             **({} if reason is None else {"reason": reason}),
             heartbeat=frames.HEARTBEAT,
             now=timestamp(clock.now()),
         )
-        if reason is None:
-            for start in range(0, len(missed), frames.MOST_EVENTS):
-                await self._send_events(missed[start : start + frames.MOST_EVENTS])
-        else:
+        if reason is not None:
             await self._send_snapshot(None, hello.snapshot)
         await self._go_live()
         if hello.stats > 0:
             self._spawn(self._send_stats(max(0.5, hello.stats)))
 
-    async def _missed(self, hello: frames.Hello) -> tuple[list[Logged], str | None]:
-        """Collect every matching event after the client's cursor, or say why that cannot be done."""
+    async def _missed(self, hello: frames.Hello) -> tuple[int, str | None]:
+        """Count the matching events after the client's cursor, or say why it cannot resume.
+
+        They are not kept: thousands of clients may resume, and read slowly what they missed.
+        """
         if hello.resume is None:
-            return [], "none"
+            return 0, "none"
         store = self._feed.store
         place = frames.read_cursor(hello.resume)
         async with self._catching_up():
-            refusal = _not_resumable(place, store.id, await store.span(), hello.wanted)
+            span = await store.span()
+            refusal = _not_resumable(place, store.id, span, hello.wanted)
             if place is None or refusal:
-                return [], refusal
-            events = await store.events(place.seq, MOST_REPLAYED)
+                return 0, refusal
+            count, at = 0, place.seq
+            while at < span.head and (events := await store.events(at, COUNTED_TOGETHER)):
+                at = events[-1].seq
+                count += sum(event.seq <= span.head and self.wanted.passes(event) for event in events)
             # Asked again: a purge may have come between the question and the reading.
             if (await store.span()).purged_through > place.seq:
-                return [], "expired"
-        self.after = events[-1].seq if events else place.seq
-        return [event for event in events if self.wanted.passes(event)], None
+                return 0, "expired"
+        self.after = place.seq
+        return count, None
 
     async def _send_snapshot(self, id_: Any, limit: int) -> None:
         async with self._catching_up():
@@ -225,6 +231,9 @@ class Session:
         while self.after < hub.position:
             async with self._catching_up():
                 events = await self._feed.store.events(self.after, frames.MOST_EVENTS)
+                purged_through = (await self._feed.store.span()).purged_through
+            if purged_through > self.after:  # it took so long that part of what it missed was deleted
+                raise _Close(*_SLOW)
             passing = [event for event in events if self.wanted.passes(event)]
             self.after = events[-1].seq if events else hub.position
             if passing:

@@ -188,12 +188,14 @@ async def test_an_observer_that_fails_costs_the_others_nothing(
     def observe(events: Sequence[Logged]) -> None:
         observed.extend(event.id for event in events)
 
-    task = asyncio.create_task(broadcast(store, hub, [fail, observe], lambda: None, stop))
-    for n in range(150):
-        await store.add([decode(json.dumps(request(n)).encode(), Origin(NOW))], RULES, NOW)
-    stop.set()
-    async with asyncio.timeout(10):
-        await task
-    assert watcher.seen == observed == [event.id for event in await store.events(0, 1000)]
+    try:
+        task = asyncio.create_task(broadcast(store, hub, [fail, observe], lambda: None, stop))
+        for n in range(150):
+            await store.add([decode(json.dumps(request(n)).encode(), Origin(NOW))], RULES, NOW)
+        stop.set()
+        async with asyncio.timeout(10):
+            await task
+        assert watcher.seen == observed == [event.id for event in await store.events(0, 1000)]
+    finally:
+        await store.close()
     assert {line["event"] for line in logged_lines} == {"an observer of the events failed"}
-    await store.close()

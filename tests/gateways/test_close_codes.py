@@ -4,23 +4,23 @@ import asyncio
 import json
 import socket
 import struct
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from pages import scrape
-from parts import PATIENCE, changed, request, serving, submit
+from parts import PATIENCE, changed, request, serving, submit, wait_frame
 from privacy import OPERATOR_TOKEN, VIEWER_TOKEN
-from wire import CLOSE, CONTINUED, HELLO, TEXT, UPGRADE, close_code, dialled, drained, frame, raw
+from wire import CLOSE, CONTINUED, HELLO, TEXT, UPGRADE, close_code, dialled, drained, frame, narrow, raw
 
-from notifier import frames, service
+from notifier import frames
 from notifier.asyncapi import feed as described
 from notifier.client import FeedClient
 from notifier.gateways import session, websocket
 from notifier.gateways.door import MOST_HANDSHAKE, MOST_HELLO
 from notifier.gateways.websocket import MOST_FRAME
-from notifier.settings import FeedSettings, Settings
+from notifier.settings import Settings
+from notifier.storage.sqlite import SqliteStore
+from notifier.storage.store import Span
 
 FAR = "2126-01-01T00:00:00Z"
 MUCH = 10**9
@@ -141,15 +141,6 @@ async def test_a_client_that_is_turned_away_hears_why_although_it_goes_on_sendin
         assert closing(refused) in await drained(client)
 
 
-@asynccontextmanager
-async def narrow(settings: Settings) -> AsyncIterator[FeedSettings]:
-    """Run a service whose connections keep little in the kernel."""
-    async with service.running(settings) as server:
-        for each in server.sockets:
-            each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        yield settings.feed.model_copy(update={"port": server.sockets[0].getsockname()[1]})
-
-
 @pytest.mark.parametrize(("limit", "value"), [("MOST_BEHIND", 50_000), ("MOST_EVENTS_BEHIND", 50), ("STALLED", 0.2)])
 async def test_a_client_that_reads_too_slowly_is_closed_with_4508(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, limit: str, value: float
@@ -192,3 +183,25 @@ async def test_a_client_that_takes_no_results_is_closed_with_4508(
                     assert part, "closed without a reason"
                     got = got[-200:] + part
             await asyncio.get_running_loop().sock_sendall(slow, frame(CLOSE, closing(4508)))
+
+
+async def test_a_client_whose_missed_events_are_deleted_meanwhile_is_closed_with_4508(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It resumed and then read so slowly that a purge came before it: nothing is left out without a word."""
+    span = SqliteStore.span
+
+    async def purged(store: SqliteStore) -> Span:
+        return (await span(store))._replace(purged_through=MUCH)
+
+    async with narrow(settings) as feed, FeedClient.connect(feed) as operator:
+        cursor = (await wait_frame(operator, lambda frame: frame["type"] == "snapshot"))["cursor"]
+        for number in range(30):
+            await submit(operator, request(number, to=[f"{n}@example.com" for n in range(100)], send_at=FAR))
+        hello = json.dumps({"type": "hello", "resume": cursor}).encode()
+        async with dialled(feed, UPGRADE, frame(TEXT, hello)) as slow:
+            got = b""
+            while b'"type":"events"' not in got:
+                got += await asyncio.get_running_loop().sock_recv(slow, 4096)
+            monkeypatch.setattr(SqliteStore, "span", purged)
+            assert closing(4508, "reads too slowly") in await drained(slow)

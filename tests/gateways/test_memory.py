@@ -1,6 +1,7 @@
 """What strangers can make the service remember: memory that many connections take together before their hello."""
 
 import asyncio
+import gc
 import json
 import resource
 import struct
@@ -11,12 +12,18 @@ from pathlib import Path
 import psutil
 import pytest
 from faults.victim import Victim
+from parts import PATIENCE, request, submit, wait_frame
 from privacy import OPERATOR_TOKEN, VIEWER_TOKEN
-from wire import CONTINUED, PING, TEXT, UPGRADE, dialled, frame
+from wire import CONTINUED, PING, TEXT, UPGRADE, dialled, frame, narrow
 
 from notifier.client import FeedClient
+from notifier.events import Filter, Logged
+from notifier.frames import MOST_EVENTS, read_cursor
+from notifier.frames import cursor as cursor_of
 from notifier.gateways.door import EARLY_PORTION, MOST_HANDSHAKE, MOST_HELLO, MOST_WAITING
+from notifier.settings import Settings
 
+FAR = "2126-01-01T00:00:00Z"
 CONNECTIONS = MOST_WAITING - 10
 MOST_GROWTH = 64 * 1024 * 1024
 """Bytes that so many connections may take together: they took 540 MB when each could send a frame of 512 KiB."""
@@ -81,3 +88,25 @@ def peak(pid: int) -> int:
     status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     (line,) = [line for line in status.splitlines() if line.startswith("VmHWM:")]
     return int(line.split()[1]) * 1024
+
+
+async def test_clients_that_resume_and_read_nothing_hold_no_events(settings: Settings) -> None:
+    """What they missed is read from the log as they take it, a frame at a time."""
+    async with narrow(settings) as feed, AsyncExitStack() as stack:
+        async with FeedClient.connect(feed, filter={"booking": "none"}) as operator:
+            cursor = (await wait_frame(operator, lambda frame: frame["type"] == "snapshot"))["cursor"]
+            place = read_cursor(cursor)
+            assert place
+            everything = cursor_of(place.store, place.seq, Filter())
+            for number in range(30):
+                await submit(operator, request(number, to=[f"{n}@example.com" for n in range(100)], send_at=FAR))
+            hello = frame(TEXT, json.dumps({"type": "hello", "resume": everything}).encode())
+            stuck = [await stack.enter_async_context(dialled(feed, UPGRADE, hello)) for _ in range(10)]
+            for each in stuck:
+                got = b""
+                async with asyncio.timeout(PATIENCE):
+                    while b'"type":"events"' not in got:
+                        got += await asyncio.get_running_loop().sock_recv(each, 4096)
+                assert b'"resumed":true,"replay":3000' in got
+            held = sum(type(each) is Logged for each in gc.get_objects())
+    assert held < 10 * 2 * MOST_EVENTS

@@ -1,9 +1,9 @@
 """How many questions the store is asked at once on behalf of the clients of the feed."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import Any, Self
 
 import pytest
 from parts import PATIENCE, changed, request, result, serving, submit, wait_frame
@@ -32,6 +32,16 @@ class Gate:
                 return await gate._call(store, *args)
 
         monkeypatch.setattr(SqliteStore, method, held)
+
+    @classmethod
+    @contextmanager
+    def before(cls, monkeypatch: pytest.MonkeyPatch, method: str) -> Iterator[Self]:
+        """Put one before a method of the store, to be opened within the block or at its end."""
+        gate = cls(monkeypatch, method)
+        try:
+            yield gate
+        finally:
+            gate.open()
 
     def open(self) -> None:
         """Let all go on."""
@@ -62,12 +72,11 @@ async def test_a_client_has_few_queries_under_way(
 ) -> None:
     """A viewer one, an operator some: further ones wait, and all of them are answered in their order."""
     async with with_role(environ, role) as client:
-        gate = Gate(monkeypatch, "page")
-        asked = [await client.command("mail.list", {"limit": 1}) for _ in range(20)]
-        last = await client.command("no.command", {})
-        await wait_frame(client, lambda frame: frame.get("id") == last)
-        assert gate.inside == most
-        gate.open()
+        with Gate.before(monkeypatch, "page") as gate:
+            asked = [await client.command("mail.list", {"limit": 1}) for _ in range(20)]
+            last = await client.command("no.command", {})
+            await wait_frame(client, lambda frame: frame.get("id") == last)
+            assert gate.inside == most
         answered = [(await wait_frame(client, lambda frame: frame["type"] == "result"))["id"] for _ in asked]
     assert gate.most == most
     assert answered == asked
@@ -76,15 +85,13 @@ async def test_a_client_has_few_queries_under_way(
 async def test_a_filter_waits_for_the_query_before_it(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """The snapshot that it brings is a query of the same client."""
     async with with_role(environ, "viewer") as client:
-        lists, snapshots = Gate(monkeypatch, "page"), Gate(monkeypatch, "snapshot")
-        await client.command("mail.list", {"limit": 1})
-        last = await client.command("no.command", {})
-        await wait_frame(client, lambda frame: frame.get("id") == last)
-        await client.filter("f", {"status": "sent"}, 10)
-        await (await client._websocket.ping())
-        assert (lists.inside, snapshots.inside) == (1, 0)
-        lists.open()
-        snapshots.open()
+        with Gate.before(monkeypatch, "page") as lists, Gate.before(monkeypatch, "snapshot") as snapshots:
+            await client.command("mail.list", {"limit": 1})
+            last = await client.command("no.command", {})
+            await wait_frame(client, lambda frame: frame.get("id") == last)
+            await client.filter("f", {"status": "sent"}, 10)
+            await (await client._websocket.ping())
+            assert (lists.inside, snapshots.inside) == (1, 0)
         await wait_frame(client, lambda frame: frame["type"] == "snapshot" and frame.get("id") == "f")
 
 
@@ -93,11 +100,10 @@ async def test_what_an_operator_submits_waits_for_no_query(
 ) -> None:
     """Messages that come together are stored together, whatever is being listed."""
     async with with_role(environ, "operator") as client:
-        gate = Gate(monkeypatch, "page")
-        for _ in range(20):
-            await client.command("mail.list", {"limit": 1})
-        await submit(client, request(1))
-        gate.open()
+        with Gate.before(monkeypatch, "page"):
+            for _ in range(20):
+                await client.command("mail.list", {"limit": 1})
+            await submit(client, request(1))
 
 
 async def test_those_who_come_back_at_once_take_turns(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,13 +111,12 @@ async def test_those_who_come_back_at_once_take_turns(settings: Settings, monkey
     async with serving(settings) as feed, AsyncExitStack() as stack, asyncio.timeout(PATIENCE):
         operator = await stack.enter_async_context(FeedClient.connect(feed, snapshot=0))
         await wait_frame(operator, lambda frame: frame["type"] == "snapshot")
-        gate = Gate(monkeypatch, "snapshot")
-        watchers = [await stack.enter_async_context(FeedClient.connect(feed)) for _ in range(20)]
-        for watcher in watchers:
-            assert (await watcher.frame())["type"] == "welcome"
-        await submit(operator, request(1, send_at=FAR))
-        assert gate.inside == session.MOST_CATCHING_UP
-        gate.open()
+        with Gate.before(monkeypatch, "snapshot") as gate:
+            watchers = [await stack.enter_async_context(FeedClient.connect(feed)) for _ in range(20)]
+            for watcher in watchers:
+                assert (await watcher.frame())["type"] == "welcome"
+            await submit(operator, request(1, send_at=FAR))
+            assert gate.inside == session.MOST_CATCHING_UP
         for watcher in watchers:
             snapshot = await wait_frame(watcher, lambda frame: frame["type"] == "snapshot")
             assert [mail["event"] for mail in snapshot["mails"]] == ["r1"]
