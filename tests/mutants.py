@@ -150,6 +150,9 @@ def command(
     sample: Annotated[int, typer.Option(help="Make so many changes, chosen at random, to the other files.")] = 0,
     file: Annotated[list[str] | None, typer.Option(help="Make every change, or the sample, to this file.")] = None,
     seed: Annotated[int | None, typer.Option(help="Repeat the sample of this seed.")] = None,
+    own: Annotated[
+        bool, typer.Option(help="Run only the first tests of each file: quick, with more survivors.")
+    ] = False,
     workers: Annotated[int, typer.Option(min=1, help="Changes tried at a time.")] = 2,
     report: Annotated[Path, typer.Option(help="Where to write the score and the survivors.")] = Path("mutation.md"),
 ) -> None:
@@ -160,7 +163,7 @@ def command(
 
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
     jobs = mutation.chosen(pure=all_pure, sample=sample, files=file or [], seed=seed)
-    raise typer.Exit(mutation.mutate(jobs, workers, lambda text: report.write_text(text, encoding="utf-8")))
+    raise typer.Exit(mutation.mutate(jobs, workers, lambda text: report.write_text(text, encoding="utf-8"), own=own))
 
 
 if __name__ == "__main__":

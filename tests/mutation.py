@@ -217,8 +217,9 @@ def _stream(pipe: IO[str] | None) -> IO[str]:
 class Trial:
     """All changes of one call, shared out to workers."""
 
-    def __init__(self, jobs: Sequence[Job]) -> None:
+    def __init__(self, jobs: Sequence[Job], *, own: bool) -> None:
         self._jobs = list(reversed(jobs))
+        self._own = own
         self._lock = threading.Lock()
         self._stages: dict[str, list[Stage]] = {}
         self.total = len(jobs)
@@ -246,7 +247,8 @@ class Trial:
         """Measure how long the tests of a file take, the first of them alone; all must pass as the file is."""
         if file not in self._stages:
             first, *rest = tests_of(file)
-            self._stages[file] = [_measured(worker, file, tests) for tests in ([first], rest) if tests]
+            stages = [[first]] if self._own or not rest else [[first], rest]
+            self._stages[file] = [_measured(worker, file, tests) for tests in stages]
         return self._stages[file]
 
 
@@ -266,9 +268,12 @@ def _tell(outcome: Outcome, number: int, total: int) -> None:
         typer.echo(f"[{number}/{total}]")
 
 
-def mutate(jobs: Sequence[Job], workers: int, write: Callable[[str], object]) -> int:
-    """Try changes, and write a report; gives the exit code: 0 where enough of them were noticed."""
-    trial = Trial(jobs)
+def mutate(jobs: Sequence[Job], workers: int, write: Callable[[str], object], *, own: bool) -> int:
+    """Try changes, and write a report; gives the exit code: 0 where enough of them were noticed.
+
+    With `own` only the first tests of each file are run, which takes a second and not a minute for a survivor.
+    """
+    trial = Trial(jobs, own=own)
     with ThreadPoolExecutor(workers) as pool:
         try:
             for work in [pool.submit(trial.work) for _ in range(workers)]:

@@ -135,9 +135,13 @@ def _swapped(node: cst.CSTNode) -> Iterator[tuple[cst.CSTNode, cst.CSTNode]]:
         one, other = node.args[place : place + 2]
         if one.keyword or other.keyword or one.star or other.star:
             continue
-        if all(isinstance(each.value, cst.Name | cst.Attribute) for each in (one, other)):
+        if all(isinstance(each.value, cst.Name | cst.Attribute) for each in (one, other)) and not _is_commutative(node):
             swapped = [one.with_changes(value=other.value), other.with_changes(value=one.value)]
             yield node, node.with_changes(args=[*node.args[:place], *swapped, *node.args[place + 2 :]])
+
+
+def _is_commutative(call: cst.Call) -> bool:
+    return isinstance(call.func, cst.Name) and call.func.value in ("min", "max")
 
 
 def _is_a_task_s_name(node: cst.CSTNode, new: cst.CSTNode) -> bool:
