@@ -274,14 +274,16 @@ def mutate(jobs: Sequence[Job], workers: int, write: Callable[[str], object], *,
     With `own` only the first tests of each file are run, which takes a second and not a minute for a survivor.
     """
     trial = Trial(jobs, own=own)
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for work in [pool.submit(trial.work) for _ in range(workers)]:
-                work.result()
-        except BaseException:
-            trial.stop()
-            raise
-    write(report(trial.outcomes))
+    try:
+        with ThreadPoolExecutor(workers) as pool:
+            try:
+                for work in [pool.submit(trial.work) for _ in range(workers)]:
+                    work.result()
+            except BaseException:
+                trial.stop()
+                raise
+    finally:
+        write(report(trial.outcomes))
     return 0 if share(trial.outcomes) >= SHARE else 1
 
 

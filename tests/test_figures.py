@@ -110,9 +110,11 @@ async def test_the_queue_is_counted(environ: dict[str, str], rabbit: Rabbit, mon
     async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0, stats=0.5) as client:
         for number in range(5):
             await rabbit.publish(request(number, send_at=FAR))
-        await stats_when(client, lambda frame: frame["queue"] == {"messages": 4, "consumers": 1})
-        found = await scrape(feed)
-        go_on.set()
+        try:
+            await stats_when(client, lambda frame: frame["queue"] == {"messages": 4, "consumers": 1})
+            found = await scrape(feed)
+        finally:
+            go_on.set()
         await stats_when(client, lambda frame: frame["queue"] == {"messages": 0, "consumers": 1})
     assert (found.get("notifier_queue_messages"), found.get("notifier_queue_consumers")) == (4, 1)
 
