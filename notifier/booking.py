@@ -27,6 +27,8 @@ Their window is an hour; ten minutes of it are left for sending.
 
 NO_LONGER_FITS = Withdrawn("no longer fits the booking")
 CANCELLED = Withdrawn("the booking was cancelled")
+UNNAMED = 10
+"""Mails that a change or a cancellation may concern without naming them, as an estimate."""
 
 Reminded = tuple[str, str, datetime | None]
 """What one reminder is about: the address's identity, the flight's number, its departure."""
@@ -72,6 +74,12 @@ class BookingMessage(Struct, frozen=True, kw_only=True):
     def matter(self) -> str:
         """What the message's mails belong to."""
         return f"booking:{self.booking}"
+
+    @property
+    def rows(self) -> int:
+        """How many mails it may add or change, as a rough estimate: a transaction is bounded by that."""
+        mails = max(1, len(self.passengers)) * (max(1, len(self.flights)) + 1)
+        return mails if self.change is Change.CONFIRMED else max(UNNAMED, 2 * mails)
 
     @property
     def named(self) -> set[str]:

@@ -26,7 +26,9 @@ MOST_ADDRESSES = 100
 MOST_FLIGHTS = 20
 LONGEST_SUBJECT = 200
 LONGEST_WORD = 200
-"""Characters in a name, a reference, an id: far more than any real one has."""
+"""Characters in a name or a reference: far more than any real one has."""
+MAX_ID_BYTES = 200
+"""Bytes of UTF-8 in an id or a source; AMQP has room for 255 where an id comes back as correlation id."""
 
 Message = BookingMessage | NotificationRequest | NotificationCancelled
 
@@ -111,7 +113,7 @@ class _OlderMail(Struct, rename={"to_misspelt": "recepientEmail", "to": "recipie
 def decode(body: bytes, origin: Origin) -> Message:
     """Read one message.
 
-    Raises Refused with one of the five codes and a detail that names the field
+    Raises Refused with one of the codes but `internal_error`, and a detail that names the field
     and what is wrong with it; whatever the bytes are, nothing else is raised.
     """
     if len(body) > MOST_BYTES:
@@ -150,8 +152,8 @@ def _event(found: Mapping[str, Any], origin: Origin) -> Message:
     event = _shaped(found, _Event)
     if not event.specversion.startswith("1."):
         raise Refused("invalid", f"specversion: {event.specversion[:20]!r} is not 1.0")
-    event.id = _word("id", event.id or origin.message_id or "")
-    event.source = _word("source", event.source)
+    event.id = _id("id", event.id or origin.message_id or "")
+    event.source = _id("source", event.source)
     # The event's own attribute names the trace that it arose in; the header may be that of a hop.
     event.traceparent = traceparent(event.traceparent) or origin.traceparent
     return reader(event, origin)
@@ -247,7 +249,7 @@ def _withdrawal(event: _Event, origin: Origin) -> NotificationCancelled:
         source=event.source,
         correlation=origin.correlation_id,
         traceparent=event.traceparent,
-        request=_word("data.id", data.id),
+        request=_id("data.id", data.id),
     )
 
 
@@ -291,7 +293,7 @@ def _older_mail(found: Mapping[str, Any], body: bytes, origin: Origin) -> Notifi
         raise Refused("invalid", "text: missing")
     stamp = origin.timestamp.isoformat() if origin.timestamp else ""
     return NotificationRequest(
-        id=_word("message_id", origin.message_id or hashlib.sha256(body + stamp.encode()).hexdigest()),
+        id=_id("message_id", origin.message_id or hashlib.sha256(body + stamp.encode()).hexdigest()),
         source="/",
         correlation=origin.correlation_id,
         traceparent=origin.traceparent,
@@ -336,6 +338,12 @@ def _word(where: str, text: str) -> str:
     if _NOT_IN_A_LINE.search(text):
         raise Refused("invalid", f"{where}: has a control character or line break")
     return text
+
+
+def _id(where: str, text: str) -> str:
+    if len(text.encode(errors="replace")) > MAX_ID_BYTES:
+        raise Refused("invalid", f"{where}: longer than {MAX_ID_BYTES} bytes")
+    return _word(where, text)
 
 
 def _subject(where: str, text: str) -> str:

@@ -10,7 +10,8 @@ NotifierError
 from collections.abc import Sequence
 from typing import Literal
 
-DeadLetterCode = Literal["not_utf8", "not_json", "invalid", "unknown_type", "too_large"]
+DeadLetterCode = Literal["not_utf8", "not_json", "invalid", "unknown_type", "too_large", "internal_error"]
+"""Why a message is a dead letter; with `internal_error` it was good, and the fault is notifier's."""
 
 
 class NotifierError(Exception):

@@ -66,7 +66,7 @@ class Figures:
         """Say whether the store, the actors and the feed work; a peer that is away does not make us unready."""
         actors = self._supervisor.conditions
         fault = self._store.fault
-        ready = fault is None and all(actor.state in ("starting", "running", "waiting") for actor in actors.values())
+        ready = fault is None and self._supervisor.healthy
         return ready, {
             "store": {"state": "ok" if fault is None else "unusable", "reason": fault},
             "actors": {

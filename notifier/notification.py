@@ -11,6 +11,8 @@ from notifier.mail import Kind, Letter, Mail, Status, Withdrawn, mail_id
 from notifier.planning import Known, KnownRequest, Plan, Rules, amendments
 
 WITHDRAWN = "the request was withdrawn"
+UNNAMED = 10
+"""Mails that a withdrawal may concern, as an estimate: it names the request alone."""
 
 
 class Recipient(Struct, frozen=True):
@@ -38,6 +40,11 @@ class NotificationRequest(Struct, frozen=True, kw_only=True):
     def matter(self) -> str:
         """What the message's mails belong to."""
         return _matter(self.source, self.id)
+
+    @property
+    def rows(self) -> int:
+        """How many mails it may add: a transaction is bounded by that."""
+        return len(self.recipients)
 
     def plan(self, known: Known | None, existing: Sequence[Mail], rules: Rules, now: datetime) -> Plan:
         """Write the mails; where the withdrawal came first, they are born cancelled."""
@@ -83,6 +90,11 @@ class NotificationCancelled(Struct, frozen=True, kw_only=True):
     def matter(self) -> str:
         """What the message's mails belong to."""
         return _matter(self.source, self.request)
+
+    @property
+    def rows(self) -> int:
+        """How many mails it may change, as an estimate: a transaction is bounded by that."""
+        return UNNAMED
 
     def plan(self, known: Known | None, existing: Sequence[Mail], rules: Rules, now: datetime) -> Plan:  # noqa: ARG002 - every message plans alike
         """Cancel what is unsent, and keep in mind that the request must not mail when it comes later."""

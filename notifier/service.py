@@ -11,6 +11,7 @@ from websockets.asyncio.server import Server
 
 from notifier import __version__, airports, clock, journal, lag
 from notifier.actors.broadcaster import Hub, broadcast
+from notifier.actors.consumer import Store as Intake
 from notifier.actors.consumer import consume
 from notifier.actors.purger import Memory, purge
 from notifier.actors.reporter import READER, report
@@ -25,6 +26,7 @@ from notifier.events import Logged
 from notifier.figures import Figures
 from notifier.gateways import amqp, smtp
 from notifier.gateways.http import Pages
+from notifier.gateways.properties import MAX_SHORT_STRING, cut
 from notifier.gateways.session import MOST_CATCHING_UP, Feed
 from notifier.gateways.tokens import Tokens
 from notifier.gateways.topology import EVENTS
@@ -41,8 +43,14 @@ from notifier.supervisor import Supervisor
 
 log = structlog.get_logger(__name__)
 
+INTAKE_GRACE = 5.0
+"""Seconds that the transaction and the dead letter under way have when the service ends."""
+RECORD_GRACE = 10.0
+"""Seconds that the store has for the last outcomes when the service ends."""
 REPORT_GRACE = 5.0
 """Seconds that the last events have to reach the broker and the watchers when the service ends."""
+REPLIES = 7
+"""Replies of an SMTP server that a dialogue under way may still wait for, apart from the last one."""
 SCRAPE_PATIENCE = 3.0
 """Seconds that a scrape waits for a store that is busy: whatever else there is to tell is wanted then most of all."""
 
@@ -112,7 +120,7 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
 
         server = await stack.enter_async_context(serve_feed(settings.feed, feed, pages))
 
-        stack.push_async_callback(_stop, supervisor)
+        stack.push_async_callback(_stop, supervisor, _longest_dialogue(settings))
         supervisor.start(
             "broadcaster", partial(broadcast, store, hub, (figures.observe, metrics.observe, journal.tell))
         )
@@ -121,7 +129,7 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         if broker:
             connect = partial(amqp.consume, settings.amqp, publisher, broker)
             supervisor.start("reporter", partial(report, store, partial(_publish, publisher)))
-            supervisor.start("consumer", partial(consume, connect, take, metrics.dead_lettered))
+            supervisor.start("consumer", partial(consume, connect, Intake(store.check, take), metrics.dead_lettered))
         else:
             log.info("no NOTIFIER_AMQP_URL: messages are taken from the feed's submit alone")
         yield server
@@ -149,10 +157,23 @@ def _lanes(transports: Sequence[smtp.Transport], settings: Settings, wording: Wo
     ]
 
 
-async def _stop(supervisor: Supervisor) -> None:
-    """First nothing new comes in and nothing new is begun, then what was done is told."""
-    await supervisor.stop("purger", grace=0)
-    await supervisor.stop("consumer", "sender")
+def _longest_dialogue(settings: Settings) -> float:
+    """Return how many seconds the SMTP servers' time limits let a dialogue last."""
+    smtp = settings.smtp
+    return REPLIES * smtp.timeout.total_seconds() + smtp.dot_timeout.total_seconds()
+
+
+async def _stop(supervisor: Supervisor, longest_dialogue: float) -> None:
+    """Take in and begin nothing new, finish what is under way, and then report it; all within limits.
+
+    Only a dialogue with an SMTP server may take longer than seconds: cut off past its final dot
+    it would be a mail sent twice.
+    """
+    await asyncio.gather(
+        supervisor.stop("purger", grace=0),
+        supervisor.stop("consumer", grace=INTAKE_GRACE),
+        supervisor.stop("sender", grace=longest_dialogue + RECORD_GRACE),
+    )
     await supervisor.stop("reporter", "broadcaster", grace=REPORT_GRACE)
 
 
@@ -180,7 +201,7 @@ def _result(event: Logged) -> amqp.Outgoing:
     properties = Basic.Properties(
         content_type="application/cloudevents+json",
         message_id=event.id,
-        correlation_id=event.correlation or event.event,
+        correlation_id=cut(event.correlation or event.event, MAX_SHORT_STRING),
         headers={"traceparent": event.traceparent} if event.traceparent else None,
         delivery_mode=2,
     )

@@ -20,6 +20,12 @@ PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 STEADY = 2.0
 """Seconds of doing its job that make an actor's earlier failures forgotten: a peer may let us in and throw us out."""
 
+STARTING_LIMIT = 60.0
+"""Seconds an actor may take to start for the first time before the service is no longer ready."""
+
+CANCEL_GRACE = 5.0
+"""Seconds a cancelled actor has to clean up before it is abandoned."""
+
 Actor = Callable[[Callable[[], None], asyncio.Event], Awaitable[None]]
 """Runs until the event is set; calls the first argument once it is doing its job; raises when it no longer can."""
 
@@ -44,15 +50,31 @@ class Supervisor:
         self.conditions: dict[str, Condition] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stops: dict[str, asyncio.Event] = {}
+        self._started: dict[str, float] = {}
 
     def start(self, name: str, actor: Actor) -> None:
         """Keep an actor running under a name."""
         self.conditions[name] = Condition("starting", clock.now())
         self._stops[name] = asyncio.Event()
+        self._started[name] = _monotonic()
         self._tasks[name] = asyncio.create_task(self._keep(name, actor, self._stops[name]), name=name)
+        self._tasks[name].add_done_callback(lambda _: self._ended(name))
 
-    async def stop(self, *names: str, grace: float | None = None) -> None:
-        """Let actors finish what is under way, for at most `grace` seconds (None: as long as it takes)."""
+    @property
+    def healthy(self) -> bool:
+        """Whether every actor does its job, waits for a peer, or was started a moment ago."""
+        return all(self._is_healthy(name, condition) for name, condition in self.conditions.items())
+
+    def _is_healthy(self, name: str, condition: Condition) -> bool:
+        if condition.state == "starting":
+            return _monotonic() - self._started[name] < STARTING_LIMIT
+        return condition.state in ("running", "waiting")
+
+    async def stop(self, *names: str, grace: float) -> None:
+        """Stop actors gracefully within `grace` seconds, then cancel those that still run.
+
+        An actor that does not end within CANCEL_GRACE of its cancellation is abandoned.
+        """
         tasks = [self._tasks.pop(name) for name in names if name in self._tasks]
         for name in names:
             if name in self._stops:
@@ -61,7 +83,10 @@ class Supervisor:
             _, late = await asyncio.wait(tasks, timeout=grace)
             for task in late:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            if late:
+                _, abandoned = await asyncio.wait(late, timeout=CANCEL_GRACE)
+                for task in abandoned:
+                    log.error("cancelled actor did not end and was abandoned", actor=task.get_name())
 
     async def _keep(self, name: str, actor: Actor, stop: asyncio.Event) -> None:
         failures = 0
@@ -78,18 +103,30 @@ class Supervisor:
         while not stop.is_set():
             try:
                 await actor(running, stop)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the other actors go on
+                if not stop.is_set():
+                    self._failed(name, RuntimeError("the actor returned although nobody had stopped it"))
+            except GeneratorExit:
+                raise
+            except BaseException as error:
+                # A library may cancel whoever waits for it: only a cancellation that was requested ends an actor.
+                if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                    raise
                 self._failed(name, error)
             if _monotonic() - ran_from >= STEADY:
                 failures = 0
             ran_from = float("inf")
             await _pause(stop, PAUSES[min(failures, len(PAUSES) - 1)])
             failures += 1
-        self.conditions[name] = Condition("stopped", clock.now())
 
-    def _failed(self, name: str, error: Exception) -> None:
+    def _ended(self, name: str) -> None:
+        self.conditions[name] = Condition("stopped", clock.now())
+        if not self._stops[name].is_set():
+            log.error("actor ended although nobody had stopped it", actor=name)
+
+    def _failed(self, name: str, error: BaseException) -> None:
         """Log a failure once for each cause: a peer that stays away is no news."""
-        reason = str(error) if isinstance(error, NotifierError) else f"{type(error).__name__}: {error}"
+        text = f"{type(error).__name__}: {error}".removesuffix(": ")
+        reason = str(error) if isinstance(error, NotifierError) else text
         before = self.conditions[name]
         if before.reason == reason:
             return
@@ -102,6 +139,11 @@ class Supervisor:
             log.warning("cannot go on, will try again", actor=name, reason=reason)
         else:
             log.error("failed, will be restarted", actor=name, reason=reason, trace=traceback.format_exc())
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 def _monotonic() -> float:

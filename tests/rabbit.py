@@ -12,6 +12,7 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 from described import check_event
 from pamqp.commands import Basic
 
+from notifier.gateways.properties import read_all
 from notifier.gateways.topology import EVENTS, declare
 from notifier.settings import AmqpSettings
 
@@ -30,6 +31,7 @@ class Rabbit:
     @asynccontextmanager
     async def connected(cls, url: str) -> AsyncIterator[Self]:
         """Connect; what the test declared is gone afterwards."""
+        read_all()  # dead letters carry what no well-behaved publisher would write
         connection = await aiormq.connect(url)
         try:
             rabbit = cls(url, await connection.channel())
@@ -73,6 +75,10 @@ class Rabbit:
             mandatory=True,
             properties=Basic.Properties(delivery_mode=2, **properties),
         )
+
+    async def ready(self) -> int:
+        """Count the messages of this test's queue that no consumer has."""
+        return (await self.channel.queue_declare(self.queue, passive=True)).message_count or 0
 
     async def listen(self, exchange: str, kind: str, key: str = "#") -> "asyncio.Queue[DeliveredMessage]":
         """Collect what is published to an exchange from now on."""

@@ -933,3 +933,11 @@ def attempt(shelf: Shelf, received: list[Mail], data: st.DataObject) -> None:
 def accept(shelf: Shelf, received: list[Mail], mail: Mail) -> None:
     received.append(mail)
     shelf.put(sent(mail, Reply(250, "ok"), NOW))
+
+
+def test_a_message_estimates_the_mails_that_it_writes() -> None:
+    """A confirmation to each passenger and a reminder of each flight; a change may withdraw as many as it adds."""
+    passengers = tuple(Passenger(f"P {n}", f"p{n}@example.com") for n in range(100))
+    large: dict[str, Any] = {"passengers": passengers, "flights": (MORNING,) * 20}
+    assert [message.rows for message in (confirmed(), confirmed(**large), changed(**large))] == [2, 2100, 4200]
+    assert ended().rows > 1

@@ -285,7 +285,7 @@ def test_line_ends_of_a_text_become_one_thing() -> None:
     ],
 )
 def test_a_body_that_cannot_be_used_is_refused(body: bytes, code: str, says: str) -> None:
-    """What is no message gets one of the five codes and a detail that says what is wrong."""
+    """What is no message gets a code and a detail that says what is wrong."""
     found, detail = refusal(body)
     assert found == code
     assert says in detail
@@ -296,6 +296,28 @@ def test_the_largest_body_is_still_read() -> None:
     """Exactly 256 KiB are taken, and a long detail never comes from a long field."""
     event = json.dumps(request_event()).encode()
     assert decode(event + b" " * (MOST_BYTES - len(event)), ORIGIN).id == "r1"
+
+
+LONG = "票" * 67
+"""One byte more than an id may have, and far fewer characters."""
+
+
+@pytest.mark.parametrize(
+    ("message", "message_id", "says"),
+    [
+        (booking_event(id=LONG), "m", "id: longer than 200 bytes"),
+        (booking_event(source=LONG), "m", "source: longer than 200 bytes"),
+        (booking_event(id=None), LONG, "id: longer than 200 bytes"),
+        ({"type": "notification.cancelled", "id": "c", "data": {"id": LONG}}, "m", "data.id: longer than 200 bytes"),
+        ({"recepientEmail": "a@example.com", "subject": "s", "text": "t"}, LONG, "message_id: longer than 200 bytes"),
+    ],
+)
+def test_ids_are_limited_in_bytes(message: dict[str, Any], message_id: str, says: str) -> None:
+    """What comes back as a correlation id of 255 bytes must fit; 200 bytes are taken."""
+    with pytest.raises(Refused, match=f"^invalid: {says}$"):
+        read(message, Origin(NOW, message_id=message_id))
+    text = json.dumps(message).replace(json.dumps(LONG), json.dumps(LONG[1:] + "ab"))
+    assert decode(text.encode(), Origin(NOW, message_id=message_id.replace(LONG, LONG[1:] + "ab")))
 
 
 EVENT_FAULTS: list[tuple[dict[str, Any], str, str]] = [

@@ -119,3 +119,9 @@ def test_a_bad_address_of_a_withdrawn_request_stays_failed() -> None:
     recipients = (Recipient("nobody", "it has no @"), Recipient("a@example.com"))
     found = plan(request(recipients=recipients), withdrawn=True)
     assert [mail.to for mail in found.changed] == ["a@example.com"]
+
+
+def test_a_message_estimates_the_mails_that_it_writes() -> None:
+    """One for each recipient; a withdrawal names none, and is taken for several."""
+    assert request(*(f"p{n}@example.com" for n in range(100))).rows == 100
+    assert withdrawal().rows > 1

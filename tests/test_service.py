@@ -21,6 +21,7 @@ from notifier.demo.inbox import Inbox
 from notifier.demo.node import free_ports
 from notifier.errors import Misconfigured, StoreUnusable
 from notifier.events import timestamp
+from notifier.gateways.properties import WireProperties
 from notifier.settings import Settings
 
 
@@ -132,6 +133,21 @@ async def test_bad_messages_are_dead_lettered_and_good_ones_behind_them_go_on(
     assert why[1] in str(headers["x-notifier-detail"])
     assert dead.empty()
     assert [line["event"] for line in logged_lines if line["log_level"] != "info"] == ["message dead-lettered"]
+
+
+async def test_a_long_correlation_id_stops_no_result(environ: dict[str, str], rabbit: Rabbit) -> None:
+    """One that is no UTF-8 is longer once it is read; it is cut, and each result is published once, in order."""
+    results = await rabbit.listen("notifier.events", "topic", "mail.#")
+    async with serving(await with_broker(environ, rabbit)):
+        body = json.dumps(request(1)).encode()
+        wire = WireProperties({"correlation_id": b"\xff" * 256})
+        await rabbit.channel.basic_publish(body, exchange=rabbit.exchange, routing_key="booking.x", properties=wire)
+        await rabbit.publish(request(2))
+        told = await take(results, 6)
+    assert results.empty()
+    assert len({letter.header.properties.message_id for letter in told}) == 6
+    correlations = {letter.header.properties.correlation_id for letter in told}
+    assert correlations == {"\ufffd" * 85, "r2"}
 
 
 async def test_messages_that_were_published_before_the_service_ran_are_not_lost(

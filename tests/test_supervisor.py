@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from parts import PATIENCE
 
 from notifier import supervisor as supervising
 from notifier.errors import Unreachable
@@ -17,7 +18,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervising, "PAUSES", (0.0,))
 
 
-def failing(*errors: Exception) -> tuple[Any, asyncio.Event]:
+def failing(*errors: BaseException) -> tuple[Any, asyncio.Event]:
     """Give an actor that fails with each error in turn before it runs, and the signal that it runs."""
     left, runs = list(errors), asyncio.Event()
 
@@ -39,7 +40,7 @@ async def test_an_actor_that_fails_is_restarted_until_it_runs(logged_lines: list
     async with asyncio.timeout(5):
         await runs.wait()
     states = [supervisor.conditions["consumer"].state]
-    await supervisor.stop("consumer")
+    await supervisor.stop("consumer", grace=PATIENCE)
     states.append(supervisor.conditions["consumer"].state)
     assert states == ["running", "stopped"]
     assert [(line["log_level"], line["event"]) for line in logged_lines] == [
@@ -87,7 +88,7 @@ async def test_a_bug_is_logged_with_its_trace(logged_lines: list[Any]) -> None:
     supervisor.start("sender", actor)
     async with asyncio.timeout(5):
         await runs.wait()
-    await supervisor.stop("sender")
+    await supervisor.stop("sender", grace=PATIENCE)
     assert logged_lines[0]["log_level"] == "error"
     assert "ZeroDivisionError: oops" in logged_lines[0]["trace"]
 
@@ -112,7 +113,7 @@ async def test_a_peer_that_is_away_is_waited_for_and_a_bug_is_restarted() -> Non
         supervisor.start("actor", fail_with(error, seen))
         async with asyncio.timeout(5):
             await seen.wait()
-        await supervisor.stop("actor")
+        await supervisor.stop("actor", grace=PATIENCE)
     assert {states[0], states[-1]} == {"waiting", "restarting"}
 
 
@@ -130,7 +131,7 @@ async def test_stopping_waits_for_what_is_under_way() -> None:
 
     supervisor.start("sender", actor)
     await asyncio.sleep(0)
-    await supervisor.stop("sender")
+    await supervisor.stop("sender", grace=PATIENCE)
     assert finished
 
 
@@ -147,3 +148,93 @@ async def test_an_actor_that_does_not_stop_in_time_is_ended() -> None:
     await asyncio.sleep(0)
     async with asyncio.timeout(5):
         await supervisor.stop("purger", grace=0)
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), SystemExit(1), BaseExceptionGroup("", [SystemExit()])])
+async def test_whatever_ends_an_actor_restarts_it(logged_lines: list[Any], error: BaseException) -> None:
+    """A cancellation that nobody requested is a failure like any other: aiormq cancels whoever waits for it."""
+    supervisor = Supervisor()
+    actor, runs = failing(error, error)
+    supervisor.start("consumer", actor)
+    async with asyncio.timeout(5):
+        await runs.wait()
+    assert supervisor.healthy
+    await supervisor.stop("consumer", grace=PATIENCE)
+    assert [line["event"] for line in logged_lines] == ["failed, will be restarted", "recovered"]
+
+
+async def test_an_actor_that_returns_unasked_is_restarted(logged_lines: list[Any]) -> None:
+    """Its return is reported as a failure."""
+    supervisor = Supervisor()
+    returns, runs = iter((True, False)), asyncio.Event()
+
+    async def actor(running: Callable[[], None], stop: asyncio.Event) -> None:
+        if next(returns):
+            return
+        running()
+        runs.set()
+        await stop.wait()
+
+    supervisor.start("purger", actor)
+    async with asyncio.timeout(5):
+        await runs.wait()
+    await supervisor.stop("purger", grace=PATIENCE)
+    assert "nobody had stopped it" in logged_lines[0]["reason"]
+
+
+async def test_an_actor_without_a_task_is_not_healthy(logged_lines: list[Any]) -> None:
+    """If somebody cancels its task, that is logged and seen."""
+    supervisor = Supervisor()
+    actor, runs = failing()
+    supervisor.start("consumer", actor)
+    async with asyncio.timeout(5):
+        await runs.wait()
+    (task,) = [each for each in asyncio.all_tasks() if each.get_name() == "consumer"]
+    task.cancel()
+    await asyncio.wait({task})
+    state = supervisor.conditions["consumer"].state
+    assert (supervisor.healthy, state, logged_lines[0]["log_level"]) == (False, "stopped", "error")
+
+
+@pytest.mark.parametrize(("limit", "healthy"), [(60.0, True), (0.0, False)])
+async def test_an_actor_that_does_not_come_to_run_is_not_healthy_for_long(
+    monkeypatch: pytest.MonkeyPatch, limit: float, *, healthy: bool
+) -> None:
+    """It may start for a while; then the service is not ready."""
+    monkeypatch.setattr(supervising, "STARTING_LIMIT", limit)
+    supervisor = Supervisor()
+
+    async def actor(running: Callable[[], None], stop: asyncio.Event) -> None:
+        del running
+        await stop.wait()
+
+    supervisor.start("reporter", actor)
+    await asyncio.sleep(0)
+    assert supervisor.healthy is healthy
+    await supervisor.stop("reporter", grace=PATIENCE)
+
+
+async def test_an_actor_that_ignores_its_cancellation_does_not_keep_the_service_from_ending(
+    monkeypatch: pytest.MonkeyPatch, logged_lines: list[Any]
+) -> None:
+    """It is abandoned after a while, and the log names it."""
+    monkeypatch.setattr(supervising, "CANCEL_GRACE", 0.01)
+    supervisor = Supervisor()
+    released = asyncio.Event()
+
+    async def actor(running: Callable[[], None], stop: asyncio.Event) -> None:
+        del stop
+        running()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await released.wait()
+
+    supervisor.start("reporter", actor)
+    await asyncio.sleep(0)
+    (task,) = [each for each in asyncio.all_tasks() if each.get_name() == "reporter"]
+    async with asyncio.timeout(5):
+        await supervisor.stop("reporter", grace=0)
+        assert [(line["log_level"], line["actor"]) for line in logged_lines] == [("error", "reporter")]
+        released.set()
+        await asyncio.wait({task})

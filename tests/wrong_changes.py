@@ -18,13 +18,13 @@ MUTANTS = (
         "acknowledge-before-commit",
         "notifier/actors/consumer.py",
         """\
-    refused += await _store(messages, store)
-    unusable = {id(each.delivery) for each in refused}
-    await session.acknowledge([delivery for delivery in batch if id(delivery) not in unusable])
+        refused = part.refused + await self._stored(part.messages)
+        unusable = {id(each.delivery) for each in refused}
 """,
         """\
-    await session.acknowledge(batch)
-    refused += await _store(messages, store)
+        await self._session.acknowledge([delivery for delivery, _ in part.messages])
+        refused = part.refused + await self._stored(part.messages)
+        unusable = {id(delivery) for delivery, _ in part.messages}
 """,
         ("tests/actors/test_consumer.py::test_what_could_not_be_committed_is_delivered_again",),
     ),
@@ -32,12 +32,12 @@ MUTANTS = (
         "acknowledge-before-dead-letter",
         "notifier/actors/consumer.py",
         """\
-        await session.dead_letter(delivery, reason.code, reason.detail)
-        await session.acknowledge([delivery])
+    await session.dead_letter(delivery, reason.code, reason.detail)
+    await session.acknowledge([delivery])
 """,
         """\
-        await session.acknowledge([delivery])
-        await session.dead_letter(delivery, reason.code, reason.detail)
+    await session.acknowledge([delivery])
+    await session.dead_letter(delivery, reason.code, reason.detail)
 """,
         ("tests/actors/test_consumer.py::test_what_could_not_be_put_aside_is_delivered_again",),
     ),
@@ -582,5 +582,147 @@ MUTANTS = (
         "CHANGE_LOOKS = 3",
         "CHANGE_LOOKS = 1",
         ("tests/test_commands.py::test_a_mail_that_others_rewrite_meanwhile_is_looked_at_again",),
+    ),
+    Mutant(
+        "actor-ends-silently",
+        "notifier/supervisor.py",
+        "if isinstance(error, asyncio.CancelledError) and _is_cancelled():",
+        "if isinstance(error, asyncio.CancelledError):",
+        ("tests/test_supervisor.py::test_whatever_ends_an_actor_restarts_it",),
+    ),
+    Mutant(
+        "starting-for-ever-is-healthy",
+        "notifier/supervisor.py",
+        "return _monotonic() - self._started[name] < STARTING_LIMIT",
+        "return True",
+        ("tests/test_supervisor.py::test_an_actor_that_does_not_come_to_run_is_not_healthy_for_long",),
+    ),
+    Mutant(
+        "stop-waits-for-a-stuck-actor",
+        "notifier/supervisor.py",
+        "timeout=CANCEL_GRACE",
+        "timeout=None",
+        (
+            "tests/test_supervisor.py::test_an_actor_that_ignores_its_cancellation_does_not_keep_the_service_from_ending",
+        ),
+    ),
+    Mutant(
+        "remote-call-without-limit",
+        "notifier/gateways/connection.py",
+        "timeout=within,",
+        "timeout=None,",
+        ("tests/gateways/test_amqp.py::test_acknowledging_has_a_time_limit",),
+    ),
+    Mutant(
+        "acknowledgement-outlives-its-session",
+        "notifier/gateways/amqp.py",
+        "answered(call, unless=self._ended, **limit)",
+        "answered(call, **limit)",
+        ("tests/gateways/test_amqp.py::test_acknowledging_ends_with_the_session",),
+    ),
+    Mutant(
+        "letter-without-its-properties",
+        "notifier/gateways/dead_letters.py",
+        "    kept, changed = readable(apart(wire))\n",
+        '    kept, changed = readable(apart(wire))\n    kept.pop("headers", None)\n',
+        ("tests/gateways/test_dead_letters.py::test_each_unusable_message_is_one_letter_with_its_properties",),
+    ),
+    Mutant(
+        "letter-longer-than-a-frame",
+        "notifier/gateways/dead_letters.py",
+        'fault = "they are too long" if len(properties.marshal()) > frame_max - _FRAME_OVERHEAD else None',
+        "fault = None",
+        ("tests/gateways/test_dead_letters.py::test_headers_that_fill_a_frame_are_left_out",),
+    ),
+    Mutant(
+        "encoding-error-taken-for-a-lost-broker",
+        "notifier/gateways/amqp.py",
+        "        messages = [_writable(message) for message in messages]\n",
+        "        messages = list(messages)\n",
+        ("tests/gateways/test_amqp.py::test_what_cannot_be_written_is_left_out",),
+    ),
+    Mutant(
+        "ids-limited-in-characters",
+        "notifier/contract.py",
+        'if len(text.encode(errors="replace")) > MAX_ID_BYTES:',
+        "if len(text) > MAX_ID_BYTES:",
+        ("tests/test_contract.py::test_ids_are_limited_in_bytes",),
+    ),
+    Mutant(
+        "result-without-correlation-id",
+        "notifier/service.py",
+        "correlation_id=cut(event.correlation or event.event, MAX_SHORT_STRING)",
+        "correlation_id=event.correlation or event.event",
+        ("tests/test_service.py::test_a_long_correlation_id_stops_no_result",),
+    ),
+    Mutant(
+        "consume-before-the-store-works",
+        "notifier/actors/consumer.py",
+        "    await store.check()\n",
+        "",
+        ("tests/actors/test_consumer.py::test_nothing_is_consumed_until_the_store_can_be_written",),
+    ),
+    Mutant(
+        "consume-while-the-store-fails",
+        "notifier/actors/consumer.py",
+        "                    await self._session.suspend()\n",
+        "",
+        ("tests/actors/test_consumer.py::test_while_the_store_cannot_write_deliveries_are_held",),
+    ),
+    Mutant(
+        "unlimited-deliveries-that-mean-none",
+        "notifier/gateways/topology.py",
+        "DELIVERY_LIMIT = 1_000_000\n",
+        "DELIVERY_LIMIT = -1\n",
+        ("tests/gateways/test_amqp.py::test_our_queue_has_a_delivery_limit_chosen_on_purpose",),
+    ),
+    Mutant(
+        "deliveries-lost-instead-of-returned",
+        "notifier/gateways/amqp.py",
+        "            await consumption.give_back()\n",
+        "",
+        ("tests/gateways/test_amqp.py::test_deliveries_are_given_back_at_the_end_of_a_session",),
+    ),
+    Mutant(
+        "bodies-fill-the-memory",
+        "notifier/gateways/oversized.py",
+        "return len(self._sizes) > 1 and sum(self._sizes) > ROOM",
+        "return False",
+        ("tests/faults/test_oversized.py::test_bodies_over_the_limit_do_not_fill_the_memory",),
+    ),
+    Mutant(
+        "transaction-of-any-size",
+        "notifier/actors/consumer.py",
+        "self._rows + message.rows <= MAX_ROWS and ",
+        "",
+        ("tests/actors/test_consumer.py::test_a_transaction_is_bounded_by_the_mails_it_writes",),
+    ),
+    Mutant(
+        "stop-after-the-whole-batch",
+        "notifier/actors/consumer.py",
+        "            if self._stop.is_set():\n                break\n",
+        "",
+        ("tests/actors/test_consumer.py::test_a_stop_is_answered_between_two_transactions",),
+    ),
+    Mutant(
+        "prefetch-for-each-queue",
+        "notifier/gateways/amqp.py",
+        "share = max(1, settings.prefetch // len(queues))",
+        "share = settings.prefetch",
+        ("tests/gateways/test_amqp.py::test_prefetch_is_shared_by_all_queues",),
+    ),
+    Mutant(
+        "any-consumer-will-do",
+        "notifier/gateways/amqp.py",
+        "if self._idle.get(queue, 0) >= IDLE_LOOKS:",
+        "if self._idle.get(queue, 0) < 0:",
+        ("tests/gateways/test_amqp.py::test_a_consumer_that_the_broker_has_lost_is_noticed",),
+    ),
+    Mutant(
+        "queue-that-appears-is-ignored",
+        "notifier/gateways/amqp.py",
+        "                    await self._consume_new()\n",
+        "",
+        ("tests/gateways/test_amqp.py::test_an_extra_queue_that_appears_later_is_consumed",),
     ),
 )

@@ -1,19 +1,38 @@
 """Takes messages from the broker into the store: decode, store, acknowledge, in this order."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple, Protocol
 
 import structlog
 
 from notifier.contract import Message, Origin, decode
-from notifier.errors import DeadLetterCode, NotifierError, Refused, Unreachable
+from notifier.errors import DeadLetterCode, Refused, StoreUnusable, Unreachable
 
 log = structlog.get_logger(__name__)
 
+MAX_ROWS = 1000
+"""Mails that one transaction may add or change, as estimated; a larger message has one of its own."""
+MAX_BYTES = 8 * 1024 * 1024
+"""Bytes of the messages of one transaction."""
+STORE_RETRY = 1.0
+"""Seconds between two tries to store what the store could not take."""
+MAX_HOLD = 600.0
+"""Seconds for which deliveries are held while the store is unusable.
 
-Store = Callable[[Sequence[Message]], Awaitable[object]]
+RabbitMQ closes a channel whose deliveries are not acknowledged within 30 minutes (15 in early versions).
+"""
+
+
+class Store(NamedTuple):
+    """What the consumer needs of the store; both raise StoreUnusable if it cannot be written.
+
+    `check` proves that it can, `add` stores messages in one transaction.
+    """
+
+    check: Callable[[], Awaitable[object]]
+    add: Callable[[Sequence[Message]], Awaitable[object]]
 
 
 class Delivery(Protocol):
@@ -40,6 +59,15 @@ class Session(Protocol):
     async def dead_letter(self, delivery: Any, code: DeadLetterCode, detail: str) -> None:
         """Put aside, confirmed, what can never be used."""
 
+    async def suspend(self) -> None:
+        """Let the broker deliver nothing more; what was delivered is kept."""
+
+    async def resume(self) -> None:
+        """Let it deliver again."""
+
+    async def rest(self, seconds: float) -> None:
+        """Wait for some time, or until the service stops."""
+
     def lose(self, reason: str) -> None:
         """End the session: `batch` gives nothing more."""
 
@@ -51,6 +79,27 @@ class _Aside(NamedTuple):
     reason: Refused
 
 
+class _Part:
+    """Deliveries of a batch that are stored in one transaction, and the invalid ones among them."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[Delivery, Message]] = []
+        self.refused: list[_Aside] = []
+        self._rows = 0
+        self._bytes = 0
+
+    def has_room_for(self, delivery: Delivery, message: Message) -> bool:
+        """Return whether the part stays within its limits with another message."""
+        within = self._rows + message.rows <= MAX_ROWS and self._bytes + len(delivery.body) <= MAX_BYTES
+        return not self.messages or within
+
+    def add(self, delivery: Delivery, message: Message) -> None:
+        """Add a message."""
+        self.messages.append((delivery, message))
+        self._rows += message.rows
+        self._bytes += len(delivery.body)
+
+
 async def consume(
     connect: Callable[[asyncio.Event], AbstractAsyncContextManager[Session]],
     store: Store,
@@ -58,25 +107,30 @@ async def consume(
     running: Callable[[], None],
     stop: asyncio.Event,
 ) -> None:
-    """Consume until told to stop; returns when the last batch taken is stored, put aside and acknowledged.
+    """Consume until told to stop; returns when the part under way is stored, put aside and acknowledged.
+
+    Nothing is consumed until the store has proved that it can be written: each delivery
+    that is returned counts against the queue's delivery limit. If the store fails later,
+    consuming is suspended and what was delivered is held, for at most MAX_HOLD.
 
     Raises Unreachable when the broker is lost and StoreUnusable when the store cannot
-    write: nothing is acknowledged then, and the broker delivers it again.
+    write: what is not acknowledged then is delivered again.
     `dead_lettered` is told of each message that was put aside.
     """
+    await store.check()
     async with connect(stop) as session:
         running()
         aside: asyncio.Queue[_Aside | None] = asyncio.Queue()
         putting_aside = asyncio.create_task(_put_aside(session, aside, dead_lettered), name="dead letters")
         putting_aside.add_done_callback(lambda _: session.lose("dead letters are not taken"))
+        intake = _Intake(session, store, aside, stop)
         try:
-            while batch := await session.batch():
-                for each in await _take_in(session, batch, store):
-                    aside.put_nowait(each)
+            while await intake.take_in_batch():
+                pass
             aside.put_nowait(None)
             await putting_aside
         except Unreachable:
-            if putting_aside.done():
+            if putting_aside.done() and not putting_aside.cancelled():
                 putting_aside.result()  # raises what the session was given up for
             raise
         finally:
@@ -84,50 +138,121 @@ async def consume(
             await asyncio.gather(putting_aside, return_exceptions=True)
 
 
-async def _take_in(session: Session, batch: Sequence[Delivery], store: Store) -> list[_Aside]:
-    """Take one batch in; gives those that are to be put aside, not acknowledged yet."""
-    messages: list[tuple[Delivery, Message]] = []
-    refused: list[_Aside] = []
+def _parts(batch: Sequence[Delivery]) -> Iterator[_Part]:
+    """Cut a batch into what is stored together; decoded only when its turn has come, for that takes time too."""
+    part = _Part()
     for delivery in batch:
         try:
-            messages.append((delivery, decode(delivery.body, delivery.origin)))
+            message = decode(delivery.body, delivery.origin)
         except Refused as error:
-            refused.append(_Aside(delivery, error))
-    refused += await _store(messages, store)
-    unusable = {id(each.delivery) for each in refused}
-    await session.acknowledge([delivery for delivery in batch if id(delivery) not in unusable])
-    return refused
+            # Its traceback would refer to the body, and in a circle: the memory would not be freed in time.
+            part.refused.append(_Aside(delivery, error.with_traceback(None)))
+        except Exception as error:
+            log.exception("message cannot be decoded", message=delivery.origin.message_id)
+            part.refused.append(_Aside(delivery, _internal(error)))
+        else:
+            if not part.has_room_for(delivery, message):
+                yield part
+                part = _Part()
+            part.add(delivery, message)
+    yield part
+
+
+class _Intake:
+    """Stores parts through a session, and suspends that while the store is unusable."""
+
+    def __init__(
+        self, session: Session, store: Store, aside: "asyncio.Queue[_Aside | None]", stop: asyncio.Event
+    ) -> None:
+        self._session = session
+        self._store = store
+        self._aside = aside
+        self._stop = stop
+
+    async def take_in_batch(self) -> bool:
+        """Wait for a batch and take it in, part by part; returns False when the service stops.
+
+        When it returns nothing refers to the bodies any more: they may be large.
+        """
+        batch = await self._session.batch()
+        for part in _parts(batch):
+            for each in await self.take_in(part):
+                self._aside.put_nowait(each)
+            if self._stop.is_set():
+                break
+        return bool(batch)
+
+    async def take_in(self, part: _Part) -> list[_Aside]:
+        """Store a part and acknowledge it; gives those that are to be put aside, not acknowledged yet."""
+        refused = part.refused + await self._stored(part.messages)
+        unusable = {id(each.delivery) for each in refused}
+        if stored := [delivery for delivery, _ in part.messages if id(delivery) not in unusable]:
+            await self._session.acknowledge(stored)
+        return refused
+
+    async def _stored(self, messages: Sequence[tuple[Delivery, Message]]) -> list[_Aside]:
+        """Store messages in one transaction; gives those that cannot be stored through a fault of ours.
+
+        A message that we cannot handle would come back for ever and hold up all behind it,
+        so the others are then stored one by one, and that one is put aside.
+        """
+        try:
+            if messages:
+                await self._add([message for _, message in messages])
+        except (StoreUnusable, Unreachable):
+            raise
+        except Exception as error:
+            if len(messages) > 1:
+                return [each for pair in messages for each in await self._stored([pair])]
+            log.exception("message cannot be handled", message=messages[0][1].id)
+            return [_Aside(messages[0][0], _internal(error))]
+        return []
+
+    async def _add(self, messages: Sequence[Message]) -> None:
+        """Store messages, and while the store is unusable try again: to return them would count against them."""
+        loop = asyncio.get_running_loop()
+        hold_until: float | None = None
+        while True:
+            try:
+                await self._store.add(messages)
+            except StoreUnusable as error:
+                if hold_until is None:
+                    hold_until = loop.time() + MAX_HOLD
+                    log.warning("store cannot be written; consuming is suspended", actor="consumer", reason=str(error))
+                    await self._session.suspend()
+                await self._session.rest(STORE_RETRY)
+                if self._stop.is_set() or loop.time() >= hold_until:
+                    raise
+            else:
+                break
+        if hold_until is not None:
+            await self._session.resume()
+            log.info("store can be written again; consuming is resumed", actor="consumer")
 
 
 async def _put_aside(
     session: Session, aside: "asyncio.Queue[_Aside | None]", dead_lettered: Callable[[DeadLetterCode], None]
 ) -> None:
     """Put aside one after the other, beside the intake: a broker short of memory takes none, but still delivers."""
-    while each := await aside.get():
-        delivery, reason = each
-        await session.dead_letter(delivery, reason.code, reason.detail)
-        await session.acknowledge([delivery])
-        origin = delivery.origin
-        trace = {"traceparent": origin.traceparent} if origin.traceparent else {}
-        log.warning("message dead-lettered", code=reason.code, detail=reason.detail, message=origin.message_id, **trace)
-        dead_lettered(reason.code)
+    while await _put_next_aside(session, aside, dead_lettered):
+        pass
 
 
-async def _store(messages: Sequence[tuple[Delivery, Message]], store: Store) -> list[_Aside]:
-    """Store a batch in one transaction; gives those that cannot be stored through a fault of ours.
+async def _put_next_aside(
+    session: Session, aside: "asyncio.Queue[_Aside | None]", dead_lettered: Callable[[DeadLetterCode], None]
+) -> bool:
+    each = await aside.get()
+    if each is None:
+        return False
+    delivery, reason = each
+    await session.dead_letter(delivery, reason.code, reason.detail)
+    await session.acknowledge([delivery])
+    origin = delivery.origin
+    trace = {"traceparent": origin.traceparent} if origin.traceparent else {}
+    log.warning("message dead-lettered", code=reason.code, detail=reason.detail, message=origin.message_id, **trace)
+    dead_lettered(reason.code)
+    return True
 
-    A message that we cannot handle would come back for ever and hold up all behind it,
-    so the batch is then stored message by message, and that one is put aside.
-    """
-    try:
-        if messages:
-            await store([message for _, message in messages])
-    except NotifierError:
-        raise
-    except Exception as error:
-        if len(messages) > 1:
-            return [each for pair in messages for each in await _store([pair], store)]
-        log.exception("message cannot be handled", message=messages[0][1].id)
-        why = f"a fault of notifier's: {type(error).__name__}: {error}"
-        return [_Aside(messages[0][0], Refused("invalid", why))]
-    return []
+
+def _internal(error: Exception) -> Refused:
+    return Refused("internal_error", f"{type(error).__name__}: {error}")

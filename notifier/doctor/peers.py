@@ -65,9 +65,8 @@ def _part(name: str, state: topology.State) -> Finding:
             return ok("broker", f"{name} is there")
         case topology.State.MISSING:
             return note("broker", f"{name} is not there yet", "the service makes it when it starts")
-        case topology.State.OTHER:
-            remedy = "to have it as the documentation says, delete it while it is empty; the service makes it anew"
-            return warning("broker", f"{name} {state}", remedy)
+        case _:
+            return warning("broker", f"{name} {state}", topology.remedy(name, state))
 
 
 async def send_test(transport: smtp.Transport, settings: MailSettings, to: str, now: datetime) -> smtp.Result:

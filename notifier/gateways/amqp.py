@@ -2,28 +2,42 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NamedTuple
 
+import structlog
 from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
 from pamqp.commands import Basic
 
 from notifier import clock
 from notifier.contract import Origin
 from notifier.errors import DeadLetterCode, Unreachable
-from notifier.gateways.connection import LOST, TIMEOUT, close, connect, connected, open_channel, words
-from notifier.gateways.topology import DEAD, declare, existing
+from notifier.gateways.connection import answered, close, connect, connected, open_channel, words
+from notifier.gateways.dead_letters import dead_letter
+from notifier.gateways.oversized import LimitedTransport, Room
+from notifier.gateways.properties import ENCODING_ERRORS, wire, writable
+from notifier.gateways.topology import DEAD, declare, exists, remedy
 from notifier.settings import AmqpSettings
 from notifier.tracing import traceparent
 
+log = structlog.get_logger(__name__)
+
 CONFIRM_TIMEOUT = 30.0
+ACKNOWLEDGE_TIMEOUT = 10.0
+"""Seconds for which an acknowledgement may wait to be written."""
+GIVE_BACK_TIMEOUT = 1.0
 PROBE_INTERVAL = 5.0
+LOOK_AGAIN = 60.0
+"""Seconds between two looks for extra queues that do not exist yet."""
+IDLE_LOOKS = 3
+"""Looks in a row at which a queue has messages and delivers none, after which we consume it anew."""
 LINGER = 0.005
 """Seconds that a delivery waits for others, so that they share one commit."""
-LONGEST_DETAIL = 500
-"""Characters of `x-notifier-detail`."""
+MIN_FRAME_MAX = 4096
+"""Bytes of a frame that every broker takes."""
 
 
 class Queue(NamedTuple):
@@ -34,13 +48,13 @@ class Queue(NamedTuple):
 
 
 class Delivery(NamedTuple):
-    """One message of one channel, with what came beside its body."""
+    """One message of one channel, with what came beside its body; `wire` is its content header as it came."""
 
     body: bytes
     origin: Origin
     tag: int
     routing_key: str
-    properties: Basic.Properties
+    wire: bytes
 
 
 class Outgoing(NamedTuple):
@@ -53,17 +67,62 @@ class Outgoing(NamedTuple):
 
 
 class Consumption:
-    """Deliveries of one connection; every acknowledgement goes to the channel that delivered."""
+    """Deliveries of one connection; every acknowledgement goes to the channel that delivered.
 
-    def __init__(self, channel: AbstractChannel, publisher: "Publisher", stop: asyncio.Event) -> None:
+    `share` is how many unacknowledged deliveries each queue may have.
+    """
+
+    def __init__(
+        self, channel: AbstractChannel, publisher: "Publisher", room: Room, share: int, stop: asyncio.Event
+    ) -> None:
         self._channel = channel
         self._publisher = publisher
+        self._room = room
+        self._share = share
         self._waiting: list[Delivery] = []
-        self._unacknowledged: set[int] = set()
+        self._unacknowledged: dict[int, str] = {}
+        self._delivered: dict[str, int] = {}
+        self._tags: dict[str, str] = {}
+        self._suspended = False
+        self._consuming = asyncio.Lock()
         self._news = asyncio.Event()
         self._stop = stop
         self._lost: str | None = None
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.queue: Queue | None = None
+
+    async def consume(self, queue: str) -> None:
+        """Consume a queue from now on, or when consuming is resumed."""
+        async with self._consuming:
+            self._delivered[queue] = 0
+            if not self._suspended:
+                await self._begin(queue)
+
+    async def suspend(self) -> None:
+        """Let the broker deliver nothing more; what was delivered stays with us, and must be acknowledged in time."""
+        async with self._consuming:
+            self._suspended = True
+            for queue in list(self._tags):
+                await self._end(queue)
+
+    async def resume(self) -> None:
+        """Consume again after `suspend`."""
+        async with self._consuming:
+            self._suspended = False
+            for queue in self._delivered:
+                if queue not in self._tags:
+                    await self._begin(queue)
+
+    async def rest(self, seconds: float) -> None:
+        """Wait for some time, or until the service stops. Raises Unreachable when the session is lost."""
+        stopping = asyncio.create_task(self._stop.wait())
+        ends: set[asyncio.Future[Any]] = {stopping, self._ended}
+        try:
+            await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+        if self._lost is not None:
+            raise Unreachable(self._lost)
 
     async def batch(self) -> list[Delivery]:
         """Wait for deliveries and take all that are there; none means that the service stops.
@@ -82,24 +141,34 @@ class Consumption:
         return taken
 
     async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
-        """Acknowledge these deliveries and no other, with one word as far as none before them waits for its own."""
+        """Acknowledge these deliveries and no other, with one word as far as none before them waits for its own.
+
+        Raises Unreachable when the session is lost, or the broker takes nothing from us.
+        """
         tags = {delivery.tag for delivery in deliveries}
-        self._unacknowledged -= tags
+        for tag in tags:
+            self._unacknowledged.pop(tag, None)
         first_left = min(self._unacknowledged, default=sys.maxsize)
-        try:
-            if together := [tag for tag in tags if tag < first_left]:
-                await self._channel.basic_ack(max(together), multiple=True, wait=False)
-            for tag in sorted(tags.difference(together)):
-                await self._channel.basic_ack(tag, wait=False)
-        except LOST as error:
-            raise Unreachable(words(error)) from error
+        together = [tag for tag in tags if tag < first_left]
+        singly = sorted(tags.difference(together))
+        await self._asked(self._acknowledge(together, singly), within=ACKNOWLEDGE_TIMEOUT)
+        for delivery in deliveries:
+            self._room.give_back(len(delivery.body))
+
+    async def _acknowledge(self, together: Sequence[int], singly: Sequence[int]) -> None:
+        if together:
+            await self._channel.basic_ack(max(together), multiple=True, wait=False)
+        for tag in singly:
+            await self._channel.basic_ack(tag, wait=False)
 
     async def dead_letter(self, delivery: Delivery, code: DeadLetterCode, detail: str) -> None:
         """Publish a delivery that can never be used to where people look for it; confirmed when this returns."""
-        await self._publisher.publish([_dead_letter(delivery, code, detail)])
+        frame_max = self._channel.connection.connection_tune.frame_max or MIN_FRAME_MAX
+        letter = dead_letter(delivery.wire, delivery.routing_key, code, detail, frame_max)
+        await self._publisher.publish([Outgoing(DEAD, letter.routing_key, delivery.body, letter.properties)])
 
-    def deliver(self, message: DeliveredMessage) -> None:
-        """Take one delivery off the wire."""
+    def deliver(self, queue: str, message: DeliveredMessage) -> None:
+        """Take one delivery of a queue off the wire."""
         properties = message.header.properties
         origin = Origin(
             received_at=clock.now(),
@@ -108,19 +177,136 @@ class Consumption:
             traceparent=traceparent((properties.headers or {}).get("traceparent")),
             timestamp=_utc(properties.timestamp),
         )
-        tag = message.delivery_tag or 0
-        self._unacknowledged.add(tag)
-        self._waiting.append(Delivery(message.body, origin, tag, message.routing_key or "", properties))
+        tag, key = message.delivery_tag or 0, message.routing_key or ""
+        self._unacknowledged[tag] = queue
+        self._delivered[queue] += 1
+        self._waiting.append(Delivery(message.body, origin, tag, key, wire(message.header)))
         self._news.set()
 
     def lose(self, reason: str) -> None:
         """End the session: nothing more will come."""
         self._lost = self._lost or reason
         self._news.set()
+        if not self._ended.done():
+            self._ended.set_result(None)
 
     def stop(self) -> None:
         """Let `batch` return although nothing has come."""
         self._news.set()
+
+    async def give_back(self) -> None:
+        """Return what is not acknowledged, if that is possible.
+
+        RabbitMQ 4.3 counts a lost connection against the delivery limit of each message that was
+        under way, and such a return not; earlier versions count both.
+        """
+        if self._lost is None and self._unacknowledged:
+            with suppress(Unreachable):
+                await self._asked(self._give_back(), within=GIVE_BACK_TIMEOUT)
+
+    async def _give_back(self) -> None:
+        for tag in list(self._tags.values()):
+            await self._channel.basic_cancel(tag)
+        await self._channel.basic_nack(0, multiple=True, requeue=True)
+
+    @property
+    def delivered(self) -> dict[str, int]:
+        """How many messages of each queue were delivered."""
+        return dict(self._delivered)
+
+    def tag(self, queue: str) -> str | None:
+        """Name the consumer of a queue; None while it is not consumed."""
+        return self._tags.get(queue)
+
+    def can_take_more(self, queue: str) -> bool:
+        """Return whether the broker should deliver if the queue has messages."""
+        unacknowledged = sum(each == queue for each in self._unacknowledged.values())
+        return queue in self._tags and unacknowledged < self._share and not self._room.full
+
+    async def renew(self, queue: str) -> None:
+        """Consume a queue anew."""
+        async with self._consuming:
+            if queue in self._tags:
+                await self._end(queue)
+                await self._begin(queue)
+
+    async def _begin(self, queue: str) -> None:
+        async def receive(message: DeliveredMessage) -> None:
+            self.deliver(queue, message)
+
+        begun = await self._asked(self._channel.basic_consume(queue, receive))
+        self._tags[queue] = begun.consumer_tag or ""
+
+    async def _end(self, queue: str) -> None:
+        await self._asked(self._channel.basic_cancel(self._tags.pop(queue)))
+
+    async def _asked(self, call: Coroutine[Any, Any, Any], **limit: float) -> Any:
+        try:
+            return await answered(call, unless=self._ended, **limit)
+        except Unreachable as error:
+            raise Unreachable(self._lost or str(error)) from error
+
+
+class _Watchdog:
+    """Looks at the queues from time to time: for watchers, and to prove that we really consume them."""
+
+    def __init__(self, connection: AbstractConnection, consumption: Consumption, ours: str, missing: set[str]) -> None:
+        self._connection = connection
+        self._consumption = consumption
+        self._ours = ours
+        self._missing = missing
+        self._seen = consumption.delivered
+        self._idle: dict[str, int] = {}
+        self._without: dict[str, int] = {}
+
+    async def run(self) -> None:
+        """Watch until the session is lost, and lose it if a queue has no consumer.
+
+        Queues that are missing are consumed as soon as they exist.
+        """
+        loop = asyncio.get_running_loop()
+        look_again = loop.time() + LOOK_AGAIN
+        try:
+            channel = await open_channel(self._connection, confirms=False)
+            while True:
+                for queue in self._consumption.delivered:
+                    await self._look(channel, queue)
+                if self._missing and loop.time() >= look_again:
+                    look_again = loop.time() + LOOK_AGAIN
+                    await self._consume_new()
+                await asyncio.sleep(PROBE_INTERVAL)
+        except Unreachable as error:
+            self._consumption.lose(str(error))
+
+    async def _look(self, channel: AbstractChannel, queue: str) -> None:
+        tag, delivered = self._consumption.tag(queue), self._consumption.delivered[queue]
+        try:
+            found = await answered(channel.queue_declare(queue, passive=True))
+        except Unreachable as error:
+            raise Unreachable(f"{queue}: {error}") from error
+        messages, consumers = found.message_count or 0, found.consumer_count or 0
+        if queue == self._ours:
+            self._consumption.queue = Queue(messages, consumers)
+        # Not if consuming was suspended or resumed meanwhile.
+        if tag and tag == self._consumption.tag(queue):
+            # One that is busy with large messages counts a new consumer late.
+            self._without[queue] = 0 if consumers else self._without.get(queue, 0) + 1
+            if self._without[queue] > 1:
+                raise Unreachable(f"{queue} has no consumer")
+            idle = messages and delivered == self._seen.get(queue) and self._consumption.can_take_more(queue)
+            self._idle[queue] = self._idle.get(queue, 0) + 1 if idle else 0
+        self._seen[queue] = delivered
+        # Others may consume it too, and the broker counts consumers that have ended but hold messages.
+        if self._idle.get(queue, 0) >= IDLE_LOOKS:
+            self._idle[queue] = 0
+            log.warning("queue has messages but delivers none, so it is consumed anew", name=queue)
+            await self._consumption.renew(queue)
+
+    async def _consume_new(self) -> None:
+        for queue in [each for each in self._missing if await exists(self._connection, each)]:
+            self._missing.discard(queue)
+            log.info("queue exists now and is consumed", name=queue)
+            await self._consumption.consume(queue)
 
 
 class Broker:
@@ -130,6 +316,7 @@ class Broker:
         self.connected = False
         self.since = clock.now()
         self.consumption: Consumption | None = None
+        self._warnings: set[tuple[str, str]] = set()
 
     @property
     def queue(self) -> Queue | None:
@@ -143,27 +330,47 @@ class Broker:
         self.connected = consumption is not None
         self.consumption = consumption
 
+    def warn(self, event: str, *, name: str, **fields: str) -> None:
+        """Log a warning about an exchange or a queue, unless an earlier session did."""
+        if (event, name) not in self._warnings:
+            self._warnings.add((event, name))
+            log.warning(event, name=name, **fields)
+
 
 @asynccontextmanager
 async def consume(
     settings: AmqpSettings, publisher: "Publisher", broker: Broker, stop: asyncio.Event
 ) -> AsyncIterator[Consumption]:
-    """Connect, declare the topology and consume our queue and the extra ones until the block ends."""
-    async with connected(settings.url or "") as connection:
-        await declare(connection, settings)
+    """Connect, declare the topology and consume our queue and the extra ones until the block ends.
+
+    What is not acknowledged then goes back to its queue.
+    """
+    room = Room()
+    async with connected(settings.url or "", LimitedTransport(room)) as connection:
+        for name, state in await declare(connection, settings):
+            broker.warn(str(state), name=name, remedy=remedy(name, state))
+        queues = list(dict.fromkeys((settings.queue, *settings.extra_queues)))
+        # The broker knows no limit for several consumers together: quorum queues refuse that of a whole channel.
+        share = max(1, settings.prefetch // len(queues))
         channel = await open_channel(connection, confirms=False)
-        consumption = Consumption(channel, publisher, stop)
+        consumption = Consumption(channel, publisher, room, share, stop)
         channel.on_consumer_cancel_callbacks.add(lambda _: consumption.lose("the broker cancelled our consumer"))
-        await channel.basic_qos(prefetch_count=settings.prefetch)
-        for queue in await existing(connection, (settings.queue, *settings.extra_queues)):
-            await channel.basic_consume(queue, _receiver(consumption))
         # Any completion is a loss: that of the heartbeat arrives as a cancelled future.
         for closing in (connection.closing, channel.closing):
             closing.add_done_callback(lambda future: consumption.lose(f"connection lost: {_reason(future)}"))
+        await answered(channel.basic_qos(prefetch_count=share))
+        missing = {queue for queue in settings.extra_queues if not await exists(connection, queue)}
+        for queue in queues:
+            if queue in missing:
+                broker.warn("queue does not exist and is not consumed until it does", name=queue)
+            else:
+                await consumption.consume(queue)
+        watchdog = _Watchdog(connection, consumption, settings.queue, missing)
         tasks = [
             asyncio.create_task(_call_when(stop, consumption.stop), name="amqp stop"),
-            asyncio.create_task(_watch(connection, settings.queue, consumption), name="amqp watchdog"),
+            asyncio.create_task(watchdog.run(), name="amqp watchdog"),
         ]
+        tasks[1].add_done_callback(partial(_unwatched, consumption))
         broker.changed(consumption)
         try:
             yield consumption
@@ -172,6 +379,7 @@ async def consume(
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await consumption.give_back()
 
 
 class Publisher:
@@ -187,7 +395,9 @@ class Publisher:
         """Publish in order; returns when the broker has confirmed every one.
 
         Raises Unreachable when one was not confirmed; then any of them may have been published.
+        A property that cannot be written is left out: the same message would fail for ever.
         """
+        messages = [_writable(message) for message in messages]
         async with self._lock:
             channel = await self._open()
             try:
@@ -209,6 +419,8 @@ class Publisher:
                 await self.close()
                 raise Unreachable(f"the broker confirmed nothing for {CONFIRM_TIMEOUT:g} s") from None
             for result in results:
+                if isinstance(result, ENCODING_ERRORS):
+                    raise result
                 if isinstance(result, BaseException):
                     await self.close()
                     raise Unreachable(f"not published: {words(result)}")
@@ -233,43 +445,22 @@ class Publisher:
         return self._channel
 
 
-async def _watch(connection: AbstractConnection, queue: str, consumption: Consumption) -> None:
-    """Look at our queue from time to time: that is news for watchers, and the proof that we are consuming it."""
-    try:
-        channel = await open_channel(connection, confirms=False)
-        while True:
-            async with asyncio.timeout(TIMEOUT):
-                found = await channel.queue_declare(queue, passive=True)
-            if not found.consumer_count:
-                consumption.lose(f"{queue} has no consumer")
-            consumption.queue = Queue(found.message_count or 0, found.consumer_count or 0)
-            await asyncio.sleep(PROBE_INTERVAL)
-    except (*LOST, TimeoutError) as error:
-        consumption.lose(f"{queue}: {words(error)}")
+def _unwatched(consumption: Consumption, watching: "asyncio.Task[None]") -> None:
+    if not watching.cancelled():
+        consumption.lose("the watchdog has ended")
 
 
-def _receiver(consumption: Consumption) -> Any:
-    async def receive(message: DeliveredMessage) -> None:
-        consumption.deliver(message)
-
-    return receive
-
-
-async def _call_when(event: asyncio.Event, callback: Any) -> None:
+async def _call_when(event: asyncio.Event, callback: Callable[[], None]) -> None:
     await event.wait()
     callback()
 
 
-def _dead_letter(delivery: Delivery, code: DeadLetterCode, detail: str) -> Outgoing:
-    kept = {name: getattr(delivery.properties, name) for name in Basic.Properties.attributes()}
-    headers = {**(kept["headers"] or {}), "x-notifier-error": code, "x-notifier-detail": detail[:LONGEST_DETAIL]}
-    # Kept as they are, these two would make the broker refuse the letter, or delete it when its time is up.
-    for property_ in ("user_id", "expiration"):
-        if kept[property_]:
-            headers[f"x-notifier-{property_.replace('_', '-')}"] = kept[property_]
-    kept |= {"headers": headers, "user_id": None, "expiration": None, "delivery_mode": 2}
-    kept = {name: value for name, value in kept.items() if value is not None}
-    return Outgoing(DEAD, delivery.routing_key, delivery.body, Basic.Properties(**kept))
+def _writable(message: Outgoing) -> Outgoing:
+    properties, left_out = writable(message.properties)
+    if left_out:
+        log.error("message is published without properties that cannot be written", properties=left_out)
+        return message._replace(properties=properties)
+    return message
 
 
 def _utc(at: datetime | None) -> datetime | None:

@@ -1,22 +1,25 @@
 """Exchanges, queues and bindings: what the service needs on a broker, and what it finds there."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-import structlog
 from aiormq.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 
 from notifier.errors import Unreachable
-from notifier.gateways.connection import LOST, open_channel, words
+from notifier.gateways.connection import answered, open_channel
 from notifier.settings import AmqpSettings
-
-log = structlog.get_logger(__name__)
 
 DEAD = "notifier.dead"
 EVENTS = "notifier.events"
 BINDINGS = ("booking.#", "notification.#")
+DELIVERY_LIMIT = 1_000_000
+"""Deliveries after which RabbitMQ moves a message of our queue to the dead letters.
+
+No fault of ours reaches it. RabbitMQ 4 would take 20 by default, and every lost connection counts; -1, which
+means no limit there, means 0 to RabbitMQ 3: the first redelivery would be a dead letter.
+"""
 
 
 class State(StrEnum):
@@ -25,17 +28,22 @@ class State(StrEnum):
     AS_WANTED = "as wanted"
     MISSING = "missing"
     OTHER = "exists with other arguments and is used as it is"
+    NO_LIMIT = "exists without a delivery limit of its own and is used as it is"
 
 
-_Step = Callable[[AbstractChannel], Awaitable[Any]]
+_Step = Callable[[AbstractChannel], Coroutine[Any, Any, Any]]
 
 
 class _Part(NamedTuple):
-    """An exchange or a queue; `look` fails where it is missing, `declare` where it is another."""
+    """An exchange or a queue; `look` fails where it is missing, `declare` where it is another.
+
+    `earlier` declares it as versions before this one did.
+    """
 
     name: str
     look: _Step
     declare: _Step
+    earlier: _Step | None = None
 
 
 def _exchange(name: str, kind: str) -> _Part:
@@ -46,12 +54,14 @@ def _exchange(name: str, kind: str) -> _Part:
     )
 
 
-def _queue(name: str, arguments: dict[str, Any]) -> _Part:
-    return _Part(
-        name,
-        lambda channel: channel.queue_declare(name, passive=True),
-        lambda channel: channel.queue_declare(name, durable=True, arguments=arguments),
-    )
+def _queue(name: str, arguments: dict[str, Any], *, limited: bool = False) -> _Part:
+    def declaring(arguments: dict[str, Any]) -> _Step:
+        return lambda channel: channel.queue_declare(name, durable=True, arguments=arguments)
+
+    look: _Step = lambda channel: channel.queue_declare(name, passive=True)  # noqa: E731 - one of three alike
+    if not limited:
+        return _Part(name, look, declaring(arguments))
+    return _Part(name, look, declaring({**arguments, "x-delivery-limit": DELIVERY_LIMIT}), declaring(arguments))
 
 
 def _binding(queue: str, exchange: str, key: str) -> _Step:
@@ -63,52 +73,64 @@ def _parts(settings: AmqpSettings) -> list[_Part]:
         _exchange(settings.exchange, "topic"),
         _exchange(DEAD, "fanout"),
         _exchange(EVENTS, "topic"),
-        _queue(settings.queue, {"x-queue-type": "quorum", "x-dead-letter-exchange": DEAD}),
+        _queue(settings.queue, {"x-queue-type": "quorum", "x-dead-letter-exchange": DEAD}, limited=True),
         _queue(DEAD, {}),
     ]
 
 
-async def declare(connection: AbstractConnection, settings: AmqpSettings) -> None:
-    """Make sure that our exchanges, queues and bindings exist; what exists with other arguments is used as it is."""
+async def declare(connection: AbstractConnection, settings: AmqpSettings) -> list[tuple[str, State]]:
+    """Declare our exchanges, queues and bindings; what exists with other arguments is used as it is, and returned."""
+    others: list[tuple[str, State]] = []
     for part in _parts(settings):
-        if await _tried(connection, part.name, part.declare) is ChannelPreconditionFailed:
-            log.warning(str(State.OTHER), name=part.name)
+        state = await _declared(connection, part)
+        if state is not State.AS_WANTED:
+            others.append((part.name, state))
     bindings = [(DEAD, DEAD, ""), *((settings.queue, settings.exchange, key) for key in BINDINGS)]
     for queue, exchange, key in bindings:
-        await _tried(connection, queue, _binding(queue, exchange, key))
+        await _refused(connection, queue, _binding(queue, exchange, key))
+    return others
+
+
+def remedy(name: str, state: State) -> str:
+    """Say what to do about an exchange or queue that exists with other arguments."""
+    if state is State.NO_LIMIT:
+        policy = (
+            f"""rabbitmqctl set_policy notifier '^{name}$' '{{"delivery-limit":{DELIVERY_LIMIT}}}' --apply-to queues"""
+        )
+        return f"RabbitMQ 4 moves its messages to {DEAD} after 20 deliveries; raise that with `{policy}`"
+    return "to have it as documented, delete it while it is empty, and the service declares it anew"
 
 
 async def check(connection: AbstractConnection, settings: AmqpSettings) -> list[tuple[str, State]]:
     """Look, without making anything, whether our exchanges and queues are there and as we want them."""
     found = []
     for part in _parts(settings):
-        if await _tried(connection, part.name, part.look):
-            found.append((part.name, State.MISSING))
-        else:
-            other = await _tried(connection, part.name, part.declare)
-            found.append((part.name, State.OTHER if other else State.AS_WANTED))
+        missing = await _refused(connection, part.name, part.look)
+        found.append((part.name, State.MISSING if missing else await _declared(connection, part)))
     return found
 
 
-async def _tried(connection: AbstractConnection, name: str, step: _Step) -> type[Exception] | None:
-    """Take a step on a channel of its own, which a refusal closes; gives what kind of refusal it was."""
+async def exists(connection: AbstractConnection, queue: str) -> bool:
+    """Return whether a queue exists, whatever its arguments are."""
+    return not await _refused(connection, queue, _queue(queue, {}).look)
+
+
+async def _declared(connection: AbstractConnection, part: _Part) -> State:
+    if not await _refused(connection, part.name, part.declare):
+        return State.AS_WANTED
+    if part.earlier and not await _refused(connection, part.name, part.earlier):
+        return State.NO_LIMIT
+    return State.OTHER
+
+
+async def _refused(connection: AbstractConnection, name: str, step: _Step) -> bool:
+    """Take a step on a channel of its own, and return whether the broker refused it, which closes that channel."""
     channel = await open_channel(connection, confirms=False)
     try:
-        await step(channel)
-        await channel.close()
-    except (ChannelPreconditionFailed, ChannelNotFoundEntity) as error:
-        return type(error)
-    except LOST as error:
-        raise Unreachable(f"{name} cannot be declared: {words(error)}") from error
-    return None
-
-
-async def existing(connection: AbstractConnection, queues: Iterable[str]) -> list[str]:
-    """Leave out extra queues that do not exist (yet): they must not keep us from our own."""
-    found = []
-    for queue in queues:
-        if await _tried(connection, queue, _queue(queue, {}).look):
-            log.warning("queue does not exist and is not consumed", queue=queue)
-        else:
-            found.append(queue)
-    return found
+        await answered(step(channel))
+        await answered(channel.close())
+    except Unreachable as error:
+        if isinstance(error.__cause__, ChannelPreconditionFailed | ChannelNotFoundEntity):
+            return True
+        raise Unreachable(f"{name} cannot be declared: {error}") from error
+    return False

@@ -19,6 +19,7 @@ from typing import Any, Self, TypeVar
 
 import aiosqlite
 
+from notifier import clock
 from notifier.addresses import identity
 from notifier.contract import Message
 from notifier.errors import StoreUnusable
@@ -78,6 +79,10 @@ class SqliteStore:
     async def close(self) -> None:
         await self._connection.close()
         os.close(self._lock)
+
+    async def check(self) -> None:
+        at = rows.millis(clock.now())
+        await self._transact("check", lambda db: changes.set_meta(db, "checked", at))
 
     async def add(self, messages: Sequence[Message], rules: Rules, now: datetime) -> list[Added]:
         return await self._transact(

@@ -115,6 +115,9 @@ class Store(Protocol):
     def id(self) -> str:
         """Tells this store from every other one; part of each cursor that leaves the service."""
 
+    async def check(self) -> None:
+        """Write something durably, to prove that the store can be written; StoreUnusable if it cannot."""
+
     async def add(self, messages: Sequence[Message], rules: Rules, now: datetime) -> list[Added]:
         """Take messages in: remember each, plan it against its matter, store what it adds and changes."""
 

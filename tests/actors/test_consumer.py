@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import pytest
 from parts import PATIENCE, request
 from rabbit import Rabbit
-from samples import NOW, RULES, TRACE
+from samples import NOW, RULES, TRACE, booking_event, flight_data
 
-from notifier.actors.consumer import consume
+from notifier.actors import consumer
+from notifier.actors.consumer import Store, consume
 from notifier.contract import Message, Origin
 from notifier.demo.node import free_ports
 from notifier.errors import StoreUnusable, Unreachable
@@ -33,14 +34,19 @@ class Given(NamedTuple):
 class Script:
     """A session that delivers what it was given and notes, in order, what is done.
 
-    It takes letters only when the message `letters_after` has been acknowledged.
+    It takes letters only when the message `letters_after` has been acknowledged, and the
+    service stops when it has rested `stop_after` times.
     """
 
-    def __init__(self, *batches: Sequence[Given], letters_after: str | None = None) -> None:
+    def __init__(
+        self, *batches: Sequence[Given], letters_after: str | None = None, stop_after: int | None = None
+    ) -> None:
         self.batches = list(batches)
         self.done: list[Any] = []
         self.counted: list[str] = []
         self.letters_after = letters_after
+        self.stop_after = stop_after
+        self.stop = asyncio.Event()
         self.letters_taken = asyncio.Event()
         if not letters_after:
             self.letters_taken.set()
@@ -61,6 +67,20 @@ class Script:
         await self.letters_taken.wait()
         self.done.append((code, delivery.origin.message_id, detail))
 
+    async def suspend(self) -> None:
+        """Note it."""
+        self.done.append(("suspended",))
+
+    async def resume(self) -> None:
+        """Note it."""
+        self.done.append(("resumed",))
+
+    async def rest(self, seconds: float) -> None:
+        """Note it."""
+        self.done.append(("rested", seconds))
+        if self.stop_after and self.done.count(self.done[-1]) == self.stop_after:
+            self.stop.set()
+
     def lose(self, reason: str) -> None:
         """Deliver nothing more."""
         del reason
@@ -69,7 +89,7 @@ class Script:
     @asynccontextmanager
     async def connect(self, stop: asyncio.Event) -> AsyncIterator["Script"]:
         """Open the session."""
-        del stop
+        self.stop = stop
         yield self
 
     async def store(self, messages: Sequence[Message]) -> None:
@@ -84,9 +104,22 @@ def given(number: int) -> Given:
     return Given(json.dumps(request(number)).encode(), Origin(NOW, message_id=f"m{number}"))
 
 
-async def run(script: Script, store: Any = None) -> list[Any]:
+async def _writable() -> None:
+    """Find nothing wrong."""
+
+
+def large(number: int) -> Given:
+    """Deliver a booking of a hundred passengers with twenty flights."""
+    passengers = [{"name": f"P {n}", "email": f"p{n}@example.com"} for n in range(100)]
+    flights = [flight_data(number=f"AI{n}") for n in range(20)]
+    event = booking_event(id=f"r{number}", booking=f"B{number}", passengers=passengers, flights=flights)
+    return Given(json.dumps(event).encode(), Origin(NOW, message_id=f"m{number}"))
+
+
+async def run(script: Script, add: Any = None, check: Any = None, stop: asyncio.Event | None = None) -> list[Any]:
     """Consume the script to its end."""
-    await consume(script.connect, store or script.store, script.counted.append, lambda: None, asyncio.Event())
+    store = Store(check or _writable, add or script.store)
+    await consume(script.connect, store, script.counted.append, lambda: None, stop or asyncio.Event())
     return script.done
 
 
@@ -142,22 +175,111 @@ async def test_a_message_that_is_beyond_us_does_not_come_back_for_ever() -> None
     assert done[:2] == [("stored", ["r1"]), ("stored", ["r2"])]
     assert done[2] == ("acknowledged", ["m1", "m2"])
     code, message_id, detail = done[3]
-    assert (code, message_id) == ("invalid", "m13")
+    assert (code, message_id) == ("internal_error", "m13")
     assert "ZeroDivisionError: thirteen" in detail
     assert done[4] == ("acknowledged", ["m13"])
 
 
-async def test_while_the_store_cannot_write_nothing_is_acknowledged() -> None:
-    """The consumer ends, and the broker delivers again."""
+class Flaky:
+    """A store that cannot be written for some tries."""
 
-    async def full(messages: Sequence[Message]) -> None:
-        del messages
-        raise StoreUnusable("disk full")
+    def __init__(self, script: Script, failures: int) -> None:
+        self.script = script
+        self.failures = failures
 
+    async def add(self, messages: Sequence[Message]) -> None:
+        """Fail, or note what is stored."""
+        if self.failures:
+            self.failures -= 1
+            raise StoreUnusable("disk full")
+        await self.script.store(messages)
+
+
+async def test_while_the_store_cannot_write_deliveries_are_held(logged_lines: list[Any]) -> None:
+    """Consuming is suspended, nothing is acknowledged or returned, and all goes on when the store can be written."""
+    script = Script([given(1), Given(b"{", Origin(NOW, message_id="bad"))], [given(2)])
+    done = await run(script, Flaky(script, 30).add)
+    assert [each[:2] for each in done] == [
+        ("suspended",),
+        *[("rested", consumer.STORE_RETRY)] * 30,
+        ("stored", ["r1"]),
+        ("resumed",),
+        ("acknowledged", ["m1"]),
+        ("stored", ["r2"]),
+        ("acknowledged", ["m2"]),
+        ("not_json", "bad"),
+        ("acknowledged", ["bad"]),
+    ]
+    assert [(line["event"].partition(";")[0], line.get("reason")) for line in logged_lines[:2]] == [
+        ("store cannot be written", "disk full"),
+        ("store can be written again", None),
+    ]
+
+
+async def test_deliveries_are_not_held_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the broker takes the consumer for dead, the session ends and returns them."""
+    monkeypatch.setattr(consumer, "MAX_HOLD", 0.0)
     script = Script([given(1)])
     with pytest.raises(StoreUnusable):
-        await run(script, full)
-    assert script.done == []
+        await run(script, Flaky(script, 30).add)
+    assert script.done == [("suspended",), ("rested", consumer.STORE_RETRY)]
+
+
+async def test_a_stop_does_not_wait_for_the_store() -> None:
+    """While the store is unusable a stop returns what is held."""
+    script = Script([given(1)], stop_after=2)
+    with pytest.raises(StoreUnusable):
+        await run(script, Flaky(script, 30).add)
+    assert script.done == [("suspended",), *[("rested", consumer.STORE_RETRY)] * 2]
+
+
+async def test_nothing_is_consumed_until_the_store_can_be_written() -> None:
+    """No delivery is spent on a store that has not proved itself: each one counts against a delivery limit."""
+    script = Script([given(1)])
+
+    async def broken() -> None:
+        raise StoreUnusable("read-only")
+
+    with pytest.raises(StoreUnusable):
+        await run(script, check=broken)
+    assert script.batches == [[given(1)]]
+
+
+async def test_a_transaction_is_bounded_by_the_mails_it_writes() -> None:
+    """A large booking has a transaction of its own, small ones share; each part is acknowledged behind its commit."""
+    script = Script([given(1), large(2), large(3), given(4), given(5)])
+    assert await run(script) == [
+        ("stored", ["r1"]),
+        ("acknowledged", ["m1"]),
+        ("stored", ["r2"]),
+        ("acknowledged", ["m2"]),
+        ("stored", ["r3"]),
+        ("acknowledged", ["m3"]),
+        ("stored", ["r4", "r5"]),
+        ("acknowledged", ["m4", "m5"]),
+    ]
+
+
+async def test_a_transaction_is_bounded_by_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bodies that are large together are stored one after the other."""
+    monkeypatch.setattr(consumer, "MAX_BYTES", 2 * len(given(1).body))
+    script = Script([given(1), given(2), given(3)])
+    stored = [each[1] for each in await run(script) if each[0] == "stored"]
+    assert stored == [["r1", "r2"], ["r3"]]
+
+
+async def test_a_stop_is_answered_between_two_transactions() -> None:
+    """What of a batch is not begun then is delivered to the next session."""
+    stop = asyncio.Event()
+    script = Script([given(1), large(2), large(3), given(4)])
+
+    async def add(messages: Sequence[Message]) -> None:
+        await script.store(messages)
+        if messages[0].id == "r2":
+            stop.set()
+
+    await run(script, add, stop=stop)
+    assert script.done[-1] == ("acknowledged", ["m2"])
 
 
 @asynccontextmanager
@@ -173,8 +295,11 @@ async def consuming(
         await store.add(messages, RULES, NOW)
 
     connect = partial(amqp.consume, settings, publisher, amqp.Broker())
-    task = asyncio.create_task(consume(connect, add, lambda _: None, lambda: None, stop))
+    running = asyncio.Event()
+    task = asyncio.create_task(consume(connect, Store(store.check, add), lambda _: None, running.set, stop))
     try:
+        async with asyncio.timeout(PATIENCE):
+            await running.wait()
         yield task
     finally:
         stop.set()
@@ -192,19 +317,49 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
 
 
 async def test_what_could_not_be_committed_is_delivered_again(rabbit: Rabbit, store: SqliteStore) -> None:
-    """While a real database refuses to be written, the broker keeps the message, and delivers it before the next."""
+    """What a stop finds not committed by a real database is returned, and delivered before the next message."""
     await rabbit.prepare()
-    await rabbit.publish(request(1))
-    await store._run(lambda db: db.execute("PRAGMA query_only = ON").close())
     async with consuming(rabbit, store) as task:
-        with pytest.raises(StoreUnusable):
-            await asyncio.wait_for(task, PATIENCE)
-    await store._run(lambda db: db.execute("PRAGMA query_only = OFF").close())
+        await _refuse(store, writes=True)
+        await rabbit.publish(request(1))
+        async with asyncio.timeout(PATIENCE):
+            while store.fault is None:  # noqa: ASYNC110 - a fault sends no signal
+                await asyncio.sleep(0.01)
+    assert isinstance(task.exception(), StoreUnusable)
+    await _refuse(store, writes=False)
     await rabbit.publish(request(2))
     async with consuming(rabbit, store), asyncio.timeout(PATIENCE):
         while "r2" not in (told := [event.event for event in await store.events(0, 10)]):
             await store.beyond(len(told))
     assert told == ["r1", "r2"]
+
+
+async def _refuse(store: SqliteStore, *, writes: bool) -> None:
+    await store._run(lambda db: db.execute(f"PRAGMA query_only = {int(writes)}").close())
+
+
+async def test_a_session_goes_on_when_the_store_does(
+    rabbit: Rabbit, store: SqliteStore, logged_lines: list[Any]
+) -> None:
+    """While the store fails the broker delivers nothing more; afterwards all is stored, in order."""
+    await rabbit.prepare()
+    async with consuming(rabbit, store) as task, asyncio.timeout(PATIENCE):
+        await _refuse(store, writes=True)
+        await rabbit.publish(request(0))
+        while not logged_lines:  # noqa: ASYNC110 - a log sends no signal
+            await asyncio.sleep(0.01)
+        await rabbit.publish(request(1))
+        while not await rabbit.ready():  # noqa: ASYNC110 - the broker sends no signal
+            await asyncio.sleep(0.01)
+        await _refuse(store, writes=False)
+        while len(told := await store.events(0, 10)) < 2:
+            await store.beyond(len(told))
+        assert not task.done()
+    assert [event.event for event in told] == ["r0", "r1"]
+    assert [line["event"].partition(";")[0] for line in logged_lines] == [
+        "store cannot be written",
+        "store can be written again",
+    ]
 
 
 async def test_what_could_not_be_put_aside_is_delivered_again(rabbit: Rabbit, store: SqliteStore) -> None:

@@ -1,17 +1,22 @@
 """Scenes for faults; `--faults` runs all of them, without it a short selection."""
 
+import asyncio
 import os
 import random
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from faults.clocks import SOURCE, Clock
+from faults.proxy import Proxy
 from faults.scene import Scene
 from faults.sink import Sink
 from rabbit import Rabbit
+from yarl import URL
+
+from notifier.demo.node import SERVER, PrivateNode
 
 DOT_DELAY = 0.03
 """Seconds that the ledger takes for a message, so that faults find some of them past their final dot."""
@@ -49,6 +54,33 @@ async def sink(tmp_path: Path) -> AsyncIterator[Sink]:
 async def scene(tmp_path: Path, sink: Sink, rabbit: Rabbit) -> Scene:
     """Give a scene on the session's broker, which is not to be hurt."""
     return await prepared(tmp_path, sink, rabbit)
+
+
+@pytest.fixture
+async def proxy(scene: Scene) -> AsyncIterator[Proxy]:
+    """Give a proxy before the session's broker."""
+    async with Proxy.to(URL(scene.rabbit.url).port or 5672) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[PrivateNode]:
+    """Give a broker that may be hurt."""
+    if not SERVER.exists():
+        missing("no RabbitMQ here that a test may kill: apt-get install rabbitmq-server")
+    with PrivateNode() as node:
+        yield node
+
+
+@pytest.fixture
+async def fragile(tmp_path: Path, sink: Sink, node: PrivateNode) -> AsyncIterator[Scene]:
+    """Give a scene on a broker that may be hurt, a few seconds after its queue was declared."""
+    await asyncio.to_thread(node.start)
+    async with Rabbit.connected(node.url) as rabbit:
+        scene = await prepared(tmp_path, sink, rabbit)
+        # RabbitMQ 3.10 writes a new quorum queue's registration with a delay; who is killed before it forgets.
+        await asyncio.sleep(4)
+        yield scene
 
 
 async def prepared(folder: Path, sink: Sink, rabbit: Rabbit) -> Scene:

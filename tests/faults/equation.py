@@ -49,7 +49,7 @@ def past_the_dot(rows: Iterable[Row], entries: Iterable[Mapping[str, Any]]) -> C
 
 
 def check_messages(
-    expected: Mapping[str, AbstractSet[str]], accepted: AbstractSet[str], dead: AbstractSet[str], rows: Collection[Row]
+    expected: Mapping[str, Collection[str]], accepted: AbstractSet[str], dead: AbstractSet[str], rows: Collection[Row]
 ) -> None:
     """Demand that each accepted message has exactly its mails, or was dead-lettered.
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -32,7 +32,7 @@ class Load:
     """
 
     def __init__(self, url: str, exchange: str, sent: Callable[[], int]) -> None:
-        self.published: dict[str, AbstractSet[str]] = {}
+        self.published: dict[str, Collection[str]] = {}
         self.accepted: set[str] = set()
         self._url = url
         self._exchange = exchange
@@ -42,7 +42,7 @@ class Load:
         self._flowing: asyncio.Task[None] | None = None
 
     async def publish(
-        self, channel: aiormq.abc.AbstractChannel, message: Mapping[str, Any], makes: AbstractSet[str]
+        self, channel: aiormq.abc.AbstractChannel, message: Mapping[str, Any], makes: Collection[str]
     ) -> None:
         """Publish one message; it counts as accepted once the broker has confirmed it."""
         await self.publish_raw(channel, message["id"], json.dumps(message).encode(), makes, message["type"])
@@ -52,7 +52,7 @@ class Load:
         channel: aiormq.abc.AbstractChannel,
         id_: str,
         body: bytes,
-        makes: AbstractSet[str],
+        makes: Collection[str],
         routing_key: str = "booking.raw",
         **properties: Any,
     ) -> None:

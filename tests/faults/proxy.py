@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Self
 
+from yarl import URL
+
 PIECE = 1 << 16
 
 
@@ -21,6 +23,8 @@ class Proxy:
         """Pieces from the server that will be lost, each with its connection."""
         self.mute_after: bytes | None = None
         """What a client sends before no reply reaches anyone any more; connections stay open."""
+        self.muted = asyncio.Event()
+        """Set once that has been sent."""
         self.refusing = False
         """Whether new connections are closed at once."""
         self.carried = 0
@@ -31,7 +35,6 @@ class Proxy:
         self._target = target
         self._flowing = asyncio.Event()
         self._flowing.set()
-        self._mute = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
 
@@ -54,6 +57,10 @@ class Proxy:
             await asyncio.gather(*(writer.wait_closed() for writer in proxy._writers), return_exceptions=True)
             await server.wait_closed()
 
+    def url(self, target: str) -> str:
+        """Give the URL by which a client of the target comes through here."""
+        return str(URL(target).with_host("127.0.0.1").with_port(self.port))
+
     def stall(self) -> None:
         """Forward nothing more; connections stay open and new ones are answered by nobody."""
         self._flowing.clear()
@@ -61,6 +68,11 @@ class Proxy:
     def flow(self) -> None:
         """Forward again."""
         self._flowing.set()
+
+    def speak(self) -> None:
+        """Let replies through again; those that were lost stay lost."""
+        self.mute_after = None
+        self.muted.clear()
 
     def reset(self) -> None:
         """Reset every connection on both sides (RST)."""
@@ -107,8 +119,8 @@ class Proxy:
                 await self._flowing.wait()
                 self.carried += 1
                 if not is_reply and self.mute_after and self.mute_after in piece:
-                    self._mute = True
-                if is_reply and self._mute:
+                    self.muted.set()
+                if is_reply and self.muted.is_set():
                     continue
                 if is_reply and self.losing:
                     self.losing -= 1

@@ -2,26 +2,21 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 
 import aiormq
 import pytest
 from aiormq.abc import DeliveredMessage
-from faults.conftest import missing, prepared
 from faults.equation import stored
 from faults.load import bad, booking
 from faults.proxy import Proxy
 from faults.scene import Scene
-from faults.sink import Sink
 from faults.victim import Victim
 from parts import PATIENCE
-from rabbit import Rabbit
-from yarl import URL
 
-from notifier.demo.node import SERVER, PrivateNode
+from notifier.demo.node import PrivateNode
 from notifier.gateways.topology import EVENTS
 
 pytestmark = pytest.mark.faults
@@ -43,36 +38,9 @@ async def reconnected(proxy: Proxy, fault: Callable[[], None]) -> None:
 @asynccontextmanager
 async def behind(proxy: Proxy, scene: Scene) -> AsyncIterator[None]:
     """Let the service reach its broker through a proxy."""
-    scene.environ["NOTIFIER_AMQP_URL"] = str(URL(scene.rabbit.url).with_host("127.0.0.1").with_port(proxy.port))
+    scene.environ["NOTIFIER_AMQP_URL"] = proxy.url(scene.rabbit.url)
     async with scene.load.flowing(rate=60):
         yield
-
-
-@pytest.fixture
-async def proxy(scene: Scene) -> AsyncIterator[Proxy]:
-    """Give a proxy before the session's broker."""
-    async with Proxy.to(URL(scene.rabbit.url).port or 5672) as proxy:
-        yield proxy
-
-
-@pytest.fixture(scope="module")
-def node() -> Iterator[PrivateNode]:
-    """Give a broker that may be hurt."""
-    if not SERVER.exists():
-        missing("no RabbitMQ here that a test may kill: apt-get install rabbitmq-server")
-    with PrivateNode() as node:
-        yield node
-
-
-@pytest.fixture
-async def fragile(tmp_path: Path, sink: Sink, node: PrivateNode) -> AsyncIterator[Scene]:
-    """Give a scene on a broker that may be hurt, a few seconds after its queue was declared."""
-    await asyncio.to_thread(node.start)
-    async with Rabbit.connected(node.url) as rabbit:
-        scene = await prepared(tmp_path, sink, rabbit)
-        # RabbitMQ 3.10 writes a new quorum queue's registration with a delay; who is killed before it forgets.
-        await asyncio.sleep(4)
-        yield scene
 
 
 async def end_after_more(scene: Scene, victim: Victim) -> None:

@@ -66,6 +66,16 @@ class Never(datetime):
         return 2.0**62
 
 
+class Long(str):
+    """A property that pamqp sends as 255 bytes that are no UTF-8."""
+
+    __slots__ = ()
+
+    def encode(self, *_: object) -> bytes:
+        """Give those bytes."""
+        return b"\xff" * 255
+
+
 def _deep(levels: int) -> dict[str, Any]:
     return {"a": _deep(levels - 1)} if levels else {}
 
@@ -81,6 +91,18 @@ PROPERTIES: tuple[dict[str, Any], ...] = (
     {"headers": _deep(200)},
 )
 """What the broker passes on unread beside good bookings."""
+
+
+BAD_PROPERTIES: tuple[dict[str, Any], ...] = (
+    *(each for each in PROPERTIES if "message_id" not in each),
+    {"headers": {"trace": Bytes("b"), "list": [Bytes("b"), {"deep": Bytes("b")}]}},
+    {"headers": {"seconds": 1732443123.123, "huge": 3e38}},
+    {"headers": {"a" * 128: "b", "x-notifier-error": "forged"}},
+    {"correlation_id": Long("b"), "reply_to": Long("b"), "app_id": Long("b"), "message_type": Long("b")},
+    {"headers": {"long": "x" * 120_000}},
+    {"expiration": "3600000", "priority": 255},
+)
+"""What the broker passes on unread beside messages that cannot be used, and that a letter must carry."""
 
 
 def nested() -> list[bytes]:
@@ -127,6 +149,7 @@ def poison() -> list[Case]:
     smuggling = [f"Hello.{end}{SECOND_MESSAGE}{end}" for end in ENDS_OF_MESSAGE]
     found += [(requests(len(found) + n, text=text, html=text), REQUEST, {}) for n, text in enumerate(smuggling)]
     found += [(bookings(len(found) + n), BOOKING, properties) for n, properties in enumerate(PROPERTIES)]
+    found += [(b"{", BAD, properties) for properties in BAD_PROPERTIES]
     return found
 
 

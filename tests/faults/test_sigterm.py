@@ -1,9 +1,22 @@
-"""The service is asked to stop while it sends."""
+"""The service is asked to stop in every state that it can be in."""
 
 import random
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from faults.load import booking
+from faults.proxy import Proxy
 from faults.scene import Scene
+from pamqp import commands
+from samples import booking_event, flight_data
+
+PASSENGERS, FLIGHTS, LARGE = 100, 20, 3
+"""The largest permitted booking, and how many of them come at once."""
+
+LONG = pytest.mark.faults
+METHODS = (commands.Connection.Open, commands.Queue.Declare, commands.Basic.Consume, commands.Basic.Publish)
 
 
 @pytest.mark.parametrize("stops", [5, pytest.param(50, marks=pytest.mark.faults)])
@@ -16,5 +29,58 @@ async def test_an_orderly_stop_repeats_nothing(scene: Scene, chance: random.Rand
                 await scene.sink.wait_grown(moment)
                 assert await victim.terminate() == 0, victim.lines[-10:]
     async with scene.service() as victim:
+        await scene.end(victim)
+    assert not scene.struck
+
+
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param(each, marks=() if each is commands.Queue.Declare else LONG, id=each.name) for each in METHODS],
+)
+async def test_a_stop_while_the_broker_is_mute(
+    scene: Scene, proxy: Proxy, method: type[commands.Queue.Declare]
+) -> None:
+    """At whatever step the broker fell silent, the service ends in time, and its successor takes everything in."""
+    proxy.mute_after = method.index.to_bytes(4, "big")
+    for number in range(20):
+        await scene.load.publish(scene.rabbit.channel, *booking(number))
+    async with scene.service(AMQP_URL=proxy.url(scene.rabbit.url)) as victim:
+        await proxy.muted.wait()
+        assert await victim.terminate() == 0, victim.lines[-10:]
+    async with scene.service() as victim:
+        await scene.end(victim)
+    assert not scene.struck
+
+
+async def test_a_stop_while_the_store_is_locked(scene: Scene) -> None:
+    """Nothing that cannot be stored is acknowledged, and no lock of another process keeps the service from ending."""
+    with closing(sqlite3.connect(scene.database, isolation_level=None)) as other:
+        async with scene.service(SMTP_TIMEOUT="1s", SMTP_DOT_TIMEOUT="1s") as victim:
+            await scene.load.publish(scene.rabbit.channel, *booking(0))
+            await scene.settle(victim)
+            other.execute("BEGIN EXCLUSIVE").close()
+            for number in range(1, 20):
+                await scene.load.publish(scene.rabbit.channel, *booking(number))
+            await victim.wait_line(lambda line: "consuming is suspended" in line["event"])
+            assert await victim.terminate() == 0, victim.lines[-10:]
+            other.execute("ROLLBACK").close()
+    async with scene.service() as victim:
+        await scene.end(victim)
+    assert not scene.struck
+
+
+async def test_a_stop_during_a_large_batch(scene: Scene, chance: random.Random) -> None:
+    """What is stored by then is acknowledged, the rest is delivered to the successor, and each has all its mails."""
+    departs = (datetime.now(UTC) + timedelta(days=2)).isoformat()
+    flights = [flight_data(number=f"AI{n}", departs_at=departs, arrives_at=departs) for n in range(FLIGHTS)]
+    for number in range(LARGE):
+        passengers = [{"name": "P", "email": f"p{n}@{number}.example.com"} for n in range(PASSENGERS)]
+        message = booking_event(id=f"m{number}", booking=f"B{number}", passengers=passengers, flights=flights)
+        makes = PASSENGERS * ["booking.confirmation"] + PASSENGERS * FLIGHTS * ["flight.reminder"]
+        await scene.load.publish(scene.rabbit.channel, message, makes)
+    async with scene.service(SEND_RATE="0") as victim:
+        await scene.sink.wait_accepted(chance.randrange(1, PASSENGERS * LARGE // 2))
+        assert await victim.terminate() == 0, victim.lines[-10:]
+    async with scene.service(SEND_RATE="0") as victim:
         await scene.end(victim)
     assert not scene.struck

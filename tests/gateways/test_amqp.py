@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,9 +15,9 @@ from samples import TRACE
 
 from notifier.demo.node import free_ports
 from notifier.errors import Unreachable
-from notifier.gateways import amqp
+from notifier.gateways import amqp, topology
 from notifier.gateways.amqp import Broker, Consumption, Outgoing, Publisher
-from notifier.gateways.connection import connect, open_channel, words
+from notifier.gateways.connection import answered, connect, open_channel, words
 from notifier.gateways.topology import DEAD, EVENTS
 from notifier.settings import AmqpSettings
 
@@ -126,7 +126,7 @@ async def test_extra_queues_are_consumed_where_they_exist(rabbit: Rabbit, logged
         (delivery,) = await _all(session, 1)
         await session.acknowledge([delivery])
     await rabbit.channel.queue_delete(extra)
-    assert [line["queue"] for line in logged_lines] == [f"missing-{extra}"]
+    assert [line["name"] for line in logged_lines] == [f"missing-{extra}"]
 
 
 async def test_a_deleted_queue_ends_the_session(rabbit: Rabbit) -> None:
@@ -194,3 +194,207 @@ async def test_a_wrong_password_is_unreachable(rabbit: Rabbit) -> None:
     """The broker's refusal is in the error."""
     with pytest.raises(Unreachable, match=r"(?i)refused|login"):
         await connect(rabbit.url.replace("guest:guest", "guest:wrong"))
+
+
+async def test_our_queue_has_a_delivery_limit_chosen_on_purpose(rabbit: Rabbit) -> None:
+    """After a hundred returns a message is still in the queue: the default of RabbitMQ 4 is 20, and -1 is 0 for 3."""
+    async with consuming(rabbit):
+        pass
+    await rabbit.publish({"type": "booking.x"})
+    for _ in range(100):
+        found = await rabbit.channel.basic_get(rabbit.queue)
+        assert found.delivery_tag
+        await rabbit.channel.basic_reject(found.delivery_tag, requeue=True)
+    async with consuming(rabbit) as session:
+        assert len(await _all(session, 1)) == 1
+
+
+async def test_a_queue_of_an_earlier_version_is_used_with_a_remedy(rabbit: Rabbit, logged_lines: list[Any]) -> None:
+    """It has no delivery limit of its own; that is logged once, with the command that sets a policy."""
+    await rabbit.declare()
+    arguments: dict[str, Any] = {"x-queue-type": "quorum", "x-dead-letter-exchange": DEAD}
+    await rabbit.channel.queue_declare(rabbit.queue, durable=True, arguments=arguments)
+    settings = AmqpSettings.model_validate(rabbit.environ)
+    broker, publisher = Broker(), Publisher(settings)
+    for _ in range(3):
+        async with amqp.consume(settings, publisher, broker, asyncio.Event()):
+            await publisher.publish([])
+    await publisher.close()
+    (line,) = logged_lines
+    assert (line["event"], line["name"]) == (topology.State.NO_LIMIT, rabbit.queue)
+    assert f"rabbitmqctl set_policy notifier '^{rabbit.queue}$' '{{\"delivery-limit\":1000000}}'" in line["remedy"]
+
+
+async def test_deliveries_are_given_back_at_the_end_of_a_session(
+    rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All are returned by one nack, which RabbitMQ 4.3 does not count against the delivery limit, unlike a loss."""
+    returned: list[tuple[int, dict[str, Any]]] = []
+    async with consuming(rabbit) as session:
+        for n in range(3):
+            await rabbit.publish({"type": "booking.x", "n": n})
+        _, second, _ = await _all(session, 3)
+        await session.acknowledge([second])
+        nack = session._channel.basic_nack
+
+        async def noting(tag: int, **how: Any) -> None:
+            returned.append((tag, how))
+            await nack(tag, **how)
+
+        monkeypatch.setattr(session._channel, "basic_nack", noting)
+    assert returned == [(0, {"multiple": True, "requeue": True})]
+    async with consuming(rabbit) as session:
+        assert [json.loads(delivery.body)["n"] for delivery in await _all(session, 2)] == [0, 2]
+
+
+async def test_a_suspended_session_keeps_what_it_has(rabbit: Rabbit) -> None:
+    """Nothing more is delivered until it is resumed, and what was delivered can be acknowledged meanwhile."""
+    async with consuming(rabbit) as session:
+        await rabbit.publish({"type": "booking.x", "n": 0})
+        held = await _all(session, 1)
+        await session.suspend()
+        await rabbit.publish({"type": "booking.x", "n": 1})
+        assert await rabbit.ready() == 1
+        await session.acknowledge(held)
+        await session.resume()
+        assert [json.loads(delivery.body)["n"] for delivery in await _all(session, 1)] == [1]
+
+
+async def test_prefetch_is_shared_by_all_queues(rabbit: Rabbit) -> None:
+    """With three queues no more than the prefetch is unacknowledged in all of them together."""
+    extra = [f"{rabbit.queue}-{n}" for n in range(2)]
+    for queue in extra:
+        await rabbit.channel.queue_declare(queue)
+    names = ",".join((*extra, rabbit.queue))
+    async with consuming(rabbit, NOTIFIER_AMQP_EXTRA_QUEUES=names, NOTIFIER_AMQP_PREFETCH="9") as session:
+        for queue in (rabbit.queue, *extra):
+            for _ in range(9):
+                await rabbit.channel.basic_publish(b"{}", routing_key=queue)
+        taken = await _all(session, 9)
+        waiting = [await rabbit.channel.queue_declare(queue, passive=True) for queue in (rabbit.queue, *extra)]
+        assert sum(each.message_count or 0 for each in waiting) == 18
+        await session.acknowledge(taken)
+        assert len(await _all(session, 9)) == 9
+    for queue in extra:
+        await rabbit.channel.queue_delete(queue)
+
+
+async def test_an_extra_queue_that_appears_later_is_consumed(rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has to wait for the next session."""
+    monkeypatch.setattr(amqp, "PROBE_INTERVAL", 0.05)
+    monkeypatch.setattr(amqp, "LOOK_AGAIN", 0.1)
+    extra = f"{rabbit.queue}-extra"
+    async with consuming(rabbit, NOTIFIER_AMQP_EXTRA_QUEUES=extra) as session:
+        await rabbit.channel.queue_declare(extra)
+        await rabbit.channel.basic_publish(b"{}", routing_key=extra)
+        assert len(await _all(session, 1)) == 1
+    await rabbit.channel.queue_delete(extra)
+
+
+async def test_a_consumer_that_the_broker_has_lost_is_noticed(
+    rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch, logged_lines: list[Any]
+) -> None:
+    """That somebody else consumes the queue, and takes nothing more, does not hide that we no longer do."""
+    monkeypatch.setattr(amqp, "PROBE_INTERVAL", 0.05)
+    async with consuming(rabbit) as session:
+        channel: Any = session._channel
+        await channel.rpc(Basic.Cancel(session.tag(rabbit.queue) or "", nowait=True))
+        await rabbit.channel.basic_qos(prefetch_count=1)
+        other = await rabbit.channel.basic_consume(rabbit.queue, _keep)
+        for n in range(3):
+            await rabbit.publish({"type": "booking.x", "n": n})
+        assert [json.loads(delivery.body)["n"] for delivery in await _all(session, 2)] == [1, 2]
+        await rabbit.channel.basic_cancel(other.consumer_tag or "")
+    assert [line["event"] for line in logged_lines] == ["queue has messages but delivers none, so it is consumed anew"]
+
+
+async def _keep(_: Any) -> None:
+    """Take a message and acknowledge nothing."""
+
+
+async def test_acknowledging_ends_with_the_session(rabbit: Rabbit) -> None:
+    """While aiormq has no room for another frame, an acknowledgement waits; the loss of the session ends it at once."""
+    async with consuming(rabbit) as session:
+        await rabbit.publish({"type": "booking.x"})
+        deliveries = await _all(session, 1)
+        with stuck(session):
+            acknowledging = asyncio.create_task(session.acknowledge(deliveries))
+            await asyncio.sleep(0)
+            session.lose("the network is gone")
+            async with asyncio.timeout(5):
+                with pytest.raises(Unreachable, match="the network is gone"):
+                    await acknowledging
+
+
+async def test_acknowledging_has_a_time_limit(rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If nothing can be written, and nobody notices a loss either, the broker is unreachable."""
+    async with consuming(rabbit) as session:
+        await rabbit.publish({"type": "booking.x"})
+        deliveries = await _all(session, 1)
+        monkeypatch.setattr(amqp, "ACKNOWLEDGE_TIMEOUT", 0.1)
+        with stuck(session), pytest.raises(Unreachable, match=r"no answer within 0\.1 s"):
+            async with asyncio.timeout(5):
+                await session.acknowledge(deliveries)
+
+
+@contextmanager
+def stuck(session: Consumption) -> Iterator[None]:
+    """Let aiormq's write queue of a session have no room, as when its writer has been cancelled."""
+    channel: Any = session._channel
+    full: asyncio.Queue[None] = asyncio.Queue(maxsize=1)
+    full.put_nowait(None)
+    queue, channel.write_queue = channel.write_queue, full
+    yield
+    channel.write_queue = queue
+
+
+async def test_a_cancellation_by_aiormq_is_a_lost_broker() -> None:
+    """It cancels whoever waits for an answer when it misses heartbeats; nobody has cancelled our caller."""
+    with pytest.raises(Unreachable, match="no heartbeat"):
+        await answered(_cancelled())
+    task = asyncio.current_task()
+    assert task
+    assert task.cancelling() == 0
+
+
+async def _cancelled() -> None:
+    raise asyncio.CancelledError
+
+
+async def test_a_call_that_ignores_its_cancellation_is_abandoned() -> None:
+    """For one, a call that opens a channel waits for room in the write queue to close it again."""
+    released = asyncio.Event()
+
+    async def call() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await released.wait()
+
+    async with asyncio.timeout(5):
+        with pytest.raises(Unreachable, match="no answer"):
+            await answered(call(), within=0.01)
+        released.set()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            if task.get_coro().__name__ == "call":  # type: ignore[union-attr]
+                await asyncio.wait({task})
+
+
+async def test_what_cannot_be_written_is_left_out(rabbit: Rabbit, logged_lines: list[Any]) -> None:
+    """A property that pamqp refuses is logged and missing; the message and those beside it are published once."""
+    found = await rabbit.listen(EVENTS, "topic", rabbit.queue)
+    publisher = Publisher(AmqpSettings.model_validate(rabbit.environ))
+    bad = Basic.Properties(message_id="m1", correlation_id="\ud800", headers={"a": 1e40})
+    long = Basic.Properties(message_id="m2", correlation_id="é" * 200)
+    good = Basic.Properties(message_id="m3", correlation_id="c")
+    await publisher.publish([Outgoing(EVENTS, rabbit.queue, b"", each) for each in (bad, long, good)])
+    await publisher.close()
+    async with asyncio.timeout(10):
+        got = [(await found.get()).header.properties for _ in range(3)]
+    assert [(each.message_id, each.correlation_id, each.headers) for each in got] == [
+        ("m1", None, None),
+        ("m2", None, None),
+        ("m3", "c", None),
+    ]
+    assert [line["properties"] for line in logged_lines] == [["headers", "correlation_id"], ["correlation_id"]]
+    assert found.empty()

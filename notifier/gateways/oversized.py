@@ -1,0 +1,95 @@
+"""Keeps messages over the size limit from filling the memory while they wait to be dead-lettered.
+
+The broker sends as many messages as the prefetch allows, whatever their size. Here
+the connection is read more slowly while such bodies take more than their share of
+memory, so that TCP makes the broker wait. It is never quite still: a broker that
+cannot write for 30 s closes the connection, and so does aiormq if nothing comes.
+"""
+
+import asyncio
+from contextlib import suppress
+from typing import Any, cast
+
+from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
+from pamqp.constants import FRAME_HEADER
+from yarl import URL
+
+from notifier.contract import MOST_BYTES
+
+ROOM = 64 * 1024 * 1024
+"""Bytes of bodies over the limit that may be held at a time; a single one may be larger."""
+TRICKLE = 5.0
+"""Seconds between two frames (of 128 KiB, as a rule) while there is no room."""
+
+
+class Room:
+    """The memory for bodies over the limit: taken when a message begins to arrive, given back when it is done with."""
+
+    def __init__(self) -> None:
+        self._sizes: list[int] = []
+        self._changed = asyncio.Event()
+
+    @property
+    def full(self) -> bool:
+        """Whether the latest body must wait for another one to be done with."""
+        return len(self._sizes) > 1 and sum(self._sizes) > ROOM
+
+    def take(self, size: int) -> None:
+        """Note a body that begins to arrive; one within the limit is not counted."""
+        if size > MOST_BYTES:
+            self._sizes.append(size)
+
+    def give_back(self, size: int) -> None:
+        """Note a body that is done with."""
+        if size > MOST_BYTES:
+            self._sizes.remove(size)
+            self._changed.set()
+            self._changed.clear()
+
+    async def wait(self) -> None:
+        """Wait for room, but no longer than TRICKLE."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TRICKLE):
+                while self.full:
+                    await self._changed.wait()
+
+
+class LimitedTransport(TransportFactory):
+    """Opens a connection that is read only as fast as there is room for what comes."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+
+    async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect with or without TLS, as the URL says."""
+        factory = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
+        reader, writer = await factory.create(url, **kwargs)
+        return cast("asyncio.StreamReader", _FrameReader(reader, self._room)), writer
+
+
+class _FrameReader:
+    """Stands in for the stream that aiormq reads: of each frame one byte, its type, then six, then the rest."""
+
+    def __init__(self, reader: asyncio.StreamReader, room: Room) -> None:
+        self._reader = reader
+        self._room = room
+        self._type = 0
+
+    def at_eof(self) -> bool:
+        """Return whether nothing more comes."""
+        return self._reader.at_eof()
+
+    async def readexactly(self, size: int) -> bytes:
+        """Read so many bytes."""
+        if size == 1 and self._room.full:
+            await self._room.wait()
+        data = await self._reader.readexactly(size)
+        if size == 1:
+            self._type = data[0]
+        elif size > _FRAME_START and self._type == FRAME_HEADER:
+            self._room.take(int.from_bytes(data[4:12], "big"))
+        return data
+
+
+_FRAME_START = 6
+"""Bytes of a frame's channel and length."""

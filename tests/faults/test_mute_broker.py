@@ -1,0 +1,72 @@
+"""The broker falls silent at any step of connecting, declaring, consuming and publishing, and answers again."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+from faults.load import bad, booking
+from faults.proxy import Proxy
+from faults.scene import Scene
+from faults.victim import Line
+from pamqp import commands
+from parts import PATIENCE
+
+from notifier.client import readiness
+
+SILENCE = 120.0
+"""Seconds within which the service must have noticed; most steps have 10 s, and three heartbeats take 35."""
+
+LONG = pytest.mark.faults
+
+STEPS = {
+    "protocol header": b"AMQP",
+    **{
+        method.name: method.index.to_bytes(4, "big")
+        for method in (
+            commands.Connection.StartOk,
+            commands.Connection.Open,
+            commands.Channel.Open,
+            commands.Exchange.Declare,
+            commands.Queue.Declare,
+            commands.Queue.Bind,
+            commands.Channel.Close,
+            commands.Basic.Qos,
+            commands.Basic.Consume,
+            commands.Confirm.Select,
+            commands.Basic.Publish,
+            commands.Basic.Ack,
+        )
+    },
+}
+"""What the service sends at each step, after which it hears nothing more."""
+
+SHORT = {"Queue.Declare", "Basic.Consume"}
+
+
+def lost(actors: set[str]) -> Callable[[Line], bool]:
+    """Look for the line that says that one of these actors has noticed."""
+    return lambda line: line.get("actor") in actors and "reason" in line
+
+
+@pytest.mark.parametrize("step", [step if step in SHORT else pytest.param(step, marks=LONG) for step in STEPS])
+async def test_a_broker_that_falls_silent_is_waited_for(scene: Scene, proxy: Proxy, step: str) -> None:
+    """The service notices at any step, is ready all the while, and takes everything in afterwards without a restart."""
+    proxy.mute_after = STEPS[step]
+    for number in range(30):
+        await scene.load.publish(scene.rabbit.channel, *(bad(number) if number % 10 == 0 else booking(number)))
+    async with scene.service(AMQP_URL=proxy.url(scene.rabbit.url)) as victim:
+        await victim.wait_line(lost({"consumer", "reporter"}), SILENCE)
+        assert proxy.muted.is_set()
+        ready, found = await asyncio.to_thread(readiness, victim.feed)
+        assert ready, found
+        assert {found["actors"][name]["state"] for name in ("consumer", "reporter")} & {"waiting"}
+        proxy.speak()
+        for number in range(30, 40):
+            await scene.load.publish(scene.rabbit.channel, *booking(number))
+        await scene.sink.wait(partial(_all_mailed, scene, 37), PATIENCE + SILENCE)
+        await scene.end(victim)
+
+
+def _all_mailed(scene: Scene, count: int) -> bool:
+    return len({entry["mail"] for entry in scene.sink.accepted}) >= count

@@ -1,0 +1,50 @@
+"""Bodies far over the limit, and how much memory they take."""
+
+import asyncio
+import re
+from pathlib import Path
+
+import pytest
+from faults.load import BAD, booking
+from faults.scene import Scene
+from faults.victim import Victim
+from parts import PATIENCE
+
+from notifier.gateways.oversized import ROOM
+from notifier.gateways.topology import DEAD
+
+MEGABYTE = 1_000_000
+COPIES = 3
+"""Copies of a body that aiormq and the transport make to publish it."""
+SPARE = 40 * MEGABYTE
+"""What else the service needs for its work."""
+
+
+def peak(victim: Victim) -> int:
+    """Read the most bytes of memory that a process ever had."""
+    status = Path(f"/proc/{victim.pid}/status").read_text(encoding="utf-8")
+    (kilobytes,) = re.findall(r"VmHWM:\s+(\d+) kB", status)
+    return int(kilobytes) * 1024
+
+
+@pytest.mark.parametrize(("count", "size"), [(12, 16), pytest.param(8, 60, marks=pytest.mark.faults)])
+async def test_bodies_over_the_limit_do_not_fill_the_memory(scene: Scene, count: int, size: int) -> None:
+    """However many the prefetch lets in, few are in memory; each is one letter, and a good message follows."""
+    body = b" " * (size * MEGABYTE)
+    for number in range(count):
+        await scene.load.publish_raw(scene.rabbit.channel, f"big{number}", body, BAD)
+    await scene.load.publish(scene.rabbit.channel, *booking(count))
+    async with scene.service() as victim:
+        before = peak(victim)
+        async with asyncio.timeout(PATIENCE + 3 * count):
+            while len(scene.dead) < count:
+                letter = await scene.letters.get()
+                scene.dead.add(str(letter.header.properties.message_id))
+                assert len(letter.body) == len(body)
+        await scene.sink.wait_accepted(1)
+        taken = peak(victim) - before
+        await scene.end(victim)
+    await scene.rabbit.channel.queue_purge(DEAD)
+    held = max(len(body), ROOM)
+    print(f"{taken / MEGABYTE:.0f} MB for {count} bodies of {size} MB")  # noqa: T201 - pytest shows it with -s
+    assert taken < held + COPIES * len(body) + SPARE
