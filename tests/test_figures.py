@@ -178,6 +178,7 @@ UNSTEADY = ("notifier_oldest_due_age_seconds", "notifier_loop_lag_seconds_count"
 """What is never the same twice."""
 ELSEWHERE = {
     "notifier_flawed_messages": "test_metrics.py::test_a_flaw_that_lost_no_booking_is_counted",
+    "notifier_feed_auth_failures": "gateways/test_tokens.py::test_wrong_tokens_are_counted_and_logged",
     "notifier_feed_drops": "gateways/test_websocket.py::test_a_stuck_client_neither_slows_others_nor_hangs_the_end",
     "notifier_queue_messages": "test_figures.py::test_the_queue_is_counted",
 }
