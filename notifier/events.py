@@ -5,6 +5,7 @@ broker get these bytes. Addresses are masked in it.
 """
 
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -95,6 +96,7 @@ def ids(mail: str, message: str, booking: str | None, traceparent: str | None) -
     return {name: value for name, value in given.items() if value}
 
 
+@lru_cache(maxsize=1024)  # the events of one message share most of their times
 def timestamp(at: datetime | None) -> str | None:
     """Write a UTC time as RFC 3339 with milliseconds."""
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z") if at else None

@@ -109,15 +109,15 @@ MUTANTS = (
     Mutant(
         "rate-forgotten-between-claims",
         "notifier/storage/claiming.py",
-        "schedule(datetime.fromisoformat(next_start) if next_start else None, len(due), rate, now)",
-        "schedule(None, len(due), rate, now)",
+        "schedule(datetime.fromisoformat(next_start) if next_start else None, len(due.mails), rate, now)",
+        "schedule(None, len(due.mails), rate, now)",
         ("tests/storage/test_store.py::test_the_rate_is_kept_in_the_store",),
     ),
     Mutant(
         "expired-mail-claimed",
         "notifier/storage/claiming.py",
-        'live = "due_at <= ? AND (expires_at IS NULL OR expires_at > ?)"',
-        'live = "due_at <= ? AND ? > 0"',
+        '_LIVE = "due_at <= ? AND (expires_at IS NULL OR expires_at > ?)"',
+        '_LIVE = "due_at <= ? AND ? > 0"',
         ("tests/storage/test_store.py::test_more_expired_mail_than_one_portion_is_not_claimed_either",),
     ),
     Mutant(
@@ -724,5 +724,170 @@ MUTANTS = (
         "                    await self._consume_new()\n",
         "",
         ("tests/gateways/test_amqp.py::test_an_extra_queue_that_appears_later_is_consumed",),
+    ),
+    Mutant(
+        "list-reads-every-mail",
+        "notifier/storage/queries.py",
+        '"status = ? AND kind = ?"',
+        '"+status = ? AND +kind = ?"',
+        ("tests/storage/test_bounded.py::test_no_query_takes_longer_because_there_are_more_mails",),
+    ),
+    Mutant(
+        "since-reads-every-mail",
+        "notifier/storage/queries.py",
+        """\
+if wanted.since else 0
+""",
+        """\
+if wanted.since is True else 0
+""",
+        ("tests/storage/test_store.py::test_what_is_too_old_is_not_looked_at",),
+    ),
+    Mutant(
+        "due-mails-counted-one-by-one",
+        "notifier/storage/queries.py",
+        """\
+    if fresh + tried > VISITS:
+""",
+        """\
+    if fresh + tried < 0:
+""",
+        ("tests/storage/test_store.py::test_what_is_due_is_counted_by_the_minute_if_very_many_are_due_in_one",),
+    ),
+    Mutant(
+        "quota-counts-every-start",
+        "notifier/storage/claiming.py",
+        '"SELECT mails FROM used WHERE account = ?"',
+        '"SELECT count(*) FROM starts WHERE account = ?"',
+        ("tests/storage/test_bounded.py::test_no_query_takes_longer_because_there_are_more_mails",),
+    ),
+    Mutant(
+        "short-quota-goes-by-due-time",
+        "notifier/storage/claiming.py",
+        "short=left is not None and left < _are_due(db, at)",
+        "short=False",
+        ("tests/storage/test_store.py::test_a_short_quota_goes_to_the_earliest_deadlines",),
+    ),
+    Mutant(
+        "starts-of-an-unset-quota-kept",
+        "notifier/storage/sqlite.py",
+        """\
+                purging.forget_starts(db, now),
+""",
+        """\
+                0,
+""",
+        ("tests/storage/test_store.py::test_starts_of_an_account_without_a_quota_are_purged",),
+    ),
+    Mutant(
+        "purge-looks-at-all-that-is-unreported",
+        "notifier/storage/purging.py",
+        "(rows.millis(finished_before), _PORTION, *",
+        "(rows.millis(finished_before), -1, *",
+        ("tests/storage/test_bounded.py::test_no_query_takes_longer_because_there_are_more_mails",),
+    ),
+    Mutant(
+        "news-overtakes-what-it-changes",
+        "notifier/storage/claiming.py",
+        """\
+            if key not in taken:
+""",
+        """\
+            if n not in chosen:
+""",
+        ("tests/storage/test_store.py::test_mails_of_one_booking_to_one_address_go_one_after_the_other",),
+    ),
+    Mutant(
+        "news-before-an-older-mail",
+        "notifier/storage/claiming.py",
+        "chosen.append(one(db, _OLDEST, matter, address, at, at))",
+        "chosen.append(n)",
+        ("tests/storage/test_store.py::test_an_older_mail_that_is_due_again_goes_before_newer_ones",),
+    ),
+    Mutant(
+        "watchers-use-the-connection-that-writes",
+        "notifier/storage/sqlite.py",
+        "store._reader = await Reader.open(path)",
+        "store._reader = Reader(connection)",
+        ("tests/storage/test_reader.py::test_actors_never_wait_for_a_watcher",),
+    ),
+    Mutant(
+        "watchers-may-write",
+        "notifier/storage/reader.py",
+        '?mode=ro"',
+        '?mode=rw"',
+        ("tests/storage/test_reader.py::test_the_connection_of_watchers_cannot_write",),
+    ),
+    Mutant(
+        "snapshot-of-several-states",
+        "notifier/storage/reader.py",
+        """\
+    db.execute("BEGIN")
+    try:
+        return query(db, *args)
+    finally:
+        db.execute("ROLLBACK")
+""",
+        """\
+    return query(db, *args)
+""",
+        ("tests/storage/test_reader.py::test_a_snapshot_is_one_state_of_the_store",),
+    ),
+    Mutant(
+        "each-watcher-has-a-query-of-its-own",
+        "notifier/storage/reader.py",
+        """\
+        task = self._waiting.get(key)
+""",
+        """\
+        task = None
+""",
+        ("tests/storage/test_reader.py::test_watchers_who_ask_the_same_share_an_answer",),
+    ),
+    Mutant(
+        "answer-older-than-the-question",
+        "notifier/storage/reader.py",
+        """\
+            del self._waiting[key]
+            if self._closed:
+""",
+        """\
+            if self._closed:
+""",
+        ("tests/storage/test_store.py::test_pending_mails_are_counted_by_what_they_wait_for",),
+    ),
+    Mutant(
+        "batch-of-any-size-is-one-transaction",
+        "notifier/storage/changes.py",
+        "        if added and (",
+        "        if not added and (",
+        ("tests/storage/test_reader.py::test_a_batch_is_divided_by_the_mails_that_it_makes",),
+    ),
+    Mutant(
+        "large-messages-queue-before-everybody",
+        "notifier/storage/sqlite.py",
+        "if changes.mails_of(rest[0]) > changes.PORTION else",
+        "if changes.mails_of(rest[0]) < 0 else",
+        ("tests/storage/test_reader.py::test_many_of_the_largest_messages_delay_nobody_for_longer_than_one_of_them",),
+    ),
+    Mutant(
+        "erased-copy-in-the-temporary-folder",
+        "notifier/storage/sqlite.py",
+        "PRAGMA temp_store_directory = ",
+        "PRAGMA no_such_pragma = ",
+        ("tests/storage/test_reader.py::test_the_copy_that_erasing_makes_is_beside_the_database",),
+    ),
+    Mutant(
+        "full-disk-looks-healthy",
+        "notifier/storage/sqlite.py",
+        """\
+            return await run(self._writer, work)
+""",
+        """\
+            result = await run(self._writer, work)
+            self._fault = None
+            return result
+""",
+        ("tests/storage/test_sqlite.py::test_a_failing_transaction_changes_nothing_and_shows_as_the_stores_fault",),
     ),
 )

@@ -207,7 +207,7 @@ class Session:
             if place is None or refusal:
                 return 0, refusal
             count, at = 0, place.seq
-            while at < span.head and (events := await store.events(at, COUNTED_TOGETHER)):
+            while at < span.head and (events := await store.replay(at, COUNTED_TOGETHER)):
                 at = events[-1].seq
                 count += sum(event.seq <= span.head and self.wanted.passes(event) for event in events)
             # Asked again: a purge may have come between the question and the reading.
@@ -230,7 +230,7 @@ class Session:
         hub = self._feed.hub
         while self.after < hub.position:
             async with self._catching_up():
-                events = await self._feed.store.events(self.after, frames.MOST_EVENTS)
+                events = await self._feed.store.replay(self.after, frames.MOST_EVENTS)
                 purged_through = (await self._feed.store.span()).purged_through
             if purged_through > self.after:  # it took so long that part of what it missed was deleted
                 raise _Close(*_SLOW)

@@ -1,6 +1,7 @@
 """What is written into a SQLite database, each step of a mail with its event; inside a transaction of the store's."""
 
 import sqlite3
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,9 +11,10 @@ from notifier.booking import BookingMessage
 from notifier.contract import Message
 from notifier.events import encode_event, event_type
 from notifier.mail import Amendment, Mail, Status, amended
+from notifier.notification import NotificationRequest
 from notifier.planning import Known, KnownBooking, Plan, Rules, recognising
 from notifier.storage import rows
-from notifier.storage.queries import mails, one, salt
+from notifier.storage.queries import head, mails, one, salt
 from notifier.storage.store import Added
 
 _INSERT_MAIL = (
@@ -25,6 +27,32 @@ _APPEND = f"INSERT INTO events ({','.join(rows.EVENT_COLUMNS)}) VALUES ({','.joi
 
 _known = msgspec.json.Decoder(Known)
 _amendment = msgspec.json.Decoder(Amendment)
+
+
+PORTION = 500
+"""Mails that one transaction adds or changes before it ends, unless a single message needs more."""
+
+
+def add_some(db: sqlite3.Connection, messages: Sequence[Message], rules: Rules, now: datetime) -> list[Added]:
+    """Add messages from the first on, until they have changed PORTION mails; a larger message is added alone."""
+    added: list[Added] = []
+    before = head(db)
+    for message in messages:
+        changed = head(db) - before
+        if added and (changed >= PORTION or changed + mails_of(message) > PORTION):
+            break
+        added.append(add(db, message, rules, now))
+    return added
+
+
+def mails_of(message: Message) -> int:
+    """Estimate how many mails a message adds; one that changes a booking may change as many again."""
+    match message:
+        case BookingMessage():
+            return len(message.passengers) * (1 + len(message.flights))
+        case NotificationRequest():
+            return len(message.recipients)
+    return 1
 
 
 def add(db: sqlite3.Connection, message: Message, rules: Rules, now: datetime) -> Added:

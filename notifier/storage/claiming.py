@@ -1,34 +1,52 @@
 """Which mail goes next, and when, decided in a SQLite database: due, in order, within rate and quota."""
 
 import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
 from datetime import datetime, timedelta
+from heapq import merge
+from itertools import chain, islice
+from typing import Any, NamedTuple
 
+from notifier.addresses import identity
 from notifier.mail import Mail, claimed, expired
 from notifier.rate import AHEAD, schedule
 from notifier.storage import rows
 from notifier.storage.changes import change, set_meta
-from notifier.storage.queries import is_paused, mails, meta, one
+from notifier.storage.purging import DAY, forget_starts
+from notifier.storage.queries import MINUTE, VISITS, is_paused, mails, meta, one
 from notifier.storage.store import Claim, Quota, Start
 
 _PORTION = 500
 """Mails that one claim expires at most, so that it holds up the others for a moment only."""
-_DAY = timedelta(hours=24)
-_DEADLINE = f"coalesce(expires_at, send_at + {timedelta(hours=48) // timedelta(milliseconds=1)})"
-"""When a mail should be out at the latest: one that never expires is no use after two days."""
+_HOUR_LONG = 3_600_000
+_HOUR = f"due_at / {_HOUR_LONG}"
+_DEADLINE = "coalesce(expires_at, send_at + 172800000)"
+"""When a mail should be out at the latest: one that never expires is no use after two days.
+
+Both expressions are those of the index `mails_deadline`.
+"""
+
+_LIVE = "due_at <= ? AND (expires_at IS NULL OR expires_at > ?)"
+_OLDEST = f"SELECT min(n) FROM mails INDEXED BY mails_matter WHERE matter = ? AND address = ? AND {_LIVE}"
+
+_Row = Sequence[Any]
+"""A mail's number, whether it is due, and whether it is due and has not expired."""
 
 
 def claim(db: sqlite3.Connection, limit: int, rate: float, now: datetime, quota: Quota | None) -> Claim:
     """Let at most `limit` due mails be sending, each with the moment at which it may start; see `Store.claim`."""
     at = rows.millis(now)
-    for mail in mails(db, "WHERE due_at IS NOT NULL AND expires_at <= ? LIMIT ?", at, _PORTION):
+    expiring = "INDEXED BY mails_expiring WHERE due_at IS NOT NULL AND expires_at <= ? LIMIT ?"
+    for mail in mails(db, expiring, at, _PORTION):
         change(db, expired(mail), now)
     left = _quota_left(db, quota, now) if quota else None
     if is_paused(db):
         return Claim((), None, left)
     due = _due(db, limit, left, at)
     next_start = meta(db, "next_start")
-    grant = schedule(datetime.fromisoformat(next_start) if next_start else None, len(due), rate, now)
-    starts = tuple(Start(claimed(mail, now), start) for mail, start in zip(due, grant.starts, strict=False))
+    grant = schedule(datetime.fromisoformat(next_start) if next_start else None, len(due.mails), rate, now)
+    starts = tuple(Start(claimed(mail, now), start) for mail, start in zip(due.mails, grant.starts, strict=False))
     for start in starts:
         change(db, start.mail, now)
     if starts:
@@ -39,30 +57,89 @@ def claim(db: sqlite3.Connection, limit: int, rate: float, now: datetime, quota:
             [(quota.account, at, start.mail.id) for start in starts],
         )
         left -= len(starts)
-    if len(starts) < len(due):
+    if len(starts) < len(due.mails):
         return Claim(starts, grant.next_start - AHEAD, left)
     if quota and left == 0:
         oldest = one(db, "SELECT min(at) FROM starts WHERE account = ?", quota.account)
-        return Claim(starts, rows.moment(oldest) + _DAY, left)
-    next_due = one(db, "SELECT min(due_at) FROM mails WHERE due_at IS NOT NULL")
+        return Claim(starts, rows.moment(oldest) + DAY, left)
+    if due.more:
+        return Claim(starts, now, left)
+    next_due = one(db, "SELECT min(due_at) FROM mails INDEXED BY mails_due WHERE due_at > ?", at)
     return Claim(starts, rows.moment(next_due) if next_due is not None else None, left)
 
 
+class _Due(NamedTuple):
+    """Mails to claim, and whether there may be `more` that could be claimed at once."""
+
+    mails: list[Mail]
+    more: bool
+
+
 def _quota_left(db: sqlite3.Connection, quota: Quota, now: datetime) -> int:
-    # What lies a day ahead was written by a clock that went wrong.
-    db.execute("DELETE FROM starts WHERE at <= ? OR at > ?", (rows.millis(now - _DAY), rows.millis(now + _DAY)))
-    used = int(one(db, "SELECT count(*) FROM starts WHERE account = ?", quota.account))
-    return max(0, quota.mails - used)
+    forget_starts(db, now, quota.account)
+    used = one(db, "SELECT mails FROM used WHERE account = ?", quota.account) or 0
+    return max(0, quota.mails - int(used))
 
 
-def _due(db: sqlite3.Connection, limit: int, left: int | None, at: int) -> list[Mail]:
-    """List what to claim: at most `limit` and, of an account with a quota, at most what is `left` of it."""
-    live = "due_at <= ? AND (expires_at IS NULL OR expires_at > ?)"
-    if left is None:
-        return mails(db, f"WHERE {live} ORDER BY due_at, n LIMIT ?", at, at, limit) if limit else []
-    waiting = one(db, f"SELECT count(*) FROM (SELECT 1 FROM mails WHERE {live} LIMIT ?)", at, at, left + 1)
-    order = _DEADLINE if waiting > left else "due_at"
-    return mails(db, f"WHERE {live} ORDER BY {order}, n LIMIT ?", at, at, min(limit, left))
+def _due(db: sqlite3.Connection, limit: int, left: int | None, at: int) -> _Due:
+    """Choose what to claim: at most `limit` and, of an account with a quota, at most what is `left` of it.
+
+    Of the due mails of one matter to one address only the oldest is chosen, and none while
+    another is being sent: what is sent last must be the latest news. The others can be chosen
+    when an outcome is recorded.
+    """
+    most = limit if left is None else min(limit, left)
+    sending = db.execute("SELECT matter, address FROM mails INDEXED BY mails_sending WHERE status = 'sending'")
+    taken = {(matter, identity(address)) for matter, address in sending.fetchall()}
+    chosen: list[int] = []
+    passed_expired = False
+    with ExitStack() as cursors:
+        for n, is_due, is_live in _candidates(db, cursors, at, short=left is not None and left < _are_due(db, at)):
+            if len(chosen) == most:
+                break
+            if not is_live:
+                passed_expired = passed_expired or bool(is_due)
+                continue
+            matter, address = db.execute("SELECT matter, address FROM mails WHERE n = ?", (n,)).fetchone()
+            key = matter, identity(address)
+            if key not in taken:
+                taken.add(key)
+                chosen.append(one(db, _OLDEST, matter, address, at, at))
+    return _Due([mail for n in chosen for mail in mails(db, "WHERE n = ?", n)], passed_expired or len(chosen) == most)
+
+
+def _candidates(db: sqlite3.Connection, cursors: ExitStack, at: int, *, short: bool) -> Iterator[_Row]:
+    """List a bounded number of mails in the order in which they go; it is by deadline if the quota is `short`.
+
+    By deadline the bound may be used up by mails that are not due yet. Those that are due longest follow.
+    """
+    longest = islice(_by_due_time(db, cursors, at), VISITS)
+    return chain(islice(_by_deadline(db, cursors, at), VISITS), longest) if short else longest
+
+
+def _are_due(db: sqlite3.Connection, at: int) -> int:
+    """Count the mails that are due or will be within a minute."""
+    count = "SELECT total(mails) FROM waiting WHERE tried = ? AND minute <= ?"
+    return int(one(db, count, 0, at // MINUTE) + one(db, count, 1, at // MINUTE))
+
+
+def _by_due_time(db: sqlite3.Connection, cursors: ExitStack, at: int) -> Iterator[_Row]:
+    columns = f"SELECT n, due_at <= ?, {_LIVE} FROM mails INDEXED BY mails_due"
+    sql = f"{columns} WHERE due_at <= ? ORDER BY due_at, n"
+    return cursors.enter_context(closing(db.execute(sql, (at, at, at, at))))
+
+
+def _by_deadline(db: sqlite3.Connection, cursors: ExitStack, at: int) -> Iterator[_Row]:
+    """Merge the hours in which mails are due; the current one also has some that are not due yet."""
+    hours: list[Iterator[Any]] = []
+    columns = f"SELECT {_DEADLINE}, n, due_at <= ?, {_LIVE} FROM mails INDEXED BY mails_deadline"
+    hour = one(db, f"SELECT min({_HOUR}) FROM mails INDEXED BY mails_deadline WHERE due_at IS NOT NULL")
+    while hour is not None and hour <= at // _HOUR_LONG:
+        sql = f"{columns} WHERE due_at IS NOT NULL AND {_HOUR} = ? ORDER BY {_DEADLINE}, n"
+        hours.append(cursors.enter_context(closing(db.execute(sql, (at, at, at, hour)))))
+        later = f"SELECT min({_HOUR}) FROM mails INDEXED BY mails_deadline WHERE due_at IS NOT NULL AND {_HOUR} > ?"
+        hour = one(db, later, hour)
+    return (row for _, *row in merge(*hours))
 
 
 def follow_clock(db: sqlite3.Connection, set_back: timedelta, now: datetime) -> None:

@@ -70,13 +70,20 @@ def erase_bookings(db: sqlite3.Connection, who: str, after: str) -> Step:
 
 
 def rewrite(db: sqlite3.Connection) -> None:
-    """Write the whole database anew, with an empty write-ahead log, for both still hold what rows once said.
+    """Write the whole database anew, for unused parts of its pages still hold what rows once said.
 
     `secure_delete` alone overwrites a row where it is, and not where a full page that was
-    divided held it before. Takes about 10 s a gigabyte. Raises sqlite3.OperationalError
-    where another program reads the database.
+    divided held it before. Takes about 10 s a gigabyte. The write-ahead log still holds
+    the old rows until `empty_log` is called.
     """
     db.execute("VACUUM")
+
+
+def empty_log(db: sqlite3.Connection) -> None:
+    """Move everything from the write-ahead log into the database and empty it.
+
+    Raises sqlite3.OperationalError where another program reads the database.
+    """
     busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     if busy:
         raise sqlite3.OperationalError("another program reads the database, so its log cannot be emptied now")

@@ -1,13 +1,36 @@
 """What is asked of a SQLite database; each function runs inside a transaction of the store's or alone."""
 
 import sqlite3
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from heapq import merge
+from itertools import product
 from typing import Any
 
-from notifier.events import Filter
-from notifier.mail import Mail, Status
-from notifier.storage import rows
-from notifier.storage.store import Page, Waiting
+from msgspec import json
 
+from notifier.events import Filter, Logged
+from notifier.mail import Kind, Mail, Status
+from notifier.storage import rows
+from notifier.storage.store import Page, Snapshot, Span, Waiting
+
+VISITS = 5000
+"""Rows that a query reads at most, so that its time does not depend on the number of mails."""
+MINUTE = 60_000
+"""In milliseconds; the table `waiting` counts by the minute."""
+
+HISTORY = 1000
+"""Events of one mail that are read at most."""
+_JITTER = 1000
+"""Milliseconds by which a creation time may be earlier than that of the mail before it."""
+_BEYOND = 2**62
+"""A number higher than any mail's."""
+
+_Row = tuple[Any, ...]
+_FILTERED = "n, status, kind, booking, created_at"
+"""The columns of a row that a filter looks at, after its number."""
+_EVENTS = f"SELECT seq,{','.join(rows.EVENT_COLUMNS)} FROM events"
 _MAILS = f"SELECT {','.join(rows.MAIL_COLUMNS)} FROM mails"
 
 
@@ -52,22 +75,139 @@ def mails(db: sqlite3.Connection, rest: str, *args: Any) -> list[Mail]:
     return [rows.read_mail(row) for row in db.execute(f"{_MAILS} {rest}", args)]
 
 
+def events(db: sqlite3.Connection, after: int, limit: int) -> list[Logged]:
+    """Read the log in order behind a place."""
+    return [rows.read_event(row) for row in db.execute(f"{_EVENTS} WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit))]
+
+
+def history(db: sqlite3.Connection, mail: str) -> list[Logged]:
+    """Read the latest events of a mail, oldest first."""
+    latest = db.execute(f"{_EVENTS} WHERE mail = ? ORDER BY seq DESC LIMIT ?", (mail, HISTORY)).fetchall()
+    return [rows.read_event(row) for row in reversed(latest)]
+
+
+def span(db: sqlite3.Connection) -> Span:
+    """Tell which part of the log can be read."""
+    return Span(int(meta(db, "purged_through") or 0), head(db))
+
+
+def snapshot(db: sqlite3.Connection, wanted: Filter, limit: int) -> Snapshot:
+    """Read the totals and the first page at one place of the log."""
+    return Snapshot(head(db), totals(db), page(db, wanted, None, limit))
+
+
 def page(db: sqlite3.Connection, wanted: Filter, before: int | None, limit: int) -> Page:
-    """Read the newest mails that pass a filter, of those older than `before`."""
-    where, args = rows.conditions(wanted)
-    if before is not None:
-        where, args = [*where, "n < ?"], [*args, before]
-    sql = f"SELECT n,{','.join(rows.MAIL_COLUMNS)} FROM mails WHERE {' AND '.join(where or ['1'])}"
-    found = db.execute(f"{sql} ORDER BY n DESC LIMIT ?", (*args, limit + 1)).fetchall()
-    more = found[limit - 1][0] if len(found) > limit > 0 else None
-    return Page(tuple(rows.read_mail(row[1:]) for row in found[:limit]), more)
+    """Read the newest mails that pass a filter, of those older than `before`.
+
+    Reads at most VISITS rows: the page may then have fewer mails than `limit` and still a `next`.
+    """
+    if limit == 0:
+        return Page((), None)
+    newest = _BEYOND if before is None else before
+    oldest = _first_since(db, rows.millis(wanted.since)) if wanted.since else 0
+    found: list[int] = []
+    visited, last = 0, before
+    with ExitStack() as cursors:
+        if wanted.booking and not wanted.mail:
+            candidates, end = _of_bookings(db, wanted.booking, newest, oldest)
+        else:
+            candidates, end = merge(*_ranges(db, cursors, wanted, newest, oldest), reverse=True), None
+        for n, *row in candidates:
+            if visited == VISITS or len(found) == limit:
+                return Page(_numbered(db, found), last)
+            visited, last = visited + 1, n
+            if _passes(wanted, *row):
+                found.append(n)
+    return Page(_numbered(db, found), end)
+
+
+def _ranges(
+    db: sqlite3.Connection, cursors: ExitStack, wanted: Filter, newest: int, oldest: int
+) -> list[Iterator[_Row]]:
+    """Open ranges of an index, newest first, that have all mails that can pass.
+
+    Each must be closed, for an open one is a transaction.
+    """
+    keys: Iterable[tuple[str, ...]] = [()]
+    index = "1"
+    if wanted.mail:
+        index, keys = "id IN (SELECT value FROM json_each(?))", [(json.encode(sorted(wanted.mail)).decode(),)]
+    elif wanted.status or wanted.kind:
+        index, keys = "status = ? AND kind = ?", product(wanted.status or Status, wanted.kind or Kind)
+    sql = f"SELECT {_FILTERED} FROM mails WHERE {index} AND n < ? AND n >= ? ORDER BY n DESC"
+    return [cursors.enter_context(closing(db.execute(sql, (*key, newest, oldest)))) for key in keys]
+
+
+def _of_bookings(
+    db: sqlite3.Connection, bookings: Collection[str], newest: int, oldest: int
+) -> tuple[Iterator[_Row], int | None]:
+    """Read the newest mails of some bookings, and the number at which that ends, None for the end of all.
+
+    Each booking has its share of VISITS. The list is complete down to the oldest mail of one that has used it up.
+    """
+    share = VISITS // len(bookings)
+    of_one = "SELECT n FROM mails WHERE booking = wanted.value AND n < ? AND n >= ? ORDER BY n DESC LIMIT ?"
+    sql = f"SELECT {_FILTERED} FROM json_each(?) AS wanted CROSS JOIN mails WHERE n IN ({of_one})"
+    args = (json.encode(sorted(bookings)).decode(), newest, oldest, share)
+    found = sorted(db.execute(sql, args), reverse=True)
+    counts = Counter(booking for *_, booking, _ in found)
+    end = max(
+        (min(n for n, *_, booking, _ in found if booking == each) for each in counts if counts[each] == share),
+        default=None,
+    )
+    return (row for row in found if end is None or row[0] >= end), end
+
+
+def _passes(wanted: Filter, status: str, kind: str, booking: str | None, created_at: int) -> bool:
+    return (
+        (not wanted.status or status in wanted.status)
+        and (not wanted.kind or kind in wanted.kind)
+        and (not wanted.booking or booking in wanted.booking)
+        and (wanted.since is None or created_at >= rows.millis(wanted.since))
+    )
+
+
+def _first_since(db: sqlite3.Connection, since: int) -> int:
+    """Find the first mail created since a moment by binary search: creation times rise with the numbers.
+
+    After the clock was set back they do not, and some of the mails created before that may be missing from the list.
+    """
+    low, high = 0, 1 + (one(db, "SELECT max(n) FROM mails") or 0)
+    while low < high:
+        middle = (low + high) // 2
+        row = db.execute("SELECT n, created_at FROM mails WHERE n >= ? ORDER BY n LIMIT 1", (middle,)).fetchone()
+        if row is None or row[1] >= since - _JITTER:
+            high = middle
+        else:
+            low = row[0] + 1
+    return low
+
+
+def _numbered(db: sqlite3.Connection, numbers: Sequence[int]) -> tuple[Mail, ...]:
+    return tuple(mails(db, f"WHERE n IN ({','.join(map(str, numbers))}) ORDER BY n DESC"))
 
 
 def waiting(db: sqlite3.Connection, at: int) -> Waiting:
-    """Count what waits at a moment, and since when the oldest is due."""
-    due, oldest = db.execute("SELECT count(*), min(due_at) FROM mails WHERE due_at <= ?", (at,)).fetchone()
-    tried = "SELECT count(*) FROM mails WHERE due_at {} AND attempt > 0"
-    retrying, retrying_due = one(db, tried.format("IS NOT NULL")), one(db, tried.format("<= ?"), at)
-    pending = totals(db)[Status.PENDING]
-    due -= retrying_due
-    return Waiting(due, pending - due - retrying, retrying, rows.moment(oldest) if oldest is not None else None)
+    """Count what waits at a moment, and since when the oldest is due.
+
+    The current minute is counted mail by mail. If more than VISITS mails are due in it, all of them count as due.
+    """
+    due = one(db, "SELECT total(mails) FROM waiting WHERE tried = 0 AND minute < ?", at // MINUTE)
+    due += _due_this_minute(db, at)
+    retrying = one(db, "SELECT total(mails) FROM waiting WHERE tried = 1")
+    oldest = one(db, "SELECT min(due_at) FROM mails INDEXED BY mails_due WHERE due_at <= ?", at)
+    scheduled = totals(db)[Status.PENDING] - due - retrying
+    return Waiting(int(due), int(scheduled), int(retrying), rows.moment(oldest) if oldest is not None else None)
+
+
+def _due_this_minute(db: sqlite3.Connection, at: int) -> int:
+    minute = at // MINUTE
+    fresh, tried = (
+        int(one(db, "SELECT mails FROM waiting WHERE tried = ? AND minute = ?", each, minute) or 0) for each in (0, 1)
+    )
+    if fresh + tried > VISITS:
+        return fresh
+    count = "SELECT count(*) FROM mails INDEXED BY {} WHERE due_at >= ? AND due_at <= ?"
+    due: int = one(db, count.format("mails_due"), minute * MINUTE, at)
+    due_again: int = one(db, f"{count.format('mails_retrying')} AND attempt > 0", minute * MINUTE, at)
+    return due - due_again

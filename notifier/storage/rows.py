@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from notifier.events import Filter, Logged, event_id
+from notifier.events import Logged, event_id
 from notifier.mail import FINISHED, Flight, Itinerary, Kind, Letter, Mail, Reply, Status
 
 FIXED_COLUMNS = (
@@ -162,18 +162,6 @@ def read_event(row: Sequence[Any]) -> Logged:
         correlation=correlation,
         traceparent=traceparent,
     )
-
-
-def conditions(wanted: Filter) -> tuple[list[str], list[Any]]:
-    """Write a filter as SQL conditions with the values for their placeholders."""
-    columns = {"status": wanted.status, "kind": wanted.kind, "booking": wanted.booking, "id": wanted.mail}
-    found = [(column, sorted(values)) for column, values in columns.items() if values]
-    where = [f"{column} IN ({','.join('?' * len(values))})" for column, values in found]
-    args: list[Any] = [value for _, values in found for value in values]
-    if wanted.since:
-        where.append("created_at >= ?")
-        args.append(millis(wanted.since))
-    return where, args
 
 
 def _marks(mail: Mail, now: datetime) -> tuple[int | None, int | None]:

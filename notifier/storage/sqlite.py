@@ -1,7 +1,11 @@
 """The store in one SQLite file, owned by one process.
 
-Each method is one function that runs in one hop on the connection's own thread,
+Each method is one function that runs in one hop on a connection's own thread,
 so no two transactions can mix. `synchronous=FULL` makes a commit durable.
+
+There are two connections. One writes, and reads for the actors. The other one is
+read-only: it answers watchers and operators, and since it neither writes nor
+checkpoints, SQLite's WAL-reset bug (3.7.0 to 3.51.2) cannot occur.
 """
 
 import asyncio
@@ -11,6 +15,7 @@ import secrets
 import sqlite3
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -27,18 +32,15 @@ from notifier.events import Filter, Logged
 from notifier.mail import Mail, Status
 from notifier.planning import Rules
 from notifier.storage import changes, claiming, erasure, purging, queries, rows
+from notifier.storage.connection import PATIENCE, run
 from notifier.storage.migrate import migrate
+from notifier.storage.reader import Reader
 from notifier.storage.store import Added, Claim, Erased, Page, Purged, Quota, Snapshot, Span, Waiting
 
 _T = TypeVar("_T")
 
-_PATIENCE = 1.0
-"""Seconds that a call waits for a lock of another process: all others wait behind it."""
-
 _STEADY = timedelta(seconds=1)
 """A clock that goes back by no more than this was not set back."""
-
-_EVENTS = f"SELECT seq,{','.join(rows.EVENT_COLUMNS)} FROM events"
 
 Transacted = Callable[[str, float], None]
 """Told of every transaction: for which of the store's methods, and how many seconds from the request to the end."""
@@ -47,16 +49,18 @@ Transacted = Callable[[str, float], None]
 class SqliteStore:
     """See `Store` for what each method promises."""
 
-    def __init__(self, connection: aiosqlite.Connection, lock: int, transacted: Transacted | None) -> None:
-        self._connection = connection
+    def __init__(self, writer: aiosqlite.Connection, lock: int, transacted: Transacted | None) -> None:
+        self._writer = writer
+        self._reader: Reader | None = None
         self._lock = lock
         self._transacted = transacted
         self._loop = asyncio.get_running_loop()
         self._head = 0
         self._latest = rows.moment(0)
         self._grown = asyncio.Event()
+        self._large = asyncio.Lock()
+        self._fault: str | None = None
         self.wake = asyncio.Event()
-        self.fault: str | None = None
         self.id = ""
 
     @classmethod
@@ -64,20 +68,29 @@ class SqliteStore:
         """Open or create the file; StoreUnusable says in one line why that cannot be."""
         lock = _own(path)
         try:
-            connection = await aiosqlite.connect(path, isolation_level=None, timeout=_PATIENCE)
+            connection = await aiosqlite.connect(path, isolation_level=None, timeout=PATIENCE)
         except (sqlite3.Error, OSError) as error:
             os.close(lock)
             raise StoreUnusable(f"{path}: {error}") from error
         store = cls(connection, lock, transacted)
         try:
-            store.id, store._head, store._latest = await store._run(_prepare)
+            store.id, store._head, store._latest = await store._run(partial(_prepare, path=path))
+            store._reader = await Reader.open(path)
         except StoreUnusable as error:
             await store.close()
             raise StoreUnusable(f"{path}: {error}") from error
         return store
 
+    @property
+    def fault(self) -> str | None:
+        """Why the latest transaction or the latest query failed; None while all is well."""
+        return self._fault or self._reads.fault
+
     async def close(self) -> None:
-        await self._connection.close()
+        if self._reader:
+            await self._reader.close()
+        # Last, because the last connection to be closed empties the log.
+        await self._writer.close()
         os.close(self._lock)
 
     async def check(self) -> None:
@@ -85,9 +98,14 @@ class SqliteStore:
         await self._transact("check", lambda db: changes.set_meta(db, "checked", at))
 
     async def add(self, messages: Sequence[Message], rules: Rules, now: datetime) -> list[Added]:
-        return await self._transact(
-            "add", lambda db: [changes.add(db, message, rules, now) for message in messages], wake=True
-        )
+        added: list[Added] = []
+        while len(added) < len(messages):
+            rest = messages[len(added) :]
+            work = partial(changes.add_some, messages=rest, rules=rules, now=now)
+            # One large message at a time, so that nobody waits for more than one of them.
+            async with self._large if changes.mails_of(rest[0]) > changes.PORTION else nullcontext():
+                added += await self._transact("add", work, wake=True)
+        return added
 
     async def claim(self, limit: int, rate: float, now: datetime, quota: Quota | None = None) -> Claim:
         set_back = self._latest - now
@@ -119,22 +137,19 @@ class SqliteStore:
         await self._transact("pause", lambda db: changes.set_meta(db, "paused", int(paused)))
 
     async def is_paused(self) -> bool:
-        return await self._run(queries.is_paused)
+        return await self._reads.query(queries.is_paused)
 
     async def history(self, mail: str) -> list[Logged]:
-        sql = f"{_EVENTS} WHERE mail = ? ORDER BY seq"
-        return await self._run(lambda db: [rows.read_event(row) for row in db.execute(sql, (mail,))])
+        return await self._reads.query(queries.history, mail)
 
     async def events(self, after: int, limit: int) -> list[Logged]:
-        return await self._run(
-            lambda db: [
-                rows.read_event(row)
-                for row in db.execute(f"{_EVENTS} WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit))
-            ]
-        )
+        return await self._run(partial(queries.events, after=after, limit=limit))
+
+    async def replay(self, after: int, limit: int) -> list[Logged]:
+        return await self._reads.query(queries.events, after, limit)
 
     async def span(self) -> Span:
-        return await self._run(lambda db: Span(int(queries.meta(db, "purged_through") or 0), queries.head(db)))
+        return await self._reads.query(queries.span)
 
     async def beyond(self, seq: int) -> None:
         while self._head <= seq:
@@ -150,30 +165,30 @@ class SqliteStore:
         )
 
     async def snapshot(self, wanted: Filter, limit: int) -> Snapshot:
-        return await self._run(
-            lambda db: Snapshot(queries.head(db), queries.totals(db), queries.page(db, wanted, None, limit))
-        )
+        return await self._reads.query(queries.snapshot, wanted, limit)
 
     async def page(self, wanted: Filter, before: int | None, limit: int) -> Page:
-        return await self._run(lambda db: queries.page(db, wanted, before, limit))
+        return await self._reads.query(queries.page, wanted, before, limit)
 
     async def totals(self) -> Mapping[Status, int]:
-        return await self._run(queries.totals)
+        return await self._reads.query(queries.totals)
 
     async def waiting(self, now: datetime) -> Waiting:
-        return await self._run(lambda db: queries.waiting(db, rows.millis(now)))
+        return await self._reads.query(queries.waiting, rows.millis(now))
 
     async def purge(
         self, finished_before: datetime, handled_before: datetime, reader: str | None, now: datetime
     ) -> Purged:
-        return await self._transact(
-            "purge",
-            lambda db: Purged(
+        def work(db: sqlite3.Connection) -> Purged:
+            purging.forget_counts(db, now)
+            return Purged(
                 purging.purge_mails(db, finished_before, queries.cursor(db, reader) if reader else None),
                 purging.forget_messages(db, handled_before),
                 purging.forget_matters(db, now),
-            ),
-        )
+                purging.forget_starts(db, now),
+            )
+
+        return await self._transact("purge", work)
 
     async def erase(self, address: str, now: datetime) -> Erased:
         who, found, bookings = identity(address), list[Status](), 0
@@ -186,8 +201,17 @@ class SqliteStore:
             step = await self._transact("erase", partial(erasure.erase_bookings, who=who, after=place))
             place, bookings = step.next, bookings + step.bookings
         await self._run(erasure.rewrite)
+        # Whoever read meanwhile would keep the log from being emptied.
+        async with self._reads.idle():
+            await self._run(erasure.empty_log)
         remaining = found.count(Status.SENDING)
         return Erased(len(found) - remaining, found.count(Status.PENDING), bookings, remaining)
+
+    @property
+    def _reads(self) -> Reader:
+        if self._reader is None:
+            raise StoreUnusable("the store is not open")
+        return self._reader
 
     async def _transact(self, operation: str, work: Callable[[sqlite3.Connection], _T], *, wake: bool = False) -> _T:
         """Run `work` in a transaction; if the log has grown, tell its readers and, with `wake`, the sender."""
@@ -208,10 +232,12 @@ class SqliteStore:
 
         began = perf_counter()
         try:
-            return await self._run(transaction)
+            result = await self._run(transaction)
         finally:
             if self._transacted:
                 self._transacted(operation, perf_counter() - began)
+        self._fault = None
+        return result
 
     def _announce(self, head: int, wake: bool) -> None:  # noqa: FBT001 - called by the loop, positionally
         if head > self._head:
@@ -222,14 +248,13 @@ class SqliteStore:
                 self.wake.set()
 
     async def _run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
-        """Run `work` on the connection's thread."""
+        """Run `work` on the thread of the connection that writes."""
         try:
-            result: _T = await self._connection._execute(lambda: work(self._connection._conn))  # type: ignore[no-untyped-call]  # noqa: SLF001 - the public API hops once a statement, this once a transaction
-        except sqlite3.Error as error:
-            self.fault = str(error)
-            raise StoreUnusable(self.fault) from error
-        self.fault = None
-        return result
+            return await run(self._writer, work)
+        except StoreUnusable as error:
+            # Only a transaction shows that this is over: a full disk can still be read.
+            self._fault = str(error)
+            raise
 
 
 def _own(path: Path) -> int:
@@ -255,11 +280,15 @@ def _opened(path: Path) -> int:
         raise StoreUnusable(f"{path}: cannot be opened for writing: {error.strerror}") from error
 
 
-def _prepare(db: sqlite3.Connection) -> tuple[str, int, datetime]:
+def _prepare(db: sqlite3.Connection, path: Path) -> tuple[str, int, datetime]:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
     # What was purged is gone from the disk as well; SQLite would leave it in free places of the file.
     db.execute("PRAGMA secure_delete = ON")
+    # VACUUM copies the whole database to a file of its own: not into /tmp, which may be memory. SQLITE_TMPDIR would
+    # have to be set before Python loads SQLite. A test fails if a version of SQLite does without this pragma.
+    folder = str(path.absolute().parent).replace("'", "''")
+    db.execute(f"PRAGMA temp_store_directory = '{folder}'")
     migrate(db)
     db.execute("INSERT OR IGNORE INTO meta VALUES ('store', ?)", (uuid.uuid4().hex,))
     db.execute("INSERT OR IGNORE INTO meta VALUES ('salt', ?)", (secrets.token_hex(32),))

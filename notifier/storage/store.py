@@ -1,8 +1,12 @@
 """The store: the only place where the actors meet, and all of what they may ask of it.
 
 Every method that changes something is one durable transaction: when it returns,
-the change is on disk; when it raises StoreUnusable, nothing has changed. Every
-change of a mail appends one event to the log in the same transaction.
+the change is on disk; when it raises StoreUnusable, nothing has changed. (`add`,
+`purge` and `erase` work in portions.) Every change of a mail appends one event to
+the log in the same transaction.
+
+What watchers and operators look at (`history`, `replay`, `span`, `snapshot`, `page`,
+`totals`, `waiting`, `is_paused`) never delays what the actors ask for.
 """
 
 import asyncio
@@ -49,7 +53,7 @@ class Claim(NamedTuple):
 
 
 class Page(NamedTuple):
-    """Mails, newest first; `next` continues behind the last of them, None where there are no more."""
+    """Mails, newest first; `next` continues behind the last one that was looked at, None where there are no more."""
 
     mails: tuple[Mail, ...]
     next: int | None
@@ -88,6 +92,7 @@ class Purged(NamedTuple):
     mails: int
     messages: int
     matters: int
+    starts: int
 
 
 class Erased(NamedTuple):
@@ -108,8 +113,9 @@ class Store(Protocol):
     wake: asyncio.Event
     """Set when it may be worthwhile to claim: by the store when mail arrives, by others who know of a reason."""
 
-    fault: str | None
-    """Why the latest request failed; None while all is well."""
+    @property
+    def fault(self) -> str | None:
+        """Why the latest transaction or query failed; None while all is well."""
 
     @property
     def id(self) -> str:
@@ -119,13 +125,19 @@ class Store(Protocol):
         """Write something durably, to prove that the store can be written; StoreUnusable if it cannot."""
 
     async def add(self, messages: Sequence[Message], rules: Rules, now: datetime) -> list[Added]:
-        """Take messages in: remember each, plan it against its matter, store what it adds and changes."""
+        """Take messages in: remember each, plan it against its matter, store what it adds and changes.
+
+        Each message is one transaction with those beside it, up to a bounded number of rows; others
+        get their turn in between. After an error the first of the messages may be stored, so
+        all of them can be added again.
+        """
 
     async def claim(self, limit: int, rate: float, now: datetime, quota: Quota | None = None) -> Claim:
         """End what has expired, then begin an attempt for at most `limit` due mails, as rate and quota allow.
 
         Those that are due longest come first; where the quota is too short for all that
-        are due, those with the earliest deadline.
+        are due, those with the earliest deadline. Of the due mails of one matter to
+        one address only the oldest is claimed, and none while another is being sent.
         """
 
     async def record(self, changed: Sequence[Mail], now: datetime) -> None:
@@ -147,10 +159,13 @@ class Store(Protocol):
         """Tell whether an operator has paused sending."""
 
     async def history(self, mail: str) -> list[Logged]:
-        """List all that is known to have happened to a mail, oldest first."""
+        """List what is known to have happened to a mail, oldest first; of very many events the latest 1,000."""
 
     async def events(self, after: int, limit: int) -> list[Logged]:
-        """Read the log in order, without a gap, behind the place `after`."""
+        """Read the log in order, without a gap, behind the place `after`; for actors."""
+
+    async def replay(self, after: int, limit: int) -> list[Logged]:
+        """Read the same for a watcher."""
 
     async def span(self) -> Span:
         """Tell which part of the log can be read without a gap."""
@@ -168,7 +183,10 @@ class Store(Protocol):
         """Show the totals of all mails and the newest ones that match, at one place of the log."""
 
     async def page(self, wanted: Filter, before: int | None, limit: int) -> Page:
-        """List matching mails, newest first, from the one that `before` (a page's `next`) stands for."""
+        """List matching mails, newest first, from the one that `before` (a page's `next`) stands for.
+
+        It looks at a bounded number of mails, so a page that is not the last may have fewer than `limit`, or none.
+        """
 
     async def totals(self) -> Mapping[Status, int]:
         """Count the mails by status."""

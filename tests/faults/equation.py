@@ -53,7 +53,7 @@ def check_messages(
 ) -> None:
     """Demand that each accepted message has exactly its mails, or was dead-lettered.
 
-    `expected` are all published messages, each with the kinds of mail that it makes
+    `expected` are all published messages, each with the kind of each mail that it makes
     (none: to be dead-lettered).
     """
     kinds: dict[str, list[str]] = {}

@@ -142,6 +142,18 @@ def booking(number: int) -> tuple[dict[str, Any], AbstractSet[str]]:
     return message, BOOKING
 
 
+def largest(number: int) -> tuple[dict[str, Any], Collection[str]]:
+    """Build a booking of the largest permitted size, with the mails that it makes."""
+    first = datetime.now(UTC) + timedelta(days=2)
+    flights = [
+        flight_data(number=f"AI{n}", departs_at=(first + timedelta(days=n)).isoformat(), arrives_at=None)
+        for n in range(20)
+    ]
+    passengers = [{"name": f"Asha Rao {n}", "email": f"asha{number}.{n}@example.com"} for n in range(100)]
+    message = booking_event(id=f"m{number:06}", booking=f"B{number:05}", passengers=passengers, flights=flights)
+    return message, ["booking.confirmation"] * 100 + ["flight.reminder"] * 2000
+
+
 def request(number: int) -> tuple[dict[str, Any], AbstractSet[str]]:
     """Build a request for one mail, with what it makes."""
     data = {"to": f"p{number}@example.com", "subject": f"Number {number}", "text": "Hello.\n.\nBye.\n"}

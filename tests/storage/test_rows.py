@@ -5,14 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples import NOW, mail
 
-from notifier.events import Filter, encode_event, event_id, event_type
+from notifier.events import encode_event, event_id, event_type
 from notifier.mail import FINISHED, AirportTime, Flight, Itinerary, Kind, Letter, Mail, Price, Reply, Status, claimed
 from notifier.storage.rows import (
     CHANGING_COLUMNS,
     EVENT_COLUMNS,
     MAIL_COLUMNS,
     change_row,
-    conditions,
     event_row,
     mail_row,
     millis,
@@ -129,23 +128,3 @@ def test_a_time_is_kept_to_the_millisecond(value: int) -> None:
     """A time of whole milliseconds comes back, a finer one is cut and never rounded up."""
     assert millis(moment(value)) == value
     assert millis(moment(value) + timedelta(microseconds=999)) == value
-
-
-def test_a_filter_that_takes_all_has_no_condition() -> None:
-    """Nothing wanted in particular needs no SQL."""
-    assert conditions(Filter()) == ([], [])
-
-
-def test_a_filter_becomes_conditions_with_bound_values() -> None:
-    """Each field is one condition, each value is bound to a placeholder of it, in a fixed order."""
-    where, args = conditions(
-        Filter(
-            status=frozenset({Status.SENT, Status.FAILED}),
-            kind=frozenset({Kind.REMINDER}),
-            booking=frozenset({"x' OR 1=1"}),
-            mail=frozenset({"m"}),
-            since=NOW,
-        )
-    )
-    assert where == ["status IN (?,?)", "kind IN (?)", "booking IN (?)", "id IN (?)", "created_at >= ?"]
-    assert args == ["failed", "sent", "flight.reminder", "x' OR 1=1", "m", millis(NOW)]

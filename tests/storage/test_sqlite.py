@@ -66,7 +66,7 @@ async def test_commits_are_durable_and_readable_only_by_their_owner(tmp_path: Pa
 
 
 async def test_a_failing_transaction_changes_nothing_and_shows_as_the_stores_fault(tmp_path: Path) -> None:
-    """An error in the middle rolls back what came before it, and the next success clears the fault."""
+    """An error in the middle rolls back what came before it; not a query, but the next transaction clears the fault."""
     store = await SqliteStore.open(tmp_path / "n.db")
 
     def work(db: sqlite3.Connection) -> None:
@@ -76,10 +76,14 @@ async def test_a_failing_transaction_changes_nothing_and_shows_as_the_stores_fau
     with pytest.raises(StoreUnusable, match="no such table"):
         await store._transact("add", work)
     faults = [store.fault]
-    assert await store._run(lambda db: db.execute("SELECT * FROM meta WHERE name = 'half'").fetchall()) == []
+    half = await store._run(lambda db: db.execute("SELECT * FROM meta WHERE name = 'half'").fetchall())
+    await store.totals()
     faults.append(store.fault)
-    assert faults == ["no such table: nowhere", None]
+    await store.pause(paused=False)
+    faults.append(store.fault)
     await store.close()
+    assert half == []
+    assert faults == ["no such table: nowhere", "no such table: nowhere", None]
 
 
 @asynccontextmanager

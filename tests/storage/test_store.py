@@ -27,7 +27,7 @@ from notifier.mail import (
     sent,
     unknown,
 )
-from notifier.storage import erasure
+from notifier.storage import erasure, queries
 from notifier.storage.sqlite import SqliteStore
 from notifier.storage.store import Erased, Quota, Store, Waiting
 
@@ -677,3 +677,113 @@ async def test_an_erased_mail_does_not_come_back_by_an_amendment(store: Store) -
     assert (found.to, found.subject) == ("", "")
     await store.record([due_again(found)], NOW)
     assert (await the_mail(store, Kind.CONFIRMATION)).subject == ""
+
+
+async def test_mails_of_one_booking_to_one_address_go_one_after_the_other(store: Store) -> None:
+    """A confirmation and the news behind it never overtake each other; other addresses do not wait."""
+    both = [{"name": "Asha Rao", "email": "asha@example.com"}, {"name": "Ben", "email": "ben@example.com"}]
+    await store.add([message(passengers=both)], RULES, NOW)
+    await store.add([message(id="v2", version=2, type="booking.changed", passengers=both, flights=[MOVED])], RULES, NOW)
+    first = await store.claim(9, 0, NOW)
+    assert [(start.mail.kind, start.mail.to) for start in first.starts] == [
+        (Kind.CONFIRMATION, "asha@example.com"),
+        (Kind.CONFIRMATION, "ben@example.com"),
+    ]
+    # Nothing more can be claimed before an outcome is recorded, so nobody is asked to try at once.
+    assert first.again_at is not None
+    assert first.again_at > NOW
+    assert await claimed(store) == []
+    await store.record([sent(first.starts[1].mail, ACCEPTED, NOW)], NOW)
+    assert [(mail.kind, mail.to) for mail in await claimed(store)] == [(Kind.CHANGE, "ben@example.com")]
+    await store.record([handed_back(first.starts[0].mail)], NOW)
+    assert [(mail.kind, mail.to) for mail in await claimed(store)] == [(Kind.CONFIRMATION, "asha@example.com")]
+
+
+async def test_an_older_mail_that_is_due_again_goes_before_newer_ones(store: Store) -> None:
+    """What was refused and is due again does not follow the news that was stored meanwhile."""
+    await store.add([message()], RULES, NOW)
+    (mail,) = await claimed(store)
+    await store.add([message(id="v2", version=2, type="booking.changed", flights=[MOVED])], RULES, NOW)
+    await store.record([unknown(mail, "connection lost", RETRY, NOW)], NOW)
+    assert [each.kind for each in await claimed(store, now=LATER)] == [Kind.CONFIRMATION]
+
+
+async def test_different_requests_to_one_address_do_not_wait_for_each_other(store: Store) -> None:
+    """Only the mails of one booking or request have an order."""
+    await store.add([request(n, to="asha@example.com") for n in range(3)], RULES, NOW)
+    assert len(await claimed(store)) == 3
+
+
+async def test_the_order_of_one_address_holds_under_a_short_quota(store: Store) -> None:
+    """The earliest deadline first, but never the news before what it changes."""
+    sooner = flight_data(departs_at="2026-11-25T09:30:00+05:30")
+    await store.add([message()], RULES, NOW)
+    await store.add([message(id="v2", version=2, type="booking.changed", flights=[sooner])], RULES, NOW)
+    assert await started(store, Quota("short", 1)) == ["7f0c"]
+
+
+@pytest.mark.parametrize("short", [False, True])
+async def test_expired_mail_in_front_does_not_hide_what_can_go(store: Store, *, short: bool) -> None:
+    """Also more than one claim can end; a claim that found nothing for that reason asks to be repeated at once."""
+    await store.add([request(n, expires_at=LATER.isoformat()) for n in range(601)], RULES, NOW)
+    await store.add([request(9999), request(9998)], RULES, NOW)
+    claim = await store.claim(5, 0, LATER, Quota("short", 1) if short else None)
+    assert len(claim.starts) == (1 if short else 2)
+    assert (await store.totals())[Status.EXPIRED] == 500
+
+
+async def test_starts_of_an_account_without_a_quota_are_purged(store: Store) -> None:
+    """A quota that was unset leaves nothing behind; one of today still counts."""
+    await store.add([request(n) for n in range(4)], RULES, NOW)
+    assert len(await started(store, Quota("former", 3))) == 3
+    assert len(await started(store, Quota("other", 3), NOW + DAY)) == 1
+    purged = await store.purge(NOW, NOW, None, NOW + DAY)
+    assert purged.starts == 3
+    assert (await store.claim(0, 0, NOW + DAY, Quota("former", 3))).quota_left == 3
+    assert (await store.claim(0, 0, NOW + DAY, Quota("other", 3))).quota_left == 2
+
+
+async def test_a_page_that_looked_at_enough_says_where_to_go_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few of the mails of a booking pass, every one of them is on exactly one page."""
+    monkeypatch.setattr(queries, "VISITS", 6)
+    people = [{"name": f"P {n}", "email": f"p{n}@example.com"} for n in range(9)]
+    await store.add([message(id=f"b{n}", booking=f"B{n}", passengers=people) for n in range(3)], RULES, NOW)
+    for wanted in (
+        Filter(booking=frozenset({"B0", "B2"}), kind=frozenset({Kind.REMINDER})),
+        Filter(booking=frozenset({"B1"}), kind=frozenset({Kind.CONFIRMATION})),
+        Filter(since=NOW),
+        Filter(),
+    ):
+        whole = {"B0", "B1", "B2"} if not wanted.booking else wanted.booking
+        expected = 9 * len(whole) * (1 if wanted.kind else 2)
+        found: list[str] = []
+        pages, before = 0, None
+        while pages == 0 or before is not None:
+            page = await store.page(wanted, before, 4)
+            assert before is None or page.next is None or page.next < before
+            found, before, pages = [*found, *(mail.id for mail in page.mails)], page.next, pages + 1
+        assert (len(found), len(set(found))) == (expected, expected)
+    assert pages > 9
+
+
+async def test_what_is_too_old_is_not_looked_at(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list of what was created since a moment ends there, and does not go on through all older mails."""
+    monkeypatch.setattr(queries, "VISITS", 3)
+    await store.add([request(n) for n in range(20)], RULES, NOW)
+    await store.add([request(n) for n in range(100, 102)], RULES, LATER)
+    for wanted in (Filter(since=LATER), Filter(since=LATER, status=frozenset({Status.PENDING, Status.SENT}))):
+        page = await store.page(wanted, None, 10)
+        assert ([mail.event for mail in page.mails], page.next) == (["r101", "r100"], None)
+
+
+async def test_what_is_due_is_counted_by_the_minute_if_very_many_are_due_in_one(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The count stays bounded; those of the minute that has begun all count as due."""
+    monkeypatch.setattr(queries, "VISITS", 3)
+    times = [NOW - timedelta(minutes=5), NOW, *[NOW + timedelta(seconds=30 * n) for n in range(1, 5)]]
+    await store.add([request(n, send_at=each.isoformat()) for n, each in enumerate(times)], RULES, NOW)
+    assert await store.waiting(NOW) == Waiting(due=2, scheduled=4, retrying=0, oldest_due=times[0])
+    more = [request(100 + n, send_at=(NOW + timedelta(seconds=40)).isoformat()) for n in range(3)]
+    await store.add(more, RULES, NOW)
+    assert (await store.waiting(NOW)).due == 6

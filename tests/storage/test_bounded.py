@@ -1,0 +1,161 @@
+"""What a query costs does not depend on how many mails there are: counted in steps of SQLite's machine, not in time."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from samples import NOW, RULES, booking_event
+from storage.crowded import ACCOUNT, Crowd, filled
+
+from notifier.contract import Origin, decode
+from notifier.events import Filter
+from notifier.mail import Kind, Status, handed_back
+from notifier.storage.sqlite import SqliteStore
+from notifier.storage.store import Quota
+
+FEW = Crowd(10_000, 2_500, 5_000)
+FLOOR = 5000
+"""Steps that any query may take, half a page: below, more steps may only mean more results."""
+MOST = 150_000
+"""Steps that no query needs, some milliseconds."""
+
+
+def wanted(since: datetime | None = None, **fields: Iterable[Any]) -> Filter:
+    """Build a filter."""
+    values: dict[str, Any] = {name: frozenset(value) for name, value in fields.items()}
+    return Filter(since=since, **values)
+
+
+BOOKINGS = [f"B{n}" for n in range(500)]
+FILTERS: Mapping[str, Filter] = {
+    "everything": Filter(),
+    "a kind of which there are few": wanted(kind=[Kind.CHANGE]),
+    "a kind of which there are none": wanted(kind=[Kind.CANCELLATION]),
+    "one status": wanted(status=[Status.FAILED]),
+    "several statuses": wanted(status=[Status.FAILED, Status.CANCELLED, Status.PENDING]),
+    "all statuses and kinds": wanted(status=Status, kind=Kind),
+    "a status and a kind that never meet": wanted(status=[Status.FAILED], kind=[Kind.NOTIFICATION]),
+    "the last minute": wanted(since=NOW - timedelta(minutes=1)),
+    "nothing yet": wanted(since=NOW + timedelta(days=1)),
+    "long ago": wanted(since=NOW - timedelta(days=400)),
+    "a status lately": wanted(status=[Status.SENT], since=NOW - timedelta(minutes=1)),
+    "a kind and a status lately": wanted(status=[Status.PENDING], kind=[Kind.CHANGE], since=NOW),
+    "many bookings": wanted(booking=BOOKINGS),
+    "many bookings that do not pass": wanted(booking=BOOKINGS, status=[Status.SENT], kind=[Kind.CANCELLATION]),
+    "a booking lately": wanted(booking=["B1"], since=NOW),
+    "many ids": wanted(mail=[f"{n:08x}-0000-5000-8000-000000000000" for n in range(500)], status=[Status.SENT]),
+}
+
+
+Operation = Callable[[SqliteStore], Awaitable[object]]
+
+
+def listing(each: Filter) -> Operation:
+    """Build the operation that lists what passes a filter."""
+    return lambda store: store.page(each, None, 200)
+
+
+async def claim(store: SqliteStore, quota: Quota | None) -> None:
+    """Claim some mails and hand them back."""
+    starts = (await store.claim(4, 0, NOW, quota)).starts
+    assert len(starts) == 4
+    await store.mark(starts[0].mail)
+    await store.record([handed_back(start.mail) for start in starts], NOW)
+
+
+async def purge(store: SqliteStore, reader: str | None) -> None:
+    """Purge one portion."""
+    await store.purge(NOW, NOW, reader, NOW)
+
+
+async def purge_starts(store: SqliteStore) -> None:
+    """Purge one portion when a day is over."""
+    later = NOW + timedelta(days=2)
+    assert (await store.purge(NOW - timedelta(days=9), NOW - timedelta(days=9), None, later)).starts
+
+
+async def add(store: SqliteStore) -> None:
+    """Take a booking in."""
+    await store.add([decode(json.dumps(booking_event()).encode(), Origin(NOW))], RULES, NOW)
+
+
+OPERATIONS: Mapping[str, Operation] = {
+    **{f"page of {name}": listing(each) for name, each in FILTERS.items()},
+    "next page": lambda store: store.page(wanted(kind=[Kind.REMINDER]), 5000, 200),
+    "snapshot": lambda store: store.snapshot(Filter(), 200),
+    "waiting": lambda store: store.waiting(NOW),
+    "totals": lambda store: store.totals(),
+    "is_paused": lambda store: store.is_paused(),
+    "span": lambda store: store.span(),
+    "history": lambda store: store.history("00000001-0000-5000-8000-000000000000"),
+    "replay": lambda store: store.replay(5000, 100),
+    "events": lambda store: store.events(5000, 100),
+    "cursor": lambda store: store.cursor("reporter"),
+    "move_cursor": lambda store: store.move_cursor("reporter", 1),
+    "sending": lambda store: store.sending(),
+    "claim without a quota": lambda store: claim(store, None),
+    "claim with a quota that is short": lambda store: claim(store, Quota("another", 10)),
+    "claim with a quota of which half a million are used": lambda store: claim(store, Quota(ACCOUNT, 2_000_000)),
+    "add": add,
+    "purge": lambda store: purge(store, None),
+    "purge of what was not reported": lambda store: purge(store, "nobody"),
+    "purge of starts": purge_starts,
+}
+
+
+class Steps:
+    """Counts what SQLite does for a store."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self) -> None:
+        """Count one step."""
+        self.count += 1
+
+
+@asynccontextmanager
+async def counted(path: Path) -> AsyncIterator[tuple[SqliteStore, Steps]]:
+    """Open a store and count the steps of both connections."""
+    steps = Steps()
+    store = await SqliteStore.open(path)
+    try:
+        await store._writer.set_progress_handler(steps, 1)
+        await store._reads._connection.set_progress_handler(steps, 1)
+        yield store, steps
+    finally:
+        await store.close()
+
+
+async def costs(path: Path, crowd: Crowd) -> dict[str, int]:
+    """Count the steps of every operation on a database with so many mails."""
+    await filled(path, crowd)
+    found: dict[str, int] = {}
+    async with counted(path) as (store, steps):
+        for name, operation in OPERATIONS.items():
+            before = steps.count
+            await operation(store)
+            found[name] = steps.count - before
+    return found
+
+
+async def test_no_query_takes_longer_because_there_are_more_mails(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    """From 10,000 mails to 100,000 (with --faults to a million), a quarter of them due, no cost as much as doubles."""
+    times = 100 if pytestconfig.getoption("--faults") else 10
+    few = await costs(tmp_path / "few.db", FEW)
+    many = await costs(tmp_path / "many.db", Crowd(*(times * each for each in FEW)))
+    grown = {name: (few[name], many[name]) for name in few if many[name] > 2 * max(few[name], FLOOR)}
+    assert not grown
+    slow = {name: steps for name, steps in many.items() if steps > MOST}
+    assert not slow
+
+
+def test_every_method_of_the_store_is_measured() -> None:
+    """One that is new must be added to the list, or said to be of another kind."""
+    methods = {name for name in vars(SqliteStore) if not name.startswith("_")}
+    others = {"open", "close", "fault", "beyond", "erase", "pause", "page", "mark", "record", "claim", "purge"}
+    assert methods - others <= set(OPERATIONS)

@@ -1,0 +1,276 @@
+"""Watchers read on a connection of their own, which writes nothing and delays nobody."""
+
+import asyncio
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from statistics import median
+
+import pytest
+from parts import PATIENCE, request
+from samples import NOW, RULES, booking_event, flight_data
+
+from notifier.contract import Message, Origin, decode
+from notifier.errors import StoreUnusable
+from notifier.events import Filter
+from notifier.mail import Kind, Reply, Status, sent
+from notifier.storage import changes, queries
+from notifier.storage.sqlite import SqliteStore
+from notifier.storage.store import Page
+
+SLICES = 7
+"""Pairs of measurements of which the medians are compared."""
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+    """Give an empty store."""
+    store = await SqliteStore.open(tmp_path / "notifier.db")
+    yield store
+    await store.close()
+
+
+def message(number: int, **data: object) -> Message:
+    """Build a request for a mail."""
+    return decode(json.dumps(request(number, **data)).encode(), Origin(NOW))
+
+
+def largest(number: int, version: int = 1) -> Message:
+    """Build a booking of the largest permitted size; of each version the departures are others."""
+    people = [{"name": f"Asha Rao {n}", "email": f"asha{n}@example.com"} for n in range(100)]
+    flights = [
+        flight_data(number=f"AI{n}", departs_at=f"2026-12-{n + 1:02}T{version:02}:30:00Z", arrives_at=None)
+        for n in range(20)
+    ]
+    kind = "booking.confirmed" if version == 1 else "booking.changed"
+    fields = {"booking": f"B{number}", "version": version, "passengers": people, "flights": flights}
+    return decode(json.dumps(booking_event(id=f"b{number}.{version}", type=kind, **fields)).encode(), Origin(NOW))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Read all files of a folder."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+class Held:
+    """Keeps the watchers' connection busy while the block lasts."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+        self._end = threading.Event()
+        self._begun = threading.Event()
+
+    def _hold(self, _: sqlite3.Connection) -> None:
+        self._begun.set()
+        self._end.wait(PATIENCE)
+
+    async def __aenter__(self) -> None:
+        self._query = asyncio.create_task(self._store._reads.query(self._hold))
+        await asyncio.to_thread(self._begun.wait, PATIENCE)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._end.set()
+        await self._query
+
+
+async def test_actors_never_wait_for_a_watcher(store: SqliteStore) -> None:
+    """Everything that intake, sender, reporter, broadcaster and purger ask for ends while a query runs."""
+    async with Held(store), asyncio.timeout(PATIENCE / 2):
+        await store.add([message(1), message(2)], RULES, NOW)
+        first, second = (start.mail for start in (await store.claim(9, 0, NOW)).starts)
+        await store.mark(first)
+        assert len(await store.sending()) == 2
+        await store.record([sent(first, Reply(250, "OK"), NOW), sent(second, Reply(250, "OK"), NOW)], NOW)
+        assert len(await store.events(0, 100)) == 6
+        await store.move_cursor("reporter", await store.cursor("reporter") + 6)
+        await store.pause(paused=True)
+        assert (await store.purge(NOW, NOW, "reporter", NOW)).mails == 0
+        await store.beyond(0)
+
+
+async def test_the_connection_of_watchers_cannot_write(store: SqliteStore) -> None:
+    """SQLite itself refuses it; the fault shows until the next query succeeds."""
+    await store.add([message(1)], RULES, NOW)
+    with pytest.raises(StoreUnusable, match="readonly"):
+        await store._reads.query(lambda db: db.execute("DELETE FROM mails").close())
+    assert store.fault is not None
+    assert (await store.totals())[Status.PENDING] == 1
+    assert store.fault is None
+
+
+async def test_a_snapshot_is_one_state_of_the_store(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is committed while it is read is not in it: neither in the totals nor in the page, whatever comes first."""
+    loop = asyncio.get_running_loop()
+    read = queries.totals
+
+    def slowly(db: sqlite3.Connection) -> dict[Status, int]:
+        found = read(db)
+        asyncio.run_coroutine_threadsafe(store.add([message(2)], RULES, NOW), loop).result(PATIENCE)
+        return found
+
+    await store.add([message(1)], RULES, NOW)
+    monkeypatch.setattr(queries, "totals", slowly)
+    snapshot = await store.snapshot(Filter(), 10)
+    monkeypatch.undo()
+    assert (snapshot.seq, snapshot.totals[Status.PENDING], len(snapshot.page.mails)) == (1, 1, 1)
+    assert len((await store.page(Filter(), None, 10)).mails) == 2
+
+
+async def test_watchers_who_ask_the_same_share_an_answer(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hundreds of them cost one query, whose answer has all that was stored when the last one asked."""
+    calls: list[Filter] = []
+    read = queries.page
+
+    def page(db: sqlite3.Connection, wanted: Filter, before: int | None, limit: int) -> Page:
+        calls.append(wanted)
+        return read(db, wanted, before, limit)
+
+    monkeypatch.setattr(queries, "page", page)
+    async with Held(store):
+        early = [asyncio.create_task(store.snapshot(Filter(), 200)) for _ in range(200)]
+        other = asyncio.create_task(store.snapshot(Filter(kind=frozenset({Kind.CHANGE})), 200))
+        await asyncio.sleep(0)
+        early.pop().cancel()
+        await store.add([message(1)], RULES, NOW)
+        late = [asyncio.create_task(store.snapshot(Filter(), 200)) for _ in range(200)]
+        await asyncio.sleep(0)
+    snapshots = await asyncio.gather(*early, *late)
+    assert {len(snapshot.page.mails) for snapshot in snapshots} == {1}
+    assert (await other).page.mails == ()
+    assert len(calls) == 2
+
+
+async def test_a_query_that_was_not_begun_when_the_store_closes_ends(tmp_path: Path) -> None:
+    """Whoever asked is told, and nothing is left behind."""
+    store = await SqliteStore.open(tmp_path / "n.db")
+    async with Held(store):
+        asked = asyncio.create_task(store.totals())
+        await asyncio.sleep(0)
+        closing = asyncio.create_task(store.close())
+        await asyncio.sleep(0)
+    await closing
+    with pytest.raises(StoreUnusable, match="the store is closed"):
+        await asked
+    assert set(contents(tmp_path)) == {"n.db", "n.db.lock"}
+
+
+async def watch(store: SqliteStore, stop: asyncio.Event) -> None:
+    """Ask for one thing after the other that costs much."""
+    step = 0
+    while not stop.is_set():
+        step += 1
+        kinds = frozenset({Kind.NOTIFICATION, Kind.CHANGE})
+        await store.snapshot(Filter(status=frozenset(Status), kind=kinds), 500 - step % 200)
+        await store.page(Filter(booking=frozenset(f"B{n}" for n in range(500))), None, 500 - step % 200)
+
+
+async def work(store: SqliteStore, number: int) -> None:
+    """Take some messages in and send their mails."""
+    await store.add([message(number * 10 + n) for n in range(10)], RULES, NOW)
+    for start in (await store.claim(10, 0, NOW)).starts:
+        await store.record([sent(start.mail, Reply(250, "OK"), NOW)], NOW)
+
+
+async def test_an_address_can_be_erased_while_watchers_ask_all_the_time(store: SqliteStore, tmp_path: Path) -> None:
+    """No query keeps the write-ahead log from being emptied."""
+    for number in range(20):
+        await work(store, number)
+    stop = asyncio.Event()
+    watchers = [asyncio.create_task(watch(store, stop)) for _ in range(4)]
+    try:
+        for number in range(20):
+            assert (await store.erase(f"p{number}@example.com", NOW)).mails == 1
+            assert not any(f"p{number}@".encode() in content for content in contents(tmp_path).values())
+    finally:
+        stop.set()
+        await asyncio.gather(*watchers)
+
+
+async def test_sending_and_intake_keep_their_speed_while_watchers_ask_all_the_time(store: SqliteStore) -> None:
+    """With eight of them it is at least 0.7 of what it is without, in medians of alternating slices."""
+    for number in range(60):
+        await work(store, number)
+    stop = asyncio.Event()
+    seconds: dict[bool, list[float]] = {False: [], True: []}
+    for number in range(2 * SLICES):
+        watched = number % 2 == 1
+        stop.clear()
+        watchers = [asyncio.create_task(watch(store, stop)) for _ in range(8 * watched)]
+        try:
+            began = time.perf_counter()
+            for step in range(8):
+                await work(store, 100 + number * 8 + step)
+            seconds[watched].append(time.perf_counter() - began)
+        finally:
+            stop.set()
+            await asyncio.gather(*watchers)
+    share = median(seconds[False]) / median(seconds[True])
+    assert share >= 0.7, seconds
+
+
+async def test_the_copy_that_erasing_makes_is_beside_the_database(store: SqliteStore, tmp_path: Path) -> None:
+    """SQLite would write it to /tmp, which may be small, or memory."""
+    # More than SQLite keeps in memory.
+    await store.add([message(n, text="x" * 50_000) for n in range(200)], RULES, NOW)
+    folders: set[Path] = set()
+
+    def look() -> None:
+        files = [each.resolve() for each in Path("/proc/self/fd").iterdir()]
+        folders.update(file.parent for file in files if file.name.startswith("etilqs_"))
+
+    await store._writer.set_progress_handler(look, 1000)
+    await store.erase("p1@example.com", NOW)
+    assert folders == {tmp_path}
+
+
+async def test_a_batch_is_divided_by_the_mails_that_it_makes(store: SqliteStore, tmp_path: Path) -> None:
+    """No transaction adds more than PORTION mails, but for a single message that does, which is alone in its own."""
+    sizes: list[int] = []
+    seen = 0
+
+    def note(operation: str, _: float) -> None:
+        nonlocal seen
+        with sqlite3.connect(tmp_path / "notifier.db") as db:
+            (now,) = db.execute("SELECT count(*) FROM mails").fetchone()
+        db.close()
+        if operation == "add":
+            sizes.append(now - seen)
+        seen = now
+
+    store._transacted = note
+    several = [message(n, to=[f"p{n}.{each}@example.com" for each in range(99)]) for n in range(12)]
+    added = await store.add([*several, largest(1), message(99)], RULES, NOW)
+    assert [len(each.mails) for each in added] == [99] * 12 + [2100, 1]
+    assert sizes == [5 * 99, 5 * 99, 2 * 99, 2100, 1]
+    assert max(sizes[:3]) <= changes.PORTION
+    assert all(each.repeated for each in await store.add([*several, largest(1), message(99)], RULES, NOW))
+
+
+async def test_many_of_the_largest_messages_delay_nobody_for_longer_than_one_of_them(store: SqliteStore) -> None:
+    """While they are taken in, a snapshot, a small message and a claim wait for about one transaction, not for all."""
+    began = time.perf_counter()
+    await store.add([largest(0)], RULES, NOW)
+    alone = time.perf_counter() - began
+    adding = [asyncio.create_task(store.add([largest(n)], RULES, NOW)) for n in range(1, 9)]
+    waits: dict[str, list[float]] = {"snapshot": [], "message": [], "claim": []}
+    number = 0
+    try:
+        while not all(task.done() for task in adding):
+            number += 1
+            for name, asked in (
+                ("snapshot", store.snapshot(Filter(), 200)),
+                ("message", store.add([message(number)], RULES, NOW)),
+                ("claim", store.claim(1, 0, NOW)),
+            ):
+                began = time.perf_counter()
+                await asked
+                waits[name].append(time.perf_counter() - began)
+    finally:
+        await asyncio.gather(*adding)
+    print({name: f"{max(each):.2f} s" for name, each in waits.items()}, f"one message: {alone:.2f} s")  # noqa: T201 - pytest shows it beside a failure
+    assert number >= 4
+    for name, each in waits.items():
+        assert max(each) < 4 * alone, (name, alone, waits)
