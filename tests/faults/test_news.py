@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from faults.load import booking
+from faults.load import booking, request
 from faults.scene import Scene
 from parts import wait_event
 
@@ -29,9 +29,19 @@ def news(scene: Scene, first: dict[str, Any], type_: str) -> dict[str, Any]:
     return {**first, "id": f"m{len(scene.load.published):06}", "type": type_, "data": data}
 
 
+async def warm_up(scene: Scene) -> None:
+    """Let a mail through: an account that has accepted nothing yet gets one mail at a time."""
+    message, makes = request(len(scene.load.published))
+    await scene.load.publish(scene.rabbit.channel, message, makes)
+    await scene.sink.wait_accepted(1)
+
+
 async def met(scene: Scene, victim_feed: Any, fault: dict[str, Any], type_: str) -> list[dict[str, Any]]:
     """Hold a confirmation where the fault is, let the news arrive, let go; returns what was accepted, in order."""
+    await warm_up(scene)
     await scene.sink.tell(**fault)
+    if fault["phase"] == "CONNECT":
+        await scene.sink.tell(close=True)
     first, makes = booking(len(scene.load.published))
     notice = {END: "booking.cancellation", CHANGE: "booking.change"}[type_]
     async with FeedClient.connect(victim_feed, snapshot=0) as client:
@@ -47,7 +57,7 @@ async def met(scene: Scene, victim_feed: Any, fault: dict[str, Any], type_: str)
             await wait_event(client, "mail.sent", booking=other["data"]["booking"])
         await scene.sink.tell(release=True)
         await wait_event(client, "mail.sent", kind=notice)
-    return [entry for entry in scene.sink.accepted if "B00000" in entry["subject"]]
+    return [entry for entry in scene.sink.accepted if first["data"]["booking"] in entry["subject"]]
 
 
 def confirming(accepted: list[dict[str, Any]]) -> list[bool]:
@@ -60,11 +70,15 @@ def confirming(accepted: list[dict[str, Any]]) -> list[bool]:
 async def test_a_booking_that_is_cancelled_while_its_confirmation_is_put_off(
     scene: Scene, phase: str, refusal: dict[str, Any]
 ) -> None:
-    """Nobody is told any more that the booking is confirmed, whichever step the server refused."""
+    """Nobody is told any more that the booking is confirmed, whichever step the server refused.
+
+    A connection that is found to be shutting down is replaced within the same attempt, which can then succeed;
+    the cancellation follows.
+    """
     async with scene.service(**SETTINGS) as victim:
         accepted = await met(scene, victim.feed, {"phase": phase, **refusal}, END)
         await scene.end(victim)
-    assert confirming(accepted) == [False]
+    assert confirming(accepted) in ([False],) if refusal is PUT_OFF else ([False], [True, False])
 
 
 @pytest.mark.parametrize("phase", PHASES)
@@ -99,8 +113,9 @@ async def test_a_booking_that_is_cancelled_while_its_confirmation_has_an_unknown
 async def test_a_crash_between_a_confirmation_and_the_end_of_its_booking(scene: Scene) -> None:
     """A mail that is found as it was being sent is decided again by the messages that came meanwhile."""
     async with scene.service(**SETTINGS) as victim:
+        await warm_up(scene)
         await scene.sink.tell(phase="RCPT", act="silent")
-        first, makes = booking(0)
+        first, makes = booking(1)
         await scene.load.publish(scene.rabbit.channel, first, makes)
         await scene.sink.wait(lambda: any(entry.get("fault") for entry in scene.sink.entries))
         async with FeedClient.connect(victim.feed, snapshot=0) as client:
