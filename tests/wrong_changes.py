@@ -455,7 +455,7 @@ MUTANTS = (
         "notifier/gateways/door.py",
         "(self._stage is Stage.HELLO and self._has_hello)",
         "(self._stage is Stage.HELLO and not self._stage)",
-        ("tests/gateways/test_memory.py::test_strangers_take_little_memory[much behind a wrong token]",),
+        ("tests/gateways/test_memory.py::test_strangers_take_little_memory",),
     ),
     Mutant(
         "flood-closes-the-connections-of-others",
@@ -546,7 +546,7 @@ MUTANTS = (
         "notifier/cli.py",
         'if address == "-":',
         'if address == "--":',
-        ("tests/test_erasure.py",),
+        ("tests/test_erasure.py::test_the_files_of_the_service_forget_whom_they_knew",),
     ),
     Mutant(
         "watcher-that-fails-silences-the-others",
@@ -889,5 +889,12 @@ if wanted.since is True else 0
             return result
 """,
         ("tests/storage/test_sqlite.py::test_a_failing_transaction_changes_nothing_and_shows_as_the_stores_fault",),
+    ),
+    Mutant(
+        "missed-events-left-out-after-a-purge",
+        "notifier/gateways/session.py",
+        "if purged_through > self.after:",
+        "if purged_through > self.after and not purged_through:",
+        ("tests/gateways/test_close_codes.py::test_missed_events_that_are_deleted_meanwhile_close_with_4508",),
     ),
 )

@@ -185,7 +185,7 @@ async def test_a_client_that_takes_no_results_is_closed_with_4508(
             await asyncio.get_running_loop().sock_sendall(slow, frame(CLOSE, closing(4508)))
 
 
-async def test_a_client_whose_missed_events_are_deleted_meanwhile_is_closed_with_4508(
+async def test_missed_events_that_are_deleted_meanwhile_close_with_4508(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It resumed and then read so slowly that a purge came before it: nothing is left out without a word."""
