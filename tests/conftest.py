@@ -25,6 +25,14 @@ from notifier.settings import Settings, load
 # Machines are shared: how long an example takes says nothing.
 hypothesis.settings.register_profile("notifier", deadline=None)
 hypothesis.settings.load_profile("notifier")
+# A wrong change need only be noticed: to look for its smallest example would take most of the time.
+hypothesis.settings.register_profile(
+    "mutation",
+    deadline=None,
+    database=None,
+    derandomize=True,
+    phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate),
+)
 
 
 LOOPS_OWN = ("asyncio_", "uvloop_")

@@ -85,6 +85,9 @@ TESTS: Mapping[str, str] = {
 """The tests of each file, those first that are likely to notice; a folder's stand for its files that have none."""
 
 
+_QUIETLY = ("-W", "ignore::pytest.PytestAssertRewriteWarning", "--hypothesis-profile=mutation")
+
+
 class Job(NamedTuple):
     """A change to try: the file, from the root of the tree, and what is changed in it."""
 
@@ -132,7 +135,7 @@ def _files(modules: Sequence[str]) -> list[str]:
     for name in modules:
         path = ROOT / name.replace(".", "/")
         found += sorted(path.glob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
-    return [str(path.relative_to(ROOT)) for path in found]
+    return [str(path.relative_to(ROOT)) for path in found if path.name != "__init__.py"]
 
 
 def jobs_of(files: Sequence[str]) -> list[Job]:
@@ -165,14 +168,14 @@ class Worker:
                 text=True,
                 start_new_session=True,
             )
-            stack.callback(process.wait)
+            stack.enter_context(process)
             stack.callback(_stream(process.stdin).close)
             yield cls(copy, process)
 
     def run(self, tests: Sequence[str], limit: float) -> tuple[int | None, str]:
         """Run tests in the copy as it is; gives pytest's exit code (None: not in time) and what it printed."""
         output = self._copy / "output"
-        arguments = ["-W", "ignore::pytest.PytestAssertRewriteWarning", f"--basetemp={self._copy / 'basetemp'}", *tests]
+        arguments = [*_QUIETLY, f"--basetemp={self._copy / 'basetemp'}", *tests]
         order = {"tests": arguments, "limit": limit, "output": str(output)}
         stdin = _stream(self._process.stdin)
         stdin.write(json.dumps(order) + "\n")

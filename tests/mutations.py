@@ -54,7 +54,9 @@ def _compiles(code: str) -> bool:
 
 
 def _diff(before: str, after: str) -> str:
-    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=0)
+    """Show what has changed, but for the indentation."""
+    old, new = ([line.strip() for line in text.splitlines()] for text in (before, after))
+    lines = difflib.unified_diff(old, new, lineterm="", n=0)
     return "\n".join(line for line in lines if not line.startswith(("---", "+++", "@@")))
 
 
@@ -83,6 +85,8 @@ class _Visitor(cst.CSTVisitor):
 def _is_beside_the_point(node: cst.CSTNode) -> bool:
     if isinstance(node, cst.Annotation | cst.Decorator | cst.Import | cst.ImportFrom | cst.TypeAlias | cst.Raise):
         return True
+    if isinstance(node, cst.Assign):
+        return isinstance(node.value, cst.Call) and _is_beside_the_point(node.value)
     if isinstance(node, cst.Call):
         called = _EMPTY.code_for_node(node.func)
         return called.startswith(("log.", "structlog.get_logger", "TypeVar", "typer.Option", "typer.Argument"))
