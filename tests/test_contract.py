@@ -1,5 +1,6 @@
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -52,6 +53,11 @@ def older(**changes: Any) -> dict[str, Any]:
 
 def passenger(**changes: Any) -> dict[str, Any]:
     return {"name": "Asha Rao", "email": "asha@example.com", **changes}
+
+
+def names(detail: str, what: str) -> bool:
+    """Say whether a detail names a field, or says something else, as words of their own."""
+    return not what or bool(re.search(rf"(?<!\w){re.escape(what)}(?!\w)", detail))
 
 
 def test_the_contract_s_example_is_read() -> None:
@@ -288,7 +294,7 @@ def test_a_body_that_cannot_be_used_is_refused(body: bytes, code: str, says: str
     """What is no message gets a code and a detail that says what is wrong."""
     found, detail = refusal(body)
     assert found == code
-    assert says in detail
+    assert names(detail, says)
     assert detail
 
 
@@ -375,6 +381,7 @@ EVENT_FAULTS: list[tuple[dict[str, Any], str, str]] = [
     ({"price": {"amount": "1"}}, "invalid", "currency"),
     ({"price": {"amount": 10**300, "currency": "INR"}}, "invalid", "data.price.amount"),
     ({"price": {"amount": "1", "currency": "\n"}}, "invalid", "data.price.currency"),
+    ({"price": {"amount": "\n", "currency": "INR"}}, "invalid", "data.price.amount"),
 ]
 
 
@@ -383,7 +390,7 @@ def test_a_booking_with_a_fault_is_refused_and_the_field_named(changes: dict[str
     """Each fault of a booking has its code, and its detail says which field it is in."""
     found, detail = refusal(json.dumps(booking_event(**changes)).encode())
     assert found == code
-    assert says in detail
+    assert names(detail, says)
     assert len(detail) < 500
 
 
@@ -422,7 +429,7 @@ def test_a_request_with_a_fault_is_refused_and_the_field_named(changes: dict[str
     """Each fault of a notification has its code, and its detail says which field it is in."""
     found, detail = refusal(json.dumps(request_event(**changes)).encode())
     assert found == code
-    assert says in detail
+    assert names(detail, says)
     assert len(detail) < 500
 
 
@@ -458,7 +465,7 @@ def test_an_older_message_with_a_fault_is_refused_and_the_field_named(
     data = older(**changes)
     code, detail = refusal(json.dumps({"service": service, "data": data} if service else data).encode())
     assert code == "invalid"
-    assert says in detail
+    assert names(detail, says)
 
 
 @pytest.mark.parametrize("number", ["9" * 30, "9" * 400, "-" + "9" * 400, "9" * 5000, "1e400", "-1e400"])
