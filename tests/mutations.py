@@ -90,13 +90,16 @@ def _is_beside_the_point(node: cst.CSTNode) -> bool:
     if isinstance(node, cst.Call):
         called = _EMPTY.code_for_node(node.func)
         return called.startswith(("log.", "structlog.get_logger", "TypeVar", "typer.Option", "typer.Argument"))
-    return isinstance(node, cst.Arg) and node.keyword is not None and node.keyword.value == "help"
+    return isinstance(node, cst.Arg) and node.keyword is not None and node.keyword.value in ("help", "frozen")
 
 
 def _instead(node: cst.CSTNode) -> Iterator[tuple[cst.CSTNode, cst.CSTNode]]:
     """Give what could stand instead of a node, or of a part of it."""
+    # A field without its default is found by the type checker, and a `None` that is empty instead changes nothing.
+    if isinstance(node, cst.Match | cst.AnnAssign):
+        return
     for kind, operator in mutation_operators:
-        if isinstance(node, kind) and operator is not operator_string and not isinstance(node, cst.Match):
+        if isinstance(node, kind) and operator is not operator_string:
             yield from ((node, new) for new in operator(node) if not _is_a_task_s_name(node, new))
     yield from _other_strings(node)
     yield from _left_out(node)
