@@ -150,9 +150,7 @@ def command(
     sample: Annotated[int, typer.Option(help="Make so many changes, chosen at random, to the other files.")] = 0,
     file: Annotated[list[str] | None, typer.Option(help="Make every change, or the sample, to this file.")] = None,
     seed: Annotated[int | None, typer.Option(help="Repeat the sample of this seed.")] = None,
-    own: Annotated[
-        bool, typer.Option(help="Run only the first tests of each file: quick, with more survivors.")
-    ] = False,
+    own: Annotated[bool, typer.Option(help="Run only the own tests of each file: quick, with more survivors.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Changes tried at a time.")] = 2,
     report: Annotated[Path, typer.Option(help="Where to write the score and the survivors.")] = Path("mutation.md"),
 ) -> None:

@@ -33,56 +33,59 @@ FOLDERS = ("storage", "actors", "gateways")
 SINGLE = ("service", "settings")
 
 TESTS: Mapping[str, str] = {
-    "addresses": "test_addresses.py test_booking.py test_privacy.py storage/test_store.py test_contract.py",
-    "airports": "test_airports.py test_flights.py test_contract.py composing/test_message.py",
-    "booking": "test_booking.py test_flights.py storage/test_store.py model",
-    "circuit": "test_circuit.py test_lane.py actors/test_sender.py",
-    "cohort": "test_cohort.py test_lane.py actors/test_sender.py test_wiring.py",
-    "composing/calendar": "composing/test_calendar.py composing/test_message.py",
-    "composing/message": "composing test_preview.py actors/test_sender.py",
-    "composing/reservation": "composing/test_reservation.py composing",
-    "composing/sample": "composing test_preview.py",
-    "composing/templates": "composing/test_templates.py composing test_preview.py",
-    "composing/view": "composing/test_message.py composing/test_templates.py test_preview.py test_flights.py",
+    "addresses": "test_addresses.py | test_booking.py test_privacy.py storage/test_store.py test_contract.py",
+    "airports": "test_airports.py | test_flights.py test_contract.py composing/test_message.py",
+    "booking": "test_booking.py test_flights.py | storage/test_store.py model",
+    "circuit": "test_circuit.py test_lane.py | actors/test_sender.py",
+    "cohort": "test_cohort.py test_lane.py | actors/test_sender.py test_wiring.py",
+    "composing/calendar": "composing/test_calendar.py | composing/test_message.py",
+    "composing/message": "composing | test_preview.py actors/test_sender.py",
+    "composing/reservation": "composing/test_reservation.py | composing",
+    "composing/sample": "composing | test_preview.py",
+    "composing/templates": "composing/test_templates.py | composing test_preview.py",
+    "composing/view": "composing/test_message.py | composing/test_templates.py test_preview.py test_flights.py",
     "composing/words": "composing",
-    "contract": "test_contract.py test_tracing.py test_flights.py asyncapi",
-    "errors": "test_exit_codes.py test_settings.py test_contract.py",
-    "events": "test_events.py test_journal.py actors/test_broadcaster.py storage/test_rows.py storage/test_store.py",
-    "frames": "test_frames.py gateways/test_limits.py gateways/test_websocket.py",
-    "gauges": "test_metrics.py test_figures.py",
-    "lane": "test_lane.py actors/test_sender.py test_figures.py",
-    "mail": "test_mail.py test_lane.py test_booking.py storage/test_rows.py storage/test_store.py",
-    "metrics": "test_metrics.py test_figures.py",
-    "meter": "test_meter.py test_figures.py",
-    "notification": "test_notification.py test_contract.py storage/test_store.py test_erasure.py",
-    "planning": "test_booking.py test_notification.py storage/test_store.py",
-    "rate": "test_rate.py storage/test_store.py actors/test_sender.py",
+    "contract": "test_contract.py | test_tracing.py test_flights.py asyncapi",
+    "errors": "test_exit_codes.py | test_settings.py test_contract.py",
+    "events": "test_events.py | test_journal.py actors/test_broadcaster.py storage/test_rows.py storage/test_store.py",
+    "frames": "test_frames.py | gateways/test_limits.py gateways/test_websocket.py",
+    "gauges": "test_metrics.py | test_figures.py",
+    "lane": "test_lane.py | actors/test_sender.py test_figures.py",
+    "mail": "test_mail.py test_lane.py test_booking.py storage/test_rows.py | storage/test_store.py composing",
+    "metrics": "test_metrics.py | test_figures.py",
+    "meter": "test_meter.py | test_figures.py",
+    "notification": "test_notification.py test_contract.py | storage/test_store.py test_erasure.py",
+    "planning": "test_booking.py test_notification.py | storage/test_store.py",
+    "rate": "test_rate.py | storage/test_store.py actors/test_sender.py",
     "replica": "test_replica.py",
-    "replies": "test_replies.py test_lane.py test_cohort.py actors/test_sender.py",
-    "storage/rows": "storage/test_rows.py storage/test_store.py",
-    "tracing": "test_tracing.py test_contract.py",
-    "storage": "storage test_erasure.py test_wiring.py test_figures.py",
-    "storage/claiming": "storage/test_store.py actors/test_sender.py test_settings_effect.py",
-    "actors/broadcaster": "actors/test_broadcaster.py gateways/test_websocket.py gateways/test_limits.py model",
-    "actors/consumer": "actors/test_consumer.py test_service.py test_figures.py",
-    "actors/purger": "actors/test_purger.py test_settings_effect.py",
-    "actors/reporter": "actors/test_reporter.py test_service.py test_stop.py",
-    "actors/sender": "actors/test_sender.py test_wiring.py test_settings_effect.py test_stop.py test_figures.py",
-    "gateways": "gateways test_service.py",
-    "gateways/amqp": "gateways/test_amqp.py test_service.py test_figures.py test_settings_effect.py test_wiring.py",
-    "gateways/connection": "gateways/test_amqp.py test_wiring.py test_service.py",
-    "gateways/door": "gateways/test_limits.py gateways/test_misbehaviour.py",
-    "gateways/http": "gateways/test_http.py test_metrics.py test_roles.py test_wiring.py test_settings_effect.py",
-    "gateways/properties": "gateways/test_properties.py gateways/test_amqp.py",
-    "gateways/session": "gateways/test_websocket.py gateways/test_limits.py test_roles.py test_wiring.py gateways",
-    "gateways/smtp": "gateways/test_smtp.py actors/test_sender.py test_metrics.py test_settings_effect.py",
-    "gateways/tokens": "test_roles.py test_kept_token.py test_settings_effect.py",
-    "gateways/topology": "gateways/test_amqp.py test_cli.py test_settings_effect.py",
-    "gateways/websocket": "gateways/test_websocket.py gateways/test_limits.py gateways/test_misbehaviour.py",
-    "service": "test_service.py test_settings_effect.py test_figures.py test_wiring.py test_stop.py test_roles.py",
-    "settings": "test_settings.py test_settings_effect.py test_exit_codes.py test_cli.py",
+    "replies": "test_replies.py test_lane.py test_cohort.py | actors/test_sender.py",
+    "storage/rows": "storage/test_rows.py storage/test_store.py | test_cli.py",
+    "tracing": "test_tracing.py | test_contract.py",
+    "storage": "storage | test_erasure.py test_wiring.py test_figures.py",
+    "storage/claiming": "storage/test_store.py | actors/test_sender.py test_settings_effect.py",
+    "actors/broadcaster": "actors/test_broadcaster.py | gateways/test_websocket.py gateways/test_limits.py model",
+    "actors/consumer": "actors/test_consumer.py | test_service.py test_figures.py",
+    "actors/purger": "actors/test_purger.py | test_settings_effect.py",
+    "actors/reporter": "actors/test_reporter.py | test_service.py test_stop.py",
+    "actors/sender": "actors/test_sender.py | test_wiring.py test_settings_effect.py test_stop.py test_figures.py",
+    "gateways": "gateways | test_service.py",
+    "gateways/amqp": "gateways/test_amqp.py | test_service.py test_figures.py test_settings_effect.py test_wiring.py",
+    "gateways/connection": "gateways/test_amqp.py | test_wiring.py test_service.py",
+    "gateways/door": "gateways/test_limits.py | gateways/test_misbehaviour.py",
+    "gateways/http": "gateways/test_http.py | test_metrics.py test_roles.py test_wiring.py test_settings_effect.py",
+    "gateways/properties": "gateways/test_properties.py | gateways/test_amqp.py",
+    "gateways/session": "gateways/test_websocket.py | gateways/test_limits.py test_roles.py test_wiring.py gateways",
+    "gateways/smtp": "gateways/test_smtp.py | actors/test_sender.py test_metrics.py test_settings_effect.py",
+    "gateways/tokens": "test_roles.py | test_kept_token.py test_settings_effect.py",
+    "gateways/topology": "gateways/test_amqp.py | test_cli.py test_settings_effect.py",
+    "gateways/websocket": "gateways/test_websocket.py | gateways/test_limits.py gateways/test_misbehaviour.py",
+    "service": "test_service.py | test_settings_effect.py test_figures.py test_wiring.py test_stop.py test_roles.py",
+    "settings": "test_settings.py | test_settings_effect.py test_exit_codes.py test_cli.py",
 }  # fmt: skip
-"""The tests of each file, those first that are likely to notice; a folder's stand for its files that have none."""
+"""The tests of each file: its own, and behind the bar those that are run where these notice nothing.
+
+A folder's stand for its files that have none.
+"""
 
 
 _QUIETLY = ("-W", "ignore::pytest.PytestAssertRewriteWarning", "--hypothesis-profile=mutation")
@@ -110,11 +113,11 @@ class Outcome(NamedTuple):
     by: str = ""
 
 
-def tests_of(file: str) -> list[str]:
-    """Name the tests that are run against changes of a file."""
+def tests_of(file: str) -> list[list[str]]:
+    """Name the tests that are run against changes of a file, stage by stage."""
     name = file.removeprefix("notifier/").removesuffix(".py")
     chosen = TESTS.get(name) or TESTS[name.partition("/")[0]]
-    return [f"tests/{each}" for each in chosen.split()]
+    return [[f"tests/{each}" for each in stage.split()] for stage in chosen.split("|")]
 
 
 def pure_files() -> list[str]:
@@ -247,11 +250,10 @@ class Trial:
             self._jobs.clear()
 
     def _stages_of(self, worker: Worker, file: str) -> list[Stage]:
-        """Measure how long the tests of a file take, the first of them alone; all must pass as the file is."""
+        """Measure how long the tests of a file take; all must pass as the file is."""
         if file not in self._stages:
-            first, *rest = tests_of(file)
-            stages = [[first]] if self._own or not rest else [[first], rest]
-            self._stages[file] = [_measured(worker, file, tests) for tests in stages]
+            stages = tests_of(file)
+            self._stages[file] = [_measured(worker, file, tests) for tests in (stages[:1] if self._own else stages)]
         return self._stages[file]
 
 
@@ -274,7 +276,7 @@ def _tell(outcome: Outcome, number: int, total: int) -> None:
 def mutate(jobs: Sequence[Job], workers: int, write: Callable[[str], object], *, own: bool) -> int:
     """Try changes, and write a report; gives the exit code: 0 where enough of them were noticed.
 
-    With `own` only the first tests of each file are run, which takes a second and not a minute for a survivor.
+    With `own` only the own tests of each file are run, which takes seconds and not a minute for a survivor.
     """
     trial = Trial(jobs, own=own)
     try:
