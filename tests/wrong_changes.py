@@ -866,8 +866,8 @@ if wanted.since is True else 0
     Mutant(
         "large-messages-queue-before-everybody",
         "notifier/storage/sqlite.py",
-        "if changes.mails_of(rest[0]) > changes.PORTION else",
-        "if changes.mails_of(rest[0]) < 0 else",
+        "if rest[0].rows > changes.PORTION else",
+        "if rest[0].rows < 0 else",
         ("tests/storage/test_reader.py::test_many_of_the_largest_messages_delay_nobody_for_longer_than_one_of_them",),
     ),
     Mutant(

@@ -11,7 +11,6 @@ from notifier.booking import BookingMessage
 from notifier.contract import Message
 from notifier.events import encode_event, event_type
 from notifier.mail import Amendment, Mail, Status, amended
-from notifier.notification import NotificationRequest
 from notifier.planning import Known, KnownBooking, Plan, Rules, recognising
 from notifier.storage import rows
 from notifier.storage.queries import head, mails, one, salt
@@ -39,20 +38,10 @@ def add_some(db: sqlite3.Connection, messages: Sequence[Message], rules: Rules, 
     before = head(db)
     for message in messages:
         changed = head(db) - before
-        if added and (changed >= PORTION or changed + mails_of(message) > PORTION):
+        if added and (changed >= PORTION or changed + message.rows > PORTION):
             break
         added.append(add(db, message, rules, now))
     return added
-
-
-def mails_of(message: Message) -> int:
-    """Estimate how many mails a message adds; one that changes a booking may change as many again."""
-    match message:
-        case BookingMessage():
-            return len(message.passengers) * (1 + len(message.flights))
-        case NotificationRequest():
-            return len(message.recipients)
-    return 1
 
 
 def add(db: sqlite3.Connection, message: Message, rules: Rules, now: datetime) -> Added:

@@ -25,10 +25,9 @@ _T = TypeVar("_T")
 
 
 class Reader:
-    """Answers one query at a time; `fault` says why the latest one failed."""
+    """Answers one query at a time."""
 
     def __init__(self, connection: aiosqlite.Connection) -> None:
-        self.fault: str | None = None
         self._connection = connection
         self._turn = asyncio.Lock()
         self._rested_at = 0.0
@@ -81,14 +80,9 @@ class Reader:
                 raise StoreUnusable("the store is closed")
             began = loop.time()
             try:
-                answer = await run(self._connection, partial(_at_one_state, query=key[0], args=key[1:]))
-            except StoreUnusable as error:
-                self.fault = str(error)
-                raise
+                return await run(self._connection, partial(_at_one_state, query=key[0], args=key[1:]))
             finally:
                 self._rested_at = loop.time() + REST * (loop.time() - began)
-            self.fault = None
-            return answer
 
     def _done(self, task: "asyncio.Task[Any]") -> None:
         self._tasks.discard(task)

@@ -59,7 +59,7 @@ class SqliteStore:
         self._latest = rows.moment(0)
         self._grown = asyncio.Event()
         self._large = asyncio.Lock()
-        self._fault: str | None = None
+        self.fault: str | None = None
         self.wake = asyncio.Event()
         self.id = ""
 
@@ -81,11 +81,6 @@ class SqliteStore:
             raise StoreUnusable(f"{path}: {error}") from error
         return store
 
-    @property
-    def fault(self) -> str | None:
-        """Why the latest transaction or the latest query failed; None while all is well."""
-        return self._fault or self._reads.fault
-
     async def close(self) -> None:
         if self._reader:
             await self._reader.close()
@@ -103,7 +98,7 @@ class SqliteStore:
             rest = messages[len(added) :]
             work = partial(changes.add_some, messages=rest, rules=rules, now=now)
             # One large message at a time, so that nobody waits for more than one of them.
-            async with self._large if changes.mails_of(rest[0]) > changes.PORTION else nullcontext():
+            async with self._large if rest[0].rows > changes.PORTION else nullcontext():
                 added += await self._transact("add", work, wake=True)
         return added
 
@@ -236,7 +231,7 @@ class SqliteStore:
         finally:
             if self._transacted:
                 self._transacted(operation, perf_counter() - began)
-        self._fault = None
+        self.fault = None
         return result
 
     def _announce(self, head: int, wake: bool) -> None:  # noqa: FBT001 - called by the loop, positionally
@@ -253,7 +248,7 @@ class SqliteStore:
             return await run(self._writer, work)
         except StoreUnusable as error:
             # Only a transaction shows that this is over: a full disk can still be read.
-            self._fault = str(error)
+            self.fault = str(error)
             raise
 
 

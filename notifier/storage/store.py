@@ -113,9 +113,8 @@ class Store(Protocol):
     wake: asyncio.Event
     """Set when it may be worthwhile to claim: by the store when mail arrives, by others who know of a reason."""
 
-    @property
-    def fault(self) -> str | None:
-        """Why the latest transaction or query failed; None while all is well."""
+    fault: str | None
+    """Why the latest transaction failed; None while all is well."""
 
     @property
     def id(self) -> str:
