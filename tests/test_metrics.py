@@ -141,7 +141,7 @@ async def test_a_store_that_is_busy_does_not_hold_up_a_scrape(tmp_path: Path, mo
     monkeypatch.setattr(service, "SCRAPE_PATIENCE", 0.2)
     store, done = await SqliteStore.open(tmp_path / "n.db"), threading.Event()
     figures, hub = Figures(store, None, [], Supervisor()), Hub(store.id, 0)
-    busy = asyncio.create_task(store._run(lambda _: done.wait(PATIENCE)))
+    busy = asyncio.create_task(store._reads.query(lambda _: done.wait(PATIENCE)))
     without = await service._scrape(Metrics(), figures, hub, 20)
     done.set()
     await busy
