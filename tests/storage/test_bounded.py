@@ -100,6 +100,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "claim without a quota": lambda store: claim(store, None),
     "claim with a quota that is short": lambda store: claim(store, Quota("another", 10)),
     "claim with a quota of which half a million are used": lambda store: claim(store, Quota(ACCOUNT, 2_000_000)),
+    "check": lambda store: store.check(),
     "add": add,
     "purge": lambda store: purge(store, None),
     "purge of what was not reported": lambda store: purge(store, "nobody"),
