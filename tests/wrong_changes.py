@@ -223,21 +223,21 @@ MUTANTS = (
         "notifier/mail.py",
         "            return mail, cancelled(mail, reason)\n",
         "            return (mail,)\n",
-        ("tests/test_booking.py",),
+        ("tests/test_booking.py::test_a_mail_that_was_being_sent_when_its_booking_was_cancelled_is_not_sent_again",),
     ),
     Mutant(
         "newer-messages-ignored-on-return",
         "notifier/storage/changes.py",
         "returns = mail.status is Status.PENDING and amendment is not None",
         "returns = False",
-        ("tests/storage/test_store.py",),
+        ("tests/storage/test_store.py::test_a_mail_that_comes_back_after_its_booking_was_cancelled_is_cancelled",),
     ),
     Mutant(
         "newer-messages-forget-what-is-being-sent",
         "notifier/planning.py",
         "_AMENDABLE = frozenset({Status.SENDING, Status.FAILED, Status.UNCERTAIN})",
         "_AMENDABLE = frozenset({Status.FAILED, Status.UNCERTAIN})",
-        ("tests/test_booking.py",),
+        ("tests/test_booking.py::test_a_mail_that_was_being_sent_when_its_booking_changed_says_what_holds_now",),
     ),
     Mutant(
         "unknown-outcome-rewritten",
@@ -272,7 +272,7 @@ MUTANTS = (
         "notifier/mail.py",
         "again > max(mail.send_at, since) + policy.give_up_after",
         "again > mail.send_at + policy.give_up_after",
-        ("tests/test_mail.py",),
+        ("tests/test_mail.py::test_a_mail_that_was_late_before_its_first_attempt_has_all_the_time",),
     ),
     Mutant(
         "newer-wins-not-transitive",

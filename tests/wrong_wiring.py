@@ -70,15 +70,15 @@ WIRING = (
     Mutant(
         "second-account-before-the-first",
         "notifier/actors/sender.py",
-        "        for lane in self._lanes:\n            if lane.circuit.state is not State.READY:\n",
-        "        for lane in reversed(self._lanes):\n            if lane.circuit.state is not State.READY:\n",
+        "        for lane in self._lanes:\n            if lane.circuit.state not in (",
+        "        for lane in reversed(self._lanes):\n            if lane.circuit.state not in (",
         (f"{_SETTINGS}::test_mail_goes_to_the_first_of_the_named_servers_and_then_to_the_next",),
     ),
     Mutant(
         "second-account-never-used",
         "notifier/actors/sender.py",
-        "            if claim.quota_left != 0:\n",
-        "            if claim.quota_left is not None:\n",
+        "if claim.quota_left != 0 and",
+        "if claim.quota_left is not None and",
         (f"{_SETTINGS}::test_mail_goes_to_the_first_of_the_named_servers_and_then_to_the_next",),
     ),
     Mutant(
@@ -189,8 +189,8 @@ WIRING = (
     Mutant(
         "prefetch-ignored",
         "notifier/gateways/amqp.py",
-        "prefetch_count=settings.prefetch",
-        "prefetch_count=500",
+        "share = max(1, settings.prefetch // len(queues))",
+        "share = 500",
         (f"{_SETTINGS}::test_no_more_deliveries_are_taken_than_may_be_unacknowledged",),
     ),
     Mutant(
@@ -245,17 +245,15 @@ WIRING = (
     Mutant(
         "results-told-before-they-are-done",
         "notifier/service.py",
-        '    await supervisor.stop("consumer", "sender")\n'
-        '    await supervisor.stop("reporter", "broadcaster", grace=REPORT_GRACE)\n',
-        '    await supervisor.stop("reporter", "broadcaster", grace=REPORT_GRACE)\n'
-        '    await supervisor.stop("consumer", "sender")\n',
+        "    await asyncio.gather(\n",
+        '    await supervisor.stop("reporter", grace=REPORT_GRACE)\n    await asyncio.gather(\n',
         (f"{_STOP}::test_what_is_finished_at_the_stop_is_still_told",),
     ),
     Mutant(
         "watchers-told-before-mails-are-done",
         "notifier/service.py",
-        '    await supervisor.stop("consumer", "sender")\n',
-        '    await supervisor.stop("broadcaster")\n    await supervisor.stop("consumer", "sender")\n',
+        "    await asyncio.gather(\n",
+        '    await supervisor.stop("broadcaster", grace=REPORT_GRACE)\n    await asyncio.gather(\n',
         (f"{_STOP}::test_watchers_are_told_what_is_finished_at_the_stop",),
     ),
     Mutant(
@@ -310,8 +308,8 @@ WIRING = (
     Mutant(
         "replay-ends-after-one-frame",
         "notifier/gateways/session.py",
-        "for start in range(0, len(missed), frames.MOST_EVENTS):",
-        "for start in range(0, min(1, len(missed))):",
+        "        while self.after < hub.position:\n",
+        "        if self.after < hub.position:\n",
         (f"{_LIMITS}::test_catching_up_takes_as_many_frames_as_it_needs",),
     ),
     Mutant(
@@ -408,8 +406,8 @@ WIRING = (
     Mutant(
         "rates-not-measured",
         "notifier/service.py",
-        "            figures.observe(events)\n",
-        "",
+        "(figures.observe, metrics.observe, journal.tell)",
+        "(metrics.observe, journal.tell)",
         (f"{_FIGURES}::test_rates_are_of_the_last_ten_seconds",),
     ),
     Mutant(
@@ -422,8 +420,8 @@ WIRING = (
     Mutant(
         "messages-and-consumers-mixed-up",
         "notifier/gateways/amqp.py",
-        "Queue(found.message_count or 0, found.consumer_count or 0)",
-        "Queue(found.consumer_count or 0, found.message_count or 0)",
+        "Queue(messages, consumers)",
+        "Queue(consumers, messages)",
         (f"{_FIGURES}::test_the_queue_is_counted",),
     ),
     Mutant(
