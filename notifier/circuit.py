@@ -84,6 +84,10 @@ class Circuit:
             return free
         return min(free, 1) if self.state is State.HALF_OPEN and not self._on_trial else 0
 
+    def lets_start(self, *, is_trial: bool) -> bool:
+        """Return whether a mail that was given room may start: the account may have been paused since then."""
+        return self.state is State.READY or (self.state is State.HALF_OPEN and is_trial)
+
     def begin_trial(self) -> bool:
         """Note that a mail is being sent; return whether it is a trial, whose end must be noted by `end_trial`."""
         if self.state is not State.HALF_OPEN:

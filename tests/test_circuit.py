@@ -182,3 +182,15 @@ def test_a_login_that_was_given_up_is_due_again_at_once() -> None:
     circuit.fault("limit", 10.0, NOW)
     circuit.abandon_probe()
     assert circuit.wait(10.0) == 60.0
+
+
+def test_a_mail_that_was_given_room_before_a_pause_does_not_start_in_it_or_beside_a_trial() -> None:
+    """Only the mail on trial starts in a half-open circuit, and none in a paused one."""
+    circuit = ready()
+    starts = [circuit.lets_start(is_trial=False)]
+    circuit.fault("limit", 0.0, NOW)
+    starts += [circuit.lets_start(is_trial=False), circuit.lets_start(is_trial=True)]
+    circuit.probe()
+    circuit.admitted()
+    starts += [circuit.lets_start(is_trial=False), circuit.lets_start(is_trial=True)]
+    assert starts == [True, False, False, False, True]

@@ -354,8 +354,8 @@ MUTANTS = (
     Mutant(
         "started-after-expiry",
         "notifier/actors/sender.py",
-        "if has_expired or self._is_ending:",
-        "if self._is_ending:",
+        "if has_expired or self._is_ending or not",
+        "if self._is_ending or not",
         ("tests/actors/test_sender_account.py::test_nothing_starts_after_its_expiry",),
     ),
     Mutant(
@@ -896,5 +896,19 @@ if wanted.since is True else 0
         "if purged_through > self.after:",
         "if purged_through > self.after and not purged_through:",
         ("tests/gateways/test_close_codes.py::test_missed_events_that_are_deleted_meanwhile_close_with_4508",),
+    ),
+    Mutant(
+        "started-on-a-paused-account",
+        "notifier/actors/sender.py",
+        " or not lane.circuit.lets_start(is_trial=is_trial):",
+        ":",
+        ("tests/actors/test_sender_account.py::test_a_mail_that_waits_does_not_start_on_an_account_that_was_paused",),
+    ),
+    Mutant(
+        "given-up-login-waited-for",
+        "notifier/actors/sender.py",
+        "            lane.circuit.abandon_probe()\n",
+        "",
+        ("tests/actors/test_sender_account.py::test_a_login_that_was_given_up_is_tried_by_the_next_run",),
     ),
 )

@@ -32,7 +32,7 @@ ABANDON_AGAIN = 0.01
 
 
 class NoTurnError(Exception):
-    """The mail must not start any more: it has expired, or the sender is ending."""
+    """The mail must not start any more: it has expired, the account was paused meanwhile, or the sender is ending."""
 
 
 class Limits(NamedTuple):
@@ -151,20 +151,20 @@ class Sender:
         mail = start.mail
         bind_contextvars(**ids(mail.id, mail.event, mail.booking, mail.traceparent))
         try:
-            outcomes = await self._outcomes_of(lane, start)
+            outcomes = await self._outcomes_of(lane, start, is_trial=is_trial)
         finally:
             if is_trial:
                 lane.circuit.end_trial()
         await self._record(outcomes)
 
-    async def _outcomes_of(self, lane: Lane, start: Start) -> list[Mail]:
+    async def _outcomes_of(self, lane: Lane, start: Start, *, is_trial: bool) -> list[Mail]:
         """Hand one mail over; return it, and others that it shows in another light, as they are afterwards."""
         mail, task = start.mail, _current_task()
         if self._is_ending:
             return [handed_back(mail)]
         self._waiting.add(task)
         try:
-            return await self._hand_over(lane, start)
+            return await self._hand_over(lane, start, is_trial=is_trial)
         except (StoreUnusable, NoTurnError):
             return [handed_back(mail)]
         except asyncio.CancelledError:
@@ -178,9 +178,9 @@ class Sender:
         finally:
             self._waiting.discard(task)
 
-    async def _hand_over(self, lane: Lane, start: Start) -> list[Mail]:
+    async def _hand_over(self, lane: Lane, start: Start, *, is_trial: bool) -> list[Mail]:
         """Try the transport that claimed the mail, then others as long as they lack what its address needs."""
-        result = await self._try(lane, start)
+        result = await self._try(lane, start, is_trial=is_trial)
         if not result.unsupported:
             return self._judge(lane, start.mail, result)
         others = [other for other in self._lanes if other is not lane]
@@ -190,7 +190,7 @@ class Sender:
                 continue
             is_trial = other.circuit.begin_trial()
             try:
-                result = await self._try(other, start)
+                result = await self._try(other, start, is_trial=is_trial)
                 if not result.unsupported:
                     return self._judge(other, start.mail, result)
             finally:
@@ -198,8 +198,9 @@ class Sender:
                     other.circuit.end_trial()
         return [unsupported(start.mail, untried, clock.now())]
 
-    async def _try(self, lane: Lane, start: Start) -> Result:
-        turn, before_data = partial(self._turn, start), partial(self._before_data, start.mail)
+    async def _try(self, lane: Lane, start: Start, *, is_trial: bool) -> Result:
+        turn = partial(self._turn, lane, start, is_trial=is_trial)
+        before_data = partial(self._before_data, start.mail)
         return await lane.transport.deliver(start.mail, turn, before_data, begins_again=self._begin_again)
 
     def _judge(self, lane: Lane, mail: Mail, result: Result) -> list[Mail]:
@@ -208,7 +209,7 @@ class Sender:
             _tell_pause(lane)
         return outcomes
 
-    async def _turn(self, start: Start) -> None:
+    async def _turn(self, lane: Lane, start: Start, *, is_trial: bool) -> None:
         """Wait until the mail may start; raise NoTurnError if by then it must not.
 
         When this returns, MAIL FROM follows at once.
@@ -218,7 +219,7 @@ class Sender:
         while delay := self._guard.delay(_monotonic()):  # noqa: ASYNC110 - the turn may go to another one meanwhile
             await asyncio.sleep(delay)
         has_expired = start.mail.expires_at and start.mail.expires_at <= clock.now()
-        if has_expired or self._is_ending:
+        if has_expired or self._is_ending or not lane.circuit.lets_start(is_trial=is_trial):
             raise NoTurnError
         self._guard.started(_monotonic())
         self._waiting.discard(_current_task())

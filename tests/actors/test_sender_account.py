@@ -243,29 +243,50 @@ async def test_a_daily_limit_costs_one_mail_a_step(store: SqliteStore) -> None:
 
 async def test_after_a_pause_one_mail_goes_first_and_then_the_rest(store: SqliteStore) -> None:
     """The others are begun only when the first was accepted; then they go side by side."""
-    begun = most = 0
-    answers = [b"450 4.7.0 too many messages\r\n"]
+    begun, answers, together = 0, [b"450 4.7.0 too many messages\r\n"], asyncio.Event()
+    begun_at_the_first: list[int] = []
 
     async def answer(phase: str, _line: bytes) -> bytes | None:
-        nonlocal begun, most
+        nonlocal begun
+        if phase == "MAIL" and answers:
+            return answers.pop()
         if phase == "MAIL":
             begun += 1
-            if answers:
-                return answers.pop()
-        if phase == "DOT":
-            most = max(most, begun)
-            await asyncio.sleep(0.05)
-            begun -= 1
-            accepted.append(most)
+            if begun == 5:
+                together.set()
+        if phase == "DOT" and not begun_at_the_first:
+            begun_at_the_first.append(begun)
+        elif phase == "DOT":
+            await together.wait()
         return None
 
-    accepted: list[int] = []
     await add(store, *range(9))
-    async with Scripted.running(answer) as server, sending(store, [server.url], connections=4):
-        begun -= 1  # the rejected one
+    async with Scripted.running(answer) as server, sending(store, [server.url], connections=4, timeout="1h"):
         await logged(store, "mail.sent", 9)
-    assert accepted[0] == 1
-    assert most == 4
+    assert begun_at_the_first == [1]
+
+
+async def test_a_mail_that_waits_does_not_start_on_an_account_that_was_paused(store: SqliteStore) -> None:
+    """While it waited for a connection another one met the limit: it is handed back, and no more is begun."""
+    paused, connections = asyncio.Event(), 0
+
+    async def answer(phase: str, line: bytes) -> bytes | None:
+        nonlocal connections
+        if phase == "CONNECT":
+            connections += 1
+            if connections == 2:
+                await paused.wait()
+        return b"550 5.4.5 Daily limit\r\n" if phase == "DOT" and b"p0@example.com" not in line else None
+
+    async with Scripted.running(answer) as server, sending(store, [server.url], timeout="1h", pauses=(LONG,)) as lanes:
+        await add(store, 0)
+        await logged(store, "mail.sent")
+        await add(store, 1, 2)
+        await until(lambda: lanes[0].circuit.reason is not None and connections == 2, store)
+        paused.set()
+        await logged(store, "mail.pending", 5)
+    assert (server.count("MAIL"), server.connections) == (2, 2)
+    assert [mail.attempt for mail in await mails(store)] == [1, 0, 0]
 
 
 async def test_a_rejection_of_the_recipient_ends_the_trial(store: SqliteStore) -> None:
@@ -666,5 +687,5 @@ async def test_a_mail_that_is_claimed_while_the_sender_ends_is_handed_back(store
         await add(store, 1)
         mail = (await mails(store))[0]
         start = Start(claimed(mail, clock.now()), clock.now())
-        assert [found.attempt for found in await sender._outcomes_of(lanes[0], start)] == [0]
+        assert [found.attempt for found in await sender._outcomes_of(lanes[0], start, is_trial=False)] == [0]
     assert server.count("MAIL") == 0
