@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from samples import NOW, mail
+from samples import NOW, flight, mail
 
 from notifier.mail import (
+    ERASED,
     FINISHED,
     NEXT,
     Amendment,
@@ -23,8 +24,11 @@ from notifier.mail import (
     cancelled,
     claimed,
     due_again,
+    due_now,
+    erased,
     expired,
     failed,
+    found_sent,
     handed_back,
     mail_id,
     refused,
@@ -242,3 +246,25 @@ def test_the_next_attempt_is_not_before_the_time_that_the_server_asked_for() -> 
     for asked, expected in ((300, 300), (3, 10)):
         again = refused(sending, Reply(450, "later"), None, policy, NOW, asked=timedelta(seconds=asked))
         assert again.next_attempt_at == NOW + timedelta(seconds=expected)
+
+
+def test_an_uncertain_mail_that_was_sent_says_when_that_was_found_out() -> None:
+    """There is no better time for it than the operator's answer."""
+    held = mail(status=Status.UNCERTAIN, attempt=1)
+    assert (found_sent(held, NOW).status, found_sent(held, NOW).sent_at) == (Status.SENT, NOW)
+
+
+def test_a_mail_that_is_hurried_is_a_newer_state_of_it() -> None:
+    """It is due at once, keeps its attempts, and watchers take it for newer."""
+    waiting = mail(attempt=2, rev=5, next_attempt_at=NOW)
+    hurried = due_now(waiting)
+    assert (hurried.rev, hurried.attempt, hurried.next_attempt_at, hurried.status) == (6, 2, None, Status.PENDING)
+
+
+def test_an_erased_mail_keeps_what_is_nobody_s() -> None:
+    """The flight stays without seat and gate, and the reply's code without its words."""
+    known = mail(flight=flight(gate="4"), smtp=Reply(550, "no such user asha"), error="refused asha")
+    gone = erased(known)
+    assert (gone.to, gone.subject, gone.content, gone.error) == ("", "", Letter(""), ERASED)
+    assert gone.flight == flight(seat=None, gate=None)
+    assert gone.smtp == Reply(550, "")
