@@ -625,7 +625,7 @@ MUTANTS = (
         "notifier/gateways/dead_letters.py",
         "    kept, changed = readable(apart(wire))\n",
         '    kept, changed = readable(apart(wire))\n    kept.pop("headers", None)\n',
-        ("tests/gateways/test_dead_letters.py::test_each_unusable_message_is_one_letter_with_its_properties",),
+        ("tests/gateways/test_amqp.py::test_a_dead_letter_keeps_its_properties_and_says_why",),
     ),
     Mutant(
         "letter-longer-than-a-frame",

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from aiormq.abc import DeliveredMessage
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pamqp import frame
 from pamqp.commands import Basic
@@ -122,7 +122,7 @@ async def taking_in(rabbit: Rabbit, store: SqliteStore) -> AsyncIterator[None]:
     await publisher.close()
 
 
-@settings(max_examples=25, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, suppress_health_check=list(HealthCheck), phases=[Phase.reuse, Phase.generate])
 @given(hostile=st.lists(PROPERTIES, min_size=1, max_size=8))
 async def test_each_unusable_message_is_one_letter_with_its_properties(
     intake: Intake, hostile: list[dict[str, bytes]]
