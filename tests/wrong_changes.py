@@ -688,7 +688,7 @@ MUTANTS = (
         "notifier/gateways/oversized.py",
         "return len(self._sizes) > 1 and sum(self._sizes) > ROOM",
         "return False",
-        ("tests/faults/test_oversized.py::test_bodies_over_the_limit_do_not_fill_the_memory",),
+        ("tests/gateways/test_amqp.py::test_bodies_over_the_limit_come_as_fast_as_they_are_done_with",),
     ),
     Mutant(
         "transaction-of-any-size",

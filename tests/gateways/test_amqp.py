@@ -10,12 +10,13 @@ from typing import Any
 import aiormq
 import pytest
 from pamqp.commands import Basic
+from parts import PATIENCE
 from rabbit import Rabbit
 from samples import TRACE
 
 from notifier.demo.node import free_ports
 from notifier.errors import Unreachable
-from notifier.gateways import amqp, topology
+from notifier.gateways import amqp, oversized, topology
 from notifier.gateways.amqp import Broker, Consumption, Outgoing, Publisher
 from notifier.gateways.connection import answered, connect, open_channel, words
 from notifier.gateways.topology import DEAD, EVENTS
@@ -398,3 +399,23 @@ async def test_what_cannot_be_written_is_left_out(rabbit: Rabbit, logged_lines: 
     ]
     assert [line["properties"] for line in logged_lines] == [["headers", "correlation_id"], ["correlation_id"]]
     assert found.empty()
+
+
+async def test_bodies_over_the_limit_come_as_fast_as_they_are_done_with(
+    rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While two of them fill their share of the memory the third one is not read, whatever the prefetch."""
+    monkeypatch.setattr(oversized, "ROOM", 1_000_000)
+    monkeypatch.setattr(oversized, "TRICKLE", 60.0)
+    async with consuming(rabbit) as session, asyncio.timeout(PATIENCE):
+        for n in range(6):
+            await rabbit.publish(str(n).encode() * 400_000)
+        taken = await _all(session, 2)
+        for n in range(2, 6):
+            while not session._room.full:  # noqa: ASYNC110 - a reader that waits sends no signal
+                await asyncio.sleep(0.01)
+            assert not session._waiting
+            await session.acknowledge(taken[n - 2 : n - 1])
+            taken += await _all(session, 1)
+        assert [delivery.body[:1] for delivery in taken] == [b"0", b"1", b"2", b"3", b"4", b"5"]
+        assert not session._room.full
