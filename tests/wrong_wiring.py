@@ -271,6 +271,13 @@ WIRING = (
         ("tests/actors/test_reporter.py::test_what_was_logged_before_the_stop_is_published",),
     ),
     Mutant(
+        "idle-reporter-polls",
+        "notifier/actors/reporter.py",
+        "        await clock.first_of(store.beyond(cursor), stop.wait(), within=POLL)\n",
+        "",
+        ("tests/actors/test_reporter.py::test_an_idle_reporter_waits_for_the_log_to_grow",),
+    ),
+    Mutant(
         "reported-again-after-each-start",
         "notifier/actors/reporter.py",
         "            await store.move_cursor(READER, cursor)\n",

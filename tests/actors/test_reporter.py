@@ -110,3 +110,21 @@ async def test_it_runs_once_the_broker_answers(store: SqliteStore) -> None:
     with pytest.raises(Unreachable):
         await report(store, refuse, lambda: running.append(True), told())
     assert not running
+
+
+async def test_an_idle_reporter_waits_for_the_log_to_grow(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With nothing to publish it asks the store once and then waits behind the last event, until it is told to stop."""
+    await fill(store, 3)
+    beyond, waits, stop = store.beyond, asyncio.Queue[int](), asyncio.Event()
+
+    async def noted(seq: int) -> None:
+        waits.put_nowait(seq)
+        await beyond(seq)
+
+    monkeypatch.setattr(store, "beyond", noted)
+    reporting = asyncio.create_task(report(store, Broker().publish, lambda: None, stop))
+    async with asyncio.timeout(PATIENCE):
+        assert await waits.get() == 3
+    stop.set()
+    await reporting
+    assert waits.empty()
