@@ -88,6 +88,6 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path: Path) -> None:
         assert process.stdout
         assert "killed by" in process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        assert process.wait(PATIENCE) == 1
+        assert process.wait(PATIENCE) == 130
     assert list(tmp_path.iterdir()) == []
     assert not [each for each in psutil.process_iter(["cwd"]) if str(each.info["cwd"]).startswith(str(tmp_path))]
