@@ -8,7 +8,7 @@ import pytest
 from faults.load import bad, booking
 from faults.proxy import Proxy
 from faults.scene import Scene
-from faults.victim import Line
+from faults.victim import Line, Victim
 from pamqp import commands
 from parts import PATIENCE
 
@@ -65,7 +65,16 @@ async def test_a_broker_that_falls_silent_is_waited_for(scene: Scene, proxy: Pro
         for number in range(30, 40):
             await scene.load.publish(scene.rabbit.channel, *booking(number))
         await scene.sink.wait(partial(_all_mailed, scene, 37), PATIENCE + SILENCE)
+        async with asyncio.timeout(PATIENCE):
+            while await _states(victim) != {"running"}:  # noqa: ASYNC110 - asked over HTTP
+                await asyncio.sleep(0.2)
         await scene.end(victim)
+
+
+async def _states(victim: Victim) -> set[str]:
+    """Ask how the actors are that need the broker."""
+    _, found = await asyncio.to_thread(readiness, victim.feed)
+    return {found["actors"][name]["state"] for name in ("consumer", "reporter")}
 
 
 def _all_mailed(scene: Scene, count: int) -> bool:
