@@ -18,7 +18,7 @@ import aiosqlite
 from notifier.errors import StoreUnusable
 from notifier.storage.connection import PATIENCE, run
 
-REST = 2
+REST = 4
 """For each second of queries the connection rests this many: Python's threads share one processor."""
 
 _T = TypeVar("_T")

@@ -34,10 +34,21 @@ async def wait_row(page: Page, id_: str, word: str) -> Locator:
 
 
 async def wait_same(page: Page, client: FeedClient) -> None:
-    """Wait until the list says what the store says; the store must not change meanwhile."""
+    """Wait until the list says what the store says."""
+    shown, stored = await rows(page), await words(client)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while shown != stored:
+                await asyncio.sleep(0.02)
+                shown, stored = await rows(page), await words(client)
+    except TimeoutError:
+        raise AssertionError(f"{shown} is shown, {stored} is stored") from None
+
+
+async def words(client: FeedClient) -> dict[str, str]:
+    """Read what the list should show."""
     mails = (await result(client, await client.command("mail.list", {"limit": 500})))["mails"]
-    expected = {mail["id"]: word_of(mail) for mail in mails}
-    await wait_rows(page, lambda rows: rows == expected)
+    return {mail["id"]: word_of(mail) for mail in mails}
 
 
 async def wait_rows(page: Page, wanted: Callable[[dict[str, str]], bool]) -> None:

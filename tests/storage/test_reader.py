@@ -21,8 +21,8 @@ from notifier.storage import changes, queries
 from notifier.storage.sqlite import SqliteStore
 from notifier.storage.store import Page
 
-SLICES = 7
-"""Pairs of measurements of which the medians are compared."""
+SLICES, STEPS = 5, 40
+"""Pairs of measurements of which the medians are compared, and what is worked on in each: many queries long."""
 
 
 @pytest.fixture
@@ -200,8 +200,8 @@ async def test_sending_and_intake_keep_their_speed_while_watchers_ask_all_the_ti
         watchers = [asyncio.create_task(watch(store, stop)) for _ in range(8 * watched)]
         try:
             began = time.perf_counter()
-            for step in range(8):
-                await work(store, 100 + number * 8 + step)
+            for step in range(STEPS):
+                await work(store, 100 + number * STEPS + step)
             seconds[watched].append(time.perf_counter() - began)
         finally:
             stop.set()
