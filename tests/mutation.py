@@ -55,7 +55,7 @@ TESTS: Mapping[str, str] = {
     "metrics": "test_metrics.py | test_figures.py",
     "meter": "test_meter.py | test_figures.py",
     "notification": "test_notification.py test_contract.py | storage/test_store.py test_erasure.py",
-    "planning": "test_booking.py test_notification.py | storage/test_store.py",
+    "planning": "test_planning.py test_booking.py test_notification.py | storage/test_store.py",
     "rate": "test_rate.py | storage/test_store.py actors/test_sender.py",
     "replica": "test_replica.py",
     "replies": "test_replies.py test_lane.py test_cohort.py | actors/test_sender.py",

@@ -345,6 +345,19 @@ def test_a_flight_without_a_known_moment_has_no_reminder() -> None:
     assert "(local time)" in mail.subject
 
 
+def test_every_mail_keeps_what_was_wrong_with_its_message() -> None:
+    """The note is in its error field, and in its content for whoever renders it later."""
+    shelf = Shelf(confirmed(note="the price is left out"))
+    shelf.deliver(changed(flights=(EVENING,), note="the seat is left out"))
+    found = [(mail.event, mail.error, getattr(mail.content, "note", None)) for mail in shelf.pending()]
+    assert set(found) == {
+        # What has not been sent says what the latest message says.
+        ("m1", "the seat is left out", "the seat is left out"),
+        ("m2", "the seat is left out", "the seat is left out"),
+    }
+    assert Kind.REMINDER in kinds(shelf.pending())
+
+
 def test_a_bad_address_is_reported_and_the_others_get_theirs() -> None:
     """Whom no mail can reach is a failed confirmation that says why, once for the booking."""
     nobody = Passenger("No One", "nobody", fault="it has no @")

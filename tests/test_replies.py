@@ -216,6 +216,13 @@ def test_what_can_only_be_our_account_is_the_transport_s(phase: Phase, code: int
     assert verdict(phase, Reply(code, text)) is Verdict.TRANSPORT
 
 
+@pytest.mark.parametrize("phase", [Phase.RCPT, Phase.DATA, Phase.DOT])
+@pytest.mark.parametrize("status", ["5.4.5", "4.7.28", "5.2.251", "5.1.8", "5.1.90", "5.7.8", "5.7.11"])
+def test_a_status_of_our_account_needs_no_words(phase: Phase, status: str) -> None:
+    """A server may say no more than the number."""
+    assert verdict(phase, Reply(550, status)) is Verdict.TRANSPORT
+
+
 def test_a_lone_rejection_never_ends_a_mail_if_it_can_only_be_our_account() -> None:
     """A rolling daily limit lets some mails through as well: its mail is tried later."""
     assert verdict_of_a_lone(Reply(550, "5.4.5 Daily limit")) is Verdict.RETRY
