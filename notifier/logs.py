@@ -30,6 +30,8 @@ class _Stderr:
 
     def __init__(self) -> None:
         self._lines: Queue[str | None] | None = None
+        self._writer: threading.Thread | None = None
+        self._writers_own = ""
         self._dropped = 0
         self._counting = threading.Lock()
 
@@ -37,6 +39,10 @@ class _Stderr:
         """Write text, or hand it to the thread without waiting."""
         if self._lines is None:
             sys.stderr.write(text)
+            return
+        if threading.current_thread() is self._writer:
+            # In a full queue the line that counts dropped lines would be dropped itself, and the count be lost.
+            self._writers_own += text
             return
         try:
             self._lines.put_nowait(text)
@@ -56,7 +62,7 @@ class _Stderr:
         lines = self._lines = Queue(MOST_LINES)
         args = (sys.stderr.fileno(), lines)
         # A daemon that uses nothing but the descriptor: a write that never ends must not hold up the process's end.
-        writer = threading.Thread(target=self._write_on, args=args, name="log", daemon=True)
+        writer = self._writer = threading.Thread(target=self._write_on, args=args, name="log", daemon=True)
         writer.start()
         try:
             yield
@@ -77,13 +83,15 @@ class _Stderr:
                     found.append(lines.get_nowait())
             ending = ending or None in found
             _write_all(descriptor, "".join(filter(None, found)).encode(errors="backslashreplace"))
-            self._tell_dropped()
+            self._report_dropped(descriptor)
 
-    def _tell_dropped(self) -> None:
+    def _report_dropped(self, descriptor: int) -> None:
         with self._counting:
             dropped, self._dropped = self._dropped, 0
         if dropped:
             log.warning("log lines were dropped: stderr was not read", count=dropped)
+            text, self._writers_own = self._writers_own, ""
+            _write_all(descriptor, text.encode(errors="backslashreplace"))
 
 
 STDERR: Any = _Stderr()

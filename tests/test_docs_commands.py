@@ -82,6 +82,8 @@ NOT_RUN_HERE = {
     "./scripts/setup": "was run by ./scripts/test",
     "./scripts/check": "takes long and is what CI runs first",
     "./scripts/mutants": "takes minutes; tests/test_mutants.py tries its parts",
+    "./scripts/mutants --sample 300 --report survivors.md": "takes an hour; tests/test_mutation.py tries its parts",
+    "./scripts/mutants --file notifier/booking.py --own": "takes minutes; tests/test_mutation.py tries its parts",
     "./scripts/test tests/test_booking.py -k reminder": "is a part of what runs this",
     "./scripts/test tests/faults --faults": "takes minutes",
     "./scripts/load --publish-rate 100 --send-rate 20 --seconds 60 --plot load.svg": (

@@ -32,6 +32,8 @@ def on_disk(environ: dict[str, str], *words: str) -> set[str]:
 async def both(feed: FeedSettings) -> AsyncIterator[tuple[FeedClient, FeedClient]]:
     """Connect an operator, who reads results, and a watcher, who reads events: their order is not promised."""
     async with FeedClient.connect(feed, snapshot=0) as operator, FeedClient.connect(feed, snapshot=0) as watcher:
+        # From its snapshot on it gets every event.
+        await wait_frame(watcher, lambda frame: frame["type"] == "snapshot")
         yield operator, watcher
 
 

@@ -105,6 +105,27 @@ def test_a_reader_that_stops_reading_stops_nothing(monkeypatch: pytest.MonkeyPat
     assert dropped > 100
 
 
+def test_the_count_of_dropped_lines_is_never_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every line is written or counted, also if so many lines come that there is no room for the count itself."""
+    monkeypatch.setattr(logs, "MOST_LINES", 5)
+    logs.configure(LogSettings.model_validate({"NOTIFIER_LOG_FORMAT": "json"}))
+    logger = structlog.get_logger("test")
+    lines: list[Any] = []
+    with narrow_pipe() as (source, target):
+        reader = threading.Thread(target=lambda: lines.extend(map(json.loads, source)))
+        reader.start()
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setattr(sys, "stderr", target)
+            with logs.STDERR.from_a_thread():
+                for number in range(3000):
+                    logger.info("a line", number=number, filling="x" * 200)
+        target.close()
+        reader.join(PATIENCE)
+    dropped = [line["count"] for line in lines if "dropped" in line["event"]]
+    assert dropped
+    assert sum(line["event"] == "a line" for line in lines) + sum(dropped) == 3000
+
+
 async def test_the_service_works_and_ends_although_nobody_reads_its_log(environ: dict[str, str], inbox: Inbox) -> None:
     """Mail is taken in and sent with stderr full, and SIGTERM ends it in order."""
     with narrow_pipe() as (source, target):

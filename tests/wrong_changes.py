@@ -572,9 +572,16 @@ MUTANTS = (
     Mutant(
         "dropped-log-lines-not-told",
         "notifier/logs.py",
-        "            self._tell_dropped()\n",
+        "            self._report_dropped(descriptor)\n",
         "",
         ("tests/test_logs.py::test_a_reader_that_stops_reading_stops_nothing",),
+    ),
+    Mutant(
+        "count-of-dropped-log-lines-dropped",
+        "notifier/logs.py",
+        "if threading.current_thread() is self._writer:",
+        "if False:",
+        ("tests/test_logs.py::test_the_count_of_dropped_lines_is_never_dropped",),
     ),
     Mutant(
         "conflict-for-a-mail-that-was-rewritten",
