@@ -30,6 +30,7 @@ class Circuit:
     def __init__(self, pauses: Sequence[timedelta]) -> None:
         self._pauses = pauses
         self._step = 0
+        self._pause = timedelta(0)
         self._retry_at = 0.0
         self._on_trial = False
         self.state = State.PAUSED
@@ -44,20 +45,27 @@ class Circuit:
     def fault(
         self, reason: str, monotonic: float, now: datetime, *, asked: timedelta | None = None, for_long: bool = False
     ) -> bool:
-        """Pause the account and return whether that is news. Deliveries that fail side by side are one fault.
+        """Pause the account; return whether that should be reported.
 
-        A pause that the server `asked` for is obeyed; a fault that will not pass soon
-        (`for_long`) takes the last pause at once.
+        Deliveries that fail side by side are one fault, so during a pause no further step is
+        taken. A pause that the server `asked` for is obeyed, also if that makes the current
+        pause longer; a fault that will not pass soon (`for_long`) takes the last pause at once.
         """
-        if self.state is State.PAUSED:
-            return False
         last = len(self._pauses) - 1
-        pause = asked or self._pauses[last if for_long else min(self._step, last)]
-        news = self.reason is None
+        named = asked or (self._pauses[last] if for_long else None)
+        if self.state is State.PAUSED:
+            if named is None or named <= self._pause:
+                return False
+            self._open(reason, named, monotonic, now)
+            return True
+        is_new = self.reason is None
+        self._open(reason, named or self._pauses[min(self._step, last)], monotonic, now)
         self._step += 1
-        self._retry_at = monotonic + pause.total_seconds()
+        return is_new
+
+    def _open(self, reason: str, pause: timedelta, monotonic: float, now: datetime) -> None:
+        self._pause, self._retry_at = pause, monotonic + pause.total_seconds()
         self.state, self.reason, self.until = State.PAUSED, reason, now + pause
-        return news
 
     def wait(self, monotonic: float) -> float | None:
         """Return the seconds until the next login is due; None while there is nothing to wait for."""
@@ -73,7 +81,12 @@ class Circuit:
             self.state = State.PAUSED
 
     def admitted(self) -> bool:
-        """End the pause after a login, for one mail at a time; return whether that ends a fault."""
+        """End the pause after a login, for one mail at a time; return whether that ends a fault.
+
+        A fault that came while the login was under way (the late reply to an earlier mail) is not ended by it.
+        """
+        if self.state is not State.PROBING:
+            return False
         recovered = self.reason is not None
         self.state, self.reason, self.until = State.HALF_OPEN, None, None
         return recovered

@@ -1,47 +1,100 @@
-"""Whom a rejection concerns, seen over several mails. Pure.
+"""Whom a failure concerns, seen over several mails. Pure.
 
-The same rejection for everybody concerns the account, whatever its words say; one that
+The same failure for everybody concerns the account, whatever its words say; one that
 meets a single recipient while other mails are accepted concerns that recipient.
 """
 
 import re
 from collections import deque
+from enum import Enum, auto
 
 from notifier.mail import Mail, Reply
 from notifier.replies import speaks_of_the_recipient, status
 
 SEVERAL = 3
-"""Different recipients rejected alike, with nothing accepted in between, from which on a rejection is the account's."""
+"""Different recipients whose mails failed alike, with nothing accepted in between, from which on it is the account."""
 MANY = 12
-"""The same for rejections that say that there is no such recipient: a few wrong addresses in a row are normal."""
+"""The same where failures in a row are normal: a few wrong addresses, or a server that defers unknown senders."""
 REMEMBERED = 20
 """Failed mails of one recipient that are kept, the latest ones, to be tried again if the account was at fault."""
 LONE = 3
 """Times that a recipient must be about to pause the account, with mails accepted in between, to be the cause itself."""
-MOST_SUSPECTS = 1000
-"""Recipients that are remembered for having paused the account."""
+MAX_RECIPIENTS = 1000
+"""Recipients that are remembered for one purpose."""
+
 
 _VARIES = re.compile(r"[@\d<]")
 """Marks words that differ between two rejections of one kind: addresses, numbers, ids."""
 
 
+class Cause(Enum):
+    """Whom a failure concerns, as far as is known.
+
+    `MAIL`: the mail or its recipient. `ACCOUNT`: it has met too many recipients in a row. `REPEATED`:
+    it has met this recipient before, while the account was suspected, so it shows nothing new.
+    `CLEARED`: likewise, but since then the account's mails were accepted.
+    """
+
+    MAIL = auto()
+    ACCOUNT = auto()
+    REPEATED = auto()
+    CLEARED = auto()
+
+
+class Streak:
+    """Recipients in a row whose mails failed alike, with nothing accepted in between.
+
+    Only a recipient that is new to the streak shows something about the account. One that fails
+    again does not count: otherwise a few wrong addresses with no other mail beside them would
+    lead to the longest pause, and hold up whatever comes next. When a mail is accepted, the
+    recipients of a streak that was long enough to suspect the account begin no other one.
+    """
+
+    def __init__(self) -> None:
+        self._recipients: dict[str, None] = {}
+        self._cleared: dict[str, None] = {}
+        self._is_long = False
+
+    def add(self, recipient: str, limit: int) -> Cause:
+        """Note a failure, and return whom it concerns; `limit` recipients in a row make it the account's."""
+        if recipient in self._cleared:
+            return Cause.CLEARED
+        if recipient in self._recipients:
+            return Cause.REPEATED if self._is_long else Cause.MAIL
+        if len(self._recipients) < MAX_RECIPIENTS:
+            self._recipients[recipient] = None
+        self._is_long = len(self._recipients) >= limit
+        return Cause.ACCOUNT if self._is_long else Cause.MAIL
+
+    def restart(self) -> None:
+        """Begin anew because mails fail in another way now."""
+        self._recipients, self._is_long = {}, False
+
+    def delivered(self, recipient: str) -> None:
+        """Begin anew because a mail was accepted."""
+        if self._is_long:
+            self._cleared |= self._recipients
+        self._cleared.pop(recipient, None)
+        while len(self._cleared) > MAX_RECIPIENTS:
+            del self._cleared[next(iter(self._cleared))]
+        self.restart()
+
+
 class Cohort:
-    """The rejections of one kind that an account got in a row."""
+    """Rejections for good of one kind that an account got in a row, and the mails that failed by them."""
 
     def __init__(self) -> None:
         self._kind = ""
-        self._recipients: set[str] = set()
+        self._streak = Streak()
         self._failed: dict[str, deque[Mail]] = {}
 
-    def concerns_everyone(self, recipient: str, reply: Reply) -> bool:
-        """Note a rejection for good, and return whether by now it is the account's and not the mail's."""
+    def cause(self, recipient: str, reply: Reply) -> Cause:
+        """Note a rejection for good, and return whom it concerns."""
         kind = f"{reply.code} {status(reply) or _constant_words(reply.text)}"
         if kind != self._kind:
-            self.delivered()
-            self._kind = kind
-        if len(self._recipients) < MANY:
-            self._recipients.add(recipient)
-        return len(self._recipients) >= (MANY if speaks_of_the_recipient(reply) else SEVERAL)
+            self._kind, self._failed = kind, {}
+            self._streak.restart()
+        return self._streak.add(recipient, MANY if speaks_of_the_recipient(reply) else SEVERAL)
 
     def failed(self, mail: Mail) -> None:
         """Remember a mail that failed by the rejection just noted."""
@@ -52,9 +105,10 @@ class Cohort:
         found, self._failed = self._failed, {}
         return [mail for mails in found.values() for mail in mails]
 
-    def delivered(self) -> None:
-        """Begin anew: the account's mails are accepted."""
-        self._kind, self._recipients, self._failed = "", set(), {}
+    def delivered(self, recipient: str) -> None:
+        """Begin anew because a mail was accepted."""
+        self._streak.delivered(recipient)
+        self._failed = {}
 
 
 class Suspects:
@@ -78,7 +132,7 @@ class Suspects:
             times, accepted = times + 1, self._accepted
         if times:
             self._times[recipient] = (times, accepted)
-        if len(self._times) > MOST_SUSPECTS:
+        if len(self._times) > MAX_RECIPIENTS:
             del self._times[next(iter(self._times))]
         return times >= LONE
 

@@ -31,7 +31,14 @@ class StoreUnusable(NotifierError):
 
 
 class Unreachable(NotifierError, ConnectionError):
-    """A peer (broker, SMTP server, running service) does not answer; it may later."""
+    """A peer (broker, SMTP server, running service) does not answer; it may later.
+
+    `said` is what the peer itself said, if it did answer: our own words may contain addresses and names.
+    """
+
+    def __init__(self, text: str, *, said: str = "") -> None:
+        super().__init__(text)
+        self.said = said
 
 
 class Refused(NotifierError):

@@ -9,13 +9,25 @@ from msgspec.structs import replace
 
 from notifier.addresses import all_masked, without
 from notifier.circuit import Circuit, State
-from notifier.cohort import Cohort, Suspects
+from notifier.cohort import MANY, SEVERAL, Cause, Cohort, Streak, Suspects
 from notifier.mail import Mail, Reply, RetryPolicy, due_again, failed, handed_back, refused, sent, unknown
-from notifier.replies import Phase, Verdict, is_closing, is_daily_limit, verdict, verdict_of_a_lone, wait_named
+from notifier.replies import (
+    Phase,
+    Verdict,
+    is_closing,
+    is_daily_limit,
+    verdict,
+    verdict_of_a_lone,
+    wait_named,
+)
 from notifier.storage.store import Claim, Quota
 
 OTHER_TRANSPORT = timedelta(seconds=30)
 """How long a mail that only another transport could send waits at least until it is claimed again."""
+OTHERS_FIRST = timedelta(minutes=15)
+"""How long a mail that paused its account lets others go first at most: its account may be paused for a day."""
+STALLED = 30.0
+"""Seconds without an end of any dialogue after which an account that has no room is stuck."""
 
 Moment = Callable[[], Awaitable[None]]
 
@@ -34,6 +46,10 @@ class Result(Protocol):
     @property
     def fault(self) -> str | None:
         """What broke it."""
+
+    @property
+    def said(self) -> str:
+        """The server's own words, if it refused the login; they can name a time to wait."""
 
     @property
     def accepted(self) -> bool:
@@ -61,8 +77,20 @@ class Transport(Protocol):
         """
 
 
+class Situation(NamedTuple):
+    """When a dialogue ended, by the clock (UTC) and the event loop's (seconds), and what else decides what it means.
+
+    `elsewhere` is when the first other account can be used (UTC): a mail that paused this one waits no longer.
+    """
+
+    now: datetime
+    monotonic: float
+    retry: RetryPolicy
+    elsewhere: datetime | None = None
+
+
 class Judgement(NamedTuple):
-    """What a dialogue means: what becomes of mails, and whether it is news that the transport is paused."""
+    """What a dialogue means: what becomes of mails, and whether a pause of the account should be reported."""
 
     outcomes: list[Mail]
     paused: bool = False
@@ -73,7 +101,8 @@ class Lane:
     """A transport, and what its replies have shown of it.
 
     `quota_left` and, once that is 0, the time at which there is some again are as of the latest claim.
-    All times are UTC; `monotonic` is the event loop's clock, in seconds.
+    `under_way` counts its deliveries from the claim until the outcome is recorded, and `moved_at` is when the
+    latest one ended, or the first one began. All times are UTC; `monotonic` is the event loop's clock, in seconds.
     """
 
     transport: Transport
@@ -83,74 +112,136 @@ class Lane:
     used_up_until: datetime | None = None
     cohort: Cohort = field(default_factory=Cohort)
     suspects: Suspects = field(default_factory=Suspects)
+    breaks: Streak = field(default_factory=Streak)
+    deferrals: Streak = field(default_factory=Streak)
+    under_way: int = 0
+    moved_at: float = 0.0
 
     @property
     def is_usable(self) -> bool:
         """Whether mails of other transports can be sent by this one now."""
         return self.circuit.room(1) > 0 and self.quota_left != 0
 
+    def usable_at(self, now: datetime) -> datetime:
+        """Estimate when the account can be used (UTC): `now`, or when its pause is over and its quota allows it."""
+        return max(now, self.circuit.until or now, self.used_up_until or now)
+
+    def room(self, connections: int) -> int:
+        """Return how many more mails can be handed over now, with so many `connections` for the account."""
+        return self.circuit.room(max(0, connections - self.under_way))
+
+    def begin(self, monotonic: float) -> None:
+        """Note that a delivery begins."""
+        if self.under_way == 0:
+            self.moved_at = monotonic
+        self.under_way += 1
+
+    def end(self, monotonic: float) -> None:
+        """Note that a delivery has ended."""
+        self.under_way -= 1
+        self.moved_at = monotonic
+
+    def stalls_in(self, monotonic: float) -> float:
+        """Return in how many seconds the account is stuck unless a delivery ends before; 0 if it is."""
+        return max(0.0, self.moved_at + STALLED - monotonic)
+
     def claimed(self, claim: Claim) -> bool:
-        """Note what a claim found left of the quota; True when it is news that there is nothing."""
+        """Update the remaining quota; return whether it has just run out."""
         was_used_up, self.quota_left = self.quota_left == 0, claim.quota_left
         self.used_up_until = claim.again_at if claim.quota_left == 0 else None
         return self.used_up_until is not None and not was_used_up
 
-    def pause(self, reason: str, now: datetime, monotonic: float) -> bool:
-        """Rest the transport as long as the words of `reason` ask for, or else by its steps; True when it is news."""
-        asked, for_long = wait_named(reason), is_daily_limit(reason)
+    def pause(self, reason: str, now: datetime, monotonic: float, *, said: str = "") -> bool:
+        """Pause the account, for as long as the server's words (`said`) ask or by its steps; see `Circuit.fault`."""
+        asked, for_long = wait_named(said), is_daily_limit(said)
         return self.circuit.fault(reason, monotonic, now, asked=asked, for_long=for_long)
 
-    def judge(self, mail: Mail, result: Result, retry: RetryPolicy, now: datetime, monotonic: float) -> Judgement:
+    def judge(self, mail: Mail, result: Result, at: Situation) -> Judgement:
         """Decide what a dialogue means for its mail, for those it shows in another light, and for the transport."""
+        if result.phase is Phase.CONNECT:
+            return Judgement([handed_back(mail)], self._paused(result.fault or "", at, said=result.said))
         if result.reply is None:
-            return self._broken(mail, result, retry, now, monotonic)
+            return self._broken(mail, result, at)
         reply = result.reply
         if result.accepted:
-            self.circuit.delivered()
-            self.cohort.delivered()
-            self.suspects.delivered(mail.to)
-            return Judgement([sent(mail, reply, now)])
+            return self._accepted(mail, reply, at)
         match verdict(result.phase, reply):
             case Verdict.TRANSPORT:
-                return self._speaks_of_our_account(mail, reply, retry, now, monotonic)
+                return self._speaks_of_our_account(mail, reply, at)
             case Verdict.FAIL:
-                return self._refused_for_good(mail, reply, now, monotonic)
+                return self._refused_for_good(mail, reply, at)
             case Verdict.RETRY:
-                if not is_closing(reply):
-                    self.circuit.worked()
-                return Judgement([_later(mail, reply, retry, now)])
+                return self._deferred(mail, reply, at)
 
-    def _broken(self, mail: Mail, result: Result, retry: RetryPolicy, now: datetime, monotonic: float) -> Judgement:
-        """Decide about a dialogue that ended without a reply."""
-        if verdict(result.phase, None) is Verdict.TRANSPORT:
-            return Judgement([handed_back(mail)], self.pause(result.fault or "", now, monotonic))
+    def _accepted(self, mail: Mail, reply: Reply, at: Situation) -> Judgement:
+        self.circuit.delivered()
+        for each in (self.cohort, self.suspects, self.breaks, self.deferrals):
+            each.delivered(mail.to)
+        return Judgement([sent(mail, reply, at.now)])
+
+    def _broken(self, mail: Mail, result: Result, at: Situation) -> Judgement:
+        """Decide about a dialogue that ended without a reply: the account is at fault if several end so in a row."""
+        why = f"{result.fault} (in {result.phase})"
+        if result.phase is Phase.MAIL:
+            if self._is_alone(mail):
+                return Judgement([refused(mail, None, why, at.retry, at.now)])
+            paused = self._paused(result.fault or "", at)
+            return Judgement([handed_back(mail, self._others_first(at))], paused)
+        paused = self.breaks.add(mail.to, SEVERAL) is Cause.ACCOUNT and self._paused(why, at)
         if result.phase is Phase.DOT:
-            return Judgement([unknown(replace(mail, past_data=True), f"{result.fault}", retry, now)])
-        return Judgement([refused(mail, None, f"{result.fault} (in {result.phase})", retry, now)])
+            return Judgement([unknown(replace(mail, past_data=True), f"{result.fault}", at.retry, at.now)], paused)
+        return Judgement([refused(mail, None, why, at.retry, at.now)], paused)
 
-    def _speaks_of_our_account(
-        self, mail: Mail, reply: Reply, retry: RetryPolicy, now: datetime, monotonic: float
-    ) -> Judgement:
+    def _deferred(self, mail: Mail, reply: Reply, at: Situation) -> Judgement:
+        """Decide about a rejection for now: the account is at fault if it meets very many in a row."""
+        closes = is_closing(reply)
+        cause = self.breaks.add(mail.to, SEVERAL) if closes else self.deferrals.add(mail.to, MANY)
+        paused = cause is Cause.ACCOUNT and self._paused(_words(mail, reply), at, said=reply.text)
+        if not closes and cause in (Cause.MAIL, Cause.CLEARED):
+            self.circuit.worked()
+        return Judgement([_later(mail, reply, at)], paused)
+
+    def _speaks_of_our_account(self, mail: Mail, reply: Reply, at: Situation) -> Judgement:
         """Pause the transport, unless it works for everybody but this recipient.
 
         The mail waits until after the pause, so that others go first: one that is accepted tells the two apart.
         """
-        if self.suspects.is_alone(mail.to, pauses=self.circuit.state is not State.PAUSED):
+        if self._is_alone(mail):
             fails = verdict_of_a_lone(reply) is Verdict.FAIL
-            return Judgement([failed(mail, reply, None) if fails else _later(mail, reply, retry, now)])
-        paused = self.pause(_words(mail, reply), now, monotonic)
-        return Judgement([handed_back(mail, self.circuit.until)], paused)
+            return Judgement([failed(mail, reply, None) if fails else _later(mail, reply, at)])
+        paused = self._paused(_words(mail, reply), at, said=reply.text)
+        return Judgement([handed_back(mail, self._others_first(at))], paused)
 
-    def _refused_for_good(self, mail: Mail, reply: Reply, now: datetime, monotonic: float) -> Judgement:
-        if self.cohort.concerns_everyone(mail.to, reply):
-            paused = self.pause(_words(mail, reply), now, monotonic)
-            # Others go first after the pause: one that is accepted settles the matter.
-            again = handed_back(mail, self.circuit.until)
-            return Judgement([*map(due_again, self.cohort.reprieved()), again], paused)
+    def _refused_for_good(self, mail: Mail, reply: Reply, at: Situation) -> Judgement:
+        """Fail the mail, unless the same rejection meets several recipients in a row.
+
+        Then the account is paused, and those that had failed by it are tried again after others. Those that are
+        rejected once more are retried like after a rejection for now, and fail once other mail was accepted.
+        """
+        cause = self.cohort.cause(mail.to, reply)
+        if cause is Cause.ACCOUNT:
+            paused = self._paused(_words(mail, reply), at, said=reply.text)
+            until = self._others_first(at)
+            again = [due_again(each, until) for each in self.cohort.reprieved()]
+            return Judgement([*again, handed_back(mail, until)], paused)
+        if cause is Cause.REPEATED:
+            return Judgement([_later(mail, reply, at)])
         self.circuit.worked()
         outcome = failed(mail, reply, None)
-        self.cohort.failed(outcome)
+        if cause is Cause.MAIL:
+            self.cohort.failed(outcome)
         return Judgement([outcome])
+
+    def _is_alone(self, mail: Mail) -> bool:
+        return self.suspects.is_alone(mail.to, pauses=self.circuit.state is not State.PAUSED)
+
+    def _paused(self, reason: str, at: Situation, *, said: str = "") -> bool:
+        return self.pause(reason, at.now, at.monotonic, said=said)
+
+    def _others_first(self, at: Situation) -> datetime:
+        """Return until when a mail that met a fault of the account waits, so that others go first."""
+        ends = [self.circuit.until or at.now, at.now + OTHERS_FIRST]
+        return min(ends if at.elsewhere is None else [*ends, at.elsewhere])
 
 
 def unsupported(mail: Mail, untried: Sequence[Lane], now: datetime) -> Mail:
@@ -161,12 +252,11 @@ def unsupported(mail: Mail, untried: Sequence[Lane], now: datetime) -> Mail:
     """
     if not untried:
         return failed(mail, None, "the address needs SMTPUTF8, which no configured SMTP server offers")
-    usable_at = [lane.circuit.until or lane.used_up_until or now for lane in untried]
-    return handed_back(mail, max(min(usable_at), now + OTHER_TRANSPORT))
+    return handed_back(mail, max(min(lane.usable_at(now) for lane in untried), now + OTHER_TRANSPORT))
 
 
-def _later(mail: Mail, reply: Reply, retry: RetryPolicy, now: datetime) -> Mail:
-    return refused(mail, reply, None, retry, now, asked=wait_named(reply.text) or timedelta(0))
+def _later(mail: Mail, reply: Reply, at: Situation) -> Mail:
+    return refused(mail, reply, None, at.retry, at.now, asked=wait_named(reply.text) or timedelta(0))
 
 
 def _words(mail: Mail, reply: Reply) -> str:

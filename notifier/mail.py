@@ -288,9 +288,9 @@ def found_sent(mail: Mail, now: datetime) -> Mail:
     return mail.become(Status.SENT, sent_at=now)
 
 
-def due_again(mail: Mail) -> Mail:
-    """Give a failed or uncertain mail another chance, at once, and as much time as a new one."""
-    return mail.become(Status.PENDING, next_attempt_at=None, counted_since=None)
+def due_again(mail: Mail, at: datetime | None = None) -> Mail:
+    """Give a failed or uncertain mail another chance, `at` a time or at once, and as much time as a new one."""
+    return mail.become(Status.PENDING, next_attempt_at=at, counted_since=None)
 
 
 def due_now(mail: Mail) -> Mail:

@@ -114,11 +114,16 @@ _CLOSING = 421
 _PERMANENT = 500
 
 _WAIT = re.compile(
-    r"\b(?:in|after|for|wait|next|another) (?:about |at least )?"
+    r"\b(?:in|for|wait|next|another|(?:again|back|retry|later)\b.{0,20}\bafter|retry after) (?:about |at least )?"
     r"(\d{1,6}) ?(s|m|h|secs?|seconds?|mins?|minutes?|hours?)\b",
     re.IGNORECASE,
 )
-_DAILY = re.compile(r"daily .{0,30}(limit|quota)|\b5\.4\.5\b", re.IGNORECASE)
+_DAILY = re.compile(r"daily .{0,30}(limit|quota)|(?:^|^\d{3}[ -])5\.4\.5\b", re.IGNORECASE | re.MULTILINE)
+_USED_UP = re.compile(
+    r"\btransactions\b.{0,40}(exceed|maximum|limit)"
+    r"|(exceed|maximum|limit|too many).{0,40}\b(transactions|(per|in this|in one|on this) (connection|session))\b",
+    re.IGNORECASE,
+)
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 LONGEST_WAIT = timedelta(hours=24)
 """No server is believed that wants to be left alone for longer."""
@@ -171,6 +176,11 @@ def is_daily_limit(text: str) -> bool:
 def is_closing(reply: Reply) -> bool:
     """Return whether the server closes the connection with this reply, whatever the mail is (RFC 5321 section 3.8)."""
     return reply.code == _CLOSING
+
+
+def is_used_up(reply: Reply) -> bool:
+    """Return whether the server takes no more mails on this connection, which says nothing about a new one."""
+    return bool(_USED_UP.search(reply.text))
 
 
 def status(reply: Reply) -> str | None:

@@ -15,7 +15,7 @@ from notifier.actors.consumer import Store as Intake
 from notifier.actors.consumer import consume
 from notifier.actors.purger import Memory, purge
 from notifier.actors.reporter import READER, report
-from notifier.actors.sender import Limits, Sender
+from notifier.actors.sender import LAST_RECORDS, Limits, Sender
 from notifier.circuit import Circuit
 from notifier.commands import commands
 from notifier.composing.message import compose
@@ -36,16 +36,17 @@ from notifier.lane import Lane
 from notifier.mail import Mail, RetryPolicy
 from notifier.metrics import Metrics
 from notifier.planning import Rules
+from notifier.rate import Guard
 from notifier.settings import MailSettings, Settings
 from notifier.storage.sqlite import SqliteStore
 from notifier.storage.store import Added, Quota, Store
-from notifier.supervisor import Supervisor
+from notifier.supervisor import Actor, Supervisor
 
 log = structlog.get_logger(__name__)
 
 INTAKE_GRACE = 5.0
 """Seconds that the transaction and the dead letter under way have when the service ends."""
-RECORD_GRACE = 10.0
+RECORD_GRACE = LAST_RECORDS + 10.0
 """Seconds that the store has for the last outcomes when the service ends."""
 REPORT_GRACE = 5.0
 """Seconds that the last events have to reach the broker and the watchers when the service ends."""
@@ -124,7 +125,7 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         supervisor.start(
             "broadcaster", partial(broadcast, store, hub, (figures.observe, metrics.observe, journal.tell))
         )
-        supervisor.start("sender", partial(_send, store, lanes, settings))
+        supervisor.start("sender", _sending(store, lanes, settings))
         supervisor.start("purger", partial(_purge, store, settings))
         if broker:
             connect = partial(amqp.consume, settings.amqp, publisher, broker)
@@ -177,13 +178,17 @@ async def _stop(supervisor: Supervisor, longest_dialogue: float) -> None:
     await supervisor.stop("reporter", "broadcaster", grace=REPORT_GRACE)
 
 
-async def _send(
-    store: Store, lanes: Sequence[Lane], settings: Settings, running: Callable[[], None], stop: asyncio.Event
-) -> None:
+def _sending(store: Store, lanes: Sequence[Lane], settings: Settings) -> Actor:
+    """Make the sending actor; all its runs share one guard of the rate."""
     mail = settings.mail
     retry = RetryPolicy(mail.retry_delays, mail.give_up_after, hold_uncertain=mail.on_uncertain == "hold")
     limits = Limits(settings.smtp.connections, mail.rate, retry)
-    await Sender(store, lanes, limits).run(clock.ticks(mail.cron), running, stop)
+    guard = Guard(mail.rate)
+
+    async def send(running: Callable[[], None], stop: asyncio.Event) -> None:
+        await Sender(store, lanes, limits, guard).run(clock.ticks(mail.cron), running, stop)
+
+    return send
 
 
 async def _purge(store: Store, settings: Settings, running: Callable[[], None], stop: asyncio.Event) -> None:

@@ -15,15 +15,17 @@ from notifier.actors.sender import Limits, Sender
 from notifier.circuit import Circuit
 from notifier.contract import Origin, decode
 from notifier.events import Filter, Logged
-from notifier.gateways.smtp import transports
+from notifier.gateways.smtp import Envelope, Transport, transports
 from notifier.lane import Lane
-from notifier.mail import Mail, RetryPolicy
+from notifier.mail import Mail, RetryPolicy, Status
+from notifier.rate import Guard
 from notifier.service import MailTransport
 from notifier.settings import load
 from notifier.storage.sqlite import SqliteStore
 from notifier.storage.store import Quota
 
 PAUSES = (timedelta(milliseconds=50), timedelta(milliseconds=100))
+ENVELOPE = Envelope("fly@example.org", "asha@example.com")
 DELAYS, GIVE_UP_AFTER = (timedelta(milliseconds=200),), timedelta(hours=1)
 
 
@@ -65,7 +67,7 @@ async def sending(
     ]
     stop = asyncio.Event()
     retry = RetryPolicy(delays, GIVE_UP_AFTER, hold_uncertain=hold)
-    sender = Sender(store, lanes, Limits(connections, rate, retry))
+    sender = Sender(store, lanes, Limits(connections, rate, retry), Guard(rate))
     task = asyncio.create_task(sender.run(never(), lambda: None, stop))
     try:
         yield lanes
@@ -88,6 +90,32 @@ async def logged(store: SqliteStore, type_: str, count: int = 1) -> list[Logged]
             await store.beyond(head)
 
 
+async def total(store: SqliteStore, status: Status, count: int) -> None:
+    """Wait until so many mails have a status."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            head = (await store.span()).head
+            if (await store.totals())[status] >= count:
+                return
+            await store.beyond(head)
+
+
 async def mails(store: SqliteStore) -> list[Mail]:
     """List every mail, oldest first."""
     return list(reversed((await store.page(Filter(), None, 500)).mails))
+
+
+async def at_once() -> None:
+    """Take the turn."""
+
+
+@asynccontextmanager
+async def transport(url: str, **settings: str) -> AsyncIterator[Transport]:
+    """Make a transport; every idle connection is closed at the end."""
+    environ = {"NOTIFIER_SMTP_URL": url, "NOTIFIER_MAIL_FROM": "fly@example.org", "NOTIFIER_SMTP_TIMEOUT": "2s"}
+    loaded = load({**environ, **{f"NOTIFIER_SMTP_{name}": value for name, value in settings.items()}})
+    (only,) = transports(loaded.smtp, "example.org")
+    try:
+        yield only
+    finally:
+        await only.close()

@@ -194,3 +194,28 @@ def test_a_mail_that_was_given_room_before_a_pause_does_not_start_in_it_or_besid
     circuit.admitted()
     starts += [circuit.lets_start(is_trial=False), circuit.lets_start(is_trial=True)]
     assert starts == [True, False, False, False, True]
+
+
+def test_a_longer_pause_that_is_asked_for_replaces_a_shorter_one() -> None:
+    """It is worth a report and takes no step; one that is not longer changes nothing."""
+    circuit = ready()
+    circuit.fault("limit", 100.0, NOW)
+    assert circuit.fault("closed for an hour", 101.0, NOW, asked=timedelta(hours=1))
+    assert (circuit.reason, circuit.wait(101.0)) == ("closed for an hour", 3600.0)
+    assert not circuit.fault("closed", 102.0, NOW, asked=timedelta(hours=1))
+    assert not circuit.fault("limit", 103.0, NOW)
+    assert circuit.wait(103.0) == 3598.0
+    circuit.probe()
+    circuit.admitted()
+    circuit.fault("limit", 5000.0, NOW)
+    assert circuit.wait(5000.0) == 5.0
+
+
+def test_a_login_does_not_end_a_fault_that_came_meanwhile() -> None:
+    """The late reply to an earlier mail pauses the account although a login is under way."""
+    circuit = half_open()
+    circuit.fault("limit", 0.0, NOW)
+    circuit.probe()
+    circuit.fault("closed for an hour", 1.0, NOW, asked=timedelta(hours=1))
+    assert not circuit.admitted()
+    assert (circuit.state, circuit.wait(1.0)) == (State.PAUSED, 3600.0)

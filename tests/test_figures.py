@@ -294,7 +294,7 @@ async def test_a_service_of_which_an_actor_fails_is_not_ready(
     async def fail(*_: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("notifier.service._send", fail)
+    monkeypatch.setattr("notifier.service.Sender.run", fail)
     async with serving(changed(environ)) as feed:
         status, parts = await readiness(feed, lambda parts: parts["actors"]["sender"]["state"] != "starting")
         found = await scrape(feed)

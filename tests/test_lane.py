@@ -6,8 +6,17 @@ import pytest
 from samples import NOW, mail
 
 from notifier.circuit import Circuit, State
-from notifier.cohort import SEVERAL
-from notifier.lane import OTHER_TRANSPORT, Judgement, Lane, Moment, unsupported
+from notifier.cohort import MANY, SEVERAL
+from notifier.lane import (
+    OTHER_TRANSPORT,
+    OTHERS_FIRST,
+    STALLED,
+    Judgement,
+    Lane,
+    Moment,
+    Situation,
+    unsupported,
+)
 from notifier.mail import Mail, Reply, RetryPolicy, Status, claimed
 from notifier.replies import Phase
 from notifier.storage.store import Claim
@@ -43,6 +52,7 @@ class Ended(NamedTuple):
     fault: str | None = None
     accepted: bool = False
     unsupported: bool = False
+    said: str = ""
 
 
 def lane() -> Lane:
@@ -58,7 +68,7 @@ def attempt(n: int = 0) -> Mail:
 
 
 def judge(lane: Lane, ended: Ended, retry: RetryPolicy = RETRY, n: int = 0) -> Judgement:
-    return lane.judge(attempt(n), ended, retry, NOW, 1000.0)
+    return lane.judge(attempt(n), ended, Situation(NOW, 1000.0, retry))
 
 
 def test_an_accepted_message_is_sent() -> None:
@@ -76,7 +86,7 @@ LIMIT = Reply(550, "5.4.5 Daily limit of fly@example.org, not sent to p0@example
     ("ended", "reason", "due_at"),
     [
         (Ended(Phase.CONNECT, fault="connection refused"), "connection refused", None),
-        (Ended(Phase.MAIL, fault="connection reset"), "connection reset", None),
+        (Ended(Phase.MAIL, fault="connection reset"), "connection reset", NOW + STEP),
         (Ended(Phase.RCPT, Reply(535, "5.7.8 bad credentials")), "535 5.7.8 bad credentials", NOW + STEP),
         (
             Ended(Phase.DOT, LIMIT),
@@ -147,6 +157,133 @@ def test_the_same_refusal_for_several_gives_those_that_had_failed_another_chance
     assert {each.status for each in outcomes} == {Status.PENDING}
     assert outcomes[-1].next_attempt_at == NOW + STEP
     assert (paused, way.circuit.state, way.circuit.reason) == (True, State.PAUSED, "550 5.7.1 Message rejected")
+
+
+def reopened(way: Lane) -> None:
+    """End the pause with a login; nothing has been accepted yet."""
+    way.circuit.probe()
+    way.circuit.admitted()
+
+
+NO_SUCH_USER = Ended(Phase.RCPT, Reply(550, "5.1.1 no such user"))
+
+
+def test_wrong_addresses_alone_pause_the_account_once() -> None:
+    """They are retried one at a time, counted, and leave the account open for the first mail to somebody else."""
+    way = lane()
+    last = [judge(way, NO_SUCH_USER, n=n) for n in range(MANY)][-1]
+    assert last.paused
+    assert {each.next_attempt_at for each in last.outcomes} == {NOW + STEP}
+    reopened(way)
+    for n in range(MANY):
+        (outcome,), paused = judge(way, NO_SUCH_USER, n=n)
+        assert (outcome.status, outcome.attempt, paused) == (Status.PENDING, 1, False)
+        assert way.circuit.state is State.HALF_OPEN
+
+
+@pytest.mark.parametrize("ended", [NO_SUCH_USER, Ended(Phase.DOT, POLICY)])
+def test_rejections_after_the_account_was_cleared_are_final(ended: Ended) -> None:
+    """Once other mail was accepted, a rejection that meets the same recipients again fails them and pauses nothing."""
+    way = lane()
+    for n in range(MANY):
+        judge(way, ended, n=n)
+    reopened(way)
+    judge(way, Ended(Phase.DOT, OK, accepted=True), n=99)
+    for n in range(MANY):
+        (outcome,), paused = judge(way, ended, n=n)
+        assert (outcome.status, paused, way.circuit.state) == (Status.FAILED, False, State.READY)
+
+
+@pytest.mark.parametrize(
+    "ended",
+    [
+        Ended(Phase.RCPT, fault="connection lost"),
+        Ended(Phase.DOT, fault="timed out"),
+        Ended(Phase.RCPT, Reply(421, "4.7.0 Temporary problem")),
+    ],
+)
+def test_dialogues_that_break_for_everybody_pause_the_account(ended: Ended) -> None:
+    """From the third recipient in a row on, each new one takes the next step; the attempts count all the same."""
+    way = lane()
+    judged = [judge(way, ended, n=n) for n in range(SEVERAL)]
+    assert [paused for _, paused in judged] == [False, False, True]
+    assert [outcome.attempt for (outcome,), _ in judged] == [1] * SEVERAL
+    reopened(way)
+    assert judge(way, ended, n=0).paused is False
+    assert way.circuit.state is State.HALF_OPEN
+    assert judge(way, ended, n=SEVERAL).paused is True
+    reopened(way)
+    judge(way, Ended(Phase.DOT, OK, accepted=True), n=0)
+    assert not any(judge(way, ended, n=n).paused for n in range(SEVERAL))
+
+
+def test_deferrals_of_very_many_pause_the_account() -> None:
+    """A server that defers unknown senders does so a few times in a row; one that defers everybody has a fault."""
+    way, ended = lane(), Ended(Phase.RCPT, Reply(451, "4.3.0 try later"))
+    judged = [judge(way, ended, n=n) for n in range(MANY)]
+    assert [paused for _, paused in judged] == [False] * (MANY - 1) + [True]
+    assert {outcome.attempt for (outcome,), _ in judged} == {1}
+
+
+def test_a_dialogue_that_breaks_at_mail_for_one_recipient_alone_is_its_own() -> None:
+    """An address for which the server hangs up pauses the account twice and never again, and waits like any other."""
+    way, ended = lane(), Ended(Phase.MAIL, fault="connection lost")
+    for _ in range(2):
+        (outcome,), paused = judge(way, ended)
+        assert (outcome.attempt, outcome.next_attempt_at, paused) == (0, NOW + STEP, True)
+        resumed(way)
+    (outcome,), paused = judge(way, ended)
+    assert (outcome.attempt, outcome.error, paused) == (1, "connection lost (in MAIL)", False)
+    assert way.circuit.state is State.READY
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "due_at"),
+    [
+        (None, NOW + OTHERS_FIRST),
+        (NOW, NOW),
+        (NOW + timedelta(seconds=5), NOW + timedelta(seconds=5)),
+        (NOW + timedelta(hours=30), NOW + OTHERS_FIRST),
+    ],
+)
+def test_a_mail_that_met_a_limit_waits_for_no_longer_than_another_account_does(
+    elsewhere: datetime | None, due_at: datetime
+) -> None:
+    """It lets others go first for some minutes at most, however long its account is paused."""
+    limit = Ended(Phase.DOT, Reply(450, "4.7.0 too many messages, try again in 24 hours"))
+    (outcome,), _ = lane().judge(attempt(), limit, Situation(NOW, 1000.0, RETRY, elsewhere))
+    assert (outcome.attempt, outcome.next_attempt_at) == (0, due_at)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said", "pause"),
+    [
+        ("10.5.4.5:587: connection refused", "", STEP),
+        ("mail.example.com:587: timed out after 300 s", "", STEP),
+        (
+            "mail.example.com:587: 454 4.7.0 wait",
+            "4.7.0 Too many logins, try again in 5 minutes",
+            300 * timedelta(seconds=1),
+        ),
+    ],
+)
+def test_only_the_words_of_the_server_name_a_time(fault: str, said: str, pause: timedelta) -> None:
+    """An address of ours or a time limit of ours is no wish of the server."""
+    way = Lane(Silent(), Circuit([STEP, timedelta(hours=1)]))
+    reopened(way)
+    judge(way, Ended(Phase.CONNECT, fault=fault, said=said))
+    assert way.circuit.until == NOW + pause
+
+
+def test_an_account_is_stuck_when_no_delivery_has_ended_for_long() -> None:
+    """Counted from the first delivery under way, or from the latest end."""
+    way = lane()
+    way.begin(100.0)
+    way.begin(120.0)
+    assert (way.room(3), way.room(1)) == (1, 0)
+    assert [way.stalls_in(at) for at in (100.0, 129.0, 130.0, 140.0)] == [STALLED, 1.0, 0.0, 0.0]
+    way.end(140.0)
+    assert (way.stalls_in(141.0), way.under_way) == (29.0, 1)
 
 
 def test_a_used_up_quota_is_news_once() -> None:

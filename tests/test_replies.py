@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from parts import fastest
 
 from notifier.mail import Reply
-from notifier.replies import Phase, Verdict, is_daily_limit, verdict, verdict_of_a_lone, wait_named
+from notifier.replies import Phase, Verdict, is_daily_limit, is_used_up, verdict, verdict_of_a_lone, wait_named
 
 TEXT = st.sampled_from(
     ["", "ok", "5.1.1 no such user", "4.2.2 mailbox full", "5.7.1 spam", "4.7.0 too many login attempts", "Größe"]
@@ -64,7 +64,9 @@ def test_a_syntax_code_is_a_bounce_only_where_it_says_so(code: int, text: str, e
         ("wait 2 hours", 7200),
         ("please come back after about 90 secs", 90),
         ("try again in 99999 hours", 24 * 3600),
+        ("4.2.1 Retry after 5 minutes", 300),
         ("at most 20 messages per 60 seconds", None),
+        ("4.4.2 Error: timeout exceeded after 300 s", None),
         ("try again later", None),
     ],
 )
@@ -77,7 +79,25 @@ def test_a_daily_limit_is_recognised() -> None:
     """By its words or by its status."""
     assert is_daily_limit("550 5.4.5 limit exceeded")
     assert is_daily_limit("454 Throttling failure: Daily message quota exceeded")
+    assert is_daily_limit("5.4.5 limit exceeded\n5.4.5 see our pages")
     assert not is_daily_limit("450 4.2.1 too quickly")
+    assert not is_daily_limit("421 10.5.4.5 is not welcome")
+
+
+@pytest.mark.parametrize(
+    ("text", "used_up"),
+    [
+        ("4.5.3 Number of transactions exceeds allowed maximum", True),
+        ("4.7.0 too many messages in this connection", True),
+        ("4.5.3 message limit per session reached", True),
+        ("4.7.0 too many messages from your account", False),
+        ("4.7.0 Too many connections from your address", False),
+        ("5.1.1 no such user", False),
+    ],
+)
+def test_a_connection_that_takes_no_more_mails_is_recognised(text: str, *, used_up: bool) -> None:
+    """Servers limit the mails of one connection; a new one may be used at once."""
+    assert is_used_up(Reply(452, text)) is used_up
 
 
 PHASES = {"RCPT": Phase.RCPT, "": Phase.RCPT, "any": Phase.RCPT, "MAIL": Phase.MAIL, "CONNECT/MAIL": Phase.MAIL}

@@ -13,6 +13,8 @@ class Mutant(NamedTuple):
     tests: tuple[str, ...]
 
 
+_ACCOUNTS = "tests/actors/test_sender_accounts.py"
+
 MUTANTS = (
     Mutant(
         "acknowledge-before-commit",
@@ -144,15 +146,15 @@ MUTANTS = (
     Mutant(
         "nobody-reprieved",
         "notifier/lane.py",
-        "[*map(due_again, self.cohort.reprieved()), again]",
-        "[again]",
+        "[*again, handed_back(mail, until)]",
+        "[handed_back(mail, until)]",
         ("tests/test_lane.py::test_the_same_refusal_for_several_gives_those_that_had_failed_another_chance",),
     ),
     Mutant(
         "everyone-refused-for-good",
         "notifier/cohort.py",
-        "        return len(self._recipients) >= (MANY if speaks_of_the_recipient(reply) else SEVERAL)\n",
-        "        return False\n",
+        "        self._is_long = len(self._recipients) >= limit\n",
+        "",
         ("tests/actors/test_sender.py::test_a_refusal_that_meets_everyone_fails_nobody",),
     ),
     Mutant(
@@ -333,8 +335,10 @@ MUTANTS = (
     Mutant(
         "lone-recipient-goes-first",
         "notifier/lane.py",
-        "Judgement([handed_back(mail, self.circuit.until)], paused)",
-        "Judgement([handed_back(mail)], paused)",
+        """at, said=reply.text)
+        return Judgement([handed_back(mail, self._others_first(at))], paused)""",
+        """at, said=reply.text)
+        return Judgement([handed_back(mail)], paused)""",
         ("tests/actors/test_sender_account.py::test_a_mail_that_paused_the_account_lets_others_go_first",),
     ),
     Mutant(
@@ -347,8 +351,8 @@ MUTANTS = (
     Mutant(
         "smtputf8-of-others-not-tried",
         "notifier/actors/sender.py",
-        "        others = [other for other in self._lanes if other is not lane]\n",
-        "        others: list[Lane] = []\n",
+        "        for other in self._lanes:\n            if other is lane:\n",
+        "        for other in self._lanes:\n            if True:\n",
         ("tests/actors/test_sender_account.py::test_an_address_beyond_ascii_goes_by_the_transport_that_can_take_it",),
     ),
     Mutant(
@@ -376,8 +380,8 @@ MUTANTS = (
     Mutant(
         "login-by-every-delivery",
         "notifier/gateways/smtp.py",
-        "            login = self._login\n",
-        "            login = None\n",
+        "            if self._login is None and len(self._connected)",
+        "            if len(self._connected)",
         ("tests/actors/test_sender_account.py::test_a_rejected_password_costs_one_login_a_step",),
     ),
     Mutant(
@@ -905,10 +909,166 @@ if wanted.since is True else 0
         ("tests/gateways/test_close_codes.py::test_missed_events_that_are_deleted_meanwhile_close_with_4508",),
     ),
     Mutant(
+        "repeated-rejection-pauses-again",
+        "notifier/cohort.py",
+        "return Cause.REPEATED if self._is_long else Cause.MAIL",
+        "return Cause.ACCOUNT if self._is_long else Cause.MAIL",
+        ("tests/test_lane.py::test_wrong_addresses_alone_pause_the_account_once",),
+    ),
+    Mutant(
+        "cleared-recipients-suspect-the-account-again",
+        "notifier/cohort.py",
+        "            self._cleared |= self._recipients\n",
+        "            pass\n",
+        ("tests/test_lane.py::test_rejections_after_the_account_was_cleared_are_final",),
+    ),
+    Mutant(
+        "reprieved-mails-go-first",
+        "notifier/lane.py",
+        "due_again(each, until)",
+        "due_again(each)",
+        ("tests/test_lane.py::test_wrong_addresses_alone_pause_the_account_once",),
+    ),
+    Mutant(
+        "broken-dialogues-never-pause",
+        "notifier/lane.py",
+        "self.breaks.add(mail.to, SEVERAL) is Cause.ACCOUNT and self._paused(why, at)",
+        "False",
+        ("tests/test_lane.py::test_dialogues_that_break_for_everybody_pause_the_account",),
+    ),
+    Mutant(
+        "deferrals-never-pause",
+        "notifier/lane.py",
+        "else self.deferrals.add(mail.to, MANY)",
+        "else Cause.MAIL",
+        ("tests/test_lane.py::test_deferrals_of_very_many_pause_the_account",),
+    ),
+    Mutant(
+        "hang-up-at-mail-goes-first",
+        "notifier/lane.py",
+        """            paused = self._paused(result.fault or "", at)
+            return Judgement([handed_back(mail, self._others_first(at))], paused)""",
+        """            paused = self._paused(result.fault or "", at)
+            return Judgement([handed_back(mail)], paused)""",
+        ("tests/test_lane.py::test_a_dialogue_that_breaks_at_mail_for_one_recipient_alone_is_its_own",),
+    ),
+    Mutant(
+        "limit-of-one-account-holds-the-mail",
+        "notifier/lane.py",
+        "return min(ends if at.elsewhere is None else [*ends, at.elsewhere])",
+        "return min(ends)",
+        (f"{_ACCOUNTS}::test_mail_that_meets_the_limit_of_an_account_goes_by_the_next_one",),
+    ),
+    Mutant(
+        "our-own-words-name-a-limit",
+        "notifier/lane.py",
+        "asked, for_long = wait_named(said), is_daily_limit(said)",
+        "asked, for_long = wait_named(reason), is_daily_limit(reason)",
+        ("tests/test_lane.py::test_only_the_words_of_the_server_name_a_time",),
+    ),
+    Mutant(
+        "stuck-account-keeps-the-rest",
+        "notifier/actors/sender.py",
+        " and (room or stalls_in):",
+        ":",
+        (f"{_ACCOUNTS}::test_an_account_that_is_stuck_leaves_the_rest_to_the_next_one",),
+    ),
+    Mutant(
+        "connections-of-all-accounts-together",
+        "notifier/actors/sender.py",
+        "            room = lane.room(self._limits.connections)\n",
+        "            room = lane.circuit.room(self._limits.connections - len(self._deliveries))\n",
+        (f"{_ACCOUNTS}::test_each_account_has_connections_of_its_own",),
+    ),
+    Mutant(
+        "quota-of-the-account-that-claimed",
+        "notifier/actors/sender.py",
+        "        if lane.quota is None and other.quota is None:\n",
+        "        if True:\n",
+        (f"{_ACCOUNTS}::test_a_quota_counts_for_the_account_that_sends",),
+    ),
+    Mutant(
+        "trial-waits-for-another-account",
+        "notifier/actors/sender.py",
+        "            lane.circuit.end_trial()\n            self._store.wake.set()\n",
+        "            pass\n",
+        (f"{_ACCOUNTS}::test_a_trial_that_cannot_take_an_address_does_not_wait_for_another_account",),
+    ),
+    Mutant(
+        "mails-begin-while-sending-is-paused",
+        "notifier/actors/sender.py",
+        " and not self._store.paused",
+        "",
+        (f"{_ACCOUNTS}::test_no_mail_begins_after_an_operator_has_paused_sending",),
+    ),
+    Mutant(
+        "late-outcome-has-no-time",
+        "notifier/actors/sender.py",
+        "give_up_after = _monotonic() + LAST_RECORDS",
+        "give_up_after = _monotonic()",
+        (f"{_ACCOUNTS}::test_an_outcome_during_the_stop_has_its_own_time_to_be_recorded",),
+    ),
+    Mutant(
+        "each-run-with-a-guard-of-its-own",
+        "notifier/service.py",
+        "await Sender(store, lanes, limits, guard).run(",
+        "await Sender(store, lanes, limits, Guard(mail.rate)).run(",
+        (f"{_ACCOUNTS}::test_all_runs_of_the_sender_share_one_guard",),
+    ),
+    Mutant(
+        "login-ends-a-later-fault",
+        "notifier/circuit.py",
+        "        if self.state is not State.PROBING:\n            return False\n",
+        "",
+        ("tests/test_circuit.py::test_a_login_does_not_end_a_fault_that_came_meanwhile",),
+    ),
+    Mutant(
+        "longer-pause-ignored",
+        "notifier/circuit.py",
+        "            if named is None or named <= self._pause:\n                return False\n",
+        "            if True:\n                return False\n",
+        ("tests/test_circuit.py::test_a_longer_pause_that_is_asked_for_replaces_a_shorter_one",),
+    ),
+    Mutant(
+        "one-connection-too-many-is-a-fault",
+        "notifier/gateways/smtp.py",
+        "                    if not self._note_capacity():\n                        raise\n",
+        "                    raise\n",
+        ("tests/gateways/test_smtp_connections.py::test_a_server_that_allows_few_connections_gets_no_more",),
+    ),
+    Mutant(
+        "probe-beside-idle-connections",
+        "notifier/gateways/smtp.py",
+        "        await self.close()\n        while self._login is not None:\n",
+        "        while self._login is not None:\n",
+        ("tests/gateways/test_smtp_connections.py::test_a_probe_closes_idle_connections_before",),
+    ),
+    Mutant(
+        "used-up-connection-is-a-fault",
+        "notifier/gateways/smtp.py",
+        "    if result.phase is Phase.MAIL and is_used_up(result.reply):\n        return True\n",
+        "",
+        ("tests/gateways/test_smtp_connections.py::test_a_connection_that_takes_no_more_mails_is_replaced",),
+    ),
+    Mutant(
+        "connection-kept-after-a-rejected-mail",
+        "notifier/gateways/smtp.py",
+        "            if phase is Phase.MAIL:\n                self._dismiss(client)\n",
+        "            if phase is Phase.MAIL:\n                self._put_back(client)\n",
+        ("tests/gateways/test_smtp.py::test_a_refusal_says_in_which_phase_and_the_connection_stays",),
+    ),
+    Mutant(
+        "unexpected-reply-taken-as-an-answer",
+        "notifier/gateways/smtp.py",
+        "            _check_expected(phase, reply)\n",
+        "",
+        ("tests/gateways/test_smtp_connections.py::test_a_reply_that_fits_no_command_breaks_the_dialogue",),
+    ),
+    Mutant(
         "started-on-a-paused-account",
         "notifier/actors/sender.py",
-        " or not lane.circuit.lets_start(is_trial=is_trial):",
-        ":",
+        "lane.circuit.lets_start(is_trial=is_trial) and not self._store.paused",
+        "not self._store.paused",
         ("tests/actors/test_sender_account.py::test_a_mail_that_waits_does_not_start_on_an_account_that_was_paused",),
     ),
     Mutant(

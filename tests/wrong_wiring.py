@@ -168,7 +168,7 @@ WIRING = (
     Mutant(
         "pauses-never-begin-anew",
         "notifier/lane.py",
-        "            self.circuit.delivered()\n",
+        "        self.circuit.delivered()\n",
         "",
         (f"{_SETTINGS}::test_pauses_begin_anew_after_a_delivered_mail",),
     ),

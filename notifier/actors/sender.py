@@ -14,7 +14,7 @@ from notifier import clock
 from notifier.circuit import State
 from notifier.errors import StoreUnusable, Unreachable
 from notifier.events import ids, timestamp
-from notifier.lane import Lane, Result, unsupported
+from notifier.lane import Lane, Result, Situation, unsupported
 from notifier.mail import Mail, RetryPolicy, handed_back, refused, unknown
 from notifier.rate import AHEAD, Guard
 from notifier.storage.store import Claim, Start, Store
@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 RECORD_AGAIN = 1.0
 """Seconds between two tries to record an outcome that the store could not take."""
 LAST_RECORDS = 30.0
-"""Seconds that a stop waits for a store that cannot take the last outcomes; without them the mails are orphans."""
+"""Seconds for which an outcome that the store cannot take is kept during a stop; without it the mail is an orphan."""
 
 
 ABANDON_AGAIN = 0.01
@@ -44,7 +44,7 @@ class Limits(NamedTuple):
 
 
 class Sender:
-    """One run of the sending actor.
+    """One run of the sending actor; `guard` outlives it, so that a restart does not begin with a burst.
 
     A connection counts as taken from the claim until the outcome is recorded, so
     no more is ever under way than the store has been told of.
@@ -53,18 +53,17 @@ class Sender:
     abandoned at once and handed back. Those past their MAIL FROM are finished.
     """
 
-    def __init__(self, store: Store, lanes: Sequence[Lane], limits: Limits) -> None:
+    def __init__(self, store: Store, lanes: Sequence[Lane], limits: Limits, guard: Guard) -> None:
         self._store = store
         self._lanes = lanes
         self._limits = limits
-        self._guard = Guard(limits.rate)
+        self._guard = guard
         self._deliveries: set[asyncio.Task[None]] = set()
         self._waiting: set[asyncio.Task[None]] = set()
         self._probes: set[asyncio.Task[None]] = set()
         self._outcomes: list[Mail] = []
         self._recorded = asyncio.Lock()
         self._is_ending = False
-        self._give_up_at = float("inf")
 
     async def run(self, ticks: AsyncIterator[datetime], running: Callable[[], None], stop: asyncio.Event) -> None:
         """Send until told to stop; returns when every dialogue under way is finished and recorded.
@@ -122,15 +121,21 @@ class Sender:
             if lane.circuit.state not in (State.READY, State.HALF_OPEN):
                 continue
             asked = True
-            room = lane.circuit.room(self._limits.connections - len(self._deliveries))
+            room = lane.room(self._limits.connections)
             claim = await self._ask(lane, room)
             for start in claim.starts:
                 is_trial = lane.circuit.begin_trial()
-                _spawn(self._deliver(lane, start, is_trial=is_trial), self._deliveries).add_done_callback(self._freed)
+                lane.begin(_monotonic())
+                delivery = _spawn(self._deliver(lane, start, is_trial=is_trial), self._deliveries)
+                delivery.add_done_callback(partial(self._freed, lane))
             if claim.again_at and len(claim.starts) < room:
                 waits.append(_seconds_until(claim.again_at))
-            # While a transport recovers from a fault, one mail at a time tries it and the next transport has the rest.
-            if claim.quota_left != 0 and not lane.circuit.is_recovering:
+            # While a transport recovers from a fault, one mail at a time tries it and the next transport has the rest;
+            # also if all that it has in its hands gets no answer.
+            stalls_in = lane.stalls_in(_monotonic())
+            if claim.quota_left != 0 and not lane.circuit.is_recovering and (room or stalls_in):
+                if lane.room(self._limits.connections) == 0:
+                    waits.append(stalls_in or lane.stalls_in(_monotonic()))
                 break
         if not asked:
             # Mails expire also while none can be sent.
@@ -183,20 +188,40 @@ class Sender:
         result = await self._try(lane, start, is_trial=is_trial)
         if not result.unsupported:
             return self._judge(lane, start.mail, result)
-        others = [other for other in self._lanes if other is not lane]
-        untried = [other for other in others if not other.is_usable]
-        for other in others:
-            if other in untried:
+        if is_trial:
+            # It says nothing about the account, which need not wait for what other servers answer.
+            lane.circuit.end_trial()
+            self._store.wake.set()
+        untried: list[Lane] = []
+        booked_on = lane
+        for other in self._lanes:
+            if other is lane:
                 continue
-            is_trial = other.circuit.begin_trial()
-            try:
-                result = await self._try(other, start, is_trial=is_trial)
-                if not result.unsupported:
-                    return self._judge(other, start.mail, result)
-            finally:
-                if is_trial:
-                    other.circuit.end_trial()
+            if not other.is_usable or not await self._rebook(start.mail, booked_on, other):
+                untried.append(other)
+                continue
+            booked_on = other
+            if found := await self._try_other(other, start):
+                return self._judge(other, start.mail, found)
         return [unsupported(start.mail, untried, clock.now())]
+
+    async def _rebook(self, mail: Mail, lane: Lane, other: Lane) -> bool:
+        """Count a start against the quota of the account that will send the mail; return whether it has any left."""
+        if lane.quota is None and other.quota is None:
+            return True
+        return await self._store.rebook(mail, lane.quota, other.quota, clock.now())
+
+    async def _try_other(self, lane: Lane, start: Start) -> Result | None:
+        """Try a transport that had not claimed the mail; return None if it lacks what the address needs."""
+        is_trial = lane.circuit.begin_trial()
+        lane.begin(_monotonic())
+        try:
+            result = await self._try(lane, start, is_trial=is_trial)
+        finally:
+            lane.end(_monotonic())
+            if is_trial:
+                lane.circuit.end_trial()
+        return None if result.unsupported else result
 
     async def _try(self, lane: Lane, start: Start, *, is_trial: bool) -> Result:
         turn = partial(self._turn, lane, start, is_trial=is_trial)
@@ -204,7 +229,9 @@ class Sender:
         return await lane.transport.deliver(start.mail, turn, before_data, begins_again=self._begin_again)
 
     def _judge(self, lane: Lane, mail: Mail, result: Result) -> list[Mail]:
-        outcomes, paused = lane.judge(mail, result, self._limits.retry, clock.now(), _monotonic())
+        now = clock.now()
+        elsewhere = min((other.usable_at(now) for other in self._lanes if other is not lane), default=None)
+        outcomes, paused = lane.judge(mail, result, Situation(now, _monotonic(), self._limits.retry, elsewhere))
         if paused:
             _tell_pause(lane)
         return outcomes
@@ -218,8 +245,9 @@ class Sender:
         await asyncio.sleep(min(_seconds_until(start.at), AHEAD.total_seconds()))
         while delay := self._guard.delay(_monotonic()):  # noqa: ASYNC110 - the turn may go to another one meanwhile
             await asyncio.sleep(delay)
-        has_expired = start.mail.expires_at and start.mail.expires_at <= clock.now()
-        if has_expired or self._is_ending or not lane.circuit.lets_start(is_trial=is_trial):
+        has_expired = start.mail.expires_at is not None and start.mail.expires_at <= clock.now()
+        may_start = lane.circuit.lets_start(is_trial=is_trial) and not self._store.paused
+        if has_expired or self._is_ending or not may_start:
             raise NoTurnError
         self._guard.started(_monotonic())
         self._waiting.discard(_current_task())
@@ -236,9 +264,13 @@ class Sender:
     async def _record(self, outcomes: Sequence[Mail]) -> None:
         """Store outcomes, in one transaction with those that became ready meanwhile; tries until they are stored."""
         self._outcomes += outcomes
+        give_up_after: float | None = None
         async with self._recorded:
             while outcomes[-1] in self._outcomes and not await self._record_ready():
-                if _monotonic() >= self._give_up_at:
+                # Counted from the first failure during the stop: a store may be locked for a moment just then.
+                if self._is_ending and give_up_after is None:
+                    give_up_after = _monotonic() + LAST_RECORDS
+                if give_up_after is not None and _monotonic() >= give_up_after:
                     log.error("outcomes cannot be recorded before the service ends", mails=len(self._outcomes))
                     self._outcomes.clear()
                     return
@@ -294,14 +326,16 @@ class Sender:
         except Exception as error:
             if not isinstance(error, Unreachable):
                 log.exception("login failed unexpectedly", transport=lane.transport.name)
-            if lane.pause(str(error) or type(error).__name__, clock.now(), _monotonic()):
+            said = error.said if isinstance(error, Unreachable) else ""
+            if lane.pause(str(error) or type(error).__name__, clock.now(), _monotonic(), said=said):
                 _tell_pause(lane)
         else:
             if lane.circuit.admitted():
                 log.info("transport is back", transport=lane.transport.name)
         self._store.wake.set()
 
-    def _freed(self, _: asyncio.Task[None]) -> None:
+    def _freed(self, lane: Lane, _: asyncio.Task[None]) -> None:
+        lane.end(_monotonic())
         self._store.wake.set()
 
     async def _wake_on(self, ticks: AsyncIterator[datetime]) -> None:
@@ -310,7 +344,6 @@ class Sender:
 
     async def _wake_when(self, stop: asyncio.Event) -> None:
         await stop.wait()
-        self._give_up_at = _monotonic() + LAST_RECORDS
         self._store.wake.set()
 
 

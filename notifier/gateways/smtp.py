@@ -11,6 +11,7 @@ SMTP_TIMEOUT (RSET) if it is rejected before its message.
 
 import asyncio
 import ssl
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -22,13 +23,15 @@ from aiosmtplib.errors import SMTPAuthenticationError, SMTPException, SMTPRespon
 from notifier.addresses import all_masked
 from notifier.errors import Misconfigured, Unreachable
 from notifier.mail import Reply
-from notifier.replies import Phase
+from notifier.replies import Phase, is_used_up
 from notifier.settings import SmtpServer, SmtpSettings
 
 IDLE = 30.0
 """Seconds after which an unused connection is closed; servers count idle ones against the account."""
 FAREWELL = 2.0
 """Seconds to wait for the answer to QUIT."""
+CAPACITY_HOLDS = 600.0
+"""Seconds for which no more connections are opened than a server has shown to allow."""
 
 LONGEST_REPLY = 1000
 """Characters of a server's text that are kept; longer texts end with an ellipsis."""
@@ -45,6 +48,7 @@ _CLOSING = 421
 _UNKNOWN_MECHANISM = 504
 _REPLY_CODES = range(200, 600)
 _SUCCESS_CODES = range(200, 300)
+_REJECTION_CODES = range(400, 600)
 # U+FFFD for what would break a terminal or a database; a reply of several lines keeps its line ends.
 _CONTROLS = {code: "\ufffd" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"}
 
@@ -80,6 +84,7 @@ class Result(NamedTuple):
     """How a dialogue ended: in which phase, with which reply; without one, `fault` says what broke.
 
     With `unsupported` the server was told nothing: it lacks an extension that the recipient's address needs.
+    If it refused the login, `said` are its own words.
     """
 
     phase: Phase
@@ -87,6 +92,7 @@ class Result(NamedTuple):
     fault: str | None = None
     steps: tuple[Step, ...] = ()
     unsupported: bool = False
+    said: str = ""
 
     @property
     def accepted(self) -> bool:
@@ -105,7 +111,9 @@ class Transport:
     """Delivers through one account, on as many connections as there are deliveries at a time.
 
     Only one login is under way at any time. Deliveries that wait for it share its failure,
-    so that a rejected password costs one attempt, however many mails are due.
+    so that a rejected password costs one attempt, however many mails are due. If one more
+    login fails while other connections work, the server allows no more of them: deliveries
+    wait for those connections then, and no other is opened for a while.
     """
 
     def __init__(
@@ -126,6 +134,9 @@ class Transport:
         self._tls = tls
         self._answered = answered
         self._idle: list[tuple[aiosmtplib.SMTP, asyncio.TimerHandle]] = []
+        self._connected: set[aiosmtplib.SMTP] = set()
+        self._capacity = sys.maxsize
+        self._capacity_until = 0.0
         self._login: asyncio.Future[Unreachable | None] | None = None
         self._freed: set[asyncio.Future[None]] = set()
         self._unknown_mechanisms: set[str] = set()
@@ -134,9 +145,13 @@ class Transport:
     async def open(self) -> Admission:
         """Prove that the server lets us in, and keep that connection.
 
+        Connections that are not in use are closed before, because the server may count them.
         Raises Unreachable with what the server answered.
         """
-        client, _ = await self._take(fresh=True)
+        await self.close()
+        while self._login is not None:
+            await asyncio.wait({self._login})
+        client = await self._log_in()
         admission = _admission(client)
         self._put_back(client)
         return admission
@@ -170,7 +185,7 @@ class Transport:
                     begins_again()
                 client, reused = await self._take(fresh=True)
         except Unreachable as error:
-            return Result(Phase.CONNECT, None, str(error))
+            return Result(Phase.CONNECT, None, str(error), said=error.said)
 
     async def close(self) -> None:
         """Say goodbye on every idle connection, which takes at most `FAREWELL` seconds."""
@@ -223,12 +238,16 @@ class Transport:
                 _check_in_step(client)
                 phase = Phase.DOT
                 reply = await step(self._transfer(client, message))
+                if reply.code not in _SUCCESS_CODES:
+                    # With a second reply it is not known which one is the answer to the message.
+                    _check_in_step(client)
+            _check_expected(phase, reply)
             await self._after(client, phase, reply)
         except _BROKEN as error:
-            _abort(client)
+            self._abort(client)
             return Result(phase, None, _words(error), tuple(steps))
         except BaseException:
-            _abort(client)
+            self._abort(client)
             raise
         return Result(phase, reply, None, tuple(steps))
 
@@ -242,16 +261,22 @@ class Transport:
         return await protocol.read_response(timeout=self._dot_timeout)
 
     async def _after(self, client: aiosmtplib.SMTP, phase: Phase, reply: Reply) -> None:
-        """Keep the connection if both sides agree on where they are."""
+        """Keep the connection if both sides agree on where they are.
+
+        One on which MAIL was rejected is closed: servers limit the mails of a connection, too.
+        """
         if reply.code != _CLOSING and client.is_connected and not _is_ahead(client):
-            if phase not in (Phase.RCPT, Phase.DATA):
+            if phase is Phase.MAIL:
+                self._dismiss(client)
+                return
+            if phase is Phase.DOT:
                 self._put_back(client)
                 return
             with suppress(*_BROKEN):
                 await client.rset()
                 self._put_back(client)
                 return
-        _abort(client)
+        self._abort(client)
 
     def _took(self, phase: Phase, began: float) -> float:
         seconds = asyncio.get_running_loop().time() - began
@@ -260,10 +285,11 @@ class Transport:
         return seconds
 
     async def _take(self, *, fresh: bool = False) -> tuple[aiosmtplib.SMTP, bool]:
-        """Return a connection (with `fresh`: a new one) and whether it was used before.
+        """Return a connection (with `fresh`: a new one, if there can be one) and whether it was used before.
 
-        While another delivery logs in, wait for that, or for a connection that is put back.
-        Raises Unreachable if the login fails, also if it is that of another delivery.
+        While another delivery logs in, or the server allows no more connections, wait for that, or for
+        a connection that is put back. Raises Unreachable if the login fails and there is no other
+        connection, also if it is the login of another delivery.
         """
         while True:
             while self._idle and not fresh:
@@ -271,21 +297,44 @@ class Transport:
                 timer.cancel()
                 if client.is_connected:
                     return client, True
-            login = self._login
-            if login is None:
-                return await self._log_in(), False
-            freed = asyncio.get_running_loop().create_future()
-            self._freed.add(freed)
-            try:
-                await asyncio.wait({login, freed}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                self._freed.discard(freed)
-            if login.done() and (error := login.result()):
-                raise Unreachable(str(error))
+                self._abort(client)
+            if self._login is None and len(self._connected) < self._current_capacity():
+                try:
+                    return await self._log_in(), False
+                except Unreachable:
+                    if not self._note_capacity():
+                        raise
+            elif (error := await self._login_or_room()) and not self._note_capacity():
+                raise Unreachable(str(error), said=error.said)
+            fresh = False
+
+    def _current_capacity(self) -> int:
+        return self._capacity if asyncio.get_running_loop().time() < self._capacity_until else sys.maxsize
+
+    def _note_capacity(self) -> bool:
+        """Note, after a login that failed, how many connections the server allows; return whether there are any."""
+        if self._connected:
+            self._capacity = len(self._connected)
+            self._capacity_until = asyncio.get_running_loop().time() + CAPACITY_HOLDS
+        return bool(self._connected)
+
+    async def _login_or_room(self) -> Unreachable | None:
+        """Wait for the login under way, or until a connection is put back or closed; return how the login failed."""
+        login = self._login
+        freed = asyncio.get_running_loop().create_future()
+        self._freed.add(freed)
+        try:
+            await asyncio.wait({login, freed} if login else {freed}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._freed.discard(freed)
+        return login.result() if login and login.done() else None
 
     def _put_back(self, client: aiosmtplib.SMTP) -> None:
         timer = asyncio.get_running_loop().call_later(IDLE, self._dismiss, client)
         self._idle.append((client, timer))
+        self._wake_waiting()
+
+    def _wake_waiting(self) -> None:
         for freed in self._freed:
             if not freed.done():
                 freed.set_result(None)
@@ -294,7 +343,7 @@ class Transport:
         for entry in [entry for entry in self._idle if entry[0] is client]:
             entry[1].cancel()
             self._idle.remove(entry)
-        task = asyncio.create_task(_farewell(client), name="smtp quit")
+        task = asyncio.create_task(self._farewell(client), name="smtp quit")
         self._farewells.add(task)
         task.add_done_callback(self._farewells.discard)
 
@@ -332,12 +381,14 @@ class Transport:
             _check_in_step(client)
         except Exception as error:
             # Whatever it was, no mail has been begun.
-            _abort(client)
-            raise Unreachable(f"{self.name}: {all_masked(_words(error))}") from error
+            self._abort(client)
+            said = _clean(error.message) if isinstance(error, SMTPResponseException) else ""
+            raise Unreachable(f"{self.name}: {all_masked(_words(error))}", said=said) from error
         except BaseException:
-            _abort(client)
+            self._abort(client)
             raise
         self._took(Phase.CONNECT, began)
+        self._connected.add(client)
         return client
 
     async def _authenticate(self, client: aiosmtplib.SMTP, username: str, password: str) -> None:
@@ -362,6 +413,21 @@ class Transport:
             if refusal.code == _UNKNOWN_MECHANISM:
                 self._unknown_mechanisms.add(mechanism)
             raise
+
+    def _abort(self, client: aiosmtplib.SMTP) -> None:
+        """Close a connection at once: closing in order would wait for a peer that no longer reads."""
+        transport = client.transport
+        if transport is not None:
+            cast("asyncio.WriteTransport", transport).abort()
+        client.close()
+        self._connected.discard(client)
+        self._wake_waiting()
+
+    async def _farewell(self, client: aiosmtplib.SMTP) -> None:
+        with suppress(*_BROKEN, TimeoutError):
+            async with asyncio.timeout(FAREWELL):
+                await client.quit()
+        self._abort(client)
 
 
 def tls_context(settings: SmtpSettings) -> ssl.SSLContext:
@@ -413,6 +479,8 @@ def _was_closed(result: Result) -> bool:
     """Return whether a dialogue only showed that its connection was over, which says nothing about a new one."""
     if result.reply is None:
         return result.phase is Phase.MAIL
+    if result.phase is Phase.MAIL and is_used_up(result.reply):
+        return True
     return result.reply.code == _CLOSING and result.phase is not Phase.DOT
 
 
@@ -421,24 +489,15 @@ def _is_ahead(client: aiosmtplib.SMTP) -> bool:
     return bool(client.protocol and client.protocol._buffer)  # noqa: SLF001 - there is no public way to see it
 
 
+def _check_expected(phase: Phase, reply: Reply) -> None:
+    """Take a reply that fits no command of this phase (RFC 5321 section 4.3.2) for a broken dialogue."""
+    if reply.code not in _REJECTION_CODES and not (phase is Phase.DOT and reply.code in _SUCCESS_CODES):
+        raise SMTPException(f"unexpected reply: {reply.code} {reply.text}")
+
+
 def _check_in_step(client: aiosmtplib.SMTP) -> None:
     if _is_ahead(client):
         raise SMTPException("the server sent more than one reply to a command")
-
-
-def _abort(client: aiosmtplib.SMTP) -> None:
-    """Close a connection at once: closing in order would wait for a peer that no longer reads."""
-    transport = client.transport
-    if transport is not None:
-        cast("asyncio.WriteTransport", transport).abort()
-    client.close()
-
-
-async def _farewell(client: aiosmtplib.SMTP) -> None:
-    with suppress(*_BROKEN, TimeoutError):
-        async with asyncio.timeout(FAREWELL):
-            await client.quit()
-    _abort(client)
 
 
 def _words(error: BaseException) -> str:

@@ -1,7 +1,7 @@
 """Which mail goes next, and when, decided in a SQLite database: due, in order, within rate and quota."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from datetime import datetime, timedelta
 from heapq import merge
@@ -52,10 +52,7 @@ def claim(db: sqlite3.Connection, limit: int, rate: float, now: datetime, quota:
     if starts:
         set_meta(db, "next_start", grant.next_start.isoformat())
     if quota and left is not None:
-        db.executemany(
-            "INSERT INTO starts (account, at, mail) VALUES (?, ?, ?)",
-            [(quota.account, at, start.mail.id) for start in starts],
-        )
+        _book(db, quota, [start.mail.id for start in starts], now)
         left -= len(starts)
     if len(starts) < len(due.mails):
         return Claim(starts, grant.next_start - AHEAD, left)
@@ -66,6 +63,23 @@ def claim(db: sqlite3.Connection, limit: int, rate: float, now: datetime, quota:
         return Claim(starts, now, left)
     next_due = one(db, "SELECT min(due_at) FROM mails INDEXED BY mails_due WHERE due_at > ?", at)
     return Claim(starts, rows.moment(next_due) if next_due is not None else None, left)
+
+
+def rebook(db: sqlite3.Connection, mail: str, before: Quota | None, after: Quota | None, now: datetime) -> bool:
+    """Count the latest start of a mail against another account's quota; see `Store.rebook`."""
+    if after and not _quota_left(db, after, now):
+        return False
+    if before:
+        latest = "SELECT max(n) FROM starts WHERE mail = ? AND account = ?"
+        db.execute(f"DELETE FROM starts WHERE n = ({latest})", (mail, before.account))
+    if after:
+        _book(db, after, [mail], now)
+    return True
+
+
+def _book(db: sqlite3.Connection, quota: Quota, ids: Iterable[str], now: datetime) -> None:
+    starts = [(quota.account, rows.millis(now), id_) for id_ in ids]
+    db.executemany("INSERT INTO starts (account, at, mail) VALUES (?, ?, ?)", starts)
 
 
 class _Due(NamedTuple):

@@ -60,6 +60,7 @@ class SqliteStore:
         self._grown = asyncio.Event()
         self._large = asyncio.Lock()
         self.fault: str | None = None
+        self.paused = False
         self.wake = asyncio.Event()
         self.id = ""
 
@@ -75,6 +76,7 @@ class SqliteStore:
         store = cls(connection, lock, transacted)
         try:
             store.id, store._head, store._latest = await store._run(partial(_prepare, path=path))
+            store.paused = await store._run(queries.is_paused)
             store._reader = await Reader.open(path)
         except StoreUnusable as error:
             await store.close()
@@ -121,6 +123,10 @@ class SqliteStore:
 
         await self._transact("record", work)
 
+    async def rebook(self, mail: Mail, before: Quota | None, after: Quota | None, now: datetime) -> bool:
+        work = partial(claiming.rebook, mail=mail.id, before=before, after=after, now=now)
+        return await self._transact("rebook", work)
+
     async def mark(self, mail: Mail) -> None:
         sql = "UPDATE mails SET past_data = 1 WHERE id = ? AND rev = ?"
         await self._transact("mark", lambda db: db.execute(sql, (mail.id, mail.rev)).close())
@@ -130,6 +136,7 @@ class SqliteStore:
 
     async def pause(self, *, paused: bool) -> None:
         await self._transact("pause", lambda db: changes.set_meta(db, "paused", int(paused)))
+        self.paused = paused
 
     async def is_paused(self) -> bool:
         return await self._reads.query(queries.is_paused)

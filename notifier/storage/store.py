@@ -116,6 +116,9 @@ class Store(Protocol):
     fault: str | None
     """Why the latest transaction failed; None while all is well."""
 
+    paused: bool
+    """Whether an operator has paused sending, as this process knows; see `pause`."""
+
     @property
     def id(self) -> str:
         """Tells this store from every other one; part of each cursor that leaves the service."""
@@ -143,6 +146,12 @@ class Store(Protocol):
         """Store mails as they are after a change; one that was erased, or has another `rev` by now, stays as it is.
 
         An attempt that does not count for its mail does not count against the quota either.
+        """
+
+    async def rebook(self, mail: Mail, before: Quota | None, after: Quota | None, now: datetime) -> bool:
+        """Count a claimed mail against the quota of another account; None is an account without one.
+
+        Returns False, and changes nothing, if that quota is used up.
         """
 
     async def mark(self, mail: Mail) -> None:

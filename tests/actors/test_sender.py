@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from outgoing import add, logged, mails, sending
+from outgoing import add, logged, mails, sending, total
 from parts import PATIENCE
 
 from notifier import clock
@@ -335,9 +335,7 @@ async def test_a_few_refused_alike_do_not_hold_up_the_others(store: SqliteStore)
                 await store.totals()
         await add(store, 9)
         await logged(store, "mail.sent")
-        async with asyncio.timeout(PATIENCE):
-            while (await store.totals())[Status.FAILED] < 2:
-                await store.beyond((await store.span()).head)
+        await total(store, Status.FAILED, 2)
     assert [mail.event for mail in inbox.received] == ["r9"]
 
 

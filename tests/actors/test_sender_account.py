@@ -681,7 +681,7 @@ async def test_a_stop_does_not_wait_for_a_store_for_ever(
 async def test_a_mail_that_is_claimed_while_the_sender_ends_is_handed_back(store: SqliteStore) -> None:
     """No connection is made for it, although its delivery had not even begun to wait when the others were abandoned."""
     async with Scripted.running() as server, sending(store, [server.url]) as lanes:
-        sender = Sender(store, lanes, Limits(1, 0, RetryPolicy(DELAYS, GIVE_UP_AFTER)))
+        sender = Sender(store, lanes, Limits(1, 0, RetryPolicy(DELAYS, GIVE_UP_AFTER)), Guard(0))
         await sender._finish()
         await store.pause(paused=True)
         await add(store, 1)

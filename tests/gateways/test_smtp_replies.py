@@ -1,37 +1,19 @@
 """What the SMTP gateway makes of replies that no well-behaved server would give."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 
 import pytest
+from outgoing import ENVELOPE, at_once, transport
 from parts import PATIENCE
 from scripted import Answer, Scripted
 
 from notifier.errors import Unreachable
-from notifier.gateways.smtp import LONGEST_REPLY, Envelope, Transport, transports
+from notifier.gateways.smtp import LONGEST_REPLY
 from notifier.replies import Phase
-from notifier.settings import load
 
-ENVELOPE = Envelope("fly@example.org", "asha@example.com")
 MESSAGE = b"Subject: hello\r\n\r\nhello\r\n"
 LATIN_1 = "Empfänger unbekannt".encode("latin-1")
-
-
-async def at_once() -> None:
-    """Take the turn."""
-
-
-@asynccontextmanager
-async def transport(url: str, **settings: str) -> AsyncIterator[Transport]:
-    """Make a transport; every idle connection is closed at the end."""
-    environ = {"NOTIFIER_SMTP_URL": url, "NOTIFIER_MAIL_FROM": "fly@example.org", "NOTIFIER_SMTP_TIMEOUT": "2s"}
-    loaded = load({**environ, **{f"NOTIFIER_SMTP_{name}": value for name, value in settings.items()}})
-    (only,) = transports(loaded.smtp, "example.org")
-    try:
-        yield only
-    finally:
-        await only.close()
 
 
 def once(phase: str, *answers: bytes) -> Answer:

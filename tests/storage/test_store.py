@@ -364,6 +364,17 @@ async def test_a_mail_that_is_handed_back_costs_no_quota(store: Store) -> None:
     assert (await store.claim(0, 0, NOW, QUOTA)).quota_left == 1
 
 
+async def test_a_start_can_be_counted_for_another_account(store: Store) -> None:
+    """It costs the first account nothing then; an account that has used up its quota takes no more."""
+    other = Quota("other", 1)
+    await store.add([request(n) for n in (1, 2)], RULES, NOW)
+    first, second = (start.mail for start in (await store.claim(2, 0, NOW, QUOTA)).starts)
+    assert [await store.rebook(mail, QUOTA, other, NOW) for mail in (first, second)] == [True, False]
+    assert [(await store.claim(0, 0, NOW, each)).quota_left for each in (QUOTA, other)] == [2, 0]
+    assert await store.rebook(second, QUOTA, None, NOW)
+    assert [(await store.claim(0, 0, NOW, each)).quota_left for each in (QUOTA, other)] == [3, 0]
+
+
 async def test_a_quota_outlives_mails_and_the_process(tmp_path: Path) -> None:
     """Purged mails and a restart leave the count as it was."""
     async with opened(tmp_path) as store:
