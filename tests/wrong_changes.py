@@ -1078,4 +1078,25 @@ if wanted.since is True else 0
         "",
         ("tests/actors/test_sender_account.py::test_a_login_that_was_given_up_is_tried_by_the_next_run",),
     ),
+    Mutant(
+        "own-words-lose-mails",
+        "notifier/composing/templates.py",
+        "            if self._built_in is None:\n",
+        '            if self._built_in is None or _words(error).startswith("ValueError"):\n',
+        ("tests/composing/test_templates.py::test_own_words_that_fail_with_a_mail_do_not_lose_it",),
+    ),
+    Mutant(
+        "a-missing-weekday-is-no-fault",
+        "notifier/composing/words.py",
+        "            if len(found) != expected:\n",
+        "            if len(found) > expected:\n",
+        ("tests/composing/test_templates.py::test_wrong_words_are_found_at_the_start",),
+    ),
+    Mutant(
+        "templates-tried-on-one-date",
+        "notifier/composing/templates.py",
+        "dated_mails(locale) if self._folder else ()",
+        "()",
+        ("tests/composing/test_templates.py::test_a_template_is_tried_on_every_weekday",),
+    ),
 )

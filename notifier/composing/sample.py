@@ -3,12 +3,16 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+from msgspec.structs import replace
+
 from notifier.mail import AirportTime, Flight, Itinerary, Kind, Mail, Price, mail_id
 
 BOOKING = "RXJ34P"
 NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 _IST = timedelta(hours=5, minutes=30)
 _CET = timedelta(hours=1)
+_MONTH = timedelta(days=31)
+"""Twelve steps of it from 1 December fall into different months, and any seven in a row on different weekdays."""
 
 
 def _at(day: int, hour: int, minute: int, east: timedelta, zone: str | None) -> AirportTime:
@@ -41,6 +45,30 @@ def sample_mails(locale: str) -> Iterator[tuple[Mail, Itinerary]]:
         for content in (full, bare, *([Itinerary((), (), locale=locale)] if kind is Kind.CANCELLATION else [])):
             if isinstance(content, Itinerary):
                 yield _mail(kind, content), content
+
+
+def dated_mails(locale: str) -> Iterator[tuple[Mail, Itinerary]]:
+    """Write mails of each kind with departures on every weekday and in every month."""
+    for mail, content in sample_mails(locale):
+        if content.names:
+            for months in range(12):
+                later = _later(content, months * _MONTH)
+                yield replace(mail, content=later), later
+
+
+def _later(content: Itinerary, by: timedelta) -> Itinerary:
+    flights, before = (
+        tuple(
+            replace(each, departs=_moved(each.departs, by), arrives=_moved(each.arrives, by) if each.arrives else None)
+            for each in flights
+        )
+        for flights in (content.flights, content.before)
+    )
+    return replace(content, flights=flights, before=before)
+
+
+def _moved(time: AirportTime, by: timedelta) -> AirportTime:
+    return AirportTime(time.at + by if time.at else None, time.clock + by, time.zone)
 
 
 def _mail(kind: Kind, content: Itinerary) -> Mail:

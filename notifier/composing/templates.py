@@ -6,10 +6,11 @@ still take its time, for nobody but whoever runs the service writes it.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
+from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import structlog
@@ -26,7 +27,7 @@ from jinja2 import (
 )
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from notifier.composing.sample import sample_mails
+from notifier.composing.sample import dated_mails, sample_mails
 from notifier.composing.view import mail_view, subject_view
 from notifier.composing.words import Words
 from notifier.errors import Misconfigured
@@ -44,6 +45,7 @@ _OF_A_LOCALE = ("words.toml", *(f"{kind}.{part}" for kind in KINDS for part in (
 _BUILT_IN = resources.files("notifier.composing") / "templates"
 _LOCALE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 _GAP = re.compile(r"\n{3,}")
+_T = TypeVar("_T")
 
 
 class Body(NamedTuple):
@@ -56,8 +58,9 @@ class Body(NamedTuple):
 class Wording:
     """Writes subjects, texts and pages; `folder` has what is overridden.
 
-    Raises Misconfigured with every fault of the folder, each with file and line, for
-    all of it is tried with sample mails.
+    Raises Misconfigured with every fault of the folder, each with its file and, in a
+    template, its line: everything in it is tried with sample mails. If it still fails
+    with some mail, the built-in words and templates write that mail.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -69,8 +72,11 @@ class Wording:
         self._built_in = Wording() if folder else None
         self._templates: dict[tuple[str, str], Template] = {}
         self._words: dict[str, Words] = {}
-        faults = list(_strangers(folder)) if folder else []
-        self.locales = sorted({each.name for each in _locale_folders(folder)})
+        try:
+            faults = list(_strangers(folder)) if folder else []
+            self.locales = sorted({each.name for each in _locale_folders(folder)})
+        except OSError as error:
+            raise Misconfigured([f"NOTIFIER_TEMPLATES: {error}"]) from error
         faults += self._faults()
         if faults:
             # One line of a template can fail for several samples.
@@ -78,9 +84,7 @@ class Wording:
 
     def subject(self, kind: Kind, booking: str, flights: Sequence[Flight], locale: str | None) -> str:
         """Say in one line what the mail says."""
-        known = self._known(locale)
-        found = self._rendered(known, f"{kind}.subject", subject_view(booking, flights, self._words_of(known)))
-        return " ".join("".join(char if char.isprintable() else " " for char in found).split())[:LONGEST_SUBJECT]
+        return self._written(locale, lambda wording: Wording._subject(wording, kind, booking, flights, locale))
 
     def body(self, mail: Mail, sender: str = "", reservations: str = "") -> Body:
         """Write the text, which says all that the page says, and the page.
@@ -90,6 +94,27 @@ class Wording:
         content = mail.content
         if not isinstance(content, Itinerary):
             return Body(content.text, content.html)
+        return self._written(
+            content.locale, lambda wording: Wording._body(wording, mail, content, sender, reservations)
+        )
+
+    def _written(self, locale: str | None, write: Callable[["Wording"], _T]) -> _T:
+        """Write with these words and templates, or with the built-in ones if that fails: no fault may lose a mail."""
+        try:
+            return write(self)
+        except Exception as error:
+            if self._built_in is None:
+                raise
+            where = _where(error) or f"{self._known(locale)}/words.toml"
+            log.warning("template failed, using the built-in ones", template=where, reason=_words(error))
+            return write(self._built_in)
+
+    def _subject(self, kind: Kind, booking: str, flights: Sequence[Flight], locale: str | None) -> str:
+        known = self._known(locale)
+        view = subject_view(booking, flights, self._words_of(known))
+        return _line(self._rendered(known, f"{kind}.subject", view))
+
+    def _body(self, mail: Mail, content: Itinerary, sender: str, reservations: str) -> Body:
         known = self._known(content.locale)
         view = mail_view(mail, content, self._words_of(known))
         text = self._rendered(known, f"{mail.kind}.txt", view)
@@ -97,14 +122,10 @@ class Wording:
         return Body(_GAP.sub("\n\n", text).strip("\n") + "\n", page)
 
     def _rendered(self, locale: str, name: str, view: Mapping[str, Any]) -> str:
-        """Render a template; an own one that fails with this mail must not lose it, and our own takes its place."""
-        try:
-            return self._template(locale, name).render(view)
-        except Exception as error:
-            if self._built_in is None:
-                raise
-            log.warning("template failed, the built-in one is used", template=f"{locale}/{name}", reason=_words(error))
-            return self._built_in._rendered(self._built_in._known(locale), name, view)  # noqa: SLF001 - another of us
+        """Render a template. Raises whatever it raises, or ValueError if it wrote what no message can contain."""
+        found = self._template(locale, name).render(view)
+        found.encode()
+        return found
 
     def _known(self, locale: str | None) -> str:
         """Choose the locale that is there and nearest to the one wanted, which a stranger wrote."""
@@ -125,30 +146,43 @@ class Wording:
         return self._words[locale]
 
     def _faults(self) -> Iterator[str]:
-        """Try every template of every locale."""
+        """Try the words and every template of every locale."""
         for locale in self.locales:
             try:
-                self._words_of(locale)
-            except (msgspec.MsgspecError, ValueError) as error:
-                yield f"{locale}/words.toml: {error}"
+                faults = [f"{locale}/words.toml: {fault}" for fault in self._words_of(locale).faults()]
+            except (msgspec.MsgspecError, ValueError, OSError) as error:
+                faults = [f"{locale}/words.toml: {error}"]
+            if faults:
+                yield from faults
                 continue
-            for mail, content in sample_mails(locale):
+            # The built-in templates on every date are for the tests to try; each start would take longer.
+            for mail, content in chain(sample_mails(locale), dated_mails(locale) if self._folder else ()):
                 for part in ("subject", "txt", "html"):
                     yield from self._fault(locale, mail, content, part)
 
     def _fault(self, locale: str, mail: Mail, content: Itinerary, part: str) -> Iterator[str]:
+        """Write one part of a sample as it is written for a mail."""
         name = f"{locale}/{mail.kind}.{part}"
+        words = self._words_of(locale)
         try:
-            view = mail_view(mail, content, self._words_of(locale))
             if part == "subject":
-                view = subject_view(mail.booking or "", content.flights, self._words_of(locale))
-            found = self._template(locale, f"{mail.kind}.{part}").render(view, sender="Sender", reservations="[]")
-            if not found.strip():
+                view = subject_view(mail.booking or "", content.flights, words)
+            else:
+                view = mail_view(mail, content, words)
+            if part == "html":
+                view |= {"sender": "Sender", "reservations": "[]"}
+            found = self._rendered(locale, f"{mail.kind}.{part}", view)
+            if not (_line(found) if part == "subject" else found.strip()):
                 yield f"{name}: at least one word is expected"
         except TemplateSyntaxError as error:
             yield f"{error.name}, line {error.lineno}: {error.message}"
         except Exception as error:  # noqa: BLE001 - a template can raise anything
             yield f"{_where(error) or name}: {_words(error)}"
+
+
+def _line(found: str) -> str:
+    """Turn what a template wrote into one line, not too long for a subject."""
+    return " ".join("".join(char if char.isprintable() else " " for char in found).split())[:LONGEST_SUBJECT]
 
 
 def _where(error: Exception) -> str:

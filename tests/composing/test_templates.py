@@ -1,18 +1,23 @@
+import json
 import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import resources
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import given
+import structlog
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from samples import DEPARTURE, WORDING, flight, mail
 
-from notifier.composing.sample import sample_mail, sample_mails
+from notifier.composing.sample import dated_mails, sample_mail, sample_mails
 from notifier.composing.templates import KINDS, LONGEST_SUBJECT, Wording
 from notifier.errors import Misconfigured
-from notifier.mail import Flight, Itinerary, Kind, Letter
+from notifier.mail import AirportTime, Flight, Itinerary, Kind, Letter
 
 MORNING, EVENING = flight(), flight(number="AI202", gate="9")
 TWO = (MORNING, EVENING)
@@ -162,6 +167,103 @@ def test_an_own_template_that_fails_with_a_mail_does_not_lose_it(tmp_path: Path,
     assert wording.body(reminder) == WORDING.body(reminder)
     assert "Own words" in wording.body(sample_mail(Kind.REMINDER, "en")).text
     assert {line["reason"] for line in logged_lines} == {"ZeroDivisionError: integer division or modulo by zero"}
+    assert [line["template"] for line in logged_lines] == [
+        "en/flight.reminder.subject, line 1",
+        "en/flight.reminder.txt, line 1",
+    ]
+
+
+ENGLISH = (resources.files("notifier.composing") / "templates" / "en" / "words.toml").read_text(encoding="utf-8")
+UNTIL_9223 = '"{weekday} {day} {month:.{year}{year}{year}{year}999} {year}"'
+"""A pattern of a date whose precision is too large a number from the year 9224 on, which no sample has."""
+
+
+def words(**lines: str) -> str:
+    """Write English words with other values for some keys, as TOML."""
+    kept = [lines.pop(line.partition(" = ")[0], line) for line in ENGLISH.splitlines()]
+    return "\n".join(f"{line}" for line in kept)
+
+
+def leaving(at: datetime) -> tuple[Flight]:
+    """Build flights that leave at a time, which is also what the airport's clock shows."""
+    return (flight(departs=AirportTime(at, at.replace(tzinfo=None))),)
+
+
+@pytest.mark.parametrize("at", [DEPARTURE, datetime(9997, 12, 1, 4, tzinfo=UTC)])
+def test_own_words_that_fail_with_a_mail_do_not_lose_it(tmp_path: Path, logged_lines: list[Any], at: datetime) -> None:
+    """The built-in words write the subject, the text and the page of a mail whose own words fail, and it is logged."""
+    wording = Wording(folder(tmp_path, {"en/words.toml": words(date=f"date = {UNTIL_9223}")}))
+    reminder = mail(kind=Kind.REMINDER, content=Itinerary((), leaving(at)))
+    assert wording.subject(Kind.REMINDER, "R", leaving(at), "en") == WORDING.subject(
+        Kind.REMINDER, "R", leaving(at), "en"
+    )
+    assert wording.body(reminder) == WORDING.body(reminder)
+    assert [line["template"] for line in logged_lines] == ([] if at == DEPARTURE else ["en/words.toml"] * 2)
+
+
+def test_a_page_that_fails_does_not_lose_its_mail(tmp_path: Path) -> None:
+    """Text and page are then both the built-in ones, so that they say the same; a page with a surrogate fails."""
+    odd = "{{ '\\ud800' if flights[0].number == 'ODD1' }}Own words"
+    wording = Wording(folder(tmp_path, {"en/flight.reminder.html": odd, "en/flight.reminder.txt": "Own text"}))
+    reminder = mail(kind=Kind.REMINDER, content=Itinerary((), (flight(number="ODD1"),)))
+    assert wording.body(reminder) == WORDING.body(reminder)
+    assert wording.body(sample_mail(Kind.REMINDER, "en")) == ("Own text\n", "Own words")
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ('weekdays = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat"]', "weekdays: 7 are expected, not 6"),
+        ('months = ["Jan", "Feb", "Mar"]', "months: 12 are expected, not 3"),
+        ('weekdays = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", " "]', "weekdays: at least one word"),
+        ('date = "{weekday} {day} {monat}"', "date: KeyError: 'monat'"),
+        ('date = "{weekday[6]} {day}"', "date: IndexError: string index out of range"),
+        ('date = " "', "date: at least one word"),
+        ('duration = "{hours} {minuten}"', "duration: KeyError: 'minuten'"),
+        ("language = 7", "Expected `str`, got `int` - at `$.labels[...]`"),
+    ],
+)
+def test_wrong_words_are_found_at_the_start(tmp_path: Path, line: str, fault: str) -> None:
+    """A weekday or month that is missing and a pattern that fails on some day are faults, with file and key."""
+    name = line.partition(" = ")[0]
+    with pytest.raises(Misconfigured) as refusal:
+        Wording(folder(tmp_path, {"fr/words.toml": words(**{name: line})}))
+    (found,) = refusal.value.faults
+    assert found.startswith(f"NOTIFIER_TEMPLATES: fr/words.toml: {fault}")
+
+
+DAYS = st.lists(st.sampled_from(["Mo", "Di", ""]), min_size=6, max_size=8)
+PATTERNS = st.lists(st.sampled_from(["{weekday}", "{day:02}", "{month[2]}", "{year}", "{monat}", "{", ". "])).map(
+    "".join
+)
+
+
+@given(DAYS, PATTERNS, st.datetimes(datetime(1971, 1, 1), datetime(9998, 12, 31)))  # noqa: DTZ001 - hypothesis wants naive ones
+@settings(max_examples=20)
+def test_words_are_refused_or_write_every_mail(days: list[str], date: str, clock: datetime) -> None:
+    """Words that pass the start write the subject of a flight on any day, without help from the built-in ones."""
+    own = words(weekdays=f"weekdays = {json.dumps(days)}", date=f"date = {json.dumps(date)}")
+    with TemporaryDirectory() as path, structlog.testing.capture_logs() as logged:
+        try:
+            wording = Wording(folder(Path(path), {"fr/words.toml": own}))
+        except Misconfigured:
+            return
+        assert wording.subject(Kind.REMINDER, "R", leaving(clock.replace(tzinfo=UTC)), "fr").startswith("Reminder: ")
+    assert not logged
+
+
+def test_a_template_is_tried_on_every_weekday(tmp_path: Path) -> None:
+    """One that fails on Sundays alone is a fault with file and line."""
+    odd = "Hello\n{{ nobody if flights[0].departs.date.startswith('Sun') }}"
+    with pytest.raises(Misconfigured, match=r"en/flight\.reminder\.txt, line 2: 'nobody' is undefined"):
+        Wording(folder(tmp_path, {"en/flight.reminder.txt": odd}))
+
+
+@pytest.mark.parametrize("name", ["flight.reminder.subject", "flight.reminder.txt"])
+def test_a_name_that_only_the_page_has_is_found_at_the_start(tmp_path: Path, name: str) -> None:
+    """A subject or text that uses the sender's name would fail with every mail."""
+    with pytest.raises(Misconfigured, match=rf"en/{name}, line 1: 'sender' is undefined"):
+        Wording(folder(tmp_path, {f"en/{name}": "From {{ sender }}"}))
 
 
 @pytest.mark.parametrize(
@@ -185,3 +287,16 @@ def test_samples_are_of_every_kind() -> None:
     assert {given.kind for given, _ in found} == set(KINDS)
     assert replace(found[0][0], subject="") != found[0][0]
     assert DEPARTURE in {each.departs_at for _, content in found for each in content.flights}
+
+
+@pytest.mark.parametrize("locale", WORDING.locales)
+def test_dated_samples_have_every_weekday_and_month(locale: str) -> None:
+    """For each kind of mail, and the built-in templates write all of them."""
+    found = list(dated_mails(locale))
+    for kind in KINDS:
+        clocks = [content.flights[0].departs.clock for given, content in found if given.kind is kind]
+        assert {clock.weekday() for clock in clocks} == set(range(7))
+        assert {clock.month for clock in clocks} == set(range(1, 13))
+    for each, content in found:
+        assert WORDING.subject(each.kind, "R", content.flights, locale)
+        assert WORDING.body(each).text
