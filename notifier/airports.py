@@ -12,6 +12,8 @@ from notifier.mail import AirportTime
 # The system's zone files can be a year old; the pinned tzdata package is the same everywhere.
 zoneinfo.reset_tzpath(to=())
 
+_FIRST_YEAR, LAST_YEAR = 1971, 9998
+"""Years that a time in a message can have."""
 
 RETIRED = {
     "FRU": ("Bishkek", "Asia/Bishkek"),
@@ -64,7 +66,7 @@ def parse(text: str) -> datetime:
     except ValueError:
         given = None
     # A day of room on both sides, so that no change of zone can leave the calendar.
-    if given is None or not 1970 < given.year < 9999:  # noqa: PLR2004 - the calendar's own bounds
+    if given is None or not _FIRST_YEAR <= given.year <= LAST_YEAR:
         raise ValueError(f"{text[:40]!r} is no time such as 2026-12-01T09:30:00+05:30")
     return given
 

@@ -7,7 +7,7 @@ it means for them takes effect if they ever wait again.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 from zlib import crc32
@@ -24,6 +24,9 @@ SPREAD = timedelta(minutes=50)
 
 Their window is an hour; ten minutes of it are left for sending.
 """
+
+_FAR = datetime(9000, 1, 1, tzinfo=UTC)
+"""Later departures count as this one for how long a booking is remembered: the sum must stay inside the calendar."""
 
 NO_LONGER_FITS = Withdrawn("no longer fits the booking")
 CANCELLED = Withdrawn("the booking was cancelled")
@@ -274,7 +277,7 @@ def _last_departure(flights: Iterable[Flight]) -> datetime | None:
 
 
 def _forget_at(flights: Iterable[Flight], rules: Rules, now: datetime) -> datetime:
-    return max(now, _last_departure(flights) or now) + rules.remember
+    return min(max(now, _last_departure(flights) or now), _FAR) + rules.remember
 
 
 class _Drafts:

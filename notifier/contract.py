@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct, field
 
 from notifier.addresses import normalised
-from notifier.airports import moment, parse
+from notifier.airports import LAST_YEAR, moment, parse
 from notifier.booking import BookingMessage, Change, Passenger
 from notifier.errors import Refused
 from notifier.mail import Flight, Price
@@ -311,9 +311,15 @@ def _older_time(given: str | int) -> datetime:
         return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
     try:
         seconds = given / 1000 if given > 10**11 else given
-        return datetime.fromtimestamp(seconds, UTC)
+        return _checked_year(datetime.fromtimestamp(seconds, UTC))
     except (OverflowError, ValueError, OSError):
         raise Refused("invalid", f"notificationTime: {str(given)[:20]} is no time") from None
+
+
+def _checked_year(at: datetime) -> datetime:
+    if at.year > LAST_YEAR:
+        raise ValueError(f"the year is after {LAST_YEAR}")
+    return at
 
 
 def _shaped(found: Mapping[str, Any], shape: type[_T], at: str = "") -> _T:

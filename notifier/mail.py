@@ -250,7 +250,8 @@ def refused(
     """
     since = mail.counted_since or now
     again = max(policy.next_attempt(mail.attempt, now), now + asked)
-    if mail.expires_at is None and again > max(mail.send_at, since) + policy.give_up_after:
+    # The difference of two times cannot overflow; `send_at` plus a duration could.
+    if mail.expires_at is None and again - max(mail.send_at, since) > policy.give_up_after:
         why = f"given up after {mail.attempt} attempts"
         return failed(mail, reply, f"{why}: {error}" if error else why)
     return mail.become(Status.PENDING, smtp=reply or mail.smtp, error=error, next_attempt_at=again, counted_since=since)

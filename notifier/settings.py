@@ -1,7 +1,8 @@
 """Settings: one frozen object per peer, read from the environment, every fault reported at once.
 
 Each setting is the variable that its alias names, or a file named by the same
-variable with `_FILE` behind it. Durations are written `30s`, `5m`, `48h`, `7d`.
+variable with `_FILE` behind it. Durations are written `30s`, `5m`, `48h`, `7d`. Numbers
+are bounded so that no sum of a setting and a time can leave the calendar.
 """
 
 import ipaddress
@@ -23,6 +24,11 @@ from notifier.errors import Misconfigured
 PREFIX = "NOTIFIER_"
 SHORTEST_TOKEN = 16
 """Characters; of random ones nobody guesses that many."""
+LONGEST = timedelta(days=36_500)
+"""The longest duration that a setting can have, about 100 years."""
+SLOWEST = 0.00001
+"""The lowest limit in mails per second, about one a day; close to 0 the next start would be beyond the calendar."""
+MOST_QUOTA = 1_000_000_000
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
@@ -72,14 +78,20 @@ def _duration(text: Any) -> Any:
     match = _DURATION.fullmatch(text.strip())
     if not match:
         raise ValueError("a duration such as 30s, 5m, 48h or 7d is expected")
-    try:
-        return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
-    except OverflowError:
-        raise ValueError("a duration of less than a million years is expected") from None
+    seconds = float(match[1]) * _UNITS[match[2]]
+    if seconds > LONGEST.total_seconds():
+        raise ValueError(f"a duration of at most {LONGEST.days}d is expected")
+    return timedelta(seconds=seconds)
 
 
 def _durations(text: Any) -> Any:
     return tuple(_duration(part) for part in text.split(",")) if isinstance(text, str) else text
+
+
+def _rate(rate: float) -> float:
+    if 0 < rate < SLOWEST:
+        raise ValueError(f"0 (no limit) or at least {SLOWEST:.5f} (about one mail a day) is expected")
+    return rate
 
 
 def _words(text: Any) -> Any:
@@ -245,8 +257,8 @@ class MailSettings(_Group):
     reply_to: Annotated[Sender, BeforeValidator(_sender), _shown_as(lambda it: it and it.address)] | None = _setting(
         "MAIL_REPLY_TO", None
     )
-    rate: Annotated[float, Field(ge=0, le=100_000)] = _setting("SEND_RATE", 20)
-    quota: Annotated[int, Field(ge=0)] = _setting("SEND_QUOTA", 0)
+    rate: Annotated[float, Field(ge=0, le=100_000), AfterValidator(_rate)] = _setting("SEND_RATE", 20)
+    quota: Annotated[int, Field(ge=0, le=MOST_QUOTA)] = _setting("SEND_QUOTA", 0)
     cron: Cron = _setting("SEND_CRON", "*/2 * * * *")
     remind_before: Annotated[Duration, Field(gt=timedelta(hours=1))] = _setting("REMIND_BEFORE", "3h")
     retry_delays: Durations = _setting("RETRY_DELAYS", "10s,1m,5m,15m,1h,4h")

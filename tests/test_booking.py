@@ -1,12 +1,12 @@
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise, permutations
 from random import Random
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from samples import DEPARTURE, NOW, RULES, flight
@@ -35,6 +35,7 @@ from notifier.mail import (
     unknown,
 )
 from notifier.planning import Known, KnownBooking, Plan, Told
+from notifier.settings import LONGEST
 
 ASHA = Passenger("Asha Rao", "asha@example.com", "en")
 RAVI = Passenger("Ravi Rao", "ravi@example.com")
@@ -954,3 +955,21 @@ def test_a_message_estimates_the_mails_that_it_writes() -> None:
     large: dict[str, Any] = {"passengers": passengers, "flights": (MORNING,) * 20}
     assert [message.rows for message in (confirmed(), confirmed(**large), changed(**large))] == [2, 2100, 4200]
     assert ended().rows > 1
+
+
+DEPARTURES = st.datetimes(datetime(1970, 12, 30), datetime(9999, 1, 2), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis adds the zone
+
+
+@given(DEPARTURES, st.timedeltas(timedelta(0), LONGEST), st.timedeltas(timedelta(0), LONGEST))
+@example(datetime(9999, 1, 2, tzinfo=UTC), LONGEST, LONGEST)
+@example(datetime(1970, 12, 30, tzinfo=UTC), LONGEST, LONGEST)
+def test_every_departure_can_be_planned_with_every_setting(
+    departs_at: datetime, remind_before: timedelta, remember: timedelta
+) -> None:
+    """No sum of a time that a message can name and a duration that can be set leaves the calendar."""
+    rules = replace(RULES, remind_before=remind_before, remember=remember)
+    first = confirmed(flights=(flight(departs_at=departs_at),)).plan(None, (), rules, NOW)
+    ended = confirmed(2, change=Change.CANCELLED, flights=()).plan(first.known, first.added, rules, NOW)
+    for plan in (first, ended):
+        assert plan.forget_at
+        assert plan.forget_at >= NOW + remember

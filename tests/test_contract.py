@@ -451,6 +451,7 @@ OLDER_FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"subject": "x" * 201}, "subject"),
     ({"notificationTime": "soon"}, "notificationTime"),
     ({"notificationTime": 10**18}, "notificationTime"),
+    ({"notificationTime": 253402300799000}, "notificationTime"),
     ({"notificationTime": -(10**18)}, "notificationTime"),
     ({"notificationTime": 1.5}, "notificationTime"),
 ]

@@ -1,8 +1,8 @@
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import product
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from samples import NOW, flight, mail
@@ -35,6 +35,8 @@ from notifier.mail import (
     sent,
     standing_note,
 )
+from notifier.replies import LONGEST_WAIT
+from notifier.settings import LONGEST
 
 OK = Reply(250, "2.0.0 queued")
 LATER = Reply(451, "4.3.0 try again")
@@ -198,6 +200,23 @@ def test_a_mail_with_an_expiry_is_tried_until_then() -> None:
     late = NOW + timedelta(days=30)
     before = claimed(mail(expires_at=NOW + timedelta(days=60)), late)
     assert refused(before, LATER, None, POLICY, late).status is Status.PENDING
+
+
+TIMES = st.datetimes(datetime(1970, 1, 1), datetime(9800, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis adds the zone
+LAST = datetime(9999, 1, 2, tzinfo=UTC)
+DURATIONS = st.timedeltas(timedelta(0), LONGEST)
+
+
+@given(TIMES | st.just(LAST), TIMES, DURATIONS, DURATIONS, st.timedeltas(timedelta(0), LONGEST_WAIT))
+@example(LAST, NOW, LONGEST, LONGEST, LONGEST_WAIT)
+def test_every_time_and_setting_can_be_retried(
+    send_at: datetime, now: datetime, delay: timedelta, give_up_after: timedelta, asked: timedelta
+) -> None:
+    """No sum of a time that a message can name, the time now and a duration that can be set leaves the calendar."""
+    policy = RetryPolicy((delay,), give_up_after)
+    after = refused(claimed(mail(send_at=send_at), now), LATER, None, policy, now, asked=asked)
+    given_up = max(delay, asked) + now > max(send_at, now) + give_up_after if send_at < LAST else False
+    assert after.status is (Status.FAILED if given_up else Status.PENDING)
 
 
 def test_a_fault_of_the_transport_costs_no_attempt() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from samples import NOW
 
 from notifier.rate import AHEAD, Grant, Guard, schedule
+from notifier.settings import SLOWEST
 
 RATES = st.sampled_from([1, 2, 3, 5, 7, 20, 50, 100, 250])
 TICK = 1e-6
@@ -206,3 +207,13 @@ def test_the_pace_is_below_the_limit(rate: int) -> None:
     """Starts on the grid leave a margin of a percent, for whoever counts sees them at irregular distances."""
     gap = schedule(None, 1, rate, NOW).next_start - NOW
     assert timedelta(seconds=1.01) <= rate * gap <= timedelta(seconds=1.03)
+
+
+@given(st.just(0.0) | st.floats(SLOWEST, 100_000), st.none() | st.floats(-1e9, 1e9))
+@example(SLOWEST, None)
+def test_every_rate_that_can_be_set_gives_starts(rate: float, last: float | None) -> None:
+    """Also the lowest one: at least one mail starts now, and the next start is a time."""
+    grant = schedule(None if last is None else at(min(last, 0)), 1, rate, NOW)
+    assert len(grant.starts) == 1
+    assert grant.next_start >= NOW
+    assert Guard(rate).delay(0) == 0

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from privacy import OPERATOR_TOKEN, VIEWER_TOKEN
 
 from notifier.errors import Misconfigured
-from notifier.settings import Sender, Settings, SmtpServer, is_loopback, load, load_feed, unknown
+from notifier.settings import SLOWEST, Sender, Settings, SmtpServer, is_loopback, load, load_feed, unknown
 
 REQUIRED = {"NOTIFIER_SMTP_URL": "smtp://user:secret@mail.example.com", "NOTIFIER_MAIL_FROM": "Air <fly@example.org>"}
 
@@ -135,6 +136,7 @@ def test_nothing_set_names_what_is_required() -> None:
     [
         ({"SEND_RATE": "nan"}, "'nan'"),
         ({"SEND_RATE": "inf"}, "'inf'"),
+        ({"SEND_QUOTA": "1000000001"}, "less than or equal to 1000000000"),
         ({"RETENTION": "0s"}, "greater"),
         ({"RETENTION": "-1h"}, "a duration"),
         ({"RETENTION": "1 week"}, "a duration"),
@@ -158,11 +160,35 @@ def test_a_fault_says_what_was_given_or_expected(values: dict[str, str], says: s
     assert says in fault
 
 
-@pytest.mark.parametrize("text", ["9999999999d", "9" * 400 + "d"])
-def test_a_duration_beyond_all_measure_is_a_fault(text: str) -> None:
-    """A number that is too large to be a duration is told like any other fault."""
-    (fault,) = faults(RETENTION=text)
-    assert fault.startswith("NOTIFIER_RETENTION:")
+OF_DURATIONS = (
+    *("RETENTION", "DEDUP_RETENTION", "SMTP_TIMEOUT", "SMTP_DOT_TIMEOUT", "SMTP_PAUSES"),
+    *("REMIND_BEFORE", "RETRY_DELAYS", "GIVE_UP_AFTER"),
+)
+
+
+@pytest.mark.parametrize("text", ["36500.1d", "876001h", "9999999d", "9999999999d", "9" * 400 + "d"])
+@pytest.mark.parametrize("name", OF_DURATIONS)
+def test_a_duration_of_more_than_100_years_is_a_fault(name: str, text: str) -> None:
+    """The longest duration is named in the fault, and can be set."""
+    (fault,) = faults(**{name: text})
+    assert fault == f"NOTIFIER_{name}: {text!r}: a duration of at most 36500d is expected"
+    assert loaded(**{name: "36500d"}).shown()[f"NOTIFIER_{name}"] == "36500d"
+
+
+def test_every_duration_has_a_bound() -> None:
+    """Whatever is shown as a duration is in the list of those whose bound is tested."""
+    shown = loaded().shown()
+    durations = {name for name, value in shown.items() if re.fullmatch(r"(\d+[smhd],?)+", str(value))}
+    assert durations == {f"NOTIFIER_{name}" for name in OF_DURATIONS}
+
+
+@pytest.mark.parametrize("rate", ["1e-12", "5e-324", "0.0000099"])
+def test_a_rate_close_to_0_is_a_fault(rate: str) -> None:
+    """It would put the next start beyond the calendar; 0 means no limit, and about one mail a day is the lowest."""
+    (fault,) = faults(SEND_RATE=rate)
+    assert fault.endswith("0 (no limit) or at least 0.00001 (about one mail a day) is expected")
+    assert loaded(SEND_RATE="0.00001").mail.rate == SLOWEST
+    assert loaded(SEND_RATE="0").mail.rate == 0
 
 
 @pytest.mark.parametrize(
@@ -173,7 +199,7 @@ def test_a_duration_has_a_unit(text: str, seconds: float) -> None:
     assert loaded(RETENTION=text).store.retention == timedelta(seconds=seconds)
 
 
-@given(st.integers(1, 10**6), st.sampled_from(["s", "m", "h", "d"]))
+@given(st.integers(1, 36_500), st.sampled_from(["s", "m", "h", "d"]))
 def test_a_shown_duration_can_be_set_again(number: int, unit: str) -> None:
     """What is shown for a duration means the same duration."""
     shown = loaded(RETENTION=f"{number}{unit}").shown()["NOTIFIER_RETENTION"]

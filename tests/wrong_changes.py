@@ -272,8 +272,8 @@ MUTANTS = (
     Mutant(
         "given-up-counted-from-send-at",
         "notifier/mail.py",
-        "again > max(mail.send_at, since) + policy.give_up_after",
-        "again > mail.send_at + policy.give_up_after",
+        "again - max(mail.send_at, since) > policy.give_up_after",
+        "again - mail.send_at > policy.give_up_after",
         ("tests/test_mail.py::test_a_mail_that_was_late_before_its_first_attempt_has_all_the_time",),
     ),
     Mutant(
@@ -1098,5 +1098,33 @@ if wanted.since is True else 0
         "dated_mails(locale) if self._folder else ()",
         "()",
         ("tests/composing/test_templates.py::test_a_template_is_tried_on_every_weekday",),
+    ),
+    Mutant(
+        "durations-without-a-bound",
+        "notifier/settings.py",
+        "    if seconds > LONGEST.total_seconds():\n",
+        "    if seconds > 25 * LONGEST.total_seconds():\n",
+        ("tests/test_settings.py::test_a_duration_of_more_than_100_years_is_a_fault",),
+    ),
+    Mutant(
+        "rate-close-to-0",
+        "notifier/settings.py",
+        "    if 0 < rate < SLOWEST:\n",
+        "    if 0 < rate < SLOWEST / 1000:\n",
+        ("tests/test_settings.py::test_a_rate_close_to_0_is_a_fault",),
+    ),
+    Mutant(
+        "far-departure-leaves-the-calendar",
+        "notifier/booking.py",
+        "min(max(now, _last_departure(flights) or now), _FAR) + rules.remember",
+        "max(now, _last_departure(flights) or now) + rules.remember",
+        ("tests/test_booking.py::test_every_departure_can_be_planned_with_every_setting",),
+    ),
+    Mutant(
+        "far-send-at-leaves-the-calendar",
+        "notifier/mail.py",
+        "again - max(mail.send_at, since) > policy.give_up_after",
+        "again > max(mail.send_at, since) + policy.give_up_after",
+        ("tests/test_mail.py::test_every_time_and_setting_can_be_retried",),
     ),
 )
