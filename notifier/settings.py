@@ -154,6 +154,16 @@ def _sender(text: Any) -> Any:
         raise ValueError(f"Name <address> is expected: {error}") from None
 
 
+def _reply_to(text: Any) -> Any:
+    found = _sender(text)
+    if isinstance(found, Sender) and not found.address.isascii():
+        # Whether a server is asked for SMTPUTF8 depends on sender and recipient alone.
+        raise ValueError(
+            "an address with only ASCII letters before the @ is expected: servers may not take another one"
+        )
+    return found
+
+
 def is_loopback(host: str) -> bool:
     """Say whether a host name or address is this machine's own loopback."""
     try:
@@ -254,7 +264,7 @@ class MailSettings(_Group):
     """Whom mails come from, what they say, and when and how fast they go."""
 
     sender: From = _setting("MAIL_FROM")
-    reply_to: Annotated[Sender, BeforeValidator(_sender), _shown_as(lambda it: it and it.address)] | None = _setting(
+    reply_to: Annotated[Sender, BeforeValidator(_reply_to), _shown_as(lambda it: it and it.address)] | None = _setting(
         "MAIL_REPLY_TO", None
     )
     rate: Annotated[float, Field(ge=0, le=100_000), AfterValidator(_rate)] = _setting("SEND_RATE", 20)

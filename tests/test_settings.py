@@ -148,6 +148,7 @@ def test_nothing_set_names_what_is_required() -> None:
         ({"SEND_CRON": "99 * * * *"}, "'99 * * * *'"),
         ({"MAIL_FROM": "Air <fly@>"}, "Name <address>".lower()),
         ({"MAIL_REPLY_TO": "nobody"}, "'nobody'"),
+        ({"MAIL_REPLY_TO": "Help <пётр@example.com>"}, "only ASCII letters before the @"),
         ({"DATABASE_URL": "sqlite:///"}, "sqlite:///path"),
         ({"LOG_FORMAT": "xml"}, "'json'"),
         ({"AMQP_URL": "amqp://"}, "amqp://user"),
@@ -264,6 +265,12 @@ def test_a_fault_in_a_url_does_not_show_its_password(name: str) -> None:
     """What is wrong with a URL is told without the URL."""
     (fault,) = faults(**{name: "ftp://user:topsecret@host"})
     assert "topsecret" not in fault
+
+
+def test_replies_can_go_to_a_domain_in_any_script() -> None:
+    """The domain is written in its ASCII form and the name is encoded, so no server needs SMTPUTF8 for them."""
+    found = loaded(MAIL_REPLY_TO="Bücher <help@bücher.example>").mail.reply_to
+    assert found == Sender("Bücher", "help@xn--bcher-kva.example")
 
 
 def test_what_is_shown_is_named_like_the_variables() -> None:

@@ -1127,4 +1127,11 @@ if wanted.since is True else 0
         "again > max(mail.send_at, since) + policy.give_up_after",
         ("tests/test_mail.py::test_every_time_and_setting_can_be_retried",),
     ),
+    Mutant(
+        "reply-to-needs-smtputf8",
+        "notifier/settings.py",
+        "not found.address.isascii()",
+        "not found.address.isprintable()",
+        ("tests/test_settings.py::test_a_fault_says_what_was_given_or_expected",),
+    ),
 )
