@@ -183,7 +183,8 @@ def readiness(settings: FeedSettings) -> tuple[bool, dict[str, Any]]:
     connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT)
     try:
         token = settings.operator_token or settings.viewer_token
-        connection.request("GET", "/readyz", headers={"Authorization": f"Bearer {token}"} if token else {})
+        # As bytes: http.client would encode a text as Latin-1, and the service reads UTF-8.
+        connection.request("GET", "/readyz", headers={"Authorization": f"Bearer {token}".encode()} if token else {})
         response = connection.getresponse()
         return response.status == http.HTTPStatus.OK, json.loads(response.read())
     except (OSError, http.client.HTTPException, ValueError) as error:

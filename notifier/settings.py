@@ -66,7 +66,9 @@ class Sender(NamedTuple):
 
 
 def check_token(token: str) -> str:
-    """Raise ValueError if a token is too short to be hard to guess."""
+    """Raise ValueError if a token is too short to be hard to guess, or cannot be carried by an HTTP header."""
+    if not token.isprintable() or token != token.strip():
+        raise ValueError("only printable characters, and no space at either end, are expected")
     if len(token) < SHORTEST_TOKEN:
         raise ValueError(f"at least {SHORTEST_TOKEN} characters are expected; openssl rand -hex 24 makes such a token")
     return token

@@ -12,7 +12,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
 from notifier import client
-from notifier.client import FeedClient, Follower, Rejected
+from notifier.client import FeedClient, Follower, Rejected, readiness
 from notifier.frames import PROTOCOL
 from notifier.settings import FeedSettings, Settings
 
@@ -243,3 +243,14 @@ async def test_a_fault_of_the_caller_stays_its_own(settings: Settings) -> None:
         with pytest.raises(BrokenPipeError):
             async with FeedClient.connect(feed, snapshot=0):
                 raise BrokenPipeError
+
+
+@pytest.mark.parametrize("token", ["пароль-пароль-пароль", "é" * 20 + "à", "correct horse battery staple", "🔑" * 16])
+async def test_a_token_of_any_letters_is_known_on_every_way(settings: Settings, token: str) -> None:
+    """As a bearer token and in the feed's hello."""
+    feed = settings.feed.model_copy(update={"operator_token": token})
+    async with serving(settings._replace(feed=feed)) as here:
+        _, parts = await asyncio.to_thread(readiness, here)
+        assert "since" in parts["actors"]["sender"]  # without a right token there are only states
+        async with FeedClient.connect(here) as hello:
+            assert (await hello.frame())["role"] == "operator"

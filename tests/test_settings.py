@@ -333,6 +333,19 @@ def test_a_token_that_is_easy_to_guess_is_refused(read: Callable[[Any], Any], na
     read({**REQUIRED, name: "sixteen-letters!"})
 
 
+@pytest.mark.parametrize("read", [load, load_feed])
+@pytest.mark.parametrize(
+    "token", ["two-lines-of-it\nand-more", "tabulator\tand-more", " space-at-the-start", "\udcff" * 16]
+)
+def test_a_token_that_no_header_can_carry_is_refused(read: Callable[[Any], Any], token: str) -> None:
+    """Control characters, bytes that are not UTF-8, and a space at an end are a fault that does not show the token."""
+    with pytest.raises(Misconfigured) as wrong:
+        read({**REQUIRED, "NOTIFIER_VIEWER_TOKEN": token})
+    assert wrong.value.faults == (
+        "NOTIFIER_VIEWER_TOKEN: only printable characters, and no space at either end, are expected",
+    )
+
+
 def test_a_command_needs_the_feed_s_settings_only() -> None:
     """What talks to the running service is not stopped by what is missing for sending."""
     given = {"NOTIFIER_PORT": "9000", "NOTIFIER_SMTP_URL": "nonsense", "NOTIFIER_OPERATOR_TOKEN": OPERATOR_TOKEN}

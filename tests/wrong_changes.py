@@ -1134,4 +1134,25 @@ if wanted.since is True else 0
         "not found.address.isprintable()",
         ("tests/test_settings.py::test_a_fault_says_what_was_given_or_expected",),
     ),
+    Mutant(
+        "bearer-token-in-latin-1",
+        "notifier/client.py",
+        'f"Bearer {token}".encode()}',
+        'f"Bearer {token}"}',
+        ("tests/test_client.py::test_a_token_of_any_letters_is_known_on_every_way",),
+    ),
+    Mutant(
+        "token-that-no-header-carries",
+        "notifier/settings.py",
+        "if not token.isprintable() or token != token.strip():",
+        "if token != token.strip():",
+        ("tests/test_settings.py::test_a_token_that_no_header_can_carry_is_refused",),
+    ),
+    Mutant(
+        "bearer-token-cut-like-a-text",
+        "notifier/gateways/http.py",
+        'token.strip(" \\t").encode',
+        "token.strip().encode",
+        ("tests/test_client.py::test_a_token_of_any_letters_is_known_on_every_way",),
+    ),
 )

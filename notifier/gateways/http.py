@@ -151,10 +151,17 @@ class Pages:
 
 
 def _bearer(headers: Headers) -> str | None:
-    """Read the one bearer token (RFC 6750 section 2.1); whatever else stands there is none."""
+    """Return the one bearer token (RFC 6750 section 2.1), read as UTF-8; None if there is no such header, or several.
+
+    The library reads headers as Latin-1, in which the end of some letters in UTF-8 would pass for a space.
+    """
     given = headers.get_all("Authorization")
     kind, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
-    return token.strip().encode(errors="surrogateescape").decode(errors="replace") if kind.lower() == "bearer" else None
+    return (
+        token.strip(" \t").encode("latin-1", errors="replace").decode(errors="replace")
+        if kind.lower() == "bearer"
+        else None
+    )
 
 
 def _states(part: Any) -> Any:
