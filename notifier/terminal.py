@@ -1,7 +1,7 @@
 """What `notifier send` and `notifier watch` make of the feed: data to stdout, the rest to stderr."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import typer
@@ -10,6 +10,7 @@ from notifier import clock
 from notifier.client import FeedClient, Follower
 from notifier.errors import NotifierError, Unreachable
 from notifier.events import timestamp
+from notifier.frames import MOST_MAILS
 from notifier.mail import FINISHED
 from notifier.replica import Replica
 from notifier.settings import FeedSettings
@@ -38,25 +39,51 @@ async def _store(client: FeedClient, message: Mapping[str, Any], *, as_json: boo
     return ids
 
 
-async def _follow_to_end(client: FeedClient, ids: list[str], *, as_json: bool) -> None:
+async def _follow_to_end(client: FeedClient, ids: Sequence[str], *, as_json: bool) -> None:
     """Print each mail's changes until all that are due now are finished; exit 1 where one was not sent."""
-    if not ids:
-        return
-    # Events that came before this list are in it; those that come after it are newer.
-    found = await _result(client, await client.command("mail.list", {"filter": {"mail": ids}, "limit": 500}))
-    mails = {mail["id"]: mail for mail in found["mails"]}
+    mails: dict[str, Mapping[str, Any]] = {}
+    wanted = frozenset(ids)
+    for first in range(0, len(ids), MOST_MAILS):
+        await _look_up(client, ids[first : first + MOST_MAILS], wanted, mails)
     now = timestamp(clock.now()) or ""
     for mail in mails.values():
         _show(mail, as_json=as_json)
     while any(mail["status"] not in _ENDED and mail["send_at"] <= now for mail in mails.values()):
-        frame = await client.frame()
-        for event in frame.get("events", ()):
-            mail = event["data"]["mail"]
-            if mail["id"] in mails and mail["rev"] > mails[mail["id"]]["rev"]:
-                mails[mail["id"]] = mail
-                _show(mail, as_json=as_json)
+        for mail in _newer(await client.frame(), wanted, mails):
+            _show(mail, as_json=as_json)
     if any(mail["status"] in _ENDED - {"sent"} for mail in mails.values()):
         raise typer.Exit(1)
+
+
+async def _look_up(
+    client: FeedClient, ids: Sequence[str], wanted: frozenset[str], mails: dict[str, Mapping[str, Any]]
+) -> None:
+    """Add mails as they are now, and those of all that are wanted whose events come before the list does."""
+    id_ = await client.command("mail.list", {"filter": {"mail": ids}, "limit": MOST_MAILS})
+    async for frame in client:
+        list(_newer(frame, wanted, mails))
+        if frame["type"] == "result" and frame["id"] == id_:
+            for mail in _value(frame)["mails"]:
+                _keep(mail, mails)
+            return
+
+
+def _newer(
+    frame: Mapping[str, Any], wanted: frozenset[str], mails: dict[str, Mapping[str, Any]]
+) -> Iterator[Mapping[str, Any]]:
+    """Keep and yield the wanted mails that a frame shows in a newer state."""
+    for event in frame.get("events", ()):
+        mail = event["data"]["mail"]
+        if mail["id"] in wanted and _keep(mail, mails):
+            yield mail
+
+
+def _keep(mail: Mapping[str, Any], mails: dict[str, Mapping[str, Any]]) -> bool:
+    """Keep a mail unless a newer state of it is there; return whether it was kept."""
+    is_newer = mail["id"] not in mails or mail["rev"] > mails[mail["id"]]["rev"]
+    if is_newer:
+        mails[mail["id"]] = mail
+    return is_newer
 
 
 async def order(settings: FeedSettings, name: str, args: Mapping[str, Any], *, as_json: bool) -> None:
@@ -110,10 +137,14 @@ async def watch(settings: FeedSettings, *, as_json: bool) -> None:
 async def _result(client: FeedClient, id_: str) -> Any:
     async for frame in client:
         if frame["type"] == "result" and frame["id"] == id_:
-            if frame["ok"]:
-                return frame["value"]
-            raise NotifierError(f"{frame['error']['code']}: {frame['error']['message']}")
+            return _value(frame)
     raise Unreachable("the feed ended")
+
+
+def _value(result: Mapping[str, Any]) -> Any:
+    if not result["ok"]:
+        raise NotifierError(f"{result['error']['code']}: {result['error']['message']}")
+    return result["value"]
 
 
 def _show_whole(mail: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ import pytest
 from parts import PATIENCE, request
 from privacy import leaks
 from rabbit import Rabbit
+from samples import booking_event, flight_data
 
 from notifier import __version__
 from notifier.demo.inbox import Inbox
@@ -129,6 +130,22 @@ async def test_send_submits_and_waits(environ: dict[str, str], inbox: Inbox) -> 
         code, _, err = await run_async("send", "-", environ=client, stdin=json.dumps(request(1)).encode())
         assert (code, "already handled" in err) == (0, True)
     assert len(inbox.received) == 3
+
+
+async def test_send_waits_for_more_mails_than_one_list_has(environ: dict[str, str], inbox: Inbox) -> None:
+    """Of 100 passengers on 5 flights all 600 mails are shown, and the 100 that are due now followed to their end."""
+    passengers = [{"name": "Asha Rao", "email": f"p{number}@example.com"} for number in range(100)]
+    flights = [
+        flight_data(number=f"AI{number}", departs_at="2126-12-01T09:30:00+05:30", arrives_at="") for number in range(5)
+    ]
+    message = json.dumps(booking_event(passengers=passengers, flights=flights)).encode()
+    async with service({**environ, "NOTIFIER_SEND_RATE": "0"}) as (_, client):
+        code, out, err = await run_async("send", "-", "--wait", "--json", environ=client, stdin=message)
+    assert (code, err) == (0, "")
+    (stored, *shown) = [json.loads(line) for line in out.splitlines()]
+    assert len(stored["mails"]) == 600
+    assert {mail["id"] for mail in shown} == set(stored["mails"])
+    assert len([mail for mail in shown if mail["status"] == "sent"]) == len(inbox.received) == 100
 
 
 async def test_send_fails_where_its_message_or_mail_does(environ: dict[str, str]) -> None:

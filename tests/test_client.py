@@ -11,9 +11,9 @@ from parts import PATIENCE, serving
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
-from notifier import client
+from notifier import client, terminal
 from notifier.client import FeedClient, Follower, Rejected, readiness
-from notifier.frames import PROTOCOL
+from notifier.frames import MOST_MAILS, PROTOCOL
 from notifier.settings import FeedSettings, Settings
 
 Act = Callable[["Visit"], Awaitable[None]]
@@ -39,6 +39,10 @@ class Visit:
         """Wait for a frame."""
         found: dict[str, Any] = json.loads(await self.websocket.recv())
         return found
+
+    async def reply(self, value: Any) -> None:
+        """Wait for a command, and answer it."""
+        await self.say("result", id=(await self.hear())["id"], ok=True, value=value)
 
     async def welcome(self, cursor: str, heartbeat: float = 20) -> None:
         """Greet a client."""
@@ -254,3 +258,25 @@ async def test_a_token_of_any_letters_is_known_on_every_way(settings: Settings, 
         assert "since" in parts["actors"]["sender"]  # without a right token there are only states
         async with FeedClient.connect(here) as hello:
             assert (await hello.frame())["role"] == "operator"
+
+
+async def test_a_mail_that_is_sent_between_two_lists_is_known_to_be_sent() -> None:
+    """Its only event comes before the list of other mails does, and `send --wait` still sees its end."""
+    ids = [f"m{number}" for number in range(MOST_MAILS + 1)]
+
+    async def service(visit: Visit) -> None:
+        await visit.welcome("c1")
+        await visit.reply({"mails": ids, "repeated": False})
+        await visit.reply({"mails": [listed(id_, 2, "sending") for id_ in ids[:-1]], "next": None})
+        sent = [{"data": {"mail": listed(id_, 3, "sent")}} for id_ in ids]
+        await visit.say("events", cursor="c2", events=sent)
+        await visit.reply({"mails": [listed(ids[-1], 2, "sending")], "next": None})
+        await visit.websocket.close()
+
+    async with playing(service) as (feed, _), asyncio.timeout(PATIENCE):
+        await terminal.submit(feed, {}, wait=True, as_json=True)
+
+
+def listed(id_: str, rev: int, status: str) -> dict[str, Any]:
+    """Write what a list and an event show of a mail, as far as `send --wait` needs it."""
+    return {"id": id_, "rev": rev, "status": status, "send_at": "2026-11-24T10:00:00.000Z"}

@@ -1155,4 +1155,18 @@ if wanted.since is True else 0
         "token.strip().encode",
         ("tests/test_client.py::test_a_token_of_any_letters_is_known_on_every_way",),
     ),
+    Mutant(
+        "all-mails-in-one-list",
+        "notifier/terminal.py",
+        "ids[first : first + MOST_MAILS], wanted",
+        "ids, wanted",
+        ("tests/test_cli.py::test_send_waits_for_more_mails_than_one_list_has",),
+    ),
+    Mutant(
+        "events-between-two-lists-are-missed",
+        "notifier/terminal.py",
+        "        list(_newer(frame, wanted, mails))\n",
+        "",
+        ("tests/test_client.py::test_a_mail_that_is_sent_between_two_lists_is_known_to_be_sent",),
+    ),
 )
