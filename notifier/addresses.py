@@ -2,6 +2,7 @@
 
 import re
 from hashlib import blake2b
+from urllib.parse import quote
 
 from email_validator import EmailNotValidError, validate_email
 
@@ -10,10 +11,14 @@ LONGEST_LOCAL_PART = 64
 
 # Letters, digits and hyphens, one label of them in IDNA's ASCII form.
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+SHORTEST_NAME = 4
+"""Characters from which on the part before the @ is masked where it stands alone; shorter ones are ordinary words."""
+_AT = r"(?:@|%40|[+=]40| at |\(at\)|\[at\])"
+_BEFORE, _AFTER = r"(?<!\w)(?<!\w[.-])", r"(?!\w)(?![.-]\w)"
 # Words that may hold an address, and in a word what may be one. Both match from wherever they begin, so that a text is
 # read in one pass: a search for the whole address would start anew at each of a million letters without an @.
 _WORD = re.compile(r"""[^\s<>"(),:;]+""")
-_ADDRESS = re.compile(r"([^@]*)@([^'@]*)|[^@]+")
+_ADDRESS = re.compile(r"([^@]+)@[^'@]+|[^@]+|@")
 _ENCODED_DOMAIN = re.compile(rf"(?=.{{1,253}}$)(?=(.*\.)?xn--)({_LABEL}\.)*{_LABEL}", re.IGNORECASE)
 
 
@@ -66,11 +71,35 @@ def all_masked(text: str) -> str:
 
 
 def _masked(found: re.Match[str]) -> str:
-    return masked(found[0]) if found[1] and found[2] else found[0]
+    return masked(found[0]) if found[1] else found[0]
 
 
 def without(address: str, text: str) -> str:
-    """Mask an address wherever it stands in a text: servers like to repeat it in their refusals."""
-    if not address:
+    """Mask an address wherever it stands in a text, in time linear in the text: servers repeat it in their rejections.
+
+    Its @ can be written as in a URL (%40), in a bounce address (=40), in xtext (+40, RFC 3461
+    section 4) or as the word "at". The part before it is also masked alone, as a whole word
+    of at least SHORTEST_NAME characters; a label of a host name is part of a longer word.
+    """
+    local, at, domain = address.rpartition("@")
+    name = local if at else address
+    spellings = _spellings(name)
+    lowered = text.lower()
+    if not name or not any(spelling.lower() in lowered for spelling in spellings):
         return text
-    return re.sub(re.escape(address), masked(address).replace("\\", r"\\"), text, flags=re.IGNORECASE)
+    written = "|".join(map(re.escape, spellings))
+    patterns = [f"(?:{written}){_AT}{re.escape(domain)}"] if at else []
+    if not at or len(name) >= SHORTEST_NAME:
+        patterns.append(f"(?P<name>{_BEFORE}(?:{written}){_AFTER})")
+    return re.sub(
+        "|".join(patterns),
+        lambda found: masked(name if found.groupdict().get("name") else address),
+        text,
+        flags=re.IGNORECASE,
+    )
+
+
+def _spellings(name: str) -> list[str]:
+    """List how a name can be written, longest first: as it is, percent-encoded, as xtext, with its escapes."""
+    xtext = re.sub("[+=]", lambda char: f"+{ord(char[0]):02X}", name)
+    return sorted({name, quote(name, safe=""), xtext, repr(name)[1:-1]}, key=len, reverse=True)

@@ -2,10 +2,12 @@ import json
 import os
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from notifier.addresses import all_masked, hashed, identity, masked, normalised, without
@@ -137,6 +139,53 @@ def test_a_hash_knows_the_same_mailbox_and_only_with_the_salt() -> None:
     assert len({hashed("a@example.com", b"s"), hashed("b@example.com", b"s"), hashed("a@example.com", b"t")}) == 3
 
 
+NAME = LOCAL.map(lambda local: f"zq{local}zq")
+"""The part before the @ of a recipient that no word of the texts below contains."""
+WRITTEN = st.sampled_from(["{}@{}", "{}%40{}", "{}+40{}", "{}=40{}", "{} at {}", "{}(at){}", "{}[at]{}"])
+AROUND = st.sampled_from(
+    ["550 5.1.1 <{}>: unknown", "local user {} unknown", "rfc822;{}", "{}.", "no '{}' in /mail/{}", "{}"]
+)
+
+
+@given(NAME, DOMAIN, WRITTEN, AROUND, st.sampled_from([str, str.upper]))
+def test_a_recipient_is_masked_however_its_at_is_written(
+    local: str, domain: str, written: str, text: str, case: Callable[[str], str]
+) -> None:
+    """As in URLs, bounce addresses and delivery reports, with any letter case."""
+    address = f"{local}@{domain}"
+    spelling = (
+        case(written.format(local, domain)) if "%40" not in written else written.format(case(local), case(domain))
+    )
+    assert without(address, text.format(spelling, spelling)) == text.format(masked(address), masked(address))
+
+
+@given(NAME, DOMAIN, AROUND)
+def test_a_recipient_is_masked_where_its_name_stands_alone(local: str, domain: str, text: str) -> None:
+    """Servers look for the part before the @ in their tables, and name it without its domain, perhaps encoded."""
+    for name in (local, local.upper(), quote(local, safe="")):
+        assert without(f"{local}@{domain}", text.format(name, name)) == text.format(masked(local), masked(local))
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        ("mail@example.com", "see mail.example.net, in-mail-out, webmail and mailbox"),
+        ("ann@example.com", "ann is a short name: 5.1.1 ann unknown"),
+        ("asha@example.com", "the user ravi is unknown at example.com"),
+    ],
+)
+def test_ordinary_words_are_not_masked(address: str, text: str) -> None:
+    """Part of a longer word or host name, a name of less than 4 characters, and what is not the recipient's."""
+    assert without(address, text) == text
+
+
+@given(st.lists(st.sampled_from(["user", "mail.host", "x-post", "unknown", "5.1.1", "<ravi@other.net>"])).map(" ".join))
+def test_a_text_that_does_not_name_the_recipient_stays(text: str) -> None:
+    """Whatever it says of others."""
+    for address in ("post@example.com", "host@example.com", "know@example.com", "ravi.rao@other.net"):
+        assert without(address, text) == text
+
+
 @given(LOCAL, DOMAIN, st.sampled_from(["550 <{}>: unknown", "to '{}' and {}", "({})", "mailto:{},{}", "{}"]))
 def test_every_address_in_a_text_can_be_masked(local: str, domain: str, text: str) -> None:
     """Whatever stands around it; the other words stay."""
@@ -156,12 +205,13 @@ _SEARCHED = re.compile(r"""[^\s<>"(),:;@]+@[^\s<>"'(),:;@]+""")
 
 
 @given(st.text("ab@'<>(),:; .\n", max_size=40))
+@example("@asha@example.com")
 def test_masking_finds_what_a_search_finds(text: str) -> None:
     """Whatever stands around an @, the same parts are masked as by a search that begins anew at each letter."""
     assert all_masked(text) == _SEARCHED.sub(lambda found: masked(found[0]), text)
 
 
-@pytest.mark.parametrize("part", ["a", "a@", "@", "a@'", "'", "a@@", "a@b'", "@a'a"])
+@pytest.mark.parametrize("part", ["a", "a@", "@", "a@'", "'", "a@@", "a@b'", "@a'a", "+2B", "a%40a", "a at "])
 def test_masking_takes_time_linear_in_the_text(part: str) -> None:
     """Ten times the text takes about ten times as long, whatever a hostile server repeats in its reply."""
     spent = []
@@ -170,5 +220,7 @@ def test_masking_takes_time_linear_in_the_text(part: str) -> None:
         began = time.process_time()
         for _ in range(5):
             all_masked(text)
+            for recipient in ("a" * 64 + "@example.com", "+2B" * 21 + "@example.com", "a@a.a"):
+                without(recipient, text)
         spent.append(time.process_time() - began)
     assert spent[1] < 30 * max(spent[0], 0.001)

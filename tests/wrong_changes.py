@@ -1169,4 +1169,32 @@ if wanted.since is True else 0
         "",
         ("tests/test_client.py::test_a_mail_that_is_sent_between_two_lists_is_known_to_be_sent",),
     ),
+    Mutant(
+        "recipients-name-alone-is-shown",
+        "notifier/addresses.py",
+        "len(name) >= SHORTEST_NAME:",
+        "len(name) >= 10 * SHORTEST_NAME:",
+        ("tests/test_addresses.py::test_a_recipient_is_masked_where_its_name_stands_alone",),
+    ),
+    Mutant(
+        "encoded-at-is-no-at",
+        "notifier/addresses.py",
+        "(?:@|%40|[+=]40|",
+        "(?:@|%40|[=]40|",
+        ("tests/test_addresses.py::test_a_recipient_is_masked_however_its_at_is_written",),
+    ),
+    Mutant(
+        "part-of-a-word-is-masked",
+        "notifier/addresses.py",
+        '(?!\\w)(?![.-]\\w)"',
+        '(?!\\w)"',
+        ("tests/test_addresses.py::test_ordinary_words_are_not_masked",),
+    ),
+    Mutant(
+        "address-behind-an-at-is-shown",
+        "notifier/addresses.py",
+        """_ADDRESS = re.compile(r"([^@]+)@[^'@]+|[^@]+|@")""",
+        """_ADDRESS = re.compile(r"([^@]+)@[^'@]+|[^@]+|@[^@]*")""",
+        ("tests/test_addresses.py::test_masking_finds_what_a_search_finds",),
+    ),
 )
