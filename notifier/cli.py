@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
+import msgspec
 import structlog
 import typer
 import uvloop
@@ -31,7 +32,8 @@ from notifier.composing.templates import KINDS, Wording
 from notifier.doctor import command
 from notifier.errors import Misconfigured, NotifierError, StoreUnusable, Unreachable
 from notifier.events import timestamp
-from notifier.mail import Kind
+from notifier.frames import BadFrame, read_filter
+from notifier.mail import Kind, Status
 
 log = structlog.get_logger(__name__)
 app = typer.Typer(
@@ -102,6 +104,7 @@ def send(
         message = _example_booking(clock.now())
     else:
         message = _event("notification.requested", {name: value for name, value in fields.items() if value})
+    _check_encodable(message)
     _run(terminal.submit(_feed(), message, wait=wait, as_json=as_json))
 
 
@@ -120,16 +123,20 @@ MailId = Annotated[str, typer.Argument(metavar="ID", help="The mail's id, as `ma
 @mails.command("list")
 def mails_list(
     *,
-    status: Annotated[list[str] | None, typer.Option(help="May be repeated, like the next two.")] = None,
-    kind: Annotated[list[str] | None, typer.Option()] = None,
+    status: Annotated[list[Status] | None, typer.Option(help="May be repeated, like the next two.")] = None,
+    kind: Annotated[list[Kind] | None, typer.Option()] = None,
     booking: Annotated[list[str] | None, typer.Option()] = None,
     since: Annotated[str | None, typer.Option(help="Created since this RFC 3339 time.")] = None,
-    before: Annotated[int | None, typer.Option(help="Go on behind an earlier list.")] = None,
+    before: Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="Go on behind an earlier list.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=500)] = 50,
     as_json: AsJson = False,
 ) -> None:
     """List mails, newest first."""
     wanted = {"status": status, "kind": kind, "booking": booking, "since": since}
+    try:
+        read_filter(wanted)
+    except BadFrame as error:
+        raise typer.BadParameter(str(error)) from error
     args = {"filter": {name: value for name, value in wanted.items() if value}, "before": before, "limit": limit}
     _order("mail.list", args, as_json=as_json)
 
@@ -177,7 +184,8 @@ def mails_erase(
 ) -> None:
     """Forget an address: its unsent mails are cancelled, and all mails lose whom they were for and what they said."""
     if address == "-":
-        address = sys.stdin.readline().strip()
+        address = _read_line()
+    _check_encodable(address)
     if not yes:
         typer.confirm(f"Erase {address}? Its unsent mails are cancelled; this cannot be undone", abort=True, err=True)
     _order("address.erase", {"email": address}, as_json=as_json)
@@ -325,9 +333,28 @@ def _tell_token(feed: configuration.FeedSettings, address: str) -> None:
 def _read_message(file: str) -> Any:
     try:
         content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        return json.loads(content)
-    except (OSError, ValueError) as error:
+        return json.loads(content, parse_constant=_refuse_constant)
+    except (OSError, ValueError, RecursionError) as error:
         raise typer.BadParameter(f"{file}: {error}") from error
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _read_line() -> str:
+    try:
+        return sys.stdin.readline().strip()
+    except UnicodeDecodeError as error:
+        raise typer.BadParameter(f"-: {error}") from error
+
+
+def _check_encodable(given: Any) -> None:
+    """Raise BadParameter if a value cannot be sent: bytes of an argument that are not UTF-8, or surrogates in JSON."""
+    try:
+        msgspec.json.encode(given)
+    except (UnicodeEncodeError, RecursionError) as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def _event(type_: str, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -377,6 +404,7 @@ def _feed() -> configuration.FeedSettings:
 
 
 def _order(name: str, args: Mapping[str, Any], *, as_json: bool) -> None:
+    _check_encodable(args)
     _run(terminal.order(_feed(), name, args, as_json=as_json))
 
 

@@ -23,6 +23,9 @@ TIMEOUT = 10.0
 SILENCES = 2.5
 """Heartbeats without any frame after which a connection is taken for lost."""
 
+_TOO_LARGE = 1009
+"""The close code after a frame that is larger than the feed accepts; connecting again would not help."""
+
 
 class Rejected(NotifierError):
     """The service answers and does not let us in, or broke off for a reason that trying again does not mend."""
@@ -177,8 +180,23 @@ class Follower:
         return not (self._awaited and "cursor" in frame)
 
 
+class _State(msgspec.Struct):
+    state: str
+
+
+class _Readiness(msgspec.Struct):
+    """What every notifier answers, and hardly another service that listens there."""
+
+    status: str
+    store: _State
+    actors: dict[str, _State]
+
+
 def readiness(settings: FeedSettings) -> tuple[bool, dict[str, Any]]:
-    """Ask `/readyz`, which without a token that is needed gives states only; Unreachable where nobody answers."""
+    """Ask `/readyz`, which without a token that is needed gives states only.
+
+    Raises Unreachable if nothing answers, or something that is not notifier.
+    """
     host, port = reachable(settings.host), settings.port
     connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT)
     try:
@@ -186,9 +204,12 @@ def readiness(settings: FeedSettings) -> tuple[bool, dict[str, Any]]:
         # As bytes: http.client would encode a text as Latin-1, and the service reads UTF-8.
         connection.request("GET", "/readyz", headers={"Authorization": f"Bearer {token}".encode()} if token else {})
         response = connection.getresponse()
-        return response.status == http.HTTPStatus.OK, json.loads(response.read())
-    except (OSError, http.client.HTTPException, ValueError) as error:
+        parts = json.loads(response.read())
+        msgspec.convert(parts, _Readiness)
+    except (OSError, http.client.HTTPException, ValueError, RecursionError, msgspec.ValidationError) as error:
         raise Unreachable(f"no notifier answers at {host}:{port} ({error})") from error
+    else:
+        return response.status == http.HTTPStatus.OK, parts
     finally:
         connection.close()
 
@@ -208,6 +229,8 @@ def _pause(bye: Mapping[str, Any]) -> float:
 def _lost(closed: ConnectionClosed) -> NotifierError:
     code = closed.rcvd.code if closed.rcvd else None
     reason = closed.rcvd.reason if closed.rcvd else "connection lost"
+    if code == _TOO_LARGE:
+        return Rejected(f"the message is too large for the feed: {reason}")
     is_ours = code is not None and 4400 <= code < 4500  # noqa: PLR2004 - the feed's "change something first"
     return (
         Rejected(f"{code} {reason}") if is_ours else Unreachable(f"the feed was closed: {code or ''} {reason}".strip())

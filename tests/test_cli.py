@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -167,6 +168,43 @@ async def test_health_is_exit_0_where_the_service_is_ready(environ: dict[str, st
         assert (code, "store ok" in out) == (0, True)
         code, out, _ = await run_async("health", "--json", environ=client)
         assert json.loads(out)["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"error":"not found"}', b"[]", b"[" * 100_000, b"<html>", b'{"store":1,"actors":{}}']
+)
+async def test_health_takes_no_other_service_for_notifier(body: bytes) -> None:
+    """Exit 4 and one line, whatever another service answers on that port."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        code, out, err = await run_async("health", environ={"NOTIFIER_PORT": str(port)})
+    assert (code, out, len(err.splitlines())) == (4, "", 1)
+    assert f"no notifier answers at 127.0.0.1:{port}" in err
+
+
+async def test_a_message_that_is_too_large_is_exit_1(environ: dict[str, str]) -> None:
+    """Whether it is the message or the frame that is larger than the service takes, the reason is one line."""
+    async with service(environ) as (_, client):
+        for size in (300_000, 600_000):
+            message = json.dumps(request(1, html="x" * size)).encode()
+            code, out, err = await run_async("send", "-", environ=client, stdin=message)
+            assert (code, out, len(err.splitlines())) == (1, "", 1)
+            assert re.search("too.large", err)
+
+
+async def test_an_address_that_is_not_utf8_is_exit_2() -> None:
+    """Also if it is read from stdin."""
+    code, out, err = await run_async("mails", "erase", "-", "--yes", environ={"LC_ALL": "C.UTF-8"}, stdin=b"\xff\n")
+    assert (code, out) == (2, "")
+    assert "Traceback" not in err
 
 
 async def test_the_service_allows_itself_enough_open_files(environ: dict[str, str]) -> None:

@@ -1,7 +1,9 @@
 """How every command of the command line exits when something is wrong; the table must have all of them."""
 
+import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -112,6 +114,54 @@ def test_unknown_options_are_exit_2(
     assert run(monkeypatch, *name.split(), *USES[name].args, "--unheard-of") == 2
     out, err = capfd.readouterr()
     assert (out, "--unheard-of" in err) == ("", True)
+
+
+NOT_UTF8 = os.fsdecode(b"\xff")
+FLAGS = ("send", "--to", "a@example.com", "--subject", "Hi", "--text")
+
+
+@pytest.mark.usefixtures("environ")
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("mails", "list", "--status", "nope"), "pending"),
+        (("mails", "list", "--kind", "nope"), "flight.reminder"),
+        (("mails", "list", "--since", "yesterday"), "no time such as"),
+        (("mails", "list", "--since", "2026-12-01T09:30:00"), "needs an offset"),
+        (("mails", "list", "--before", "-1"), "--before"),
+        (("mails", "list", "--before", "9" * 30), "--before"),
+        (("mails", "list", "--booking", NOT_UTF8), "surrogates not allowed"),
+        (("mails", "show", NOT_UTF8), "surrogates not allowed"),
+        (("mails", "erase", NOT_UTF8, "--yes"), "surrogates not allowed"),
+        ((*FLAGS, NOT_UTF8), "surrogates not allowed"),
+    ],
+)
+def test_wrong_values_are_exit_2(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], args: tuple[str, ...], says: str
+) -> None:
+    """What can be seen to be wrong before the service is asked is explained on stderr."""
+    assert run(monkeypatch, *args) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert says in " ".join(err.replace("│", " ").split())
+
+
+@pytest.mark.usefixtures("environ")
+@pytest.mark.parametrize(
+    "body",
+    [b"\xff", b'{"a":"\\ud800"}', b"[" * 100_000, b'{"a":' * 500 + b"1" + b"}" * 500, b'{"a":NaN}', b"9" * 5000, b""],
+    ids=["bytes", "surrogate", "deep", "closed", "NaN", "number", "nothing"],
+)
+def test_what_is_no_json_is_exit_2(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path, body: bytes
+) -> None:
+    """A message that cannot be read or sent as JSON is explained on stderr, without a traceback."""
+    (tmp_path / "message").write_bytes(body)
+    code = run(monkeypatch, "send", str(tmp_path / "message"))
+    out, err = capfd.readouterr()
+    # What is nested less deeply than Python can read is for the service to judge, which is not there.
+    assert (code, out) == (4 if body.startswith(b'{"a":{') else 2, "")
+    assert "Traceback" not in err
 
 
 @pytest.mark.parametrize(
