@@ -30,6 +30,7 @@ SLOWEST = 0.00001
 """The lowest limit in mails per second, about one a day; close to 0 the next start would be beyond the calendar."""
 MOST_QUOTA = 1_000_000_000
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_NOT_IN_A_HEADER = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
 
@@ -150,6 +151,8 @@ def _sender(text: Any) -> Any:
     if not isinstance(text, str):
         return text
     name, address = parseaddr(text)
+    if _NOT_IN_A_HEADER.search(name):
+        raise ValueError("a name without control characters, in UTF-8, is expected")
     try:
         return Sender(str(Address(name).display_name), normalised(address))
     except ValueError as error:

@@ -147,6 +147,8 @@ def test_nothing_set_names_what_is_required() -> None:
         ({"SEND_CRON": "* * *"}, "fields"),
         ({"SEND_CRON": "99 * * * *"}, "'99 * * * *'"),
         ({"MAIL_FROM": "Air <fly@>"}, "Name <address>".lower()),
+        ({"MAIL_FROM": "Air\udcff <fly@example.org>"}, "in UTF-8"),
+        ({"MAIL_FROM": "Air\x07 <fly@example.org>"}, "without control characters"),
         ({"MAIL_REPLY_TO": "nobody"}, "'nobody'"),
         ({"MAIL_REPLY_TO": "Help <пётр@example.com>"}, "only ASCII letters before the @"),
         ({"DATABASE_URL": "sqlite:///"}, "sqlite:///path"),

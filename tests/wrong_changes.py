@@ -1232,4 +1232,11 @@ if wanted.since is True else 0
         "    if code == _TOO_LARGE + 1:\n",
         ("tests/test_cli.py::test_a_message_that_is_too_large_is_exit_1",),
     ),
+    Mutant(
+        "sender-that-no-header-carries",
+        "notifier/settings.py",
+        "\\u2028\\u2029\\ud800-\\udfff]",
+        "\\u2028\\u2029]",
+        ("tests/test_settings.py::test_a_fault_says_what_was_given_or_expected",),
+    ),
 )
