@@ -273,7 +273,8 @@ def _parties(passengers: Iterable[Passenger]) -> dict[str, list[Passenger]]:
 
 
 def _last_departure(flights: Iterable[Flight]) -> datetime | None:
-    return max((flight.departs_at for flight in flights if flight.departs_at), default=None)
+    """Return when the last flight departs, at the latest, for some may depart at airports of an unknown time zone."""
+    return max((flight.departs_by for flight in flights), default=None)
 
 
 def _forget_at(flights: Iterable[Flight], rules: Rules, now: datetime) -> datetime:

@@ -7,7 +7,7 @@ afterwards, with `rev` raised by one. The store writes it only where the stored
 
 import uuid
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Self
 
@@ -49,6 +49,9 @@ NEXT: Mapping[Status, frozenset[Status]] = {
     Status.UNCERTAIN: frozenset({Status.SENT, Status.PENDING}),
 }
 
+_WESTERNMOST = timedelta(hours=12)
+"""How far the clocks of the last time zone (UTC-12) are behind UTC."""
+
 ERASED = "the address was erased"
 
 FINISHED = frozenset({Status.SENT, Status.FAILED, Status.CANCELLED, Status.EXPIRED})
@@ -88,6 +91,11 @@ class Flight(Struct, frozen=True, rename={"origin": "from", "destination": "to"}
     def departs_at(self) -> datetime | None:
         """The departure in UTC, None where no time zone is known."""
         return self.departs.at
+
+    @property
+    def departs_by(self) -> datetime:
+        """The latest moment at which it can depart (UTC): without a known time zone, that of the westernmost one."""
+        return self.departs.at or self.departs.clock.replace(tzinfo=UTC) + _WESTERNMOST
 
 
 class Price(Struct, frozen=True):

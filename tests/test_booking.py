@@ -342,8 +342,33 @@ def test_a_flight_without_a_known_moment_has_no_reminder() -> None:
     """The confirmation says the time as given, and its error field why there is no reminder."""
     lost = flight(departs_at=None)
     (mail,) = Shelf().deliver(confirmed(flights=(lost,), note="no time zone is known")).added
-    assert (mail.kind, mail.error, mail.expires_at) == (Kind.CONFIRMATION, "no time zone is known", None)
+    assert (mail.kind, mail.error) == (Kind.CONFIRMATION, "no time zone is known")
     assert "(local time)" in mail.subject
+
+
+# 09:30 on the clock of an airport whose time zone is unknown: in the westernmost zone it is then 21:30 UTC.
+LATEST = datetime(2026, 12, 1, 21, 30, tzinfo=UTC)
+
+
+def test_an_unknown_time_zone_counts_as_the_westernmost() -> None:
+    """Mails expire, and the booking is forgotten, by the latest moment at which the flight can depart."""
+    unknown_zone = flight(departs_at=None)
+    for flights in ((unknown_zone,), (MORNING, unknown_zone), (unknown_zone, MORNING)):
+        plan = Shelf().deliver(confirmed(flights=flights))
+        assert plan.added[0].expires_at == LATEST
+        assert plan.forget_at == LATEST + RULES.remember
+    later = flight(departs_at=LATEST + timedelta(seconds=1))
+    assert Shelf().deliver(confirmed(flights=(unknown_zone, later))).added[0].expires_at == later.departs_at
+
+
+def test_a_change_of_a_return_from_an_unknown_zone_is_sent_after_the_outbound_departure() -> None:
+    """The notices of a trip that is under way expire with its last flight, whose moment is only known roughly."""
+    back = flight(number="AI102", departs_at=None)
+    under_way = DEPARTURE + timedelta(hours=1)
+    shelf = Shelf(confirmed(flights=(MORNING, back)))
+    for message in (changed(flights=(MORNING, replace(back, seat="14C"))), ended(3)):
+        plan = shelf.deliver(message, under_way)
+        assert [mail.expires_at for mail in plan.added] == [LATEST]
 
 
 def test_every_mail_keeps_what_was_wrong_with_its_message() -> None:

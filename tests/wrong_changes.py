@@ -1238,5 +1238,13 @@ if wanted.since is True else 0
         "\\u2028\\u2029\\ud800-\\udfff]",
         "\\u2028\\u2029]",
         ("tests/test_settings.py::test_a_fault_says_what_was_given_or_expected",),
+        "unknown-time-zone-left-out-of-the-last-departure",
+        "notifier/booking.py",
+        "max((flight.departs_by for flight in flights), default=None)",
+        "max((flight.departs_at for flight in flights if flight.departs_at), default=None)",
+        (
+            "tests/test_booking.py::test_an_unknown_time_zone_counts_as_the_westernmost",
+            "tests/test_booking.py::test_a_change_of_a_return_from_an_unknown_zone_is_sent_after_the_outbound_departure",
+        ),
     ),
 )
