@@ -6,7 +6,7 @@ decides about every mail of the booking, also about those that do not wait: what
 it means for them takes effect if they ever wait again.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from notifier.addresses import identity
 from notifier.mail import Amendment, Flight, Itinerary, Kind, Letter, Mail, Price, Rewritten, Status, Withdrawn, mail_id
-from notifier.planning import Known, KnownBooking, Outdone, Plan, Rules, Told, amendments
+from notifier.planning import SUPERSEDED, Known, KnownBooking, Outdone, Plan, Rules, Told, amendments
 
 SPREAD = timedelta(minutes=50)
 """Reminders of one flight start within this long, spread so that a full aircraft is no burst.
@@ -89,15 +89,32 @@ class BookingMessage(Struct, frozen=True, kw_only=True):
         """The identities of its addresses."""
         return {identity(passenger.email) for passenger in self.passengers}
 
-    def plan(self, known: Known | None, existing: Sequence[Mail], rules: Rules, now: datetime) -> Plan:
-        """Decide what becomes of the booking's mails (`existing`, in any status)."""
+    def concerns_mails(self, known: Known | None) -> bool:
+        """Return whether planning it needs the mails that exist: an outdated message has nothing to do with them."""
+        before = known if isinstance(known, KnownBooking) else None
+        return not isinstance(_in_force(self, before), KnownBooking)
+
+    def plan(
+        self,
+        known: Known | None,
+        existing: Sequence[Mail],
+        rules: Rules,
+        now: datetime,
+        stored: Container[str] = frozenset(),
+    ) -> Plan:
+        """Decide what becomes of the booking's mails.
+
+        `existing` are its mails in the order in which they were added. Those that are sent,
+        cancelled or expired may be left out, for nothing can become of them. `stored` are the
+        ids of all mails that are stored.
+        """
         before = known if isinstance(known, KnownBooking) else None
         found = _in_force(self, before)
         if isinstance(found, KnownBooking):
             return Plan(known=found, forget_at=_forget_at(found.flights, rules, now)) if found is not before else Plan()
-        if found.message.change is Change.CANCELLED:
-            return _end(found, before, existing, rules, now)
-        return _state(found, before, existing, rules, now)
+        drafts = _Drafts(found.message, before, _Ids(existing, stored), rules=rules, now=now)
+        decide = _end if found.message.change is Change.CANCELLED else _state
+        return decide(found, before, existing, drafts)
 
 
 class _InForce(NamedTuple):
@@ -173,10 +190,21 @@ def _outdone(known: KnownBooking) -> Outdone:
     return Outdone(known.time, cancelled, known.flights, known.price, tuple(passengers))
 
 
-def _state(found: _InForce, known: KnownBooking | None, existing: Sequence[Mail], rules: Rules, now: datetime) -> Plan:
-    """Plan for a booking as it now is: news to each address, and the reminders that fit."""
+class _Ids:
+    """The ids that mails have already."""
+
+    def __init__(self, existing: Iterable[Mail], stored: Container[str]) -> None:
+        self._existing = {mail.id for mail in existing}
+        self._stored = stored
+
+    def __contains__(self, id_: object) -> bool:
+        return id_ in self._existing or id_ in self._stored
+
+
+def _state(found: _InForce, known: KnownBooking | None, existing: Sequence[Mail], drafts: "_Drafts") -> Plan:
+    """Plan for a booking as it now is: a notice to each address, and the reminders that fit."""
     message = found.message
-    drafts = _Drafts(message, message.flights, known, existing, rules=rules, now=now)
+    notices = _Notices(existing)
     parties = _parties(message.passengers)
     told = dict(known.told) if known else {}
     reported = {identity(mail.to) for mail in existing if mail.kind is Kind.CONFIRMATION}
@@ -192,29 +220,60 @@ def _state(found: _InForce, known: KnownBooking | None, existing: Sequence[Mail]
             message.flights,
             message.price,
         ):
-            # Who comes back is told how the booking is, not what happened to it meanwhile.
-            added.append(drafts.notice(Kind.CHANGE, told[who], before=known.flights if before.included else ()))
+            # An address that comes back learns how the booking is, not what happened to it meanwhile.
+            notice = drafts.notice(Kind.CHANGE, told[who], before=known.flights if before.included else ())
+            added.append(notices.superseding(notice))
     for who, gone in [(who, each) for who, each in told.items() if each.included and who not in parties]:
         told[who] = replace(gone, included=False)
         if gone.address:
             added.append(drafts.notice(Kind.CANCELLATION, gone, flights=known.flights if known else None))
     wanted = {_about(mail): mail for who in parties for mail in drafts.reminders(told[who])}
     settled = {_about(mail) for mail in existing if _is_live_reminder(mail)} | _reminded_before(known)
-    changed, amended = amendments((mail, drafts.amendment(mail, wanted, told)) for mail in existing)
+    changed, amended = amendments(
+        (mail, SUPERSEDED if notices.is_superseded(mail) else drafts.amendment(mail, wanted, told)) for mail in existing
+    )
     return Plan(
         added=(*added, *(mail for about, mail in wanted.items() if about not in settled and drafts.in_time(mail))),
         changed=changed,
         amended=amended,
         known=drafts.known(found, told),
-        forget_at=_forget_at(message.flights, rules, now),
+        forget_at=drafts.forget_at(),
     )
 
 
-def _end(found: _InForce, known: KnownBooking | None, existing: Sequence[Mail], rules: Rules, now: datetime) -> Plan:
-    """Plan for a cancelled booking: nothing unsent stays, and everyone who is still in is told once."""
+class _Notices:
+    """The change notices of a booking, of which each address needs only the newest."""
+
+    def __init__(self, existing: Iterable[Mail]) -> None:
+        self._newest: dict[str, Mail] = {}
+        self._waiting: dict[str, Mail] = {}
+        for mail in existing:
+            if mail.kind is Kind.CHANGE:
+                self._newest[identity(mail.to)] = mail
+                if mail.status is Status.PENDING and not mail.maybe_sent:
+                    self._waiting.setdefault(identity(mail.to), mail)
+
+    def superseding(self, notice: Mail) -> Mail:
+        """Return a new notice as it supersedes the others to its address.
+
+        Nobody has read one that waits, so the new one takes its place in the queue and says what
+        has changed since before it.
+        """
+        waiting = self._waiting.get(identity(notice.to))
+        self._newest[identity(notice.to)] = notice
+        if waiting and isinstance(waiting.content, Itinerary) and isinstance(notice.content, Itinerary):
+            content = replace(notice.content, before=waiting.content.before)
+            return replace(notice, content=content, send_at=waiting.send_at)
+        return notice
+
+    def is_superseded(self, mail: Mail) -> bool:
+        """Return whether there is a newer notice to the same address."""
+        return mail.kind is Kind.CHANGE and self._newest[identity(mail.to)].id != mail.id
+
+
+def _end(found: _InForce, known: KnownBooking | None, existing: Sequence[Mail], drafts: "_Drafts") -> Plan:
+    """Plan for a cancelled booking: nothing unsent stays, and everyone who is still in gets one notice."""
     message = found.message
-    flights = message.flights or (known.flights if known else ())
-    drafts = _Drafts(message, flights, known, existing, rules=rules, now=now)
     told = dict(known.told) if known else {}
     for who, party in _parties(message.passengers).items():
         before = told.setdefault(who, drafts.told(party, None))
@@ -233,7 +292,7 @@ def _end(found: _InForce, known: KnownBooking | None, existing: Sequence[Mail], 
         changed=changed,
         amended=amended,
         known=drafts.known(found, {who: replace(each, included=False) for who, each in told.items()}),
-        forget_at=_forget_at(flights, rules, now),
+        forget_at=drafts.forget_at(),
     )
 
 
@@ -287,9 +346,8 @@ class _Drafts:
     def __init__(
         self,
         message: BookingMessage,
-        flights: tuple[Flight, ...],
         known: KnownBooking | None,
-        existing: Iterable[Mail],
+        taken: Container[str],
         *,
         rules: Rules,
         now: datetime,
@@ -297,8 +355,8 @@ class _Drafts:
         self._sequence = known.sequence + 1 if known else 0
         self._founder = known.founder if known else (message.source, message.id)
         self._message = message
-        self._flights = flights
-        self._taken = {mail.id for mail in existing}
+        self._flights = message.flights or (known.flights if known else ())
+        self._taken = taken
         self._rules = rules
         self._now = now
         self._subjects: dict[tuple[Kind, tuple[Flight, ...], str | None], str] = {}
@@ -324,6 +382,10 @@ class _Drafts:
             outdone=found.outdone,
             founder=self._founder,
         )
+
+    def forget_at(self) -> datetime:
+        """Return when the booking can be forgotten."""
+        return _forget_at(self._flights, self._rules, self._now)
 
     def confirmation(self, told: Told) -> Mail:
         return self._mail(Kind.CONFIRMATION, told, "confirmation", identity(told.address), content=self._news(told))

@@ -1,6 +1,6 @@
 """From a request for a plain notification, or its withdrawal, to mails. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from datetime import datetime
 
 from msgspec import Struct
@@ -46,10 +46,25 @@ class NotificationRequest(Struct, frozen=True, kw_only=True):
         """How many mails it may add: a transaction is bounded by that."""
         return len(self.recipients)
 
-    def plan(self, known: Known | None, existing: Sequence[Mail], rules: Rules, now: datetime) -> Plan:
-        """Write the mails; where the withdrawal came first, they are born cancelled."""
+    def concerns_mails(self, known: Known | None) -> bool:  # noqa: ARG002 - every message is asked alike
+        """Return whether planning it needs the mails that exist."""
+        return True
+
+    def plan(
+        self,
+        known: Known | None,
+        existing: Sequence[Mail],
+        rules: Rules,
+        now: datetime,
+        stored: Container[str] = frozenset(),
+    ) -> Plan:
+        """Write the mails; if the withdrawal came first, they are cancelled at once.
+
+        `existing` and `stored` are those of `BookingMessage.plan`.
+        """
         mails = {mail.id: mail for mail in (self._mail(each, rules, now) for each in self.recipients)}
-        new = tuple(mail for id_, mail in mails.items() if id_ not in {each.id for each in existing})
+        present = {each.id for each in existing}
+        new = tuple(mail for id_, mail in mails.items() if id_ not in present and id_ not in stored)
         if isinstance(known, KnownRequest) and known.withdrawn:
             changed, amended = amendments((mail, Withdrawn(WITHDRAWN)) for mail in new)
             return Plan(added=new, changed=changed, amended=amended)
@@ -96,8 +111,19 @@ class NotificationCancelled(Struct, frozen=True, kw_only=True):
         """How many mails it may change, as an estimate: a transaction is bounded by that."""
         return UNNAMED
 
-    def plan(self, known: Known | None, existing: Sequence[Mail], rules: Rules, now: datetime) -> Plan:  # noqa: ARG002 - every message plans alike
-        """Cancel what is unsent, and keep in mind that the request must not mail when it comes later."""
+    def concerns_mails(self, known: Known | None) -> bool:  # noqa: ARG002 - every message is asked alike
+        """Return whether planning it needs the mails that exist."""
+        return True
+
+    def plan(
+        self,
+        known: Known | None,  # noqa: ARG002 - every message plans alike
+        existing: Sequence[Mail],
+        rules: Rules,
+        now: datetime,
+        stored: Container[str] = frozenset(),  # noqa: ARG002 - every message plans alike
+    ) -> Plan:
+        """Cancel the unsent mails, and remember that the request must not make any when it arrives later."""
         changed, amended = amendments((mail, Withdrawn(WITHDRAWN)) for mail in existing)
         return Plan(
             changed=changed,

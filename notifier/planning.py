@@ -112,6 +112,9 @@ class Plan(Struct, frozen=True):
     forget_at: datetime | None = None
 
 
+SUPERSEDED = Withdrawn("superseded by a newer notice")
+"""Of an address's change notices only the newest is sent. A superseded one never comes back."""
+
 _AMENDABLE = frozenset({Status.SENDING, Status.FAILED, Status.UNCERTAIN})
 """Statuses from which a mail can become pending again."""
 

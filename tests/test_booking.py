@@ -34,7 +34,7 @@ from notifier.mail import (
     sent,
     unknown,
 )
-from notifier.planning import Known, KnownBooking, Plan, Told
+from notifier.planning import SUPERSEDED, Known, KnownBooking, Plan, Told
 from notifier.settings import LONGEST
 
 ASHA = Passenger("Asha Rao", "asha@example.com", "en")
@@ -84,7 +84,8 @@ class Shelf:
         if (message.source, message.id) in self.handled:
             return Plan()
         self.handled.add((message.source, message.id))
-        plan = message.plan(self.known, tuple(self.mails.values()), RULES, now)
+        plan = message.plan(self.known, self.open(), RULES, now, self.mails.keys())
+        assert message.concerns_mails(self.known) or not (plan.added or plan.changed or plan.amended)
         for mail in plan.added:
             assert mail.id not in self.mails
             self.mails[mail.id] = mail
@@ -94,6 +95,15 @@ class Shelf:
         if plan.known:
             self.known = msgspec.json.decode(msgspec.json.encode(plan.known), type=KnownBooking)
         return plan
+
+    def open(self) -> tuple[Mail, ...]:
+        """List the mails that can still change, but for superseded ones: a store reads no others for a message."""
+        return tuple(
+            mail
+            for mail in self.mails.values()
+            if mail.status not in (Status.SENT, Status.CANCELLED, Status.EXPIRED)
+            and self.amendments.get(mail.id) != SUPERSEDED
+        )
 
     def put(self, mail: Mail) -> None:
         """Write a mail as it is after a change, unless another change came first; one that waits again is amended."""
@@ -728,6 +738,35 @@ def test_a_mail_that_somebody_may_have_is_not_rewritten(kind: Kind) -> None:
     shelf.put(with_unknown_outcome(shelf.mails[first.id]))
     shelf.deliver(changed(flights=(replace(MORNING, seat="30F"),)))
     assert shelf.mails[first.id].content == first.content
+
+
+def test_a_newer_change_notice_supersedes_those_that_wait() -> None:
+    """An address gets one notice, in the place of the first, about all that has changed since it was last mailed."""
+    shelf = Shelf(confirmed())
+    shelf.send(1)
+    shelf.deliver(changed(2, flights=(EVENING,)))
+    later = NOW + timedelta(minutes=1)
+    shelf.deliver(changed(3, flights=(replace(EVENING, seat="30F"),)), later)
+    first, second = (mail for mail in shelf.mails.values() if mail.kind is Kind.CHANGE)
+    assert (first.status, first.error) == (Status.CANCELLED, "superseded by a newer notice")
+    assert (second.status, second.event, second.created_at, second.send_at) == (Status.PENDING, "m3", later, NOW)
+    assert isinstance(second.content, Itinerary)
+    assert (second.content.before, second.content.flights) == ((MORNING,), (replace(EVENING, seat="30F"),))
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_superseded_change_notice_that_was_being_sent_is_not_sent_again(ending: Steps) -> None:
+    """The newer notice, which says what has changed since that one, is enough, whatever else is decided meanwhile."""
+    shelf = Shelf(confirmed())
+    shelf.send(1)
+    shelf.deliver(changed(2, flights=(EVENING,)))
+    notice = sending(shelf, Kind.CHANGE)
+    plan = shelf.deliver(changed(3, flights=(MORNING,)))
+    assert isinstance(plan.added[0].content, Itinerary)
+    assert plan.added[0].content.before == (EVENING,)
+    shelf.deliver(changed(4, flights=(MORNING,)))
+    found = end(shelf, notice, *ending)
+    assert (found.status, found.error) == (Status.CANCELLED, "superseded by a newer notice")
 
 
 # --- What any messages do, in any order ------------------------------------------------------------------------------

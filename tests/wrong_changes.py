@@ -53,8 +53,8 @@ MUTANTS = (
     Mutant(
         "message-handled-twice",
         "notifier/storage/changes.py",
-        "    if new.rowcount:\n",
-        "    if new.rowcount >= 0:\n",
+        'if one(db, "SELECT 1 FROM messages',
+        'if False and one(db, "SELECT 1 FROM messages',
         ("tests/storage/test_store.py::test_a_repeat_after_its_mail_was_purged_makes_no_mail",),
     ),
     Mutant(
@@ -1246,5 +1246,45 @@ if wanted.since is True else 0
             "tests/test_booking.py::test_an_unknown_time_zone_counts_as_the_westernmost",
             "tests/test_booking.py::test_a_change_of_a_return_from_an_unknown_zone_is_sent_after_the_outbound_departure",
         ),
+    ),
+    Mutant(
+        "outdated-messages-read-mails",
+        "notifier/booking.py",
+        "return not isinstance(_in_force(self, before), KnownBooking)",
+        "return _in_force(self, before) is not None",
+        (
+            "tests/storage/test_bounded.py::test_an_outdated_or_repeated_message_costs_nothing_by_the_size_of_its_booking",
+        ),
+    ),
+    Mutant(
+        "finished-mails-read-for-each-message",
+        "notifier/storage/changes.py",
+        '_OPEN_OF = f"INDEXED BY mails_open WHERE matter = ? AND {OPEN} AND ',
+        '_OPEN_OF = f"WHERE matter = ? AND ',
+        ("tests/storage/test_bounded.py::test_a_message_about_a_booking_costs_no_more_after_many_others",),
+    ),
+    Mutant(
+        "change-notices-pile-up",
+        "notifier/booking.py",
+        "(mail, SUPERSEDED if notices.is_superseded(mail) else drafts.amendment(mail, wanted, told))",
+        "(mail, drafts.amendment(mail, wanted, told))",
+        (
+            "tests/storage/test_bounded.py::test_a_message_about_a_booking_costs_no_more_after_many_others",
+            "tests/test_booking.py::test_a_newer_change_notice_supersedes_those_that_wait",
+        ),
+    ),
+    Mutant(
+        "mails-that-are-read-cost-nothing",
+        "notifier/storage/changes.py",
+        "spent += max(work.read, head(db) - before, 1)",
+        "spent += max(head(db) - before, 1)",
+        ("tests/storage/test_reader.py::test_a_batch_is_divided_by_the_mails_that_it_reads",),
+    ),
+    Mutant(
+        "superseding-notice-goes-to-the-end-of-the-queue",
+        "notifier/booking.py",
+        "return replace(notice, content=content, send_at=waiting.send_at)",
+        "return replace(notice, content=content)",
+        ("tests/test_booking.py::test_a_newer_change_notice_supersedes_those_that_wait",),
     ),
 )

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -11,9 +11,9 @@ from notifier.booking import BookingMessage
 from notifier.contract import Message
 from notifier.events import encode_event, event_type
 from notifier.mail import Amendment, Mail, Status, amended
-from notifier.planning import Known, KnownBooking, Plan, Rules, recognising
+from notifier.planning import SUPERSEDED, Known, KnownBooking, Plan, Rules, recognising
 from notifier.storage import rows
-from notifier.storage.queries import head, mails, one, salt
+from notifier.storage.queries import OPEN, head, mails, one, salt
 from notifier.storage.store import Added
 
 _INSERT_MAIL = (
@@ -29,32 +29,77 @@ _amendment = msgspec.json.Decoder(Amendment)
 
 
 PORTION = 500
-"""Mails that one transaction adds or changes before it ends, unless a single message needs more."""
+"""Mails that one transaction reads, adds or changes before it ends, unless a single message needs more."""
+
+_OPEN_OF = f"INDEXED BY mails_open WHERE matter = ? AND {OPEN} AND (amendment IS NULL OR amendment <> ?) ORDER BY n"
+_COUNT_OPEN_OF = f"SELECT count(*) FROM mails INDEXED BY mails_open WHERE matter = ? AND {OPEN}"
+_CAUSED = "SELECT id FROM mails INDEXED BY mails_caused WHERE matter = ? AND event = ? ORDER BY n"
 
 
 def add_some(db: sqlite3.Connection, messages: Sequence[Message], rules: Rules, now: datetime) -> list[Added]:
-    """Add messages from the first on, until they have changed PORTION mails; a larger message is added alone."""
+    """Add messages from the first on, until they need PORTION mails; a larger message is added alone.
+
+    Mails count if they are read, added or changed. Repeats and outdated messages read none,
+    so each counts as one.
+    """
     added: list[Added] = []
-    before = head(db)
+    spent = 0
     for message in messages:
-        changed = head(db) - before
-        if added and (changed >= PORTION or changed + message.rows > PORTION):
+        work = _work(db, message)
+        if added and (spent >= PORTION or spent + work.rows > PORTION):
             break
-        added.append(add(db, message, rules, now))
+        before = head(db)
+        added.append(_add(db, work, rules, now))
+        spent += max(work.read, head(db) - before, 1)
     return added
 
 
-def add(db: sqlite3.Connection, message: Message, rules: Rules, now: datetime) -> Added:
+class _Work(NamedTuple):
+    """A message that is to be added: whether it is a repeat, what is known of its matter, and the mails it concerns.
+
+    `read` counts the mails that have to be read for it, and `rows` all that it needs, as an estimate.
+    """
+
+    message: Message
+    repeated: bool
+    known: Known | None
+    read: int
+    rows: int
+
+
+def _work(db: sqlite3.Connection, message: Message) -> _Work:
+    """Find out what a message needs without reading any mail."""
+    if one(db, "SELECT 1 FROM messages WHERE source = ? AND id = ?", message.source, message.id):
+        return _Work(message, repeated=True, known=None, read=0, rows=1)
+    known = _known_of(db, message)
+    if not message.concerns_mails(known):
+        return _Work(message, repeated=False, known=known, read=0, rows=1)
+    read = int(one(db, _COUNT_OPEN_OF, message.matter))
+    return _Work(message, repeated=False, known=known, read=read, rows=max(message.rows, read))
+
+
+def _add(db: sqlite3.Connection, work: _Work, rules: Rules, now: datetime) -> Added:
     """Let a message make, change and cancel mails; one that was handled before does nothing."""
-    new = db.execute(
-        "INSERT OR IGNORE INTO messages (source, id, handled_at) VALUES (?, ?, ?)",
-        (message.source, message.id, rows.millis(now)),
-    )
-    if new.rowcount:
-        existing = mails(db, "WHERE matter = ? ORDER BY n", message.matter)
-        _follow(db, message.plan(_known_of(db, message), existing, rules, now), message.matter, now)
-    ids = db.execute("SELECT id FROM mails WHERE matter = ? AND event = ? ORDER BY n", (message.matter, message.id))
-    return Added(tuple(id_ for (id_,) in ids), repeated=not new.rowcount)
+    message = work.message
+    if work.repeated:
+        ids = db.execute(_CAUSED, (message.matter, message.id))
+        return Added(tuple(id_ for (id_,) in ids), repeated=True)
+    handled = (message.source, message.id, rows.millis(now))
+    db.execute("INSERT OR REPLACE INTO messages (source, id, handled_at) VALUES (?, ?, ?)", handled)
+    existing = mails(db, _OPEN_OF, message.matter, _written(SUPERSEDED)) if work.read else ()
+    plan = message.plan(work.known, existing, rules, now, _Stored(db))
+    _follow(db, plan, message.matter, now)
+    return Added(tuple(mail.id for mail in plan.added), repeated=False)
+
+
+class _Stored:
+    """The ids of all stored mails; each is looked up when it is asked for, because there may be very many."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def __contains__(self, id_: object) -> bool:
+        return one(self._db, "SELECT 1 FROM mails WHERE id = ?", id_) is not None
 
 
 def _known_of(db: sqlite3.Connection, message: Message) -> Known | None:

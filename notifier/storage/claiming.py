@@ -14,7 +14,7 @@ from notifier.rate import AHEAD, schedule
 from notifier.storage import rows
 from notifier.storage.changes import change, set_meta
 from notifier.storage.purging import DAY, forget_starts
-from notifier.storage.queries import MINUTE, VISITS, is_paused, mails, meta, one
+from notifier.storage.queries import MINUTE, OPEN, VISITS, is_paused, mails, meta, one
 from notifier.storage.store import Claim, Quota, Start
 
 _PORTION = 500
@@ -28,7 +28,7 @@ Both expressions are those of the index `mails_deadline`.
 """
 
 _LIVE = "due_at <= ? AND (expires_at IS NULL OR expires_at > ?)"
-_OLDEST = f"SELECT min(n) FROM mails INDEXED BY mails_matter WHERE matter = ? AND address = ? AND {_LIVE}"
+_OLDEST = f"SELECT min(n) FROM mails INDEXED BY mails_open WHERE matter = ? AND address = ? AND {OPEN} AND {_LIVE}"
 
 _Row = Sequence[Any]
 """A mail's number, whether it is due, and whether it is due and has not expired."""

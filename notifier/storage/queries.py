@@ -31,6 +31,8 @@ _Row = tuple[Any, ...]
 _FILTERED = "n, status, kind, booking, created_at"
 """The columns of a row that a filter looks at, after its number."""
 _EVENTS = f"SELECT seq,{','.join(rows.EVENT_COLUMNS)} FROM events"
+OPEN = "status IN ('pending', 'sending', 'failed', 'uncertain')"
+"""The mails that can still change, as the index `mails_open` has it."""
 _MAILS = f"SELECT {','.join(rows.MAIL_COLUMNS)} FROM mails"
 
 

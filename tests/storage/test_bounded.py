@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from samples import NOW, RULES, booking_event
+from samples import NOW, RULES, booking_event, flight_data
 from storage.crowded import ACCOUNT, Crowd, filled
 
-from notifier.contract import Origin, decode
+from notifier.contract import Message, Origin, decode
 from notifier.events import Filter
-from notifier.mail import Kind, Status, handed_back
+from notifier.mail import Kind, Reply, Status, handed_back, sent
 from notifier.storage.sqlite import SqliteStore
 from notifier.storage.store import Quota
 
@@ -173,3 +173,64 @@ def test_every_method_of_the_store_is_measured() -> None:
         "rebook",
     }
     assert methods - others <= set(OPERATIONS)
+
+
+def booking(version: int, people: int = 4, flights: int = 2, **changes: Any) -> Message:
+    """Build the next state of one booking, in which every departure has moved."""
+    first = NOW + timedelta(days=9, minutes=version)
+    data = {
+        "booking": "B",
+        "version": version,
+        "passengers": [{"name": f"P {n}", "email": f"p{n}@example.com"} for n in range(people)],
+        "flights": [
+            flight_data(number=f"AI{n}", departs_at=(first + timedelta(days=n)).isoformat(), arrives_at=None)
+            for n in range(flights)
+        ],
+    }
+    fields = {"id": f"m{version}", "type": "booking.changed", **data, **changes}
+    return decode(json.dumps(booking_event(**fields)).encode(), Origin(NOW))
+
+
+async def leave(_: SqliteStore) -> None:
+    """Send nothing."""
+
+
+async def accept(store: SqliteStore) -> None:
+    """Send all that is due."""
+    while starts := (await store.claim(100, 0, NOW)).starts:
+        await store.record([sent(start.mail, Reply(250, "OK"), NOW) for start in starts], NOW)
+
+
+async def begin(store: SqliteStore) -> None:
+    """Hand back what was being sent, and begin to send all that is due."""
+    await store.record([handed_back(mail) for mail in await store.sending()], NOW)
+    await store.claim(100, 0, NOW)
+
+
+@pytest.mark.parametrize("send", [leave, accept, begin])
+async def test_a_message_about_a_booking_costs_no_more_after_many_others(tmp_path: Path, send: Operation) -> None:
+    """Whether their mails wait, are being sent or have been sent, the hundredth one is as cheap as the tenth."""
+    found: list[int] = []
+    async with counted(tmp_path / "n.db") as (store, steps):
+        for version in range(100):
+            before = steps.count
+            await store.add([booking(version)], RULES, NOW)
+            found.append(steps.count - before)
+            await send(store)
+    assert max(found[90:]) < 1.3 * max(found[5:15]), found
+
+
+async def test_an_outdated_or_repeated_message_costs_nothing_by_the_size_of_its_booking(tmp_path: Path) -> None:
+    """Nothing that has to be read for it depends on how many mails the booking has."""
+    costs: list[tuple[int, int, int]] = []
+    for people, flights in ((1, 1), (100, 20)):
+        async with counted(tmp_path / f"{people}.db") as (store, steps):
+            await store.add([booking(9, people, flights)], RULES, NOW)
+            small = [booking(8), booking(8), booking(7, people, flights)]
+            marks = [steps.count]
+            for message in small:
+                assert not (await store.add([message], RULES, NOW))[0].mails
+                marks.append(steps.count)
+        costs.append((marks[1] - marks[0], marks[2] - marks[1], marks[3] - marks[2]))
+    few, many = costs
+    assert all(large < 1.5 * each for each, large in zip(few, many, strict=True)), costs

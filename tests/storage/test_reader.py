@@ -16,7 +16,7 @@ from samples import NOW, RULES, booking_event, flight_data
 from notifier.contract import Message, Origin, decode
 from notifier.errors import StoreUnusable
 from notifier.events import Filter
-from notifier.mail import Kind, Reply, Status, sent
+from notifier.mail import Kind, Reply, Status, failed, sent
 from notifier.storage import changes, queries
 from notifier.storage.sqlite import SqliteStore
 from notifier.storage.store import Page
@@ -246,6 +246,25 @@ async def test_a_batch_is_divided_by_the_mails_that_it_makes(store: SqliteStore,
     assert sizes == [5 * 99, 5 * 99, 2 * 99, 2100, 1]
     assert max(sizes[:3]) <= changes.PORTION
     assert all(each.repeated for each in await store.add([*several, largest(1), message(99)], RULES, NOW))
+
+
+async def test_a_batch_is_divided_by_the_mails_that_it_reads(store: SqliteStore) -> None:
+    """Messages that change nothing count by the mails that are read for them, repeats and outdated ones hardly."""
+    requests = [message(n, to=[f"p{n}.{each}@example.com" for each in range(99)]) for n in range(12)]
+    await store.add(requests, RULES, NOW)
+    while starts := (await store.claim(500, 0, NOW)).starts:
+        await store.record([failed(start.mail, Reply(550, "no"), None) for start in starts], NOW)
+    withdrawals = [
+        {"type": "notification.cancelled", "id": f"c{n}", "source": each.source, "data": {"id": each.id}}
+        for n, each in enumerate(requests)
+    ]
+    transactions: list[str] = []
+    store._transacted = lambda operation, _: transactions.append(operation)
+    await store.add([decode(json.dumps(each).encode(), Origin(NOW)) for each in withdrawals], RULES, NOW)
+    assert transactions == ["add"] * 3
+    transactions.clear()
+    await store.add([decode(json.dumps(each).encode(), Origin(NOW)) for each in withdrawals], RULES, NOW)
+    assert transactions == ["add"]
 
 
 async def test_many_of_the_largest_messages_delay_nobody_for_longer_than_one_of_them(store: SqliteStore) -> None:
