@@ -263,7 +263,7 @@ class _Notices:
         self._newest[identity(notice.to)] = notice
         if waiting and isinstance(waiting.content, Itinerary) and isinstance(notice.content, Itinerary):
             content = replace(notice.content, before=waiting.content.before)
-            return replace(notice, content=content, send_at=waiting.send_at)
+            return replace(notice, content=content, send_at=min(waiting.send_at, notice.send_at))
         return notice
 
     def is_superseded(self, mail: Mail) -> bool:

@@ -28,13 +28,13 @@ async def ticks(spec: str) -> AsyncGenerator[datetime, None]:
 
     The schedule is read anew for each tick: after a stall of the loop or a jump of
     the clock there is one tick and not all the missed ones, and a timer that fires
-    a little early does not fire twice.
+    a little early does not fire twice. A clock that is set back does not suppress ticks.
     """
     last = now()
     while True:
         await aiocron.crontab(spec, start=False, tz=UTC).next()
         at = now()
-        if (at - last).total_seconds() < _EARLY:
+        if 0 <= (at - last).total_seconds() < _EARLY:
             continue
         last = at
         yield at

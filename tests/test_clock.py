@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import aclosing
-from datetime import UTC
+from datetime import UTC, timedelta
 from itertools import pairwise
 
 import pytest
@@ -34,6 +34,16 @@ async def test_ticks_come_once_a_moment() -> None:
                 break
     gaps = [(b - a).total_seconds() for a, b in pairwise(ticks)]
     assert all(gap > 0.5 for gap in gaps)
+
+
+async def test_a_clock_that_is_set_back_does_not_suppress_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next moment of the schedule ticks, and not only the one at which the clock has caught up."""
+    real = clock.now
+    async with asyncio.timeout(10), aclosing(clock.ticks("* * * * * *")) as source:
+        first = await anext(source)
+        monkeypatch.setattr(clock, "now", lambda: real() - timedelta(hours=12))
+        second = await anext(source)
+    assert second < first
 
 
 async def test_the_first_wait_to_end_ends_the_waiting() -> None:

@@ -1283,8 +1283,44 @@ if wanted.since is True else 0
     Mutant(
         "superseding-notice-goes-to-the-end-of-the-queue",
         "notifier/booking.py",
-        "return replace(notice, content=content, send_at=waiting.send_at)",
+        "return replace(notice, content=content, send_at=min(waiting.send_at, notice.send_at))",
         "return replace(notice, content=content)",
         ("tests/test_booking.py::test_a_newer_change_notice_supersedes_those_that_wait",),
+    ),
+    Mutant(
+        "set-back-clock-suppresses-ticks",
+        "notifier/clock.py",
+        "if 0 <= (at - last).total_seconds() < _EARLY:",
+        "if (at - last).total_seconds() < _EARLY:",
+        ("tests/test_clock.py::test_a_clock_that_is_set_back_does_not_suppress_ticks",),
+    ),
+    Mutant(
+        "handed-back-mail-waits-for-the-old-time",
+        "notifier/storage/rows.py",
+        """\
+        at = min(at, now)
+""",
+        """\
+        at = max(at, mail.send_at)
+""",
+        (
+            "tests/storage/test_store.py::test_after_a_clock_was_set_back_changes_of_a_mail_do_not_let_it_wait_for_the_old_time",
+        ),
+    ),
+    Mutant(
+        "retry-time-not-set-back",
+        "notifier/storage/claiming.py",
+        'due_at - ?, next_attempt_at = next_attempt_at - ?"',
+        'due_at - ?, next_attempt_at = next_attempt_at + 0 * ?"',
+        (
+            "tests/storage/test_store.py::test_after_a_clock_was_set_back_changes_of_a_mail_do_not_let_it_wait_for_the_old_time",
+        ),
+    ),
+    Mutant(
+        "starts-ahead-of-the-clock",
+        "notifier/storage/claiming.py",
+        "UPDATE starts SET at = at - ? WHERE",
+        "UPDATE starts SET at = at - 0 * ? WHERE",
+        ("tests/storage/test_store.py::test_after_a_clock_was_set_back_a_quota_recovers_a_day_after_its_starts",),
     ),
 )

@@ -157,8 +157,15 @@ def _by_deadline(db: sqlite3.Connection, cursors: ExitStack, at: int) -> Iterato
 
 
 def follow_clock(db: sqlite3.Connection, set_back: timedelta, now: datetime) -> None:
-    """Let mail that waits for no moment of its own, to go at once or after a pause, not wait for a clock set back."""
+    """Shift what was reckoned by the time before the clock was set back.
+
+    A mail that goes at once is due now, and one that is retried waits as long as it had to. Only
+    a mail with a `send_at` of its own waits for the clock. Starts of the last 24 hours that would
+    lie ahead are moved back, so that the quota recovers a day after them.
+    """
     by, at = set_back // timedelta(milliseconds=1), rows.millis(now)
-    db.execute("UPDATE mails SET due_at = due_at - ? WHERE due_at > ? AND next_attempt_at IS NOT NULL", (by, at))
+    retried = "SET due_at = due_at - ?, next_attempt_at = next_attempt_at - ?"
+    db.execute(f"UPDATE mails {retried} WHERE due_at > ? AND next_attempt_at IS NOT NULL", (by, by, at))
+    db.execute("UPDATE starts SET at = at - ? WHERE at > ? AND at <= ?", (by, at, rows.millis(now + DAY)))
     at_once = "next_attempt_at IS NULL AND send_at <= created_at"
     db.execute(f"UPDATE mails SET due_at = ? WHERE due_at > ? AND {at_once}", (at, at))

@@ -165,7 +165,11 @@ def read_event(row: Sequence[Any]) -> Logged:
 
 
 def _marks(mail: Mail, now: datetime) -> tuple[int | None, int | None]:
-    due_at = millis(mail.due_at) if mail.status is Status.PENDING else None
+    at = mail.due_at
+    if mail.next_attempt_at is None and mail.send_at <= mail.created_at:
+        # It goes at once, even if the clock was set back since it was created.
+        at = min(at, now)
+    due_at = millis(at) if mail.status is Status.PENDING else None
     finished_at = millis(now) if mail.status in FINISHED else None
     return due_at, finished_at
 

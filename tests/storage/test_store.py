@@ -419,6 +419,44 @@ async def test_a_clock_that_is_set_back_holds_up_nothing_that_goes_at_once(store
     assert [mail.event for mail in await claimed(store, now=NOW + timedelta(minutes=5))] == ["r9"]
 
 
+@pytest.mark.parametrize("back", [timedelta(seconds=2), timedelta(hours=12), timedelta(days=400)])
+async def test_after_a_clock_was_set_back_changes_of_a_mail_do_not_let_it_wait_for_the_old_time(
+    store: Store, back: timedelta
+) -> None:
+    """A mail that is handed back or rewritten is due at once, and one that is retried waits as long as it had to."""
+    await store.add([request(1), message()], RULES, NOW)
+    other, tried = await claimed(store)
+    await store.record([refused(tried, Reply(450, "later"), None, RETRY, NOW), handed_back(other)], NOW)
+    now = NOW - back
+    for _ in range(2):
+        (mail,) = await claimed(store, now=now)
+        await store.record([handed_back(mail)], now)
+        assert mail.id == other.id
+    await store.record([sent(mail, ACCEPTED, now) for mail in await claimed(store, now=now)], now)
+    moved = flight_data(departs_at="2026-12-02T09:30:00+05:30")
+    await store.add([message(id="v2", version=2, type="booking.changed", flights=[moved])], RULES, now)
+    (notice,) = await claimed(store, now=now)
+    await store.record([handed_back(notice)], now)
+    seat = flight_data(departs_at="2026-12-02T09:30:00+05:30", seat="14C")
+    await store.add([message(id="v3", version=3, type="booking.changed", flights=[seat])], RULES, now)
+    (newer,) = await claimed(store, now=now)
+    assert newer.event == "v3"
+    await store.record([sent(newer, ACCEPTED, now)], now)
+    assert await claimed(store, now=now + timedelta(seconds=9)) == []
+    (again,) = await claimed(store, now=now + timedelta(seconds=10))
+    assert again.id == tried.id
+
+
+async def test_after_a_clock_was_set_back_a_quota_recovers_a_day_after_its_starts(store: Store) -> None:
+    """Its starts are a day old when a day has passed, whatever the clock showed when they were made."""
+    await store.add([request(n) for n in range(9)], RULES, NOW)
+    assert len(await started(store, QUOTA)) == 3
+    back = NOW - timedelta(hours=12)
+    claim = await store.claim(9, 0, back, QUOTA)
+    assert (claim.starts, claim.again_at) == ((), back + DAY)
+    assert len(await started(store, QUOTA, back + DAY)) == 3
+
+
 async def test_a_clock_that_was_set_back_between_two_processes_is_noticed(tmp_path: Path) -> None:
     """A machine that began with a wrong clock and was restarted with the right one."""
     async with opened(tmp_path) as store:
