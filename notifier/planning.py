@@ -7,7 +7,7 @@ from typing import NamedTuple
 from msgspec import Struct
 from msgspec.structs import replace
 
-from notifier.addresses import hashed
+from notifier.addresses import hashed, identity
 from notifier.mail import Amendment, Flight, Kind, Mail, Price, Rewritten, Status, Withdrawn, cancelled, rewritten
 
 Subject = Callable[[Kind, str, Sequence[Flight], str | None], str]
@@ -82,7 +82,13 @@ Known = KnownBooking | KnownRequest
 
 
 def forgetting(known: KnownBooking, who: str, salt: bytes) -> KnownBooking:
-    """Keep of an erased address, given by its identity, no more than it takes to know it again."""
+    """Keep of an erased address, given by its identity, no more than it takes to know it again.
+
+    Returns `known` itself if it does not name the address.
+    """
+    in_outdone = known.outdone is not None and any(identity(email) == who for _, email, _ in known.outdone.passengers)
+    if who not in known.told:
+        return replace(known, outdone=None) if in_outdone else known
     rest = {each: told for each, told in known.told.items() if each != who}
     gone = Told("", (), None, included=known.told[who].included)
     return replace(known, told={**rest, hashed(who, salt): gone}, outdone=None)

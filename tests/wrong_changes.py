@@ -1323,4 +1323,36 @@ if wanted.since is True else 0
         "UPDATE starts SET at = at - 0 * ? WHERE",
         ("tests/storage/test_store.py::test_after_a_clock_was_set_back_a_quota_recovers_a_day_after_its_starts",),
     ),
+    Mutant(
+        "outdone-state-not-erased",
+        "notifier/planning.py",
+        "return replace(known, outdone=None) if in_outdone else known",
+        "return known",
+        ("tests/storage/test_sqlite.py::test_an_address_is_erased_from_a_state_that_never_came_into_force",),
+    ),
+    Mutant(
+        "one-owner-for-each-link",
+        "notifier/storage/sqlite.py",
+        """\
+    path = path.resolve()
+""",
+        """\
+    path = path.absolute()
+""",
+        ("tests/storage/test_sqlite.py::test_a_second_process_cannot_open_the_file_by_another_name",),
+    ),
+    Mutant(
+        "hard-link-is-another-file",
+        "notifier/storage/sqlite.py",
+        'for each in (Path(f"{path}.lock"), path):',
+        'for each in (Path(f"{path}.lock"),):',
+        ("tests/storage/test_sqlite.py::test_a_second_process_cannot_open_the_file_by_another_name",),
+    ),
+    Mutant(
+        "capital-letters-not-erased",
+        "notifier/storage/erasure.py",
+        "in written.decode().lower() else None",
+        "in written.decode() else None",
+        ("tests/storage/test_sqlite.py::test_an_address_is_erased_from_a_state_that_never_came_into_force",),
+    ),
 )

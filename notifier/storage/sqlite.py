@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import aiosqlite
 
@@ -49,10 +49,10 @@ Transacted = Callable[[str, float], None]
 class SqliteStore:
     """See `Store` for what each method promises."""
 
-    def __init__(self, writer: aiosqlite.Connection, lock: int, transacted: Transacted | None) -> None:
+    def __init__(self, writer: aiosqlite.Connection, locks: Sequence[int], transacted: Transacted | None) -> None:
         self._writer = writer
         self._reader: Reader | None = None
-        self._lock = lock
+        self._locks = locks
         self._transacted = transacted
         self._loop = asyncio.get_running_loop()
         self._head = 0
@@ -67,13 +67,13 @@ class SqliteStore:
     @classmethod
     async def open(cls, path: Path, transacted: Transacted | None = None) -> Self:
         """Open or create the file; StoreUnusable says in one line why that cannot be."""
-        lock = _own(path)
+        path, locks = _own(path)
         try:
             connection = await aiosqlite.connect(path, isolation_level=None, timeout=PATIENCE)
         except (sqlite3.Error, OSError) as error:
-            os.close(lock)
+            _release(locks)
             raise StoreUnusable(f"{path}: {error}") from error
-        store = cls(connection, lock, transacted)
+        store = cls(connection, locks, transacted)
         try:
             store.id, store._head, store._latest = await store._run(partial(_prepare, path=path))
             store.paused = await store._run(queries.is_paused)
@@ -88,7 +88,7 @@ class SqliteStore:
             await self._reader.close()
         # Last, because the last connection to be closed empties the log.
         await self._writer.close()
-        os.close(self._lock)
+        _release(self._locks)
 
     async def check(self) -> None:
         at = rows.millis(clock.now())
@@ -259,20 +259,38 @@ class SqliteStore:
             raise
 
 
-def _own(path: Path) -> int:
-    """Lock the file for this process; the lock goes with the process, however it ends."""
-    lock = _opened(Path(f"{path}.lock"))
+class _Owned(NamedTuple):
+    """The file that a path leads to, and the open files whose locks keep other processes away from it."""
+
+    path: Path
+    locks: tuple[int, ...]
+
+
+def _own(path: Path) -> _Owned:
+    """Lock the file for this process; the locks go with the process, however it ends.
+
+    A symbolic link leads to the same lock and write-ahead log as the file itself. Another hard
+    link has its own, so the database is locked as well: with flock, which SQLite does not use.
+    """
+    path = path.resolve()
+    locks: list[int] = []
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # SQLite keeps the mode of a file that is there; on its own it would let everyone read the addresses.
-        os.close(_opened(path))
+        # SQLite keeps the mode of an existing file; one that it creates would let everyone read the addresses.
+        for each in (Path(f"{path}.lock"), path):
+            locks.append(_opened(each))
+            fcntl.flock(locks[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        os.close(lock)
+        _release(locks)
         raise StoreUnusable(f"{path}: another notifier is using this database") from None
     except StoreUnusable:
-        os.close(lock)
+        _release(locks)
         raise
-    return lock
+    return _Owned(path, tuple(locks))
+
+
+def _release(locks: Sequence[int]) -> None:
+    for lock in locks:
+        os.close(lock)
 
 
 def _opened(path: Path) -> int:

@@ -27,6 +27,21 @@ async def test_a_second_process_cannot_open_the_file(tmp_path: Path) -> None:
     await (await SqliteStore.open(tmp_path / "n.db")).close()
 
 
+@pytest.mark.parametrize("other", ["link.db", "folder/n.db", "hard.db"])
+async def test_a_second_process_cannot_open_the_file_by_another_name(tmp_path: Path, other: str) -> None:
+    """Symbolic and hard links to the file, and a link to its folder, are the same database."""
+    (tmp_path / "real").mkdir()
+    path = tmp_path / "real" / "n.db"
+    async with opened(path):
+        (tmp_path / "link.db").symlink_to(path)
+        (tmp_path / "folder").symlink_to(path.parent, target_is_directory=True)
+        (tmp_path / "hard.db").hardlink_to(path)
+        with pytest.raises(StoreUnusable, match="another notifier is using this database"):
+            await (await SqliteStore.open(tmp_path / other)).close()
+    await (await SqliteStore.open(tmp_path / "link.db")).close()
+    assert not (tmp_path / "link.db.lock").exists()
+
+
 async def test_a_file_that_is_no_database_is_refused_and_kept(tmp_path: Path) -> None:
     """Garbage in the file's place is an error that names the file, and stays untouched."""
     path = tmp_path / "n.db"
@@ -127,6 +142,19 @@ async def test_what_was_erased_is_nowhere_on_the_disk(tmp_path: Path, seed: int)
         assert words_on_disk(tmp_path, *personal, "p1@example.com") == {*personal, "p1@example.com"}
         await store.erase("asha.rao@example.com", NOW)
         assert words_on_disk(tmp_path, *personal, "p1@example.com") == {"p1@example.com"}
+
+
+@pytest.mark.parametrize("address", ["secret@example.com", "Secret@example.com"])
+async def test_an_address_is_erased_from_a_state_that_never_came_into_force(tmp_path: Path, address: str) -> None:
+    """A booking keeps the state of an outdone message without a version, which can name an address of its own."""
+    person = [{"name": "Mira Secret", "email": address}]
+    late = booking_event(id="late", version=None, time="2026-11-24T09:00:00Z", passengers=person)
+    async with opened(tmp_path / "n.db") as store:
+        for event in (booking_event(), late):
+            await store.add([decode(json.dumps(event).encode(), Origin(NOW))], RULES, NOW)
+        assert words_on_disk(tmp_path, address, "Mira Secret") == {address, "Mira Secret"}
+        assert (await store.erase("secret@example.com", NOW)).bookings == 1
+        assert words_on_disk(tmp_path, address, "Mira Secret", "Asha Rao") == {"Asha Rao"}
 
 
 async def test_a_log_that_somebody_reads_is_told_and_emptied_the_next_time(tmp_path: Path) -> None:
