@@ -27,6 +27,8 @@ Their window is an hour; ten minutes of it are left for sending.
 
 _FAR = datetime(9000, 1, 1, tzinfo=UTC)
 """Later departures count as this one for how long a booking is remembered: the sum must stay inside the calendar."""
+FAREWELL = timedelta(hours=24)
+"""How long a cancellation notice can be sent at least, also after the departure."""
 
 NO_LONGER_FITS = Withdrawn("no longer fits the booking")
 CANCELLED = Withdrawn("the booking was cancelled")
@@ -112,18 +114,22 @@ class BookingMessage(Struct, frozen=True, kw_only=True):
         found = _in_force(self, before)
         if isinstance(found, KnownBooking):
             return Plan(known=found, forget_at=_forget_at(found.flights, rules, now)) if found is not before else Plan()
-        drafts = _Drafts(found.message, before, _Ids(existing, stored), rules=rules, now=now)
+        drafts = _Drafts(found, before, _Ids(existing, stored), rules=rules, now=now)
         decide = _end if found.message.change is Change.CANCELLED else _state
         return decide(found, before, existing, drafts)
 
 
 class _InForce(NamedTuple):
-    """The message that a booking follows from now on, and what is to be kept for later comparisons."""
+    """The message that a booking follows from now on, and what must be kept for later comparisons.
+
+    A `restored` one was in force before or arrived earlier.
+    """
 
     message: BookingMessage
     version: int | None
     version_time: datetime | None
     outdone: Outdone | None = None
+    restored: bool = False
 
 
 def _in_force(message: BookingMessage, known: KnownBooking | None) -> _InForce | KnownBooking:
@@ -146,7 +152,7 @@ def _in_force(message: BookingMessage, known: KnownBooking | None) -> _InForce |
     if unversioned is None or message.time >= unversioned.time:
         return _InForce(message, message.version, message.time, unversioned)
     if follows_version:
-        return _InForce(_restored(message, unversioned), message.version, message.time)
+        return _InForce(_restored(message, unversioned), message.version, message.time, restored=True)
     return replace(known, version=message.version, version_time=message.time)
 
 
@@ -213,7 +219,7 @@ def _state(found: _InForce, known: KnownBooking | None, existing: Sequence[Mail]
     for who, party in parties.items():
         before = told.get(who)
         told[who] = drafts.told(party, before)
-        if before is None:
+        if before is None or not before.confirmed:
             added.append(drafts.confirmation(told[who]))
         elif known and (_seen(before), known.flights, known.price) != (
             _seen(told[who]),
@@ -276,14 +282,14 @@ def _end(found: _InForce, known: KnownBooking | None, existing: Sequence[Mail], 
     message = found.message
     told = dict(known.told) if known else {}
     for who, party in _parties(message.passengers).items():
-        before = told.setdefault(who, drafts.told(party, None))
+        before = told.setdefault(who, replace(drafts.told(party, None), confirmed=False))
         if not before.address:
-            told[who] = replace(drafts.told(party, before), included=before.included)
-    # Who was told before and has not got it yet is told again: that notice is withdrawn with all the rest.
+            told[who] = replace(drafts.told(party, before), included=before.included, confirmed=before.confirmed)
+    # A notice that still waits is replaced by a new one, unless its reader may have it already.
     untold = {identity(mail.to) for mail in existing if _is_waiting_farewell(mail)}
     notified = {who: each for who, each in told.items() if each.address and (each.included or who in untold)}
     changed, amended = amendments(
-        # A notice that is on its way, or has failed, to somebody who gets no new one stays what it is.
+        # A notice to an address that gets no new one stays as it is, for it may be on its way or have failed.
         (mail, None if mail.kind is Kind.CANCELLATION and identity(mail.to) not in notified else CANCELLED)
         for mail in existing
     )
@@ -301,7 +307,7 @@ def _is_live_reminder(mail: Mail) -> bool:
 
 
 def _is_waiting_farewell(mail: Mail) -> bool:
-    return mail.kind is Kind.CANCELLATION and mail.status is Status.PENDING
+    return mail.kind is Kind.CANCELLATION and mail.status is Status.PENDING and not mail.maybe_sent
 
 
 def _seen(told: Told) -> tuple[list[str], bool]:
@@ -345,13 +351,14 @@ class _Drafts:
 
     def __init__(
         self,
-        message: BookingMessage,
+        found: _InForce,
         known: KnownBooking | None,
         taken: Container[str],
         *,
         rules: Rules,
         now: datetime,
     ) -> None:
+        message = found.message
         self._sequence = known.sequence + 1 if known else 0
         self._founder = known.founder if known else (message.source, message.id)
         self._message = message
@@ -362,11 +369,15 @@ class _Drafts:
         self._subjects: dict[tuple[Kind, tuple[Flight, ...], str | None], str] = {}
         # Without versions the time tells one state of a booking from the next.
         self._state = str(message.version) if message.version is not None else message.time.isoformat()
+        if found.restored:
+            # Notices of this state may have been sent before, and purged.
+            self._state += f"#{self._sequence}"
 
     def told(self, party: Sequence[Passenger], before: Told | None) -> Told:
         """Return what a party is told now; an address that is new gets a confirmation, whose id is kept."""
         first = party[0]
-        id_ = self._id("confirmation", identity(first.email)) if before is None else before.confirmation
+        known = before is not None and before.confirmed
+        id_ = before.confirmation if before and known else self._id("confirmation", identity(first.email))
         return Told(first.email, tuple(each.name for each in party), first.locale, included=True, confirmation=id_)
 
     def known(self, found: _InForce, told: dict[str, Told]) -> KnownBooking:
@@ -401,8 +412,12 @@ class _Drafts:
         self, kind: Kind, told: Told, *, flights: tuple[Flight, ...] | None = None, before: tuple[Flight, ...] = ()
     ) -> Mail:
         what = (kind, self._state, identity(told.address))
-        content = replace(self._news(told), before=before)
-        return self._mail(kind, told, *what, content=content if flights is None else replace(content, flights=flights))
+        shown = self._flights if flights is None else flights
+        content = replace(self._news(told), before=before, flights=shown)
+        last = _last_departure((*shown, *self._flights))
+        # A flight is often cancelled when it should have left, and a removed passenger may know the old times only.
+        expires_at = max(last, self._now + FAREWELL) if last and kind is Kind.CANCELLATION else None
+        return self._mail(kind, told, *what, content=content, expires_at=expires_at)
 
     def amendment(self, mail: Mail, wanted: Mapping[Reminded, Mail], told: Mapping[str, Told]) -> Amendment | None:
         """Decide what a mail becomes by this message, None if it is right as it is."""

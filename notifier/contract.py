@@ -172,8 +172,8 @@ def _booking(event: _Event, origin: Origin) -> BookingMessage:
             raise Refused("invalid", "data.flights: at least one is needed")
         if not passengers:
             raise Refused("invalid", "data.passengers: at least one is needed")
-    if passengers and all(passenger.fault for passenger in passengers):
-        raise Refused("invalid", f"data.passengers[0].email: {passengers[0].fault}")
+        if all(passenger.fault for passenger in passengers):
+            raise Refused("invalid", f"data.passengers[0].email: {passengers[0].fault}")
     return BookingMessage(
         id=event.id or "",
         source=event.source,

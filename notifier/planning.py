@@ -31,7 +31,8 @@ class Told(Struct, frozen=True):
     """What one address of a booking was told last: whom it stands for, and whether they are still in.
 
     `confirmation` is the id of its confirmation, None where it had none or an earlier version
-    wrote it. Of an erased address, which is empty, only `included` is kept.
+    wrote it. An address that only a cancellation has named is not `confirmed`: its confirmation is
+    still to come. Of an erased address, which is empty, only `included` and `confirmed` are kept.
     """
 
     address: str
@@ -39,6 +40,7 @@ class Told(Struct, frozen=True):
     locale: str | None
     included: bool
     confirmation: str | None = None
+    confirmed: bool = True
 
 
 class Outdone(Struct, frozen=True):
@@ -90,7 +92,7 @@ def forgetting(known: KnownBooking, who: str, salt: bytes) -> KnownBooking:
     if who not in known.told:
         return replace(known, outdone=None) if in_outdone else known
     rest = {each: told for each, told in known.told.items() if each != who}
-    gone = Told("", (), None, included=known.told[who].included)
+    gone = Told("", (), None, included=known.told[who].included, confirmed=known.told[who].confirmed)
     return replace(known, told={**rest, hashed(who, salt): gone}, outdone=None)
 
 

@@ -16,6 +16,7 @@ from notifier.booking import BookingMessage, Change, Passenger
 from notifier.mail import (
     NEXT,
     Amendment,
+    Flight,
     Itinerary,
     Kind,
     Mail,
@@ -41,6 +42,7 @@ ASHA = Passenger("Asha Rao", "asha@example.com", "en")
 RAVI = Passenger("Ravi Rao", "ravi@example.com")
 MORNING = flight()
 EVENING = flight(departs_at=DEPARTURE + timedelta(hours=12))
+LATER_ON = flight(departs_at=DEPARTURE + timedelta(days=3))
 NEWS = (Kind.CONFIRMATION, Kind.CHANGE, Kind.CANCELLATION)
 
 Reminded = tuple[str, str, datetime | None]
@@ -377,8 +379,8 @@ def test_a_change_of_a_return_from_an_unknown_zone_is_sent_after_the_outbound_de
     under_way = DEPARTURE + timedelta(hours=1)
     shelf = Shelf(confirmed(flights=(MORNING, back)))
     for message in (changed(flights=(MORNING, replace(back, seat="14C"))), ended(3)):
-        plan = shelf.deliver(message, under_way)
-        assert [mail.expires_at for mail in plan.added] == [LATEST]
+        (notice,) = shelf.deliver(message, under_way).added
+        assert notice.expires_at == (LATEST if notice.kind is Kind.CHANGE else under_way + timedelta(hours=24))
 
 
 def test_every_mail_keeps_what_was_wrong_with_its_message() -> None:
@@ -738,6 +740,79 @@ def test_a_mail_that_somebody_may_have_is_not_rewritten(kind: Kind) -> None:
     shelf.put(with_unknown_outcome(shelf.mails[first.id]))
     shelf.deliver(changed(flights=(replace(MORNING, seat="30F"),)))
     assert shelf.mails[first.id].content == first.content
+
+
+@pytest.mark.parametrize("after", [timedelta(days=-9), timedelta(minutes=5), timedelta(days=9)])
+def test_a_cancellation_notice_can_be_sent_for_a_day_at_least(after: timedelta) -> None:
+    """A flight that is cancelled when it should have left is news all the same; otherwise its departure counts."""
+    at = DEPARTURE + after
+    (notice,) = Shelf(confirmed(), now=DEPARTURE - timedelta(days=30)).deliver(ended(), at).added
+    assert notice.expires_at == max(DEPARTURE, at + timedelta(hours=24))
+
+
+@pytest.mark.parametrize(("old", "new"), [(MORNING, LATER_ON), (LATER_ON, MORNING)])
+def test_a_farewell_expires_with_the_later_of_the_old_and_new_departures(old: Flight, new: Flight) -> None:
+    """A passenger who is removed by the message that moves the flight can get the notice until both have left."""
+    shelf = Shelf(confirmed(passengers=(ASHA, RAVI), flights=(old,)))
+    plan = shelf.deliver(changed(flights=(new,)), DEPARTURE - timedelta(minutes=5))
+    (farewell,) = [mail for mail in plan.added if mail.kind is Kind.CANCELLATION]
+    assert isinstance(farewell.content, Itinerary)
+    assert (farewell.content.flights, farewell.expires_at) == ((old,), LATER_ON.departs_at)
+
+
+def test_a_cancellation_notice_that_may_have_been_sent_stays_the_only_one() -> None:
+    """A second cancellation makes no notice with another id, by which a mailbox could not tell that it is the same."""
+    shelf = Shelf(confirmed())
+    shelf.send(9)
+    shelf.deliver(ended(2))
+    notice = end(shelf, sending(shelf, Kind.CANCELLATION), with_unknown_outcome)
+    assert shelf.deliver(ended(3)).added == ()
+    assert shelf.mails[notice.id] == notice
+
+
+def test_an_address_that_only_a_cancellation_named_is_confirmed_later() -> None:
+    """The first confirmed or changed state that shows it makes its confirmation, to which its other mails refer."""
+    shelf = Shelf(ended(2, passengers=(ASHA,), flights=(MORNING,)))
+    shelf.send(9)
+    shelf.deliver(ended(3, passengers=(ASHA,)))
+    plan = shelf.deliver(changed(4))
+    assert kinds(plan.added) == [Kind.CONFIRMATION, Kind.REMINDER]
+    assert isinstance(plan.added[1].content, Itinerary)
+    assert plan.added[1].content.thread == plan.added[0].id
+    assert kinds(shelf.deliver(changed(5, flights=(EVENING,))).added) == [Kind.CHANGE, Kind.REMINDER]
+
+
+def test_a_cancellation_without_a_usable_address_still_cancels() -> None:
+    """The passengers that are known get their notices, and nothing else is sent any more."""
+    shelf = Shelf(confirmed(), ended(2, passengers=(Passenger("Asha Rao", "", fault="it has no @"),)))
+    assert [(mail.kind, mail.to) for mail in shelf.pending()] == [(Kind.CANCELLATION, "asha@example.com")]
+
+
+def test_a_message_that_was_forgotten_makes_mails_with_other_ids_than_those_that_are_stored() -> None:
+    """With a retention of mails that is longer than that of messages, a very late repeat is not lost to old mails."""
+    shelf = Shelf(confirmed())
+    before = set(shelf.mails)
+    shelf.known = None
+    shelf.handled.clear()
+    added = shelf.deliver(confirmed()).added
+    assert kinds(added) == [Kind.CONFIRMATION]
+    assert not {mail.id for mail in added} & before
+
+
+def test_no_id_of_a_restored_state_is_given_out_again_after_a_purge() -> None:
+    """A state without a version that is outdone and comes into force again makes mails with new ids."""
+    minute = [NOW + timedelta(minutes=n) for n in range(4)]
+    seats = [(replace(MORNING, seat=f"{n}A"),) for n in range(4)]
+    shelf, seen = Shelf(), list[str]()
+    for message in (
+        changed(1, time=minute[0], flights=seats[0]),
+        changed(None, time=minute[2], flights=seats[1]),
+        changed(3, time=minute[3], flights=seats[2]),
+        changed(4, time=minute[1], flights=seats[3]),
+    ):
+        seen += [mail.id for mail in shelf.deliver(message).added]
+        shelf.mails.clear()
+    assert len(seen) == len(set(seen)) == 5
 
 
 def test_a_newer_change_notice_supersedes_those_that_wait() -> None:

@@ -106,6 +106,13 @@ def test_a_cancellation_needs_no_flights() -> None:
     assert (message.flights, message.passengers) == ((), ())
 
 
+def test_a_cancellation_needs_no_usable_address() -> None:
+    """Its passengers are optional, so a booking is not kept alive by what is wrong with them."""
+    unusable = [passenger(email=""), passenger(email="nobody")]
+    message = read_booking(booking_event(type="booking.cancelled", flights=None, passengers=unusable))
+    assert all(each.fault for each in message.passengers)
+
+
 def test_a_message_without_a_time_has_its_publisher_s_or_its_arrival_s() -> None:
     """`time` comes first, then the AMQP timestamp, then the time of arrival."""
     sent_at = NOW - timedelta(minutes=1)

@@ -267,7 +267,9 @@ MUTANTS = (
         "notifier/booking.py",
         "named, message.source, message.id) if id_ in self._taken else id_",
         "named, message.source, message.id) if id_ in () else id_",
-        ("tests/test_booking.py::test_a_state_that_comes_into_force_again_is_told_again",),
+        (
+            "tests/test_booking.py::test_a_message_that_was_forgotten_makes_mails_with_other_ids_than_those_that_are_stored",
+        ),
     ),
     Mutant(
         "given-up-counted-from-send-at",
@@ -1354,5 +1356,62 @@ if wanted.since is True else 0
         "in written.decode().lower() else None",
         "in written.decode() else None",
         ("tests/storage/test_sqlite.py::test_an_address_is_erased_from_a_state_that_never_came_into_force",),
+    ),
+    Mutant(
+        "cancellation-expires-with-its-flight",
+        "notifier/booking.py",
+        "max(last, self._now + FAREWELL) if last and kind",
+        "last if last and kind",
+        ("tests/test_booking.py::test_a_cancellation_notice_can_be_sent_for_a_day_at_least",),
+    ),
+    Mutant(
+        "farewell-expires-with-the-old-flight",
+        "notifier/booking.py",
+        "last = _last_departure((*shown, *self._flights))",
+        "last = _last_departure(shown)",
+        ("tests/test_booking.py::test_a_farewell_expires_with_the_later_of_the_old_and_new_departures",),
+    ),
+    Mutant(
+        "farewell-with-two-ids",
+        "notifier/booking.py",
+        """\
+mail.status is Status.PENDING and not mail.maybe_sent
+
+""",
+        """\
+mail.status is Status.PENDING
+
+""",
+        ("tests/test_booking.py::test_a_cancellation_notice_that_may_have_been_sent_stays_the_only_one",),
+    ),
+    Mutant(
+        "cancellation-counts-as-confirmation",
+        "notifier/booking.py",
+        "if before is None or not before.confirmed:",
+        "if before is None:",
+        ("tests/test_booking.py::test_an_address_that_only_a_cancellation_named_is_confirmed_later",),
+    ),
+    Mutant(
+        "id-of-a-restored-state-given-out-again",
+        "notifier/booking.py",
+        """\
+        if found.restored:
+""",
+        """\
+        if not found:
+""",
+        ("tests/test_booking.py::test_no_id_of_a_restored_state_is_given_out_again_after_a_purge",),
+    ),
+    Mutant(
+        "cancellation-refused-for-its-addresses",
+        "notifier/contract.py",
+        """\
+        if all(passenger.fault for passenger in passengers):
+""",
+        """\
+    if True:
+        if passengers and all(passenger.fault for passenger in passengers):
+""",
+        ("tests/test_contract.py::test_a_cancellation_needs_no_usable_address",),
     ),
 )
