@@ -1025,6 +1025,17 @@ def test_no_address_is_told_twice_in_a_row_that_it_is_over(
         assert (Kind.CANCELLATION, Kind.CANCELLATION) not in set(pairwise(kinds(shelf.news(who))))
 
 
+@given(deliveries(), st.booleans())
+def test_no_address_waits_for_two_change_notices(
+    drawn: tuple[list[BookingMessage], list[tuple[BookingMessage, int]]],
+    sending: bool,  # noqa: FBT001 - drawn
+) -> None:
+    """In any order the newest one is enough."""
+    shelf = shuffled(drawn[1], sending=sending)
+    waiting = [identity(mail.to) for mail in shelf.pending() if mail.kind is Kind.CHANGE]
+    assert len(waiting) == len(set(waiting))
+
+
 # --- What happens to mails while messages come -----------------------------------------------------------------------
 
 

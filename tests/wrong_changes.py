@@ -1240,6 +1240,8 @@ if wanted.since is True else 0
         "\\u2028\\u2029\\ud800-\\udfff]",
         "\\u2028\\u2029]",
         ("tests/test_settings.py::test_a_fault_says_what_was_given_or_expected",),
+    ),
+    Mutant(
         "unknown-time-zone-left-out-of-the-last-departure",
         "notifier/booking.py",
         "max((flight.departs_by for flight in flights), default=None)",
