@@ -44,7 +44,7 @@ class Hello(NamedTuple):
 class Refilter(NamedTuple):
     """`filter`: from now on the client wants to see other mails."""
 
-    id: Any
+    id: str | float | None
     wanted: Filter
     snapshot: int
 
@@ -52,7 +52,7 @@ class Refilter(NamedTuple):
 class Command(NamedTuple):
     """Something to do; its result carries the same `id`."""
 
-    id: Any
+    id: str | float | None
     name: str
     args: Mapping[str, Any]
 
@@ -85,10 +85,10 @@ def read_frame(text: str | bytes) -> Hello | Refilter | Command | None:
                 stats=_seconds(frame, "stats"),
             )
         case "filter":
-            return Refilter(frame.get("id"), read_filter(frame.get("filter")), _count(frame, "snapshot", 200))
+            return Refilter(_id(frame), read_filter(frame.get("filter")), _count(frame, "snapshot", 200))
         case "command":
             name = _optional(frame, "name", str, "")
-            return Command(frame.get("id"), name, _optional(frame, "args", dict, {}))
+            return Command(_id(frame), name, _optional(frame, "args", dict, {}))
     return None
 
 
@@ -153,6 +153,12 @@ def _optional(frame: Mapping[str, Any], name: str, type_: Any, default: Any) -> 
     if not isinstance(value, type_) or isinstance(value, bool):
         raise BadFrame(f"{name}: of the wrong type")
     return value
+
+
+def _id(frame: Mapping[str, Any]) -> str | float | None:
+    """Return the id that the answer will carry. An id that is nested could be too deep to be written again."""
+    found: str | float | None = _optional(frame, "id", str | int | float, None)
+    return found
 
 
 def _seconds(frame: Mapping[str, Any], name: str) -> float:

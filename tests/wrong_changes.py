@@ -1416,4 +1416,11 @@ mail.status is Status.PENDING
 """,
         ("tests/test_contract.py::test_a_cancellation_needs_no_usable_address",),
     ),
+    Mutant(
+        "id-of-any-type",
+        "notifier/frames.py",
+        '_optional(frame, "id", str | int | float, None)',
+        'frame.get("id")',
+        ("tests/test_frames.py::test_an_id_of_any_other_type_is_bad",),
+    ),
 )

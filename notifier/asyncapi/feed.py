@@ -3,8 +3,8 @@
 from typing import Any
 
 from notifier.asyncapi.schemas import (
-    ANYTHING,
     COUNT,
+    ID,
     MAIL,
     NUMBER,
     SMTP,
@@ -105,7 +105,7 @@ COMMANDS: dict[str, tuple[Schema, Schema]] = {
 
 def _ordered(name: str, args: Schema) -> Schema:
     given = {"name": constant(name), **({"args": args} if args["required"] else {})}
-    return record(given, {"id": ANYTHING, "args": args})
+    return record(given, {"id": ID, "args": args})
 
 
 _TRANSPORT = record(
@@ -134,7 +134,7 @@ CLIENT: dict[str, tuple[str, Schema]] = {
     ),
     "filter": (
         "Watch other mails; a snapshot with the same id follows",
-        record({"filter": nullable(FILTER)}, {"id": ANYTHING, "snapshot": _SNAPSHOT_SIZE}),
+        record({"filter": nullable(FILTER)}, {"id": ID, "snapshot": _SNAPSHOT_SIZE}),
     ),
     "command": (
         "Have something done; a result with the same id follows",
@@ -168,7 +168,7 @@ SERVER: dict[str, tuple[str, Schema]] = {
                 "mails": listed(ref("Mail"), maxItems=MOST_MAILS),
                 "more": YES_OR_NO,
             },
-            {"id": ANYTHING},
+            {"id": ID},
         ),
     ),
     "events": (
@@ -194,8 +194,8 @@ SERVER: dict[str, tuple[str, Schema]] = {
     "result": (
         "What came of a command",
         {
-            "anyOf": [record({"id": ANYTHING, "ok": {"const": True}, "value": value}) for _, value in COMMANDS.values()]
-            + [record({"id": ANYTHING, "ok": {"const": False}, "error": record({"code": TEXT, "message": TEXT})})]
+            "anyOf": [record({"id": ID, "ok": {"const": True}, "value": value}) for _, value in COMMANDS.values()]
+            + [record({"id": ID, "ok": {"const": False}, "error": record({"code": TEXT, "message": TEXT})})]
         },
     ),
     "bye": (

@@ -15,7 +15,8 @@ COUNT: Schema = {"type": "integer", "minimum": 0}
 NUMBER: Schema = {"type": "number", "minimum": 0}
 YES_OR_NO: Schema = {"type": "boolean"}
 TIME: Schema = {"type": "string", "format": "date-time", "description": "RFC 3339, UTC, milliseconds"}
-ANYTHING: Schema = {}
+ID: Schema = {"type": ["string", "number", "null"]}
+"""What a client marks a frame with, to find it again in the answer."""
 
 
 def ref(name: str) -> Schema:

@@ -103,7 +103,8 @@ async def test_a_client_that_does_not_answer_pings_is_closed_with_1011(
      '{"type":"filter","snapshot":501}',
      '{"type":"filter","filter":{"since":"2026-01-01"}}', '{"type":"filter","filter":{"mail":7}}',
      json.dumps({"type": "filter", "filter": {"mail": ["x"] * 501}}),
-     '{"type":"command","name":7}', '{"type":"command","name":"mail.list","args":[]}'],
+     '{"type":"command","name":7}', '{"type":"command","name":"mail.list","args":[]}',
+     '{"type":"filter","id":' + "[" * 985 + "]" * 985 + "}"],
 )  # fmt: skip
 async def test_a_frame_that_breaks_the_protocol_is_closed_with_4400(settings: Settings, sent: Any) -> None:
     """After a good hello as much as before it, and a second hello too."""

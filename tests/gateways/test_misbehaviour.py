@@ -258,9 +258,10 @@ HELLOS = st.fixed_dictionaries(
 )
 ARGS = st.dictionaries(WORDS | st.sampled_from(["message", "email", "limit", "before", "as", "data"]), JSON)
 MESSAGES = st.fixed_dictionaries({"message": st.dictionaries(WORDS, JSON)})
+IDS = st.text() | st.integers() | JSON
 FRAMES = (
     st.fixed_dictionaries(
-        {"type": st.just("command"), "name": st.sampled_from(COMMANDS), "args": ARGS | MESSAGES}, optional={"id": JSON}
+        {"type": st.just("command"), "name": st.sampled_from(COMMANDS), "args": ARGS | MESSAGES}, optional={"id": IDS}
     )
     | st.fixed_dictionaries({"type": WORDS}, optional={"filter": JSON, "snapshot": JSON, "name": JSON, "args": JSON})
     | JSON
