@@ -1423,4 +1423,15 @@ mail.status is Status.PENDING
         'frame.get("id")',
         ("tests/test_frames.py::test_an_id_of_any_other_type_is_bad",),
     ),
+    Mutant(
+        "malformed-host-is-our-fault",
+        "notifier/gateways/http.py",
+        """    except ValueError:
+        return None
+""",
+        """    except KeyError:
+        return None
+""",
+        ("tests/gateways/test_http.py::test_a_malformed_header_is_the_clients_fault",),
+    ),
 )

@@ -82,7 +82,10 @@ class Pages:
 
     async def answer(self, request: Request, caller: Caller) -> Response | None:
         """Answer a request; None lets it become a WebSocket."""
-        path = urlsplit(request.path).path
+        try:
+            path = urlsplit(request.path).path
+        except ValueError:
+            return _text(HTTPStatus.BAD_REQUEST, "this path is malformed\n")
         refusal = self._refusal(request.headers)
         if refusal or path == "/feed":
             return refusal or self._feed(request.headers)
@@ -128,26 +131,41 @@ class Pages:
     def _refusal(self, headers: Headers) -> Response | None:
         """Refuse foreign host names where no token protects us: a web page could point its own name at loopback."""
         hosts = headers.get_all("Host")
-        if len(hosts) != 1:
-            return _text(HTTPStatus.BAD_REQUEST, "one Host header is expected\n")
+        named = _named(hosts[0]) if len(hosts) == 1 else None
+        if named is None:
+            return _text(HTTPStatus.BAD_REQUEST, "one Host header with a valid name is expected\n")
         settings = self._settings
         if settings.insecure or settings.viewer_token or settings.operator_token:
             return None
-        named = urlsplit(f"//{hosts[0]}").hostname or ""
         if is_loopback(named) or any(urlsplit(origin).netloc == hosts[0] for origin in settings.allowed_origins):
             return None
         return _text(HTTPStatus.FORBIDDEN, "this host name is not served here: see NOTIFIER_ALLOWED_ORIGINS\n")
 
     def _feed(self, headers: Headers) -> Response | None:
-        if "websocket" not in headers.get("Upgrade", "").lower():
+        if "websocket" not in ", ".join(headers.get_all("Upgrade")).lower():
             return _text(HTTPStatus.UPGRADE_REQUIRED, "this is a WebSocket: see the README on the feed\n")
-        origin = headers.get("Origin")
-        if origin and not self._knows_origin(origin, headers.get("Host", "")):
+        origins = headers.get_all("Origin")
+        if len(origins) > 1:
+            return _text(HTTPStatus.BAD_REQUEST, "at most one Origin header is expected\n")
+        if any(origins) and not self._knows_origin(origins[0], headers["Host"]):
             return _text(HTTPStatus.FORBIDDEN, "this origin may not open the feed: see NOTIFIER_ALLOWED_ORIGINS\n")
         return None
 
     def _knows_origin(self, origin: str, host: str) -> bool:
-        return urlsplit(origin).netloc == host or origin in self._settings.allowed_origins
+        return _authority(origin) == host or origin in self._settings.allowed_origins
+
+
+def _authority(url: str) -> str | None:
+    """Return the host and port of a URL; None if it is malformed, as anyone may send anything."""
+    try:
+        return urlsplit(url).netloc
+    except ValueError:
+        return None
+
+
+def _named(host: str) -> str | None:
+    """Return the name in a Host header without its port; None if it is malformed."""
+    return urlsplit(f"//{host}").hostname or "" if _authority(f"//{host}") == host else None
 
 
 def _bearer(headers: Headers) -> str | None:

@@ -1,5 +1,6 @@
 """The plain GET pages beside the feed."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -9,6 +10,7 @@ from parts import result, serving, submit
 from samples import booking_event
 from websockets.datastructures import Headers
 from websockets.http11 import Request
+from wire import dialled, drained
 
 from notifier.client import FeedClient, readiness
 from notifier.errors import Unreachable
@@ -59,6 +61,41 @@ async def test_a_foreign_host_name_is_not_served_without_tokens(settings: Settin
     """A page whose name was pointed at loopback cannot read anything."""
     async with serving(settings) as feed:
         assert (await get(feed, "/readyz", Host="evil.example"))[0] == 403
+
+
+HANDSHAKE = (
+    "Upgrade: websocket",
+    "Connection: Upgrade",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "lines", "status"),
+    [
+        ("/", ["Host: [::1"], 400),
+        ("/", ["Host: a]b"], 400),
+        ("/", ["Host: localhost/evil"], 400),
+        ("/", ["Host: localhost", "Host: localhost"], 400),
+        ("//[", ["Host: localhost"], 400),
+        ("/feed", ["Host: [::1", *HANDSHAKE], 400),
+        ("/feed", ["Host: localhost", "Origin: http://[", *HANDSHAKE], 403),
+        ("/feed", ["Host: localhost", "Origin: http://localhost", "Origin: http://evil", *HANDSHAKE], 400),
+        ("/feed", ["Host: localhost", "Upgrade: h2c", "Upgrade: h3"], 426),
+        ("/healthz", ["Host: [::1]:80"], 200),
+    ],
+)
+async def test_a_malformed_header_is_the_clients_fault(
+    settings: Settings, path: str, lines: list[str], status: int, logged_lines: list[dict[str, Any]]
+) -> None:
+    """Malformed or repeated headers and paths are answered with a 4xx status, never with 500 and a traceback."""
+    async with serving(settings) as feed, dialled(feed) as client:
+        head = "\r\n".join([f"GET {path} HTTP/1.1", *lines, "", ""])
+        await asyncio.get_running_loop().sock_sendall(client, head.encode())
+        answer = await drained(client)
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+    assert not [line for line in logged_lines if line["log_level"] == "error"]
 
 
 async def test_asking_a_service_that_is_not_there_is_unreachable(settings: Settings) -> None:
