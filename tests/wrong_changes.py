@@ -1434,4 +1434,29 @@ mail.status is Status.PENDING
 """,
         ("tests/gateways/test_http.py::test_a_malformed_header_is_the_clients_fault",),
     ),
+    Mutant(
+        "stats-end-with-one-failed-read",
+        "notifier/gateways/session.py",
+        "            with suppress(StoreUnusable):  # a store",
+        "            with suppress(TimeoutError):  # a store",
+        ("tests/gateways/test_websocket.py::test_stats_go_on_after_a_failed_read",),
+    ),
+    Mutant(
+        "task-of-a-session-ends-silently",
+        "notifier/gateways/session.py",
+        """\
+        except ConnectionClosed:
+            return
+        except Exception:
+            log.exception("session failed")
+            await self._close(FAULT, "a fault of notifier's")
+
+    def""",
+        """\
+        except Exception:
+            return
+
+    def""",
+        ("tests/gateways/test_websocket.py::test_a_fault_of_ours_in_the_stats_of_a_session_ends_only_that",),
+    ),
 )

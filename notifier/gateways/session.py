@@ -13,7 +13,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 
 from notifier import clock, frames
-from notifier.errors import NotifierError
+from notifier.errors import NotifierError, StoreUnusable
 from notifier.events import Filter, Logged, timestamp
 from notifier.gateways.door import Connection
 from notifier.gateways.tokens import Role, Tokens
@@ -288,7 +288,8 @@ class Session:
 
     async def _send_stats(self, every: float) -> None:
         while True:
-            await self._send("stats", **await self._feed.stats())
+            with suppress(StoreUnusable):  # a store that cannot be read now may be readable next time
+                await self._send("stats", **await self._feed.stats())
             await asyncio.sleep(every)
 
     async def _send(self, type_: str, **fields: Any) -> None:
@@ -340,6 +341,9 @@ class Session:
             await self._close(close.code, close.reason)
         except ConnectionClosed:
             return
+        except Exception:
+            log.exception("session failed")
+            await self._close(FAULT, "a fault of notifier's")
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task: asyncio.Task[None] = asyncio.create_task(self._until_closed(work))

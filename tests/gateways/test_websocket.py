@@ -3,6 +3,8 @@
 import asyncio
 import json
 import socket
+import sqlite3
+import threading
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -21,9 +23,11 @@ from notifier import clock, frames
 from notifier.client import FeedClient, Follower, Rejected
 from notifier.demo.inbox import Inbox
 from notifier.events import timestamp
+from notifier.figures import Figures
 from notifier.frames import PROTOCOL, read_cursor
 from notifier.gateways import session
 from notifier.settings import FeedSettings, Settings
+from notifier.storage import queries
 from notifier.storage.sqlite import SqliteStore
 from notifier.storage.store import Span
 
@@ -152,6 +156,40 @@ async def test_stats_tell_how_the_service_is(settings: Settings) -> None:
     assert stats["paused"] is False
     assert set(stats["rates"]) == {"received", "sent", "failed"}
     assert [lane["transport"] for lane in stats["smtp"]] == [settings.smtp.servers[0].name]
+
+
+async def test_stats_go_on_after_a_failed_read(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that could not be read once costs the client one `stats` frame, and no more."""
+    failed = threading.Event()
+
+    def fail_once(_: sqlite3.Connection) -> None:
+        totals.undo()
+        failed.set()
+        raise sqlite3.OperationalError("disk I/O error")
+
+    async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0, stats=0.5) as client:
+        await wait_frame(client, lambda frame: frame["type"] == "stats")
+        with monkeypatch.context() as totals:
+            totals.setattr(queries, "totals", fail_once)
+            assert await asyncio.to_thread(failed.wait, PATIENCE)
+        # The frames on their way when the read failed come first; the last of these was sent after it.
+        for _ in range(3):
+            await wait_frame(client, lambda frame: frame["type"] == "stats")
+
+
+async def test_a_fault_of_ours_in_the_stats_of_a_session_ends_only_that(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, logged_lines: list[Any]
+) -> None:
+    """Its client is closed with 1011 instead of waiting for stats that never come; the log has the trace."""
+    async with serving(settings) as feed:
+        with monkeypatch.context() as broken:
+            broken.setattr(Figures, "_collect", lambda _: 1 / 0)
+            async with raw(feed) as ws:
+                await ws.send('{"type":"hello","stats":1}')
+                assert await close_code(ws) == 1011
+        async with FeedClient.connect(feed, snapshot=0, stats=1) as client:
+            await wait_frame(client, lambda frame: frame["type"] == "stats")
+    assert [line["event"] for line in logged_lines if line["log_level"] == "error"] == ["session failed"]
 
 
 async def test_mails_can_be_listed_page_by_page(settings: Settings) -> None:
