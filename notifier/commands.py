@@ -35,7 +35,8 @@ Take = Callable[[Sequence[Message]], Awaitable[list[Added]]]
 Way = Callable[[Mail], Mail]
 Write = Callable[[Mail], bytes]
 Offer = Callable[[str], str]
-Command = Callable[[Mapping[str, Any]], Awaitable[Any]]
+Command = Callable[[Mapping[str, Any], Role], Awaitable[Any]]
+"""Called with the arguments of the command and the role of the client that sent it."""
 
 
 def commands(store: Store, take: Take, write: Write, offer: Offer) -> dict[str, tuple[Role, Command]]:
@@ -64,16 +65,25 @@ def commands(store: Store, take: Take, write: Write, offer: Offer) -> dict[str, 
         return await _change(store, args, {Status.UNCERTAIN: ways[answer]})
 
     return {
-        "submit": ("operator", partial(_submit, take)),
+        "submit": _of_operators(partial(_submit, take)),
         "mail.list": ("viewer", partial(_mail_list, store)),
-        "mail.show": ("operator", partial(_mail_show, store, write, offer)),
-        "mail.retry": ("operator", mail_retry),
-        "mail.cancel": ("operator", mail_cancel),
-        "mail.resolve": ("operator", mail_resolve),
-        "address.erase": ("operator", partial(_erase, store)),
-        "send.pause": ("operator", send_pause),
-        "send.resume": ("operator", send_resume),
+        "mail.show": _of_operators(partial(_mail_show, store, write, offer)),
+        "mail.retry": _of_operators(mail_retry),
+        "mail.cancel": _of_operators(mail_cancel),
+        "mail.resolve": _of_operators(mail_resolve),
+        "address.erase": _of_operators(partial(_erase, store)),
+        "send.pause": _of_operators(send_pause),
+        "send.resume": _of_operators(send_resume),
     }
+
+
+def _of_operators(run: Callable[[Mapping[str, Any]], Awaitable[Any]]) -> tuple[Role, Command]:
+    """Make a command for operators only, which need not know the role."""
+
+    async def command(args: Mapping[str, Any], _: Role) -> Any:
+        return await run(args)
+
+    return "operator", command
 
 
 async def _submit(take: Take, args: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,7 +133,7 @@ async def _named(store: Store, args: Mapping[str, Any]) -> Mail:
     id_ = args.get("id")
     if not isinstance(id_, str):
         raise CommandError("invalid", "args.id: the id of a mail is expected")
-    found = (await store.page(Filter(mail=frozenset({id_})), None, 1)).mails
+    found = (await store.page(Filter(mail=frozenset({id_})), None, 1, urgent=True)).mails
     if not found:
         raise CommandError("not_found", f"there is no mail {id_[:40]!r}")
     return found[0]
@@ -187,14 +197,14 @@ async def _handed_over(store: Store, email: str) -> None:
 
 
 async def _pause(store: Store, *, paused: bool) -> dict[str, Any]:
-    """Stop claiming mail, or go on; what is being handed over is finished, and a restart changes nothing."""
+    """Stop or resume claiming mail, also across restarts. Mails that are being handed over are finished."""
     await store.pause(paused=paused)
     store.wake.set()
     log.info("sending is paused by an operator" if paused else "sending goes on")
-    return {"paused": await store.is_paused()}
+    return {"paused": paused}
 
 
-async def _mail_list(store: Store, args: Mapping[str, Any]) -> dict[str, Any]:
+async def _mail_list(store: Store, args: Mapping[str, Any], role: Role) -> dict[str, Any]:
     """List mails, newest first; `before` takes the `next` of the list before."""
     limit, before = args.get("limit", 100), args.get("before")
     if not isinstance(limit, int) or not 1 <= limit <= frames.MOST_MAILS:
@@ -205,5 +215,5 @@ async def _mail_list(store: Store, args: Mapping[str, Any]) -> dict[str, Any]:
         wanted = frames.read_filter(args.get("filter"))
     except frames.BadFrame as bad:
         raise CommandError("invalid", f"args.{bad}") from bad
-    page = await store.page(wanted, before, limit)
+    page = await store.page(wanted, before, limit, urgent=role == "operator")
     return {"mails": [public(mail) for mail in page.mails], "next": page.next}

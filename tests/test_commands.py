@@ -24,8 +24,8 @@ async def test_a_mail_that_others_rewrite_meanwhile_is_looked_at_again(
     """The command does what it is for on the mail as it is then; it gives up only if that never ends."""
     look, left = SqliteStore.page, [rivals]
 
-    async def overtaken(store: SqliteStore, *args: Any) -> Any:
-        page = await look(store, *args)
+    async def overtaken(store: SqliteStore, *args: Any, **options: Any) -> Any:
+        page = await look(store, *args, **options)
         if left[0]:
             left[0] -= 1
             await store.record([due_now(page.mails[0])], clock.now())
@@ -49,8 +49,8 @@ async def test_a_mail_that_has_ended_meanwhile_is_a_conflict(
     """It says as what the mail has ended, and leaves it so."""
     look, left = SqliteStore.page, [1]
 
-    async def overtaken(store: SqliteStore, *args: Any) -> Any:
-        page = await look(store, *args)
+    async def overtaken(store: SqliteStore, *args: Any, **options: Any) -> Any:
+        page = await look(store, *args, **options)
         if left[0]:
             left[0] = 0
             await store.record([expired(page.mails[0])], clock.now())

@@ -835,14 +835,14 @@ if wanted.since is True else 0
         "snapshot-of-several-states",
         "notifier/storage/reader.py",
         """\
-    db.execute("BEGIN")
-    try:
-        return query(db, *args)
-    finally:
-        db.execute("ROLLBACK")
+        db.execute("BEGIN")
+        try:
+            answer = query(db, *args)
+        finally:
+            db.execute("ROLLBACK")
 """,
         """\
-    return query(db, *args)
+        answer = query(db, *args)
 """,
         ("tests/storage/test_reader.py::test_a_snapshot_is_one_state_of_the_store",),
     ),
@@ -850,10 +850,10 @@ if wanted.since is True else 0
         "each-watcher-has-a-query-of-its-own",
         "notifier/storage/reader.py",
         """\
-        task = self._waiting.get(key)
+        future = queue.waiting.get(key)
 """,
         """\
-        task = None
+        future = None
 """,
         ("tests/storage/test_reader.py::test_watchers_who_ask_the_same_share_an_answer",),
     ),
@@ -861,11 +861,11 @@ if wanted.since is True else 0
         "answer-older-than-the-question",
         "notifier/storage/reader.py",
         """\
-            del self._waiting[key]
-            if self._closed:
+        future = queue.waiting.pop(key)
 """,
         """\
-            if self._closed:
+        future = queue.waiting[key]
+        future.add_done_callback(lambda _: queue.waiting.pop(key, None))
 """,
         ("tests/storage/test_store.py::test_pending_mails_are_counted_by_what_they_wait_for",),
     ),
@@ -1458,5 +1458,26 @@ mail.status is Status.PENDING
 
     def""",
         ("tests/gateways/test_websocket.py::test_a_fault_of_ours_in_the_stats_of_a_session_ends_only_that",),
+    ),
+    Mutant(
+        "viewers-and-operators-in-one-queue",
+        "notifier/storage/reader.py",
+        "queue = self._urgent if urgent or key in self._urgent.waiting else self._others",
+        "queue = self._others",
+        ("tests/storage/test_reader.py::test_operators_and_the_service_are_answered_before_viewers",),
+    ),
+    Mutant(
+        "rest-for-everybody",
+        "notifier/storage/reader.py",
+        "        queue.rested_at = asyncio",
+        "        self._urgent.rested_at = queue.rested_at = asyncio",
+        ("tests/storage/test_reader.py::test_only_the_processor_time_of_a_query_is_rested_and_only_by_its_own_kind",),
+    ),
+    Mutant(
+        "operator-waits-behind-viewers",
+        "notifier/commands.py",
+        'urgent=role == "operator")',
+        "urgent=False)",
+        ("tests/gateways/test_turns.py::test_what_operators_ask_goes_before_what_viewers_ask",),
     ),
 )

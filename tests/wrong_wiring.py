@@ -364,8 +364,8 @@ WIRING = (
     Mutant(
         "viewer-pauses-sending",
         "notifier/commands.py",
-        '"send.pause": ("operator", send_pause)',
-        '"send.pause": ("viewer", send_pause)',
+        '"send.pause": _of_operators(send_pause)',
+        '"send.pause": ("viewer", _of_operators(send_pause)[1])',
         (f"{_ROLES}::test_a_viewer_may_list_mails_and_change_nothing",),
     ),
     Mutant(

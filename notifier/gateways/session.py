@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, nullcontext, suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, Protocol
 
 import structlog
@@ -79,7 +79,7 @@ class Feed(NamedTuple):
     store: Store
     hub: Hub
     stats: Callable[[], Awaitable[Mapping[str, Any]]]
-    commands: Mapping[str, tuple[Role, Callable[[Mapping[str, Any]], Awaitable[Any]]]]
+    commands: Mapping[str, tuple[Role, Callable[[Mapping[str, Any], Role], Awaitable[Any]]]]
     server: str
     dropped: Callable[[], None]
     tokens: Tokens
@@ -110,6 +110,10 @@ class Session:
         self._recent: list[float] = []
         self.wanted = Filter()
         self.after = 0
+
+    @property
+    def _is_operator(self) -> bool:
+        return self._role == "operator"
 
     async def run(self) -> None:
         """Serve the client until either side closes."""
@@ -202,23 +206,23 @@ class Session:
         store = self._feed.store
         place = frames.read_cursor(hello.resume)
         async with self._catching_up():
-            span = await store.span()
+            span = await store.span(urgent=self._is_operator)
             refusal = _not_resumable(place, store.id, span, hello.wanted)
             if place is None or refusal:
                 return 0, refusal
             count, at = 0, place.seq
-            while at < span.head and (events := await store.replay(at, COUNTED_TOGETHER)):
+            while at < span.head and (events := await store.replay(at, COUNTED_TOGETHER, urgent=self._is_operator)):
                 at = events[-1].seq
                 count += sum(event.seq <= span.head and self.wanted.passes(event) for event in events)
             # Asked again: a purge may have come between the question and the reading.
-            if (await store.span()).purged_through > place.seq:
+            if (await store.span(urgent=self._is_operator)).purged_through > place.seq:
                 return 0, "expired"
         self.after = place.seq
         return count, None
 
     async def _send_snapshot(self, id_: Any, limit: int) -> None:
         async with self._catching_up():
-            snapshot = await self._feed.store.snapshot(self.wanted, limit)
+            snapshot = await self._feed.store.snapshot(self.wanted, limit, urgent=self._is_operator)
         self.after = snapshot.seq
         at = frames.cursor(self._feed.store.id, snapshot.seq, self.wanted)
         page = snapshot.page
@@ -230,8 +234,8 @@ class Session:
         hub = self._feed.hub
         while self.after < hub.position:
             async with self._catching_up():
-                events = await self._feed.store.replay(self.after, frames.MOST_EVENTS)
-                purged_through = (await self._feed.store.span()).purged_through
+                events = await self._feed.store.replay(self.after, frames.MOST_EVENTS, urgent=self._is_operator)
+                purged_through = (await self._feed.store.span(urgent=self._is_operator)).purged_through
             if purged_through > self.after:  # it took so long that part of what it missed was deleted
                 raise _Close(*_SLOW)
             passing = [event for event in events if self.wanted.passes(event)]
@@ -268,7 +272,7 @@ class Session:
             run = self._permitted(command)
             # What is submitted at the same moment is stored in one transaction: it need not wait.
             async with nullcontext() if command.name == "submit" else self._queries:
-                return {"ok": True, "value": await run(command.args)}
+                return {"ok": True, "value": await run()}
         except CommandError as error:
             code, message = error.code, str(error)
         except NotifierError as error:
@@ -278,13 +282,13 @@ class Session:
             code, message = "internal", "this is a fault of notifier's; its log tells more"
         return {"ok": False, "error": {"code": code, "message": message}}
 
-    def _permitted(self, command: frames.Command) -> Callable[[Mapping[str, Any]], Awaitable[Any]]:
+    def _permitted(self, command: frames.Command) -> Callable[[], Awaitable[Any]]:
         if command.name not in self._feed.commands:
             raise CommandError("unknown_command", f"{command.name[:40]!r} is no command")
         role, run = self._feed.commands[command.name]
         if role == "operator" and self._role != "operator":
             raise CommandError("forbidden", f"{command.name} is for operators")
-        return run
+        return partial(run, command.args, self._role or role)
 
     async def _send_stats(self, every: float) -> None:
         while True:

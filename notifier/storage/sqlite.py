@@ -139,19 +139,19 @@ class SqliteStore:
         self.paused = paused
 
     async def is_paused(self) -> bool:
-        return await self._reads.query(queries.is_paused)
+        return await self._reads.query(queries.is_paused, urgent=True)
 
     async def history(self, mail: str) -> list[Logged]:
-        return await self._reads.query(queries.history, mail)
+        return await self._reads.query(queries.history, mail, urgent=True)
 
     async def events(self, after: int, limit: int) -> list[Logged]:
         return await self._run(partial(queries.events, after=after, limit=limit))
 
-    async def replay(self, after: int, limit: int) -> list[Logged]:
-        return await self._reads.query(queries.events, after, limit)
+    async def replay(self, after: int, limit: int, *, urgent: bool = False) -> list[Logged]:
+        return await self._reads.query(queries.events, after, limit, urgent=urgent)
 
-    async def span(self) -> Span:
-        return await self._reads.query(queries.span)
+    async def span(self, *, urgent: bool = False) -> Span:
+        return await self._reads.query(queries.span, urgent=urgent)
 
     async def beyond(self, seq: int) -> None:
         while self._head <= seq:
@@ -166,17 +166,17 @@ class SqliteStore:
             lambda db: db.execute("INSERT OR REPLACE INTO cursors (reader, seq) VALUES (?, ?)", (reader, seq)).close(),
         )
 
-    async def snapshot(self, wanted: Filter, limit: int) -> Snapshot:
-        return await self._reads.query(queries.snapshot, wanted, limit)
+    async def snapshot(self, wanted: Filter, limit: int, *, urgent: bool = False) -> Snapshot:
+        return await self._reads.query(queries.snapshot, wanted, limit, urgent=urgent)
 
-    async def page(self, wanted: Filter, before: int | None, limit: int) -> Page:
-        return await self._reads.query(queries.page, wanted, before, limit)
+    async def page(self, wanted: Filter, before: int | None, limit: int, *, urgent: bool = False) -> Page:
+        return await self._reads.query(queries.page, wanted, before, limit, urgent=urgent)
 
     async def totals(self) -> Mapping[Status, int]:
-        return await self._reads.query(queries.totals)
+        return await self._reads.query(queries.totals, urgent=True)
 
     async def waiting(self, now: datetime) -> Waiting:
-        return await self._reads.query(queries.waiting, rows.millis(now))
+        return await self._reads.query(queries.waiting, rows.millis(now), urgent=True)
 
     async def purge(
         self, finished_before: datetime, handled_before: datetime, reader: str | None, now: datetime

@@ -6,7 +6,8 @@ the change is on disk; when it raises StoreUnusable, nothing has changed. (`add`
 the log in the same transaction.
 
 What watchers and operators look at (`history`, `replay`, `span`, `snapshot`, `page`,
-`totals`, `waiting`, `is_paused`) never delays what the actors ask for.
+`totals`, `waiting`, `is_paused`) never delays what the actors ask for. `urgent` queries,
+those of operators and of the service itself, are answered before the others.
 """
 
 import asyncio
@@ -172,10 +173,10 @@ class Store(Protocol):
     async def events(self, after: int, limit: int) -> list[Logged]:
         """Read the log in order, without a gap, behind the place `after`; for actors."""
 
-    async def replay(self, after: int, limit: int) -> list[Logged]:
+    async def replay(self, after: int, limit: int, *, urgent: bool = False) -> list[Logged]:
         """Read the same for a watcher."""
 
-    async def span(self) -> Span:
+    async def span(self, *, urgent: bool = False) -> Span:
         """Tell which part of the log can be read without a gap."""
 
     async def beyond(self, seq: int) -> None:
@@ -187,10 +188,10 @@ class Store(Protocol):
     async def move_cursor(self, reader: str, seq: int) -> None:
         """Note how far a named reader has come."""
 
-    async def snapshot(self, wanted: Filter, limit: int) -> Snapshot:
+    async def snapshot(self, wanted: Filter, limit: int, *, urgent: bool = False) -> Snapshot:
         """Show the totals of all mails and the newest ones that match, at one place of the log."""
 
-    async def page(self, wanted: Filter, before: int | None, limit: int) -> Page:
+    async def page(self, wanted: Filter, before: int | None, limit: int, *, urgent: bool = False) -> Page:
         """List matching mails, newest first, from the one that `before` (a page's `next`) stands for.
 
         It looks at a bounded number of mails, so a page that is not the last may have fewer than `limit`, or none.

@@ -192,8 +192,8 @@ async def test_missed_events_that_are_deleted_meanwhile_close_with_4508(
     """It resumed and then read so slowly that a purge came before it: nothing is left out without a word."""
     span = SqliteStore.span
 
-    async def purged(store: SqliteStore) -> Span:
-        return (await span(store))._replace(purged_through=MUCH)
+    async def purged(store: SqliteStore, **options: Any) -> Span:
+        return (await span(store, **options))._replace(purged_through=MUCH)
 
     async with narrow(settings) as feed, FeedClient.connect(feed) as operator:
         cursor = (await wait_frame(operator, lambda frame: frame["type"] == "snapshot"))["cursor"]

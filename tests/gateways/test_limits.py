@@ -134,9 +134,9 @@ async def test_an_operator_may_have_five_hundred_commands_under_way(
     """So many are all answered; a few more without a result are 4429."""
     page, go_on = SqliteStore.page, asyncio.Event()
 
-    async def page_later(*args: Any) -> Any:
+    async def page_later(*args: Any, **options: Any) -> Any:
         await go_on.wait()
-        return await page(*args)
+        return await page(*args, **options)
 
     monkeypatch.setattr(SqliteStore, "page", page_later)
     async with serving(settings) as feed:
@@ -246,8 +246,8 @@ async def test_what_happens_during_the_greeting_is_not_missed(
     async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as operator:
         await operator.frame()
 
-        async def look_and_go_on(store: SqliteStore, wanted: Filter, limit: int) -> Snapshot:
-            found = await look(store, wanted, limit)
+        async def look_and_go_on(store: SqliteStore, wanted: Filter, limit: int, **options: Any) -> Snapshot:
+            found = await look(store, wanted, limit, **options)
             for number in range(5):
                 await submit(operator, request(number, to=[f"p{n}@example.com" for n in range(50)], send_at=FAR))
             await submit(operator, request(5))

@@ -12,6 +12,8 @@ from privacy import OPERATOR_TOKEN, VIEWER_TOKEN
 from notifier.client import FeedClient
 from notifier.gateways import session
 from notifier.settings import Settings
+from notifier.storage import queries
+from notifier.storage.reader import Reader
 from notifier.storage.sqlite import SqliteStore
 
 FAR = "2126-01-01T00:00:00Z"
@@ -27,9 +29,9 @@ class Gate:
         self._call = getattr(SqliteStore, method)
         gate = self
 
-        async def held(store: SqliteStore, *args: Any) -> Any:
+        async def held(store: SqliteStore, *args: Any, **options: Any) -> Any:
             async with gate:
-                return await gate._call(store, *args)
+                return await gate._call(store, *args, **options)
 
         monkeypatch.setattr(SqliteStore, method, held)
 
@@ -104,6 +106,28 @@ async def test_what_an_operator_submits_waits_for_no_query(
             for _ in range(20):
                 await client.command("mail.list", {"limit": 1})
             await submit(client, request(1))
+
+
+async def test_what_operators_ask_goes_before_what_viewers_ask(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hello and the lists of an operator are urgent queries, those of a viewer are not."""
+    asked: set[bool] = set()
+    query = Reader.query
+
+    async def noted(reader: Reader, what: Any, *args: Any, urgent: bool = False) -> Any:
+        if what in (queries.page, queries.snapshot, queries.events):
+            asked.add(urgent)
+        return await query(reader, what, *args, urgent=urgent)
+
+    monkeypatch.setattr(Reader, "query", noted)
+    async with serving(changed(environ, VIEWER_TOKEN=VIEWER_TOKEN, OPERATOR_TOKEN=OPERATOR_TOKEN)) as feed:
+        for role in ("operator", "viewer"):
+            asked.clear()
+            known = feed if role == "operator" else feed.model_copy(update={"operator_token": None})
+            async with FeedClient.connect(known) as client:
+                await result(client, await client.command("mail.list", {}))
+            assert asked == {role == "operator"}
 
 
 async def test_those_who_come_back_at_once_take_turns(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,8 +115,8 @@ async def test_a_purge_while_a_client_resumes_is_told(settings: Settings, monkey
     """What was forgotten between the look at the log's span and its reading is not taken for nothing."""
     look = SqliteStore.span
 
-    async def look_and_purge(store: SqliteStore) -> Span:
-        span = await look(store)
+    async def look_and_purge(store: SqliteStore, **options: Any) -> Span:
+        span = await look(store, **options)
         later = clock.now() + timedelta(days=1)
         await store.purge(later, later, None, clock.now())
         return span

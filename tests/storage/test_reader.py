@@ -5,7 +5,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from statistics import median
 
@@ -17,7 +17,8 @@ from notifier.contract import Message, Origin, decode
 from notifier.errors import StoreUnusable
 from notifier.events import Filter
 from notifier.mail import Kind, Reply, Status, failed, sent
-from notifier.storage import changes, queries
+from notifier.storage import changes, queries, reader
+from notifier.storage.reader import MAX_REST, REST
 from notifier.storage.sqlite import SqliteStore
 from notifier.storage.store import Page
 
@@ -140,6 +141,50 @@ async def test_watchers_who_ask_the_same_share_an_answer(store: SqliteStore, mon
     assert {len(snapshot.page.mails) for snapshot in snapshots} == {1}
     assert (await other).page.mails == ()
     assert len(calls) == 2
+
+
+async def test_operators_and_the_service_are_answered_before_viewers(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many queries of viewers wait, urgent ones are next, and viewers are answered in the order they asked."""
+    monkeypatch.setattr(reader, "REST", 0)
+    answered: list[str] = []
+
+    async def ask(who: str, asked: Awaitable[object]) -> None:
+        await asked
+        answered.append(who)
+
+    async with Held(store):
+        viewers = [asyncio.create_task(ask(f"viewer {n}", store.page(Filter(), n, 10))) for n in range(1, 6)]
+        await asyncio.sleep(0)
+        others = [
+            asyncio.create_task(ask("operator", store.page(Filter(), None, 10, urgent=True))),
+            asyncio.create_task(ask("stats", store.totals())),
+            # The same that a viewer asks, who thus has it early.
+            asyncio.create_task(ask("hurried viewer", store.page(Filter(), 5, 10, urgent=True))),
+        ]
+        await asyncio.sleep(0)
+    await asyncio.gather(*viewers, *others)
+    assert answered == ["operator", "stats", "viewer 5", "hurried viewer", *(f"viewer {n}" for n in range(1, 5))]
+
+
+async def test_only_the_processor_time_of_a_query_is_rested_and_only_by_its_own_kind(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A query that waits for the disk costs nobody a rest; one that computes delays the next of its kind alone."""
+    monkeypatch.setattr(reader, "REST", 1e6)
+    monkeypatch.setattr(reader, "MAX_REST", 2 * PATIENCE)
+    began = asyncio.get_running_loop().time()
+    monkeypatch.setattr(reader, "thread_time", lambda: 0.0)
+    await store._reads.query(lambda _: time.sleep(0.2))
+    assert store._reads._others.rested_at <= asyncio.get_running_loop().time()
+    monkeypatch.setattr(reader, "thread_time", iter(range(1000)).__next__)
+    await store._reads.query(lambda _: None)
+    assert store._reads._others.rested_at >= began + 2 * PATIENCE
+    async with asyncio.timeout(PATIENCE):
+        await store._reads.query(lambda _: None, urgent=True)
+    assert (reader.REST, reader.MAX_REST) != (REST, MAX_REST)
+    assert REST * 0.02 < MAX_REST <= 0.25
 
 
 async def test_a_query_that_was_not_begun_when_the_store_closes_ends(tmp_path: Path) -> None:
