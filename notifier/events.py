@@ -4,6 +4,7 @@ The event is encoded once, here, when the change is stored; the feed and the
 broker get these bytes. Addresses are masked in it.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -150,3 +151,24 @@ class Filter(Struct, frozen=True):
             and (not self.mail or event.mail in self.mail)
             and (self.since is None or event.created_at >= self.since)
         )
+
+    def may_pass(self, batch: "Batch") -> bool:
+        """Return whether any of the events can pass. Much cheaper than to look at each of them."""
+        pairs = ((self.mail, batch.mails), (self.booking, batch.bookings), (self.kind, batch.kinds))
+        return (
+            not any(wanted and wanted.isdisjoint(found) for wanted, found in pairs)
+            and not (self.status and self.status.isdisjoint(batch.statuses))
+            and (self.since is None or self.since <= batch.latest)
+        )
+
+
+class Batch:
+    """Several events, of which there must be one, and what stands in them, to find out quickly who wants none."""
+
+    def __init__(self, events: Sequence[Logged]) -> None:
+        self.events = events
+        self.mails = frozenset(event.mail for event in events)
+        self.bookings = frozenset(event.booking for event in events)
+        self.kinds = frozenset(event.kind for event in events)
+        self.statuses = frozenset(status for event in events for status in (event.status, event.prev))
+        self.latest = max(event.created_at for event in events)

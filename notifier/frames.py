@@ -113,9 +113,9 @@ def read_filter(given: Any) -> Filter:
     return msgspec.structs.replace(found, since=since.astimezone(UTC))
 
 
-def cursor(store: str, seq: int, wanted: Filter) -> str:
-    """Write a cursor; opaque to clients, valid across restarts of the service."""
-    return f"{store}-{seq}-{filter_hash(wanted)}"
+def cursor(store: str, seq: int, hashed: str) -> str:
+    """Return a cursor, opaque to clients and valid across restarts. `hashed` is the `filter_hash` of its filter."""
+    return f"{store}-{seq}-{hashed}"
 
 
 def read_cursor(text: str) -> Place | None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from samples import NOW, flight, mail
 
-from notifier.events import Filter, Logged, encode_event, event_id, event_type, public, timestamp
+from notifier.events import Batch, Filter, Logged, encode_event, event_id, event_type, public, timestamp
 from notifier.mail import Itinerary, Kind, Mail, Reply, RetryPolicy, Status, claimed, handed_back, refused
 
 POLICY = RetryPolicy((timedelta(minutes=1),), timedelta(hours=48))
@@ -177,6 +177,7 @@ def logged(**changes: Any) -> Logged:
 def test_a_filter_passes_what_matched_before_or_after(wanted: Filter, passes: bool) -> None:  # noqa: FBT001 - a column of the table
     """Fields are ANDed, values ORed, an empty field takes all, and the old status counts like the new one."""
     assert wanted.passes(logged()) is passes
+    assert wanted.may_pass(Batch([logged()])) is passes
 
 
 def test_a_new_mail_passes_by_its_status_alone() -> None:

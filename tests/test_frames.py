@@ -198,7 +198,7 @@ def test_a_filter_takes_a_value_or_a_list() -> None:
 @given(st.integers(0, 10**18 - 1), FILTERS)
 def test_a_cursor_comes_back_as_it_went(seq: int, wanted: Filter) -> None:
     """Store, place and filter are read from a cursor as they were written."""
-    assert read_cursor(cursor(STORE, seq, wanted)) == Place(STORE, seq, filter_hash(wanted))
+    assert read_cursor(cursor(STORE, seq, filter_hash(wanted))) == Place(STORE, seq, filter_hash(wanted))
 
 
 @given(FILTERS, FILTERS)

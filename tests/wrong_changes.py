@@ -1480,4 +1480,11 @@ mail.status is Status.PENDING
         "urgent=False)",
         ("tests/gateways/test_turns.py::test_what_operators_ask_goes_before_what_viewers_ask",),
     ),
+    Mutant(
+        "every-filter-looks-at-every-event",
+        "notifier/actors/broadcaster.py",
+        "if not subscriber.wanted.may_pass(batch):",
+        "if False:",
+        ("tests/actors/test_broadcaster.py::test_subscribers_whom_no_event_concerns_cost_nearly_nothing",),
+    ),
 )

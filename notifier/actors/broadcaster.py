@@ -8,7 +8,7 @@ from typing import Protocol
 import structlog
 
 from notifier import clock
-from notifier.events import Filter, Logged
+from notifier.events import Batch, Filter, Logged
 from notifier.frames import HEARTBEAT, MOST_EVENTS, cursor, write_events
 from notifier.storage.store import Store
 
@@ -21,9 +21,11 @@ POLL = 10.0
 
 
 class Subscriber(Protocol):
-    """One watcher; `after` is the place of the log up to which it has been told."""
+    """One watcher; `after` is the place in the log up to which it has every event that passes its filter."""
 
     wanted: Filter
+    filter_hash: str
+    """That of `wanted`: to hash a filter with many values for every frame would take longer than the frame."""
     after: int
 
     def push(self, frame: bytes, events: int) -> None:
@@ -57,14 +59,18 @@ class Hub:
     def publish(self, events: Sequence[Logged], now: float) -> None:
         """Push events to those whose filter they pass, encoded once for each filter."""
         self.position = events[-1].seq
+        batch = Batch(events)
         frames: dict[tuple[Filter, int], tuple[bytes, int]] = {}
         for subscriber in list(self._last_push):
             with self._contained(subscriber):
-                key = (subscriber.wanted, max(subscriber.after, events[0].seq - 1))
-                if key not in frames:
-                    frames[key] = self._frame(*key, events)
-                frame, count = frames[key]
+                after = max(subscriber.after, events[0].seq - 1)
                 subscriber.after = max(subscriber.after, self.position)
+                if not subscriber.wanted.may_pass(batch):
+                    continue
+                key = (subscriber.wanted, after)
+                if key not in frames:
+                    frames[key] = self._frame(subscriber, after, events)
+                frame, count = frames[key]
                 if count:
                     self._last_push[subscriber] = now
                     subscriber.push(frame, count)
@@ -75,7 +81,7 @@ class Hub:
             if now - last >= HEARTBEAT:
                 self._last_push[subscriber] = now
                 with self._contained(subscriber):
-                    at = cursor(self._store_id, max(subscriber.after, self.position), subscriber.wanted)
+                    at = cursor(self._store_id, max(subscriber.after, self.position), subscriber.filter_hash)
                     subscriber.push(write_events(at, ()), 0)
         return min(self._last_push.values(), default=now) + HEARTBEAT - now
 
@@ -90,9 +96,12 @@ class Hub:
             with suppress(Exception):
                 subscriber.fail()
 
-    def _frame(self, wanted: Filter, after: int, events: Sequence[Logged]) -> tuple[bytes, int]:
-        passing = [event for event in events if event.seq > after and wanted.passes(event)]
-        at = cursor(self._store_id, max(after, events[-1].seq), wanted)
+    def _frame(self, subscriber: Subscriber, after: int, events: Sequence[Logged]) -> tuple[bytes, int]:
+        """Return the frame and the number of its events; no frame if there are none."""
+        passing = [event for event in events if event.seq > after and subscriber.wanted.passes(event)]
+        if not passing:
+            return b"", 0
+        at = cursor(self._store_id, max(after, events[-1].seq), subscriber.filter_hash)
         return write_events(at, passing), len(passing)
 
 

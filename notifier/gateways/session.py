@@ -109,6 +109,7 @@ class Session:
         self._tasks: set[asyncio.Task[None]] = set()
         self._recent: list[float] = []
         self.wanted = Filter()
+        self.filter_hash = frames.filter_hash(self.wanted)
         self.after = 0
 
     @property
@@ -177,7 +178,7 @@ class Session:
         return hello
 
     async def _greet(self, hello: frames.Hello) -> None:
-        self.wanted = hello.wanted
+        self._watch(hello.wanted)
         missed, reason = await self._missed(hello)
         await self._send(
             "welcome",
@@ -195,6 +196,9 @@ class Session:
         await self._go_live()
         if hello.stats > 0:
             self._spawn(self._send_stats(max(0.5, hello.stats)))
+
+    def _watch(self, wanted: Filter) -> None:
+        self.wanted, self.filter_hash = wanted, frames.filter_hash(wanted)
 
     async def _missed(self, hello: frames.Hello) -> tuple[int, str | None]:
         """Count the matching events after the client's cursor, or say why it cannot resume.
@@ -224,7 +228,7 @@ class Session:
         async with self._catching_up():
             snapshot = await self._feed.store.snapshot(self.wanted, limit, urgent=self._is_operator)
         self.after = snapshot.seq
-        at = frames.cursor(self._feed.store.id, snapshot.seq, self.wanted)
+        at = frames.cursor(self._feed.store.id, snapshot.seq, self.filter_hash)
         page = snapshot.page
         frame = frames.write_snapshot(id_, at, snapshot.totals, page.mails, more=page.next is not None)
         await self._write(frame)
@@ -256,7 +260,7 @@ class Session:
                 raise frames.BadFrame("a second hello")
             case frames.Refilter():
                 self._feed.hub.remove(self)
-                self.wanted = frame.wanted
+                self._watch(frame.wanted)
                 await self._send_snapshot(frame.id, frame.snapshot)
                 await self._go_live()
             case frames.Command():
@@ -300,7 +304,7 @@ class Session:
         await self._write(frames.write(type_, **fields))
 
     async def _send_events(self, events: list[Logged]) -> None:
-        at = frames.cursor(self._feed.store.id, max(events[-1].seq, 0), self.wanted)
+        at = frames.cursor(self._feed.store.id, max(events[-1].seq, 0), self.filter_hash)
         await self._write(frames.write_events(at, events))
 
     async def _write(self, frame: bytes) -> None:

@@ -3,17 +3,21 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from parts import request
 from samples import NOW, RULES, mail
 
+from notifier import frames
+from notifier.actors import broadcaster
 from notifier.actors.broadcaster import Hub, broadcast
 from notifier.contract import Origin, decode
 from notifier.events import Filter, Logged, encode_event, event_id, event_type
-from notifier.frames import HEARTBEAT, read_cursor
-from notifier.mail import Mail, Status, claimed
+from notifier.frames import HEARTBEAT, cursor, filter_hash, read_cursor
+from notifier.mail import Kind, Mail, Status, claimed
 from notifier.storage.sqlite import SqliteStore
 
 STORE = "0" * 32
@@ -25,6 +29,7 @@ class Watcher:
     def __init__(self, after: int = 0, **wanted: Any) -> None:
         self.after = after
         self.wanted = Filter(**wanted)
+        self.filter_hash = filter_hash(self.wanted)
         self.frames: list[bytes] = []
         self.failed = False
 
@@ -94,6 +99,42 @@ def test_a_frame_is_encoded_once_for_all_with_the_same_filter() -> None:
     hub.add(second, 0)
     hub.publish(EVENTS, 1)
     assert first.frames[0] is second.frames[0]
+
+
+def test_subscribers_whom_no_event_concerns_cost_nearly_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For hundreds of filters that no event passes none is hashed, no frame is made, and no event is looked at."""
+    hub = Hub(STORE, 0)
+    nothing: dict[str, Any] = {
+        "mail": frozenset({"another"}),
+        "booking": frozenset({"another"}),
+        "kind": frozenset({Kind.CANCELLATION}),
+        "status": frozenset({Status.UNCERTAIN}),
+        "since": NEW.created_at + timedelta(milliseconds=1),
+    }
+    idle = [Watcher(**{name: value}) for name, value in nothing.items() for _ in range(100)]
+    reader = Watcher(mail=frozenset({NEW.id}), since=NEW.created_at)
+    for watcher in (*idle, reader):
+        hub.add(watcher, 0)
+    looked: list[Filter] = []
+    cursors: list[str] = []
+    passes = Filter.passes
+
+    def look(wanted: Filter, event: Logged) -> bool:
+        looked.append(wanted)
+        return passes(wanted, event)
+
+    def make(store: str, seq: int, hashed: str) -> str:
+        cursors.append(hashed)
+        return cursor(store, seq, hashed)
+
+    monkeypatch.setattr(Filter, "passes", look)
+    monkeypatch.setattr(broadcaster, "cursor", make)
+    monkeypatch.setattr(frames, "filter_hash", lambda _: 1 / 0)
+    hub.publish(EVENTS, 1)
+    assert (looked, cursors) == ([reader.wanted] * len(EVENTS), [reader.filter_hash])
+    assert not any(watcher.frames for watcher in idle)
+    assert len(reader.seen) == len(EVENTS)
+    assert {watcher.after for watcher in idle} == {2}
 
 
 def test_a_quiet_subscriber_gets_a_heartbeat_that_moves_its_cursor() -> None:

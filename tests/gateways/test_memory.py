@@ -19,7 +19,7 @@ from wire import CONTINUED, PING, TEXT, UPGRADE, dialled, frame, narrow
 
 from notifier.client import FeedClient
 from notifier.events import Filter, Logged
-from notifier.frames import MOST_EVENTS, read_cursor
+from notifier.frames import MOST_EVENTS, filter_hash, read_cursor
 from notifier.frames import cursor as cursor_of
 from notifier.gateways.door import EARLY_PORTION, MOST_HANDSHAKE, MOST_HELLO, MOST_WAITING
 from notifier.settings import Settings
@@ -106,7 +106,7 @@ async def test_clients_that_resume_and_read_nothing_hold_no_events(settings: Set
             cursor = (await wait_frame(operator, lambda frame: frame["type"] == "snapshot"))["cursor"]
             place = read_cursor(cursor)
             assert place
-            everything = cursor_of(place.store, place.seq, Filter())
+            everything = cursor_of(place.store, place.seq, filter_hash(Filter()))
             for number in range(30):
                 await submit(operator, request(number, to=[f"{n}@example.com" for n in range(100)], send_at=FAR))
             hello = frame(TEXT, json.dumps({"type": "hello", "resume": everything}).encode())
