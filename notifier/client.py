@@ -22,6 +22,9 @@ BACK_OFF = (0.2, 0.5, 1.0, 2.0, 5.0)
 TIMEOUT = 10.0
 SILENCES = 2.5
 """Heartbeats without any frame after which a connection is taken for lost."""
+FIRST_STATE_TIMEOUT = 600.0
+"""Seconds to wait for the first snapshot or events. Until then the service may be busy with others who wait as well, and
+has no heartbeat; the pings of the WebSocket itself notice a lost connection much earlier."""
 
 _TOO_LARGE = 1009
 """The close code after a frame that is larger than the feed accepts; connecting again would not help."""
@@ -75,8 +78,8 @@ class FeedClient:
         return found
 
     async def heard(self) -> AsyncIterator[dict[str, Any]]:
-        """Yield the server's frames, and take a silence for a loss: the server says something at every heartbeat."""
-        patience = SILENCES * HEARTBEAT
+        """Yield the server's frames, and take a silence for a loss: once followed, the log has a heartbeat."""
+        patience, heartbeat = FIRST_STATE_TIMEOUT, float(HEARTBEAT)
         while True:
             try:
                 async with asyncio.timeout(patience):
@@ -85,7 +88,9 @@ class FeedClient:
                 self._websocket.transport.abort()
                 raise Unreachable(f"nothing was heard for {patience:g} s") from None
             if frame["type"] == "welcome":
-                patience = SILENCES * frame["heartbeat"]
+                heartbeat = frame["heartbeat"]
+            if "cursor" in frame:
+                patience = SILENCES * heartbeat
             yield frame
 
     async def filter(self, id_: str, wanted: Mapping[str, Any], snapshot: int) -> None:

@@ -204,7 +204,7 @@ async def _pause(store: Store, *, paused: bool) -> dict[str, Any]:
     return {"paused": paused}
 
 
-async def _mail_list(store: Store, args: Mapping[str, Any], role: Role) -> dict[str, Any]:
+async def _mail_list(store: Store, args: Mapping[str, Any], role: Role) -> msgspec.Raw:
     """List mails, newest first; `before` takes the `next` of the list before."""
     limit, before = args.get("limit", 100), args.get("before")
     if not isinstance(limit, int) or not 1 <= limit <= frames.MOST_MAILS:
@@ -215,5 +215,4 @@ async def _mail_list(store: Store, args: Mapping[str, Any], role: Role) -> dict[
         wanted = frames.read_filter(args.get("filter"))
     except frames.BadFrame as bad:
         raise CommandError("invalid", f"args.{bad}") from bad
-    page = await store.page(wanted, before, limit, urgent=role == "operator")
-    return {"mails": [public(mail) for mail in page.mails], "next": page.next}
+    return msgspec.Raw(await store.listing(wanted, before, limit, urgent=role == "operator"))

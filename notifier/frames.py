@@ -1,7 +1,7 @@
 """The feed's frames, `notifier.feed.v1`: one JSON object per WebSocket text frame, both directions. Pure."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -9,8 +9,8 @@ from zlib import crc32
 import msgspec
 
 from notifier.airports import parse
-from notifier.events import Filter, Logged, public
-from notifier.mail import Mail, Status
+from notifier.events import Filter, Logged
+from notifier.mail import Status
 
 PROTOCOL = "notifier.feed.v1"
 MOST_MAILS = 500
@@ -135,15 +135,29 @@ def write(type_: str, **fields: Any) -> bytes:
     return msgspec.json.encode({"type": type_, **fields})
 
 
-def write_snapshot(id_: Any, at: str, totals: Mapping[Status, int], mails: Iterable[Mail], *, more: bool) -> bytes:
-    """Write `snapshot`: replace what you have."""
+def write_result(id_: str | float | None, value: Any) -> tuple[bytes, ...]:
+    """Return the parts of a successful `result`. A value that is encoded already is one of them and is not copied."""
+    encoded = value if isinstance(value, msgspec.Raw) else msgspec.json.encode(value)
+    return b'{"type":"result","id":%s,"ok":true,"value":' % msgspec.json.encode(id_), bytes(encoded), b"}"
+
+
+def write_snapshot(
+    id_: str | float | None, at: str, totals: Mapping[Status, int], mails: bytes, *, more: bool
+) -> tuple[bytes, ...]:
+    """Return the parts of `snapshot`; `mails`, the encoded array, is one of them and is not copied."""
     ids = {} if id_ is None else {"id": id_}
-    return write("snapshot", **ids, cursor=at, totals=totals, mails=[public(mail) for mail in mails], more=more)
+    head = write("snapshot", **ids, cursor=at, totals=totals, more=more)
+    return head[:-1] + b',"mails":', mails, b"}"
 
 
 def write_events(at: str, events: Sequence[Logged]) -> bytes:
     """Write `events` around bodies that are encoded already."""
-    return b'{"type":"events","cursor":"%s","events":[%s]}' % (at.encode(), b",".join(event.body for event in events))
+    return b"".join(write_bodies(at, b",".join(event.body for event in events)))
+
+
+def write_bodies(at: str, bodies: bytes) -> tuple[bytes, ...]:
+    """Return the parts of `events`; `bodies`, separated by commas, is one of them and is not copied."""
+    return b'{"type":"events","cursor":"%s","events":[' % at.encode(), bodies, b"]}"
 
 
 def _optional(frame: Mapping[str, Any], name: str, type_: Any, default: Any) -> Any:

@@ -27,7 +27,8 @@ from notifier.figures import Figures
 from notifier.gateways import amqp, smtp
 from notifier.gateways.http import Pages
 from notifier.gateways.properties import MAX_SHORT_STRING, cut
-from notifier.gateways.session import MOST_CATCHING_UP, Feed
+from notifier.gateways.session import Feed
+from notifier.gateways.share import Share
 from notifier.gateways.tokens import Tokens
 from notifier.gateways.topology import EVENTS
 from notifier.gateways.websocket import serve_feed
@@ -116,8 +117,7 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         tokens = Tokens(settings.feed, metrics.refused_token)
         pages = Pages(settings.feed, tokens, figures.readiness, scrape)
         orders = commands(store, take, write, pages.offer)
-        catching_up = asyncio.Semaphore(MOST_CATCHING_UP)
-        feed = Feed(store, hub, figures.stats, orders, f"notifier/{__version__}", metrics.dropped, tokens, catching_up)
+        feed = Feed(store, hub, figures.stats, orders, f"notifier/{__version__}", metrics.dropped, tokens, Share())
 
         server = await stack.enter_async_context(serve_feed(settings.feed, feed, pages))
 

@@ -122,6 +122,21 @@ async def test_a_silent_connection_is_taken_for_lost() -> None:
     assert lost["reason"] == "nothing was heard for 0.125 s"
 
 
+async def test_a_client_that_waits_for_its_first_state_does_not_give_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that is busy with others may be silent for many heartbeats before its welcome and before its snapshot."""
+    monkeypatch.setattr(client, "HEARTBEAT", 0.01)
+
+    async def busy(visit: Visit) -> None:
+        await asyncio.sleep(20 * client.SILENCES * 0.01)
+        await visit.welcome("c1", heartbeat=20)
+        await rest(visit)
+
+    async with playing(busy) as (feed, hellos), following(feed) as (_, frames):
+        assert (await frames.get())["type"] == "welcome"
+        assert (await until(frames, "snapshot"))["cursor"] == "c1"
+        assert hellos.qsize() == 1
+
+
 async def test_any_frame_breaks_the_silence() -> None:
     """Frames closer than 2.5 heartbeats keep a connection, whatever they are."""
 

@@ -216,7 +216,7 @@ MUTANTS = (
     Mutant(
         "silence-not-noticed",
         "notifier/client.py",
-        'patience = SILENCES * frame["heartbeat"]',
+        "patience = SILENCES * heartbeat",
         "patience = 3600.0",
         ("tests/test_client.py::test_a_silent_connection_is_taken_for_lost",),
     ),
@@ -504,13 +504,6 @@ MUTANTS = (
         "self._queries = asyncio.Semaphore(1)",
         "self._queries = asyncio.Semaphore(50)",
         ("tests/gateways/test_turns.py::test_a_client_has_few_queries_under_way",),
-    ),
-    Mutant(
-        "all-snapshots-at-once",
-        "notifier/service.py",
-        "asyncio.Semaphore(MOST_CATCHING_UP)",
-        "asyncio.Semaphore(1000)",
-        ("tests/gateways/test_turns.py::test_those_who_come_back_at_once_take_turns",),
     ),
     Mutant(
         "slow-client-counted-for-each-frame",
@@ -906,8 +899,8 @@ if wanted.since is True else 0
     Mutant(
         "missed-events-left-out-after-a-purge",
         "notifier/gateways/session.py",
-        "if purged_through > self.after:",
-        "if purged_through > self.after and not purged_through:",
+        "if portion.purged_through > self.after:",
+        "if portion.purged_through > self.after and not portion.events:",
         ("tests/gateways/test_close_codes.py::test_missed_events_that_are_deleted_meanwhile_close_with_4508",),
     ),
     Mutant(
@@ -1486,5 +1479,29 @@ mail.status is Status.PENDING
         "if not subscriber.wanted.may_pass(batch):",
         "if False:",
         ("tests/actors/test_broadcaster.py::test_subscribers_whom_no_event_concerns_cost_nearly_nothing",),
+    ),
+    Mutant(
+        "viewers-are-sent-all-they-ask-for",
+        "notifier/gateways/session.py",
+        "await self._feed.viewers.take(sum(map(len, parts)))",
+        "pass",
+        ("tests/gateways/test_turns.py::test_the_share_of_viewers_concerns_their_answers_alone",),
+    ),
+    Mutant(
+        "portions-of-the-log-not-shared",
+        "notifier/storage/queries.py",
+        "(after // PORTION + 1) * PORTION",
+        "after + PORTION",
+        (
+            "tests/storage/test_reader.py::test_what_is_counted_and_replayed_is_what_passes_the_filter",
+            "tests/gateways/test_turns.py::test_those_who_resume_share_the_reading_of_the_log",
+        ),
+    ),
+    Mutant(
+        "waiting-client-gives-up",
+        "notifier/client.py",
+        "patience, heartbeat = FIRST_STATE_TIMEOUT, float(HEARTBEAT)",
+        "patience, heartbeat = SILENCES * HEARTBEAT, float(HEARTBEAT)",
+        ("tests/test_client.py::test_a_client_that_waits_for_its_first_state_does_not_give_up",),
     ),
 )

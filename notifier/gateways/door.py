@@ -2,6 +2,8 @@
 
 import asyncio
 import ipaddress
+import struct
+from collections.abc import Sequence
 from contextlib import suppress
 from enum import Enum, auto
 from http import HTTPStatus
@@ -30,6 +32,9 @@ PORTION = 4096
 """Bytes read from one connection at a time: thousands of empty frames fit into what the loop passes on at once."""
 EARLY_PORTION = 256
 """The same before the hello is accepted: what stands in the portion behind the hello is parsed with it."""
+
+
+_FINAL_TEXT, _SHORT = 0x81, 125
 
 
 class Stage(Enum):
@@ -147,6 +152,19 @@ class Connection(ServerConnection):
             self.send_data()
         self._resume()
 
+    async def send_parts(self, parts: Sequence[bytes]) -> None:
+        """Send a text frame of several parts without copying them, and wait until the client has taken most of it.
+
+        Clients that get the same answer share its memory. Raises ConnectionClosed.
+        """
+        if self.protocol.state is State.OPEN:
+            self.transport.writelines([_header(sum(map(len, parts))), *parts])
+            with suppress(OSError):
+                await self.drain()
+        if self.protocol.state is not State.OPEN:
+            await self.wait_closed()
+            raise self.protocol.close_exc
+
     def data_received(self, data: bytes) -> None:
         """Read on only while nothing is wrong."""
         start = 0
@@ -215,6 +233,15 @@ class Connection(ServerConnection):
         """Read on, unless the library has paused reading since too many messages wait."""
         if not (self.transport.is_closing() or self.recv_messages.paused):
             self.transport.resume_reading()
+
+
+def _header(size: int) -> bytes:
+    """Return what precedes the payload of a server's text frame (RFC 6455 section 5.2)."""
+    if size <= _SHORT:
+        return bytes((_FINAL_TEXT, size))
+    return (
+        struct.pack("!BBH", _FINAL_TEXT, 126, size) if size < 1 << 16 else struct.pack("!BBQ", _FINAL_TEXT, 127, size)
+    )
 
 
 def network_of(peer: tuple[Any, ...] | None) -> str:

@@ -1,8 +1,8 @@
 """One client of the feed, from its hello to its close."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, nullcontext, suppress
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, Protocol
 
@@ -14,10 +14,11 @@ from websockets.protocol import State
 
 from notifier import clock, frames
 from notifier.errors import NotifierError, StoreUnusable
-from notifier.events import Filter, Logged, timestamp
+from notifier.events import Filter, timestamp
 from notifier.gateways.door import Connection
+from notifier.gateways.share import Share
 from notifier.gateways.tokens import Role, Tokens
-from notifier.storage.store import Span, Store
+from notifier.storage.store import Store
 
 log = structlog.get_logger(__name__)
 
@@ -36,10 +37,6 @@ MOST_COMMANDS = 500
 """Commands of an operator that may be without their result."""
 MOST_OPERATOR_QUERIES = 4
 """Commands and snapshots of one operator that the store is asked for at the same time; a viewer's go one by one."""
-MOST_CATCHING_UP = 4
-"""Snapshots and replays of all clients that the store is asked for at the same time."""
-COUNTED_TOGETHER = 1000
-"""Events that are in memory at once while those are counted that a client has missed."""
 AWAY = 1000
 """Milliseconds that clients are asked to stay away when the service ends."""
 FAREWELL = 2.0
@@ -72,8 +69,7 @@ class Hub(Protocol):
 class Feed(NamedTuple):
     """What sessions draw on: the log, its live end, the figures, and what can be done by whom.
 
-    `dropped` is called for each client that read too slowly. `catching_up` bounds the
-    snapshots and replays that the store is asked for at the same time.
+    `dropped` is called for each client that read too slowly. `viewers` is what all viewers together may be sent.
     """
 
     store: Store
@@ -83,7 +79,7 @@ class Feed(NamedTuple):
     server: str
     dropped: Callable[[], None]
     tokens: Tokens
-    catching_up: asyncio.Semaphore
+    viewers: Share
 
 
 class _Close(Exception):
@@ -201,58 +197,41 @@ class Session:
         self.wanted, self.filter_hash = wanted, frames.filter_hash(wanted)
 
     async def _missed(self, hello: frames.Hello) -> tuple[int, str | None]:
-        """Count the matching events after the client's cursor, or say why it cannot resume.
-
-        They are not kept: thousands of clients may resume, and read slowly what they missed.
-        """
+        """Count the matching events after the client's cursor, or say why it cannot resume."""
         if hello.resume is None:
             return 0, "none"
-        store = self._feed.store
         place = frames.read_cursor(hello.resume)
-        async with self._catching_up():
-            span = await store.span(urgent=self._is_operator)
-            refusal = _not_resumable(place, store.id, span, hello.wanted)
-            if place is None or refusal:
-                return 0, refusal
-            count, at = 0, place.seq
-            while at < span.head and (events := await store.replay(at, COUNTED_TOGETHER, urgent=self._is_operator)):
-                at = events[-1].seq
-                count += sum(event.seq <= span.head and self.wanted.passes(event) for event in events)
-            # Asked again: a purge may have come between the question and the reading.
-            if (await store.span(urgent=self._is_operator)).purged_through > place.seq:
-                return 0, "expired"
+        if place is None or place.store != self._feed.store.id:
+            return 0, "invalid" if place is None else "restarted"
+        if place.filter_hash != self.filter_hash:
+            return 0, "filter_changed"
+        async with self._queries:
+            missed = await self._feed.store.missed(place.seq, self.wanted, MOST_REPLAYED, urgent=self._is_operator)
+        if missed.events is None:
+            return 0, "invalid" if place.seq > missed.span.head else "expired"
         self.after = place.seq
-        return count, None
+        return missed.events, None
 
-    async def _send_snapshot(self, id_: Any, limit: int) -> None:
-        async with self._catching_up():
+    async def _send_snapshot(self, id_: str | float | None, limit: int) -> None:
+        async with self._queries:
             snapshot = await self._feed.store.snapshot(self.wanted, limit, urgent=self._is_operator)
-        self.after = snapshot.seq
-        at = frames.cursor(self._feed.store.id, snapshot.seq, self.filter_hash)
-        page = snapshot.page
-        frame = frames.write_snapshot(id_, at, snapshot.totals, page.mails, more=page.next is not None)
-        await self._write(frame)
+            self.after = snapshot.seq
+            at = frames.cursor(self._feed.store.id, snapshot.seq, self.filter_hash)
+            await self._answer(frames.write_snapshot(id_, at, snapshot.totals, snapshot.mails, more=snapshot.more))
 
     async def _go_live(self) -> None:
         """Catch up with the hub, then join it: between the last look and the joining nothing can happen."""
         hub = self._feed.hub
         while self.after < hub.position:
-            async with self._catching_up():
-                events = await self._feed.store.replay(self.after, frames.MOST_EVENTS, urgent=self._is_operator)
-                purged_through = (await self._feed.store.span(urgent=self._is_operator)).purged_through
-            if purged_through > self.after:  # it took so long that part of what it missed was deleted
-                raise _Close(*_SLOW)
-            passing = [event for event in events if self.wanted.passes(event)]
-            self.after = events[-1].seq if events else hub.position
-            if passing:
-                await self._send_events(passing)
+            async with self._queries:
+                portion = await self._feed.store.replay(self.after, self.wanted, urgent=self._is_operator)
+                if portion.purged_through > self.after:  # it took so long that part of what it missed was deleted
+                    raise _Close(*_SLOW)
+                self.after = portion.seq
+                if portion.events:
+                    at = frames.cursor(self._feed.store.id, self.after, self.filter_hash)
+                    await self._answer(frames.write_bodies(at, portion.bodies))
         hub.add(self, asyncio.get_running_loop().time())
-
-    @asynccontextmanager
-    async def _catching_up(self) -> AsyncIterator[None]:
-        """Wait for this client's turn, then for that of all clients: many come back at the same moment."""
-        async with self._queries, self._feed.catching_up:
-            yield
 
     async def _handle(self, frame: frames.Hello | frames.Refilter | frames.Command | None) -> None:
         match frame:
@@ -269,14 +248,22 @@ class Session:
                 return
 
     async def _command(self, command: frames.Command) -> None:
-        await self._send("result", id=command.id, **await self._outcome(command))
-
-    async def _outcome(self, command: frames.Command) -> dict[str, Any]:
         try:
             run = self._permitted(command)
-            # What is submitted at the same moment is stored in one transaction: it need not wait.
-            async with nullcontext() if command.name == "submit" else self._queries:
-                return {"ok": True, "value": await run()}
+        except CommandError as error:
+            await self._send("result", id=command.id, **_failed(error.code, str(error)))
+            return
+        # What is submitted at the same moment is stored in one transaction: it need not wait.
+        async with nullcontext() if command.name == "submit" else self._queries:
+            result = await self._result(command, run)
+            if not self._is_operator:  # one answer in memory at a time
+                await self._answer(result)
+        if self._is_operator:
+            await self._answer(result)
+
+    async def _result(self, command: frames.Command, run: Callable[[], Awaitable[Any]]) -> tuple[bytes, ...]:
+        try:
+            return frames.write_result(command.id, await run())
         except CommandError as error:
             code, message = error.code, str(error)
         except NotifierError as error:
@@ -284,7 +271,7 @@ class Session:
         except Exception:
             log.exception("command failed", command=command.name)
             code, message = "internal", "this is a fault of notifier's; its log tells more"
-        return {"ok": False, "error": {"code": code, "message": message}}
+        return (frames.write("result", id=command.id, **_failed(code, message)),)
 
     def _permitted(self, command: frames.Command) -> Callable[[], Awaitable[Any]]:
         if command.name not in self._feed.commands:
@@ -301,19 +288,21 @@ class Session:
             await asyncio.sleep(every)
 
     async def _send(self, type_: str, **fields: Any) -> None:
-        await self._write(frames.write(type_, **fields))
+        await self._write((frames.write(type_, **fields),))
 
-    async def _send_events(self, events: list[Logged]) -> None:
-        at = frames.cursor(self._feed.store.id, max(events[-1].seq, 0), self.filter_hash)
-        await self._write(frames.write_events(at, events))
+    async def _answer(self, parts: Sequence[bytes]) -> None:
+        """Send what the client asked for, within the share of all viewers if it is one."""
+        if not self._is_operator:
+            await self._feed.viewers.take(sum(map(len, parts)))
+        await self._write(parts)
 
-    async def _write(self, frame: bytes) -> None:
-        """Send, waiting until the client takes it; one that does not, or lets too much gather, is let go."""
+    async def _write(self, parts: Sequence[bytes]) -> None:
+        """Send a frame, waiting until the client takes it; one that does not, or lets too much gather, is closed."""
         if self._websocket.transport.get_write_buffer_size() > MOST_BEHIND:
             raise _Close(*_SLOW)
         try:
             async with asyncio.timeout(STALLED):
-                await self._websocket.send(frame, text=True)
+                await self._websocket.send_parts(parts)
         except TimeoutError:
             raise _Close(*_SLOW) from None
 
@@ -359,17 +348,8 @@ class Session:
         task.add_done_callback(self._tasks.discard)
 
 
-def _not_resumable(place: frames.Place | None, store: str, span: Span, wanted: Filter) -> str | None:
-    """Say why a client cannot go on from its cursor; None where it can."""
-    if place is None:
-        return "invalid"
-    if place.store != store:
-        return "restarted"
-    if place.filter_hash != frames.filter_hash(wanted):
-        return "filter_changed"
-    if place.seq > span.head:
-        return "invalid"
-    return "expired" if place.seq < span.purged_through or span.head - place.seq > MOST_REPLAYED else None
+def _failed(code: str, message: str) -> dict[str, Any]:
+    return {"ok": False, "error": {"code": code, "message": message}}
 
 
 @lru_cache(maxsize=32)

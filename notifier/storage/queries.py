@@ -4,19 +4,23 @@ import sqlite3
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
+from datetime import timedelta
 from heapq import merge
 from itertools import product
 from typing import Any
 
 from msgspec import json
 
-from notifier.events import Filter, Logged
+from notifier.events import Filter, Logged, public
+from notifier.frames import MOST_EVENTS
 from notifier.mail import Kind, Mail, Status
 from notifier.storage import rows
-from notifier.storage.store import Page, Snapshot, Span, Waiting
+from notifier.storage.store import Missed, Page, Portion, Snapshot, Span, Waiting
 
 VISITS = 5000
 """Rows that a query reads at most, so that its time does not depend on the number of mails."""
+PORTION = MOST_EVENTS
+"""Portions of the log end at multiples of this number; all events of one fit into one frame of the feed."""
 MINUTE = 60_000
 """In milliseconds; the table `waiting` counts by the minute."""
 
@@ -93,9 +97,55 @@ def span(db: sqlite3.Connection) -> Span:
     return Span(int(meta(db, "purged_through") or 0), head(db))
 
 
+def missed(db: sqlite3.Connection, after: int, wanted: Filter, most: int) -> Missed:
+    """Count the matching events after a place, if they can all be replayed."""
+    found = span(db)
+    if not 0 <= found.head - after <= most or after < found.purged_through:
+        return Missed(found, None)
+    conditions, args = _conditions(wanted)
+    return Missed(found, one(db, f"SELECT count(*) FROM events WHERE seq > ?{conditions}", after, *args))
+
+
+def portion(db: sqlite3.Connection, after: int, wanted: Filter) -> Portion:
+    """Read the bodies of the matching events after a place, to the next multiple of PORTION or the end of the log."""
+    purged_through, newest = span(db)
+    last = max(after, min(newest, (after // PORTION + 1) * PORTION))
+    conditions, args = _conditions(wanted)
+    sql = f"SELECT body FROM events WHERE seq > ? AND seq <= ?{conditions} ORDER BY seq"
+    bodies = [bytes(body) for (body,) in db.execute(sql, (after, last, *args))]
+    return Portion(last, b",".join(bodies), len(bodies), purged_through)
+
+
+def _conditions(wanted: Filter) -> tuple[str, list[Any]]:
+    """Return the conditions that `Filter.passes` states, for a query of events, and their arguments."""
+    sql, args = "", list[Any]()
+    one_of = "{} IN (SELECT value FROM json_each(?))"
+    for columns, values in (
+        (("status", "prev"), wanted.status),
+        (("kind",), wanted.kind),
+        (("booking",), wanted.booking),
+        (("mail",), wanted.mail),
+    ):
+        if values:
+            sql += f" AND ({' OR '.join(one_of.format(column) for column in columns)})"
+            args += [json.encode(sorted(values)).decode()] * len(columns)
+    if wanted.since:
+        sql += " AND created_at >= ?"
+        args.append(rows.millis(wanted.since + timedelta(microseconds=999)))
+    return sql, args
+
+
 def snapshot(db: sqlite3.Connection, wanted: Filter, limit: int) -> Snapshot:
-    """Read the totals and the first page at one place of the log."""
-    return Snapshot(head(db), totals(db), page(db, wanted, None, limit))
+    """Read the totals and the first page at one place of the log; the page is encoded."""
+    found = page(db, wanted, None, limit)
+    mails = json.encode([public(mail) for mail in found.mails])
+    return Snapshot(head(db), totals(db), mails, found.next is not None)
+
+
+def listing(db: sqlite3.Connection, wanted: Filter, before: int | None, limit: int) -> bytes:
+    """Read a page and encode it, which takes as long as reading it and so belongs on the same thread."""
+    found = page(db, wanted, before, limit)
+    return json.encode({"mails": [public(mail) for mail in found.mails], "next": found.next})
 
 
 def page(db: sqlite3.Connection, wanted: Filter, before: int | None, limit: int) -> Page:

@@ -35,7 +35,7 @@ from notifier.storage import changes, claiming, erasure, purging, queries, rows
 from notifier.storage.connection import PATIENCE, run
 from notifier.storage.migrate import migrate
 from notifier.storage.reader import Reader
-from notifier.storage.store import Added, Claim, Erased, Page, Purged, Quota, Snapshot, Span, Waiting
+from notifier.storage.store import Added, Claim, Erased, Missed, Page, Portion, Purged, Quota, Snapshot, Span, Waiting
 
 _T = TypeVar("_T")
 
@@ -147,11 +147,14 @@ class SqliteStore:
     async def events(self, after: int, limit: int) -> list[Logged]:
         return await self._run(partial(queries.events, after=after, limit=limit))
 
-    async def replay(self, after: int, limit: int, *, urgent: bool = False) -> list[Logged]:
-        return await self._reads.query(queries.events, after, limit, urgent=urgent)
+    async def missed(self, after: int, wanted: Filter, most: int, *, urgent: bool = False) -> Missed:
+        return await self._reads.query(queries.missed, after, wanted, most, urgent=urgent)
 
-    async def span(self, *, urgent: bool = False) -> Span:
-        return await self._reads.query(queries.span, urgent=urgent)
+    async def replay(self, after: int, wanted: Filter, *, urgent: bool = False) -> Portion:
+        return await self._reads.query(queries.portion, after, wanted, urgent=urgent)
+
+    async def span(self) -> Span:
+        return await self._reads.query(queries.span, urgent=True)
 
     async def beyond(self, seq: int) -> None:
         while self._head <= seq:
@@ -171,6 +174,9 @@ class SqliteStore:
 
     async def page(self, wanted: Filter, before: int | None, limit: int, *, urgent: bool = False) -> Page:
         return await self._reads.query(queries.page, wanted, before, limit, urgent=urgent)
+
+    async def listing(self, wanted: Filter, before: int | None, limit: int, *, urgent: bool = False) -> bytes:
+        return await self._reads.query(queries.listing, wanted, before, limit, urgent=urgent)
 
     async def totals(self) -> Mapping[Status, int]:
         return await self._reads.query(queries.totals, urgent=True)

@@ -5,7 +5,7 @@ the change is on disk; when it raises StoreUnusable, nothing has changed. (`add`
 `purge` and `erase` work in portions.) Every change of a mail appends one event to
 the log in the same transaction.
 
-What watchers and operators look at (`history`, `replay`, `span`, `snapshot`, `page`,
+What watchers and operators look at (`history`, `missed`, `replay`, `span`, `snapshot`, `page`, `listing`,
 `totals`, `waiting`, `is_paused`) never delays what the actors ask for. `urgent` queries,
 those of operators and of the service itself, are answered before the others.
 """
@@ -61,11 +61,15 @@ class Page(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """The state at one place of the log: exactly the events up to `seq` are in it."""
+    """The state at one place in the log: exactly the events up to `seq` are in it.
+
+    `mails` is the JSON array of the newest matching mails as everyone may see them, `more` whether there are others.
+    """
 
     seq: int
     totals: Mapping[Status, int]
-    page: Page
+    mails: bytes
+    more: bool
 
 
 class Waiting(NamedTuple):
@@ -85,6 +89,25 @@ class Span(NamedTuple):
 
     purged_through: int
     head: int
+
+
+class Missed(NamedTuple):
+    """What happened after a place in the log: how many matching events; None if they cannot be replayed."""
+
+    span: Span
+    events: int | None
+
+
+class Portion(NamedTuple):
+    """A part of the log up to `seq`: the bodies of its matching events, separated by commas, and their number.
+
+    The events up to `purged_through` have been deleted.
+    """
+
+    seq: int
+    bodies: bytes
+    events: int
+    purged_through: int
 
 
 class Purged(NamedTuple):
@@ -173,10 +196,16 @@ class Store(Protocol):
     async def events(self, after: int, limit: int) -> list[Logged]:
         """Read the log in order, without a gap, behind the place `after`; for actors."""
 
-    async def replay(self, after: int, limit: int, *, urgent: bool = False) -> list[Logged]:
-        """Read the same for a watcher."""
+    async def missed(self, after: int, wanted: Filter, most: int, *, urgent: bool = False) -> Missed:
+        """Count the matching events after a place, if nothing after it was deleted and at most `most` events follow."""
 
-    async def span(self, *, urgent: bool = False) -> Span:
+    async def replay(self, after: int, wanted: Filter, *, urgent: bool = False) -> Portion:
+        """Read the next portion of the log for a watcher: at most 100 events, matching or not.
+
+        Portions end at multiples of 100, so that watchers who begin at different places soon share them.
+        """
+
+    async def span(self) -> Span:
         """Tell which part of the log can be read without a gap."""
 
     async def beyond(self, seq: int) -> None:
@@ -196,6 +225,9 @@ class Store(Protocol):
 
         It looks at a bounded number of mails, so a page that is not the last may have fewer than `limit`, or none.
         """
+
+    async def listing(self, wanted: Filter, before: int | None, limit: int, *, urgent: bool = False) -> bytes:
+        """Return the same page as a JSON object: `mails` as everyone may see them, and `next`."""
 
     async def totals(self) -> Mapping[Status, int]:
         """Count the mails by status."""

@@ -20,7 +20,7 @@ from notifier.gateways.door import MOST_HANDSHAKE, MOST_HELLO
 from notifier.gateways.websocket import MOST_FRAME
 from notifier.settings import Settings
 from notifier.storage.sqlite import SqliteStore
-from notifier.storage.store import Span
+from notifier.storage.store import Portion
 
 FAR = "2126-01-01T00:00:00Z"
 MUCH = 10**9
@@ -190,10 +190,10 @@ async def test_missed_events_that_are_deleted_meanwhile_close_with_4508(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It resumed and then read so slowly that a purge came before it: nothing is left out without a word."""
-    span = SqliteStore.span
+    replay = SqliteStore.replay
 
-    async def purged(store: SqliteStore, **options: Any) -> Span:
-        return (await span(store, **options))._replace(purged_through=MUCH)
+    async def purged(store: SqliteStore, *args: Any, **options: Any) -> Portion:
+        return (await replay(store, *args, **options))._replace(purged_through=MUCH)
 
     async with narrow(settings) as feed, FeedClient.connect(feed) as operator:
         cursor = (await wait_frame(operator, lambda frame: frame["type"] == "snapshot"))["cursor"]
@@ -204,5 +204,5 @@ async def test_missed_events_that_are_deleted_meanwhile_close_with_4508(
             got = b""
             while b'"type":"events"' not in got:
                 got += await asyncio.get_running_loop().sock_recv(slow, 4096)
-            monkeypatch.setattr(SqliteStore, "span", purged)
+            monkeypatch.setattr(SqliteStore, "replay", purged)
             assert closing(4508, "reads too slowly") in await drained(slow)

@@ -16,19 +16,21 @@ import pytest
 from pages import scrape
 from parts import PATIENCE, changed, events_until, request, result, serving, submit, wait_frame
 from privacy import OPERATOR_TOKEN, VIEWER_TOKEN
+from samples import NOW, RULES
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from wire import HELLO, PING, TEXT, UPGRADE, dialled, frame
 
 from notifier import contract, frames
 from notifier.client import FeedClient
+from notifier.contract import Origin, decode
 from notifier.events import Filter
-from notifier.frames import Place, filter_hash
-from notifier.gateways import dead_letters, door, http, properties, session, smtp, tokens, websocket
-from notifier.gateways.session import _not_resumable
+from notifier.frames import read_cursor
+from notifier.gateways import dead_letters, door, http, properties, session, share, smtp, tokens, websocket
 from notifier.settings import FeedSettings, Settings
+from notifier.storage import changes
 from notifier.storage.sqlite import SqliteStore
-from notifier.storage.store import Snapshot, Span
+from notifier.storage.store import Snapshot
 
 FAR = "2126-01-01T00:00:00Z"
 ROOT = Path(__file__).resolve().parents[2]
@@ -132,13 +134,13 @@ async def test_an_operator_may_have_five_hundred_commands_under_way(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So many are all answered; a few more without a result are 4429."""
-    page, go_on = SqliteStore.page, asyncio.Event()
+    read, go_on = SqliteStore.listing, asyncio.Event()
 
-    async def page_later(*args: Any, **options: Any) -> Any:
+    async def list_later(*args: Any, **options: Any) -> Any:
         await go_on.wait()
-        return await page(*args, **options)
+        return await read(*args, **options)
 
-    monkeypatch.setattr(SqliteStore, "page", page_later)
+    monkeypatch.setattr(SqliteStore, "listing", list_later)
     async with serving(settings) as feed:
         async with greeted(feed) as ws:
             for number in range(500):
@@ -265,18 +267,40 @@ async def test_what_happens_during_the_greeting_is_not_missed(
     assert seen == [*["mail.pending"] * 251, "mail.sending", "mail.sent"]
 
 
-@pytest.mark.parametrize(("missed", "reason"), [(0, None), (10_000, None), (10_001, "expired")])
-def test_a_client_that_missed_too_much_gets_a_snapshot(missed: int, reason: str | None) -> None:
-    """Ten thousand events are replayed; with one more the cursor has expired."""
-    place = Place("0" * 32, 5, filter_hash(Filter()))
-    assert _not_resumable(place, "0" * 32, Span(5, 5 + missed), Filter()) == reason
-
-
-async def test_what_was_purged_cannot_be_replayed() -> None:
-    """A cursor at the end of what was purged can go on, one before it has expired."""
-    places = [Place("0" * 32, seq, filter_hash(Filter())) for seq in (4, 5, 9, 10)]
-    found = [_not_resumable(place, "0" * 32, Span(5, 9), Filter()) for place in places]
+async def test_a_client_that_missed_too_much_gets_a_snapshot(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many events as the limit are replayed; with one more the cursor has expired. One beyond the log is invalid."""
+    monkeypatch.setattr(session, "MOST_REPLAYED", 30)
+    async with serving(settings) as feed, FeedClient.connect(feed) as client:
+        cursor = (await json_snapshot(client))["cursor"]
+        await submit(client, request(1, to=[f"p{n}@example.com" for n in range(31)], send_at=FAR))
+        place = read_cursor(cursor)
+        assert place
+        found = []
+        for seq in (place.seq, place.seq + 1, place.seq + 31, place.seq + 32):
+            resume = frames.cursor(place.store, seq, place.filter_hash)
+            async with FeedClient.connect(feed, resume=resume) as other:
+                found.append((await other.frame()).get("reason"))
     assert found == ["expired", None, None, "invalid"]
+
+
+async def json_snapshot(client: FeedClient) -> dict[str, Any]:
+    """Wait for a snapshot."""
+    return await wait_frame(client, lambda frame: frame["type"] == "snapshot")
+
+
+async def test_what_was_purged_cannot_be_replayed(tmp_path: Path) -> None:
+    """A cursor at the end of what was purged can go on, one before it has expired."""
+    store = await SqliteStore.open(tmp_path / "n.db")
+    try:
+        message = decode(json.dumps(request(1, to=[f"p{n}@example.com" for n in range(9)])).encode(), Origin(NOW))
+        await store.add([message], RULES, NOW)
+        await store._transact("purge", lambda db: changes.set_meta(db, "purged_through", 5))
+        found = [(await store.missed(seq, Filter(), 10)).events for seq in (4, 5, 9, 10)]
+    finally:
+        await store.close()
+    assert found == [None, 4, 0, None]
 
 
 async def test_a_client_has_its_place_until_it_leaves(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -325,9 +349,10 @@ LIMITS: Mapping[tuple[ModuleType, str], float] = {
     (session, "FRAMES_WINDOW"): 10,
     (session, "MOST_COMMANDS"): 500,
     (session, "MOST_OPERATOR_QUERIES"): 4,
-    (session, "MOST_CATCHING_UP"): 4,
     (session, "STALLED"): 60,
     (session, "AWAY"): 1000,
+    (share, "MAX_RATE"): 32 * 1024 * 1024,
+    (share, "MIN_ANSWER"): 16 * 1024,
     (smtp, "LONGEST_REPLY"): 1000,
     (tokens, "LONGEST_DELAY"): 5,
     (tokens, "MOST_NETWORKS"): 1000,
@@ -359,7 +384,7 @@ def test_a_limit_is_what_users_are_promised(module: ModuleType, name: str) -> No
 
 def test_no_limit_is_forgotten() -> None:
     """The table has every limit of the messages and of the feed."""
-    modules = (contract, dead_letters, frames, door, http, properties, session, smtp, tokens, websocket)
+    modules = (contract, dead_letters, frames, door, http, properties, session, share, smtp, tokens, websocket)
     found = {(each, name) for each in modules for name in vars(each) if name.startswith(("MOST_", "LONGEST_", "MAX_"))}
     assert found <= set(LIMITS)
 

@@ -29,7 +29,7 @@ from notifier.gateways import session
 from notifier.settings import FeedSettings, Settings
 from notifier.storage import queries
 from notifier.storage.sqlite import SqliteStore
-from notifier.storage.store import Span
+from notifier.storage.store import Missed
 
 
 async def refusal(client: FeedClient, name: str, args: dict[str, Any]) -> str:
@@ -112,14 +112,13 @@ async def test_a_cursor_that_cannot_be_resumed_is_refused_with_the_reason(settin
 
 
 async def test_a_purge_while_a_client_resumes_is_told(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was forgotten between the look at the log's span and its reading is not taken for nothing."""
-    look = SqliteStore.span
+    """Events that are deleted before they are counted are not taken for none: its cursor has expired."""
+    look = SqliteStore.missed
 
-    async def look_and_purge(store: SqliteStore, **options: Any) -> Span:
-        span = await look(store, **options)
+    async def purge_and_look(store: SqliteStore, *args: Any, **options: Any) -> Missed:
         later = clock.now() + timedelta(days=1)
         await store.purge(later, later, None, clock.now())
-        return span
+        return await look(store, *args, **options)
 
     async with serving(settings) as feed:
         async with FeedClient.connect(feed) as client:
@@ -127,7 +126,7 @@ async def test_a_purge_while_a_client_resumes_is_told(settings: Settings, monkey
             await submit(client, request(1))
             async with FeedClient.connect(feed, resume=cursor) as other:
                 await wait_event(other, "mail.sent")
-        monkeypatch.setattr(SqliteStore, "span", look_and_purge)
+        monkeypatch.setattr(SqliteStore, "missed", purge_and_look)
         async with FeedClient.connect(feed, resume=cursor) as client:
             welcome, snapshot = await client.frame(), await client.frame()
     assert (welcome["resumed"], welcome["reason"], snapshot["mails"]) == (False, "expired", [])

@@ -20,6 +20,7 @@ from notifier.events import Filter
 from notifier.frames import HEARTBEAT, read_filter
 from notifier.gateways.http import Pages
 from notifier.gateways.session import Feed
+from notifier.gateways.share import Share
 from notifier.gateways.tokens import Tokens
 from notifier.gateways.websocket import serve_feed
 from notifier.mail import Mail, Reply, RetryPolicy, Status, cancelled, due_again, failed, handed_back, refused, sent
@@ -66,7 +67,7 @@ class Stage:
         """Serve the feed of the store, on the port of the last time."""
         self._hub = Hub(self.store.id, (await self.store.span()).head)
         tokens = Tokens(self.feed, lambda: None)
-        feed = Feed(self.store, self._hub, _no_stats, {}, "notifier/test", lambda: None, tokens, asyncio.Semaphore(2))
+        feed = Feed(self.store, self._hub, _no_stats, {}, "notifier/test", lambda: None, tokens, Share())
         pages = Pages(self.feed, tokens, lambda: (True, {}), _no_metrics)
         self._server = await self._parts.enter_async_context(serve_feed(self.feed, feed, pages))
         for each in self._server.sockets:

@@ -238,7 +238,7 @@ async def test_a_snapshot_is_of_one_place_of_the_log(store: Store) -> None:
     snapshot = await store.snapshot(Filter(), 10)
     assert snapshot.seq == (await store.span()).head == 2
     assert snapshot.totals[Status.SENDING] == 1
-    assert [mail.status for mail in snapshot.page.mails] == [Status.SENDING]
+    assert [mail["status"] for mail in json.loads(snapshot.mails)] == ["sending"]
 
 
 async def test_readers_of_the_log_are_told_that_it_has_grown(store: Store) -> None:
