@@ -23,8 +23,8 @@ TIMEOUT = 10.0
 SILENCES = 2.5
 """Heartbeats without any frame after which a connection is taken for lost."""
 FIRST_STATE_TIMEOUT = 600.0
-"""Seconds to wait for the first snapshot or events. Until then the service may be busy with others who wait as well, and
-has no heartbeat; the pings of the WebSocket itself notice a lost connection much earlier."""
+"""Seconds to wait for the first snapshot or events. Until then the service sends no heartbeat and may be busy with
+other clients; the pings of the WebSocket itself notice a lost connection much earlier."""
 
 _TOO_LARGE = 1009
 """The close code after a frame that is larger than the feed accepts; connecting again would not help."""

@@ -123,7 +123,7 @@ async def test_a_silent_connection_is_taken_for_lost() -> None:
 
 
 async def test_a_client_that_waits_for_its_first_state_does_not_give_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A service that is busy with others may be silent for many heartbeats before its welcome and before its snapshot."""
+    """A service that is busy with others may be silent for many heartbeats before its first snapshot."""
     monkeypatch.setattr(client, "HEARTBEAT", 0.01)
 
     async def busy(visit: Visit) -> None:

@@ -1483,7 +1483,7 @@ mail.status is Status.PENDING
     Mutant(
         "viewers-are-sent-all-they-ask-for",
         "notifier/gateways/session.py",
-        "await self._feed.viewers.take(sum(map(len, parts)))",
+        "await self._feed.viewers.take(size)",
         "pass",
         ("tests/gateways/test_turns.py::test_the_share_of_viewers_concerns_their_answers_alone",),
     ),
@@ -1503,5 +1503,26 @@ mail.status is Status.PENDING
         "patience, heartbeat = FIRST_STATE_TIMEOUT, float(HEARTBEAT)",
         "patience, heartbeat = SILENCES * HEARTBEAT, float(HEARTBEAT)",
         ("tests/test_client.py::test_a_client_that_waits_for_its_first_state_does_not_give_up",),
+    ),
+    Mutant(
+        "viewer-with-large-frames",
+        "notifier/gateways/door.py",
+        "            self.protocol.max_message_size = MAX_VIEWER_FRAME\n",
+        "            pass\n",
+        ("tests/gateways/test_limits.py::test_a_frame_of_a_viewer_has_at_most_64_kib",),
+    ),
+    Mutant(
+        "viewers-fill-the-memory",
+        "notifier/gateways/door.py",
+        "while self.outstanding > MAX_OUTSTANDING:",
+        "while False:",
+        ("tests/gateways/test_limits.py::test_all_viewers_together_occupy_a_bounded_number_of_bytes",),
+    ),
+    Mutant(
+        "viewer-with-endless-commands",
+        "notifier/gateways/session.py",
+        "while not self._is_operator and len(self._tasks) > MOST_FRAMES:",
+        "while False:",
+        ("tests/gateways/test_limits.py::test_a_viewer_has_a_bounded_number_of_commands_in_memory",),
     ),
 )

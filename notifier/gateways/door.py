@@ -3,6 +3,7 @@
 import asyncio
 import ipaddress
 import struct
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from enum import Enum, auto
@@ -23,6 +24,11 @@ MOST_HELLO = 24 * 1024
 """Bytes of a hello on the wire, all its parts together: one whose filter has 500 ids of mails takes 20 KB."""
 MOST_HELD = 8 * 1024 * 1024
 """Bytes behind a hello, of all connections together, that may wait in memory until it is accepted."""
+MAX_VIEWER_FRAME = 64 * 1024
+"""Bytes of a viewer's frame after its hello: a filter with 500 values of each field. Only operators submit messages."""
+MAX_OUTSTANDING = 64 * 1024 * 1024
+"""Bytes that all viewers together may occupy: frames that are not handled yet, also those of commands without their
+result, and answers that are being sent. Beyond that the viewer with most of them is disconnected."""
 MOST_EARLY_EXTRA_FRAMES = 20
 """Pings, pongs and further parts of messages before the hello is accepted."""
 MOST_EXTRA_FRAMES = 1000
@@ -34,6 +40,8 @@ EARLY_PORTION = 256
 """The same before the hello is accepted: what stands in the portion behind the hello is parsed with it."""
 
 
+MAX_HEADER = 14
+"""Bytes before the payload of a client's frame, at most (RFC 6455 section 5.2)."""
 _FINAL_TEXT, _SHORT = 0x81, 125
 
 
@@ -56,6 +64,8 @@ class Door:
     def __init__(self) -> None:
         self.held = 0
         """Bytes of all connections that wait for their hello to be accepted."""
+        self.outstanding = 0
+        """Bytes that all viewers together occupy."""
         self._waiting: dict[str, dict[Connection, None]] = {}
         self._inside: set[Connection] = set()
 
@@ -78,6 +88,14 @@ class Door:
         if connection in self._waiting.get(connection.network, ()):
             self.leave(connection)
             self._inside.add(connection)
+
+    def occupy(self, size: int) -> None:
+        """Count bytes of a viewer, or fewer of them; beyond the limit disconnect the viewer that occupies most."""
+        self.outstanding += size
+        while self.outstanding > MAX_OUTSTANDING:
+            largest = max(self._inside, key=lambda each: each.outstanding)
+            largest.transport.abort()
+            largest.release(largest.outstanding)
 
     def close(self) -> None:
         """Close all connections without a hello: they would delay the end of the service."""
@@ -111,6 +129,11 @@ class Connection(ServerConnection):
         self._has_hello = False
         self._received = 0
         self._held = b""
+        self.outstanding = 0
+        """Bytes that it occupies as a viewer; always 0 for others."""
+        self._is_limited = False
+        self._message = 0
+        self._messages: deque[int] = deque()
         self._extra = 0
         self._extra_since = self.loop.time()
         self.network = network_of(transport.get_extra_info("peername"))
@@ -119,6 +142,8 @@ class Connection(ServerConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         """Leave."""
         self._take_held()
+        self.release(self.outstanding)
+        self._is_limited = False
         self.door.leave(self)
         super().connection_lost(exc)
 
@@ -128,10 +153,33 @@ class Connection(ServerConnection):
             self.request.headers.clear()
         self._go_on(Stage.HELLO)
 
-    def welcome(self) -> None:
-        """Accept its hello: from now on it is a client, and what it sent behind the hello is read."""
+    def welcome(self, *, is_limited: bool) -> None:
+        """Accept its hello: from now on it is a client, and what it sent after the hello is read.
+
+        What a viewer sends and is sent `is_limited`.
+        """
         self.door.welcome(self)
+        self._messages.popleft()  # the hello
+        self._is_limited = is_limited
+        if is_limited:
+            self.protocol.max_message_size = MAX_VIEWER_FRAME
         self._go_on(Stage.OPEN)
+
+    def taken(self) -> int:
+        """Return the bytes on the wire of the message that was received last; they count until they are released."""
+        return self._messages.popleft() if self._messages else 0
+
+    def occupy(self, size: int) -> None:
+        """Count bytes that it occupies, if it is a viewer; see MAX_OUTSTANDING."""
+        if self._is_limited and not self.transport.is_closing():
+            self.outstanding += size
+            self.door.occupy(size)
+
+    def release(self, size: int) -> None:
+        """Count bytes no longer."""
+        size = min(size, self.outstanding)
+        self.outstanding -= size
+        self.door.outstanding -= size
 
     async def linger(self, seconds: float) -> None:
         """Wait before it gets an answer, at most until it is closed; meanwhile nothing is read."""
@@ -174,6 +222,8 @@ class Connection(ServerConnection):
                 return
             size = PORTION if self._stage is Stage.OPEN else EARLY_PORTION
             portion = data[start : start + size]
+            if self._stage is Stage.OPEN:
+                self.occupy(len(portion))
             super().data_received(portion)
             self._limit(len(portion))
             start += size
@@ -189,8 +239,20 @@ class Connection(ServerConnection):
             return
         if event.fin and event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
             self._has_hello = True
+        self._count_message(event)
         if event.opcode not in (Opcode.TEXT, Opcode.BINARY):
             self._count_extra()
+
+    def _count_message(self, event: Frame) -> None:
+        """Note how much of what was received belongs to which message; control frames are done with."""
+        size = len(event.data) + MAX_HEADER
+        if event.opcode in (Opcode.PING, Opcode.PONG, Opcode.CLOSE):
+            self.release(size)
+            return
+        self._message += size
+        if event.fin:
+            self._messages.append(self._message)
+            self._message = 0
 
     def _count_extra(self) -> None:
         now = self.loop.time()

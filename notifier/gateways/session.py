@@ -117,8 +117,10 @@ class Session:
         try:
             await self._greet(await self._hello())
             async for text in self._websocket:
+                size = self._websocket.taken()
                 self._count_frame()
-                await self._handle(frames.read_frame(text))
+                await self._handle(frames.read_frame(text), size)
+                await self._keep_up()
         except _Close as close:
             await self._close(close.code, close.reason)
         except frames.BadFrame as bad:
@@ -170,7 +172,7 @@ class Session:
         self._role = role
         if role == "operator":
             self._queries = asyncio.Semaphore(MOST_OPERATOR_QUERIES)
-        self._websocket.welcome()
+        self._websocket.welcome(is_limited=role != "operator")
         return hello
 
     async def _greet(self, hello: frames.Hello) -> None:
@@ -233,7 +235,11 @@ class Session:
                     await self._answer(frames.write_bodies(at, portion.bodies))
         hub.add(self, asyncio.get_running_loop().time())
 
-    async def _handle(self, frame: frames.Hello | frames.Refilter | frames.Command | None) -> None:
+    async def _handle(self, frame: frames.Hello | frames.Refilter | frames.Command | None, size: int) -> None:
+        """Do what a frame of `size` bytes asks for; the bytes count until that is done."""
+        if isinstance(frame, frames.Command):
+            self._spawn(self._command(frame, size))
+            return
         match frame:
             case frames.Hello():
                 raise frames.BadFrame("a second hello")
@@ -242,12 +248,22 @@ class Session:
                 self._watch(frame.wanted)
                 await self._send_snapshot(frame.id, frame.snapshot)
                 await self._go_live()
-            case frames.Command():
-                self._spawn(self._command(frame))
             case None:
-                return
+                pass
+        self._websocket.release(size)
 
-    async def _command(self, command: frames.Command) -> None:
+    async def _keep_up(self) -> None:
+        """Read no further frame of a viewer while as many commands as it may send at once have no result."""
+        while not self._is_operator and len(self._tasks) > MOST_FRAMES:
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _command(self, command: frames.Command, size: int) -> None:
+        try:
+            await self._run(command)
+        finally:
+            self._websocket.release(size)
+
+    async def _run(self, command: frames.Command) -> None:
         try:
             run = self._permitted(command)
         except CommandError as error:
@@ -292,9 +308,14 @@ class Session:
 
     async def _answer(self, parts: Sequence[bytes]) -> None:
         """Send what the client asked for, within the share of all viewers if it is one."""
+        size = sum(map(len, parts))
         if not self._is_operator:
-            await self._feed.viewers.take(sum(map(len, parts)))
-        await self._write(parts)
+            await self._feed.viewers.take(size)
+        self._websocket.occupy(size)
+        try:
+            await self._write(parts)
+        finally:
+            self._websocket.release(size)
 
     async def _write(self, parts: Sequence[bytes]) -> None:
         """Send a frame, waiting until the client takes it; one that does not, or lets too much gather, is closed."""

@@ -19,7 +19,9 @@ from notifier.settings import FeedSettings
 
 HANDSHAKE_TIMEOUT = 10.0
 MOST_FRAME = 512 * 1024
-"""Bytes of a client's frame: a message of 256 KiB, escaped."""
+"""Bytes of an operator's frame: a message of 256 KiB, escaped."""
+MAX_QUEUE = 1
+"""Frames of a client that may wait to be handled; with more of them no more is read from it."""
 PING_EVERY, PONG_WITHIN = 20.0, 20.0
 
 
@@ -59,6 +61,7 @@ async def serve_feed(settings: FeedSettings, feed: Feed, pages: Pages) -> AsyncI
             subprotocols=[Subprotocol(frames.PROTOCOL)],
             compression=None,
             max_size=MOST_FRAME,
+            max_queue=MAX_QUEUE,
             server_header=None,
             open_timeout=HANDSHAKE_TIMEOUT,
             ping_interval=PING_EVERY,

@@ -170,6 +170,83 @@ async def test_a_frame_has_at_most_half_a_megabyte(settings: Settings, size: int
             assert await close_code(ws) == 1009
 
 
+@pytest.mark.parametrize(("size", "ok"), [(64 * 1024, True), (64 * 1024 + 1, False)])
+async def test_a_frame_of_a_viewer_has_at_most_64_kib(environ: dict[str, str], size: int, *, ok: bool) -> None:
+    """A larger one is 1009; a filter with as many values as it may have fits in."""
+    wanted = {name: [f"{n:036}" for n in range(500)] for name in ("booking", "mail")}
+    async with (
+        serving(changed(environ, VIEWER_TOKEN=VIEWER_TOKEN, OPERATOR_TOKEN=OPERATOR_TOKEN)) as feed,
+        greeted(feed, VIEWER_TOKEN) as ws,
+    ):
+        await json_frame(ws, "snapshot")
+        await ws.send(json.dumps({"type": "filter", "filter": wanted}))
+        await json_frame(ws, "snapshot")
+        start, end = '{"type":"other","x":"', '"}'
+        await ws.send(f"{start}{'x' * (size - len(start) - len(end))}{end}")
+        if ok:
+            await ws.send(listing("l"))
+            assert (await until_result(ws, "l"))["ok"]
+        else:
+            assert await close_code(ws) == 1009
+
+
+async def test_all_viewers_together_occupy_a_bounded_number_of_bytes(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever occupies most is disconnected; the others and operators are not, and in the end nothing is counted."""
+    monkeypatch.setattr(door, "MAX_OUTSTANDING", 150_000)
+    entrance = door.Door()
+    monkeypatch.setattr(websocket, "Door", lambda: entrance)
+    read, go_on = SqliteStore.listing, asyncio.Event()
+
+    async def list_later(*args: Any, **options: Any) -> Any:
+        await go_on.wait()
+        return await read(*args, **options)
+
+    monkeypatch.setattr(SqliteStore, "listing", list_later)
+    large = json.dumps({"type": "command", "id": "l", "name": "mail.list", "args": {"x": "x" * 40_000}})
+    async with (
+        serving(changed(environ, VIEWER_TOKEN=VIEWER_TOKEN, OPERATOR_TOKEN=OPERATOR_TOKEN)) as feed,
+        greeted(feed, VIEWER_TOKEN) as modest,
+        greeted(feed, VIEWER_TOKEN) as greedy,
+        greeted(feed, OPERATOR_TOKEN) as operator,
+    ):
+        await modest.send(large)
+        await operator.send(large)
+        for _ in range(3):
+            await greedy.send(large)
+        assert await close_code(greedy) is None or greedy.close_code == 1006
+        assert 40_000 < entrance.outstanding < 50_000
+        go_on.set()
+        for ws in (modest, operator):
+            assert (await until_result(ws, "l"))["ok"]
+    assert entrance.outstanding == 0
+
+
+async def test_a_viewer_has_a_bounded_number_of_commands_in_memory(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While its commands have no result nothing more is read from it; one answer at a time is kept for it."""
+    monkeypatch.setattr(session, "FRAMES_WINDOW", 0)
+    waiting: list[int] = []
+    command = session.Session._run
+
+    async def counted(self: session.Session, *args: Any) -> None:
+        waiting.append(len(self._tasks))
+        await command(self, *args)
+
+    monkeypatch.setattr(session.Session, "_run", counted)
+    async with (
+        serving(changed(environ, VIEWER_TOKEN=VIEWER_TOKEN, OPERATOR_TOKEN=OPERATOR_TOKEN)) as feed,
+        greeted(feed, VIEWER_TOKEN) as ws,
+    ):
+        for number in range(300):
+            await ws.send(listing(str(number)))
+        await until_result(ws, "299")
+    assert len(waiting) == 300
+    assert max(waiting) <= session.MOST_FRAMES + 1
+
+
 async def json_frame(ws: ClientConnection, type_: str) -> dict[str, Any]:
     """Read until a frame of a type."""
     async with asyncio.timeout(PATIENCE):
@@ -337,6 +414,9 @@ LIMITS: Mapping[tuple[ModuleType, str], float] = {
     (door, "MOST_HANDSHAKE"): 16 * 1024,
     (door, "MOST_HELLO"): 24 * 1024,
     (door, "MOST_HELD"): 8 * 1024 * 1024,
+    (door, "MAX_VIEWER_FRAME"): 64 * 1024,
+    (door, "MAX_OUTSTANDING"): 64 * 1024 * 1024,
+    (door, "MAX_HEADER"): 14,
     (door, "MOST_EARLY_EXTRA_FRAMES"): 20,
     (door, "MOST_EXTRA_FRAMES"): 1000,
     (door, "EXTRA_WINDOW"): 10,
@@ -357,6 +437,7 @@ LIMITS: Mapping[tuple[ModuleType, str], float] = {
     (tokens, "LONGEST_DELAY"): 5,
     (tokens, "MOST_NETWORKS"): 1000,
     (websocket, "MOST_FRAME"): 512 * 1024,
+    (websocket, "MAX_QUEUE"): 1,
     (websocket, "HANDSHAKE_TIMEOUT"): 10,
     (websocket, "PING_EVERY"): 20,
     (websocket, "PONG_WITHIN"): 20,
