@@ -10,11 +10,18 @@ from typing import Any, Self
 import aiormq
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from described import check_event
+from pamqp import decode
 from pamqp.commands import Basic
 
-from notifier.gateways.properties import read_all
+from notifier.gateways.properties import apart, read_all, wire
 from notifier.gateways.topology import EVENTS, declare
 from notifier.settings import AmqpSettings
+
+
+def headers(message: DeliveredMessage) -> dict[str, Any]:
+    """Decode the headers of a message as any client does; `read_all` leaves them undecoded."""
+    found: dict[str, Any] = decode.field_table(apart(wire(message.header)).get("headers", bytes(4)))[1]
+    return found
 
 
 class Rabbit:

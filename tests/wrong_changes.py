@@ -634,6 +634,27 @@ MUTANTS = (
         ("tests/gateways/test_amqp.py::test_a_dead_letter_keeps_its_properties_and_says_why",),
     ),
     Mutant(
+        "continuation-bit-obeyed",
+        "notifier/gateways/properties.py",
+        'self.class_id, self.weight, self.body_size = struct.unpack(">HHQ", data[:12].ljust(12, b"\\0"))\n',
+        'self.class_id, self.weight, self.body_size = struct.unpack(">HHQ", data[:12].ljust(12, b"\\0"))\n'
+        "    ContentHeader._get_flags(data[12:])\n",
+        ("tests/gateways/test_properties.py::test_a_continuation_bit_is_ignored",),
+    ),
+    Mutant(
+        "headers-decoded-on-receipt",
+        "notifier/gateways/properties.py",
+        """\
+        case "table":
+            return None
+""",
+        """\
+        case "table":
+            return decode.field_table(value)[1]
+""",
+        ("tests/gateways/test_properties.py::test_headers_are_not_decoded_when_a_message_is_received",),
+    ),
+    Mutant(
         "letter-longer-than-a-frame",
         "notifier/gateways/dead_letters.py",
         'fault = "they are too long" if len(properties.marshal()) > frame_max - _FRAME_OVERHEAD else None',

@@ -18,7 +18,7 @@ from notifier.errors import DeadLetterCode, Unreachable
 from notifier.gateways.connection import answered, close, connect, connected, open_channel, words
 from notifier.gateways.dead_letters import dead_letter
 from notifier.gateways.oversized import LimitedTransport, Room
-from notifier.gateways.properties import ENCODING_ERRORS, wire, writable
+from notifier.gateways.properties import ENCODING_ERRORS, header, wire, writable
 from notifier.gateways.topology import DEAD, declare, exists, remedy
 from notifier.settings import AmqpSettings
 from notifier.tracing import traceparent
@@ -169,18 +169,18 @@ class Consumption:
 
     def deliver(self, queue: str, message: DeliveredMessage) -> None:
         """Take one delivery of a queue off the wire."""
-        properties = message.header.properties
+        properties, content_header = message.header.properties, wire(message.header)
         origin = Origin(
             received_at=clock.now(),
             message_id=properties.message_id or None,
             correlation_id=properties.correlation_id or None,
-            traceparent=traceparent((properties.headers or {}).get("traceparent")),
+            traceparent=traceparent(header(content_header, b"traceparent")),
             timestamp=_utc(properties.timestamp),
         )
         tag, key = message.delivery_tag or 0, message.routing_key or ""
         self._unacknowledged[tag] = queue
         self._delivered[queue] += 1
-        self._waiting.append(Delivery(message.body, origin, tag, key, wire(message.header)))
+        self._waiting.append(Delivery(message.body, origin, tag, key, content_header))
         self._news.set()
 
     def lose(self, reason: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from faults.load import BAD, BOOKING, REQUEST, booking
 from faults.scene import Scene
+from pamqp.commands import Basic
 
 from notifier.contract import MOST_BYTES
 
@@ -168,3 +169,56 @@ async def test_poison_among_good_bookings(scene: Scene) -> None:
     assert not [line for line in log.split("\n") if CONTROLS.search(line)]
     assert r"\x1b]0;owned" in log  # it was logged, and shown as what it is
     assert "Traceback" not in log
+
+
+class Raw(Basic.Properties):
+    """Properties that are sent as these very bytes, their flags included."""
+
+    def __init__(self, raw: bytes) -> None:
+        super().__init__(message_id="raw")
+        self.__dict__["raw"] = raw
+
+    def marshal(self) -> bytes:
+        """Give those bytes."""
+        found: bytes = self.__dict__["raw"]
+        return found
+
+
+RAW = (
+    b"\x10\x01\x02",
+    b"\x10\x03\x02",
+    b"\x30\x01"
+    + (11 + 100_000).to_bytes(4, "big")
+    + b"\x05arrayA"
+    + (100_000).to_bytes(4, "big")
+    + b"V" * 100_000
+    + b"\x02",
+)
+"""A continuation bit, a reserved bit, and a very long array: RabbitMQ takes them, pamqp fails or takes seconds."""
+
+
+async def test_content_headers_that_no_client_would_write(scene: Scene) -> None:
+    """A classic queue passes them on byte for byte; each booking beside one is mailed, and so are those behind them."""
+    queue, channel = f"{scene.rabbit.queue}-classic", scene.rabbit.channel
+    await channel.queue_declare(queue, durable=True)
+    await channel.queue_bind(queue, scene.rabbit.exchange, routing_key="raw")
+    try:
+        async with scene.service(AMQP_EXTRA_QUEUES=queue) as victim:
+            for number, raw in enumerate(RAW):
+                message, makes = booking(number)
+                scene.load.published[message["id"]] = makes
+                await channel.basic_publish(
+                    json.dumps(message).encode(),
+                    exchange=scene.rabbit.exchange,
+                    routing_key="raw",
+                    mandatory=True,
+                    properties=Raw(raw),
+                )
+                scene.load.accepted.add(message["id"])
+            for number in range(10, 20):
+                await scene.load.publish(channel, *booking(number))
+            await scene.sink.wait_accepted(10 + len(RAW))
+            await scene.end(victim)
+        assert "reader exited" not in b"".join(victim.raw).decode()
+    finally:
+        await channel.queue_delete(queue)
