@@ -22,6 +22,8 @@ from notifier.clock import check_cron
 from notifier.errors import Misconfigured
 
 PREFIX = "NOTIFIER_"
+DEAD_LETTERS = "notifier.dead"
+"""Exchange and queue for messages that can never be used."""
 SHORTEST_TOKEN = 16
 """Characters; of random ones nobody guesses that many."""
 LONGEST = timedelta(days=36_500)
@@ -107,9 +109,25 @@ def _cron(text: str) -> str:
 
 
 def _amqp_url(text: str) -> str:
-    if urlsplit(text).scheme not in ("amqp", "amqps") or not urlsplit(text).hostname:
-        raise ValueError("amqp://user:password@host:5672/vhost is expected")
+    expected = "amqp://user:password@host:5672/vhost is expected"
+    try:
+        url = urlsplit(text)
+        usable = url.scheme in ("amqp", "amqps") and url.hostname and url.port != 0
+    except ValueError:
+        raise ValueError(expected) from None
+    if not usable:
+        raise ValueError(expected)
     return text
+
+
+def _not_dead_letters(queue: str) -> str:
+    if queue == DEAD_LETTERS:
+        raise ValueError(f"{DEAD_LETTERS} cannot be consumed: each of its messages would become a dead letter again")
+    return queue
+
+
+def _none_of_dead_letters(queues: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(_not_dead_letters(queue) for queue in queues)
 
 
 def _database_url(text: str) -> str:
@@ -233,8 +251,8 @@ class AmqpSettings(_Group):
 
     url: Annotated[str, BeforeValidator(_amqp_url), _shown_as(_hide_password)] | None = _setting("AMQP_URL", None)
     exchange: str = _setting("AMQP_EXCHANGE", "bookings")
-    queue: str = _setting("AMQP_QUEUE", "notifier.requests")
-    extra_queues: Words = _setting("AMQP_EXTRA_QUEUES", ())
+    queue: Annotated[str, AfterValidator(_not_dead_letters)] = _setting("AMQP_QUEUE", "notifier.requests")
+    extra_queues: Annotated[Words, AfterValidator(_none_of_dead_letters)] = _setting("AMQP_EXTRA_QUEUES", ())
     prefetch: Annotated[int, Field(ge=1, le=65535)] = _setting("AMQP_PREFETCH", 500)
 
 

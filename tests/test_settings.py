@@ -154,6 +154,10 @@ def test_nothing_set_names_what_is_required() -> None:
         ({"DATABASE_URL": "sqlite:///"}, "sqlite:///path"),
         ({"LOG_FORMAT": "xml"}, "'json'"),
         ({"AMQP_URL": "amqp://"}, "amqp://user"),
+        ({"AMQP_URL": "amqp://user:secret@host:99999/"}, "amqp://user:password@host"),
+        ({"AMQP_URL": "amqp://user:secret@host:port/"}, "amqp://user:password@host"),
+        ({"AMQP_QUEUE": "notifier.dead"}, "notifier.dead cannot be consumed"),
+        ({"AMQP_EXTRA_QUEUES": "other,notifier.dead"}, "notifier.dead cannot be consumed"),
     ],
 )
 def test_a_fault_says_what_was_given_or_expected(values: dict[str, str], says: str) -> None:

@@ -9,9 +9,9 @@ from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 
 from notifier.errors import Unreachable
 from notifier.gateways.connection import answered, open_channel
-from notifier.settings import AmqpSettings
+from notifier.settings import DEAD_LETTERS, AmqpSettings
 
-DEAD = "notifier.dead"
+DEAD = DEAD_LETTERS
 EVENTS = "notifier.events"
 BINDINGS = ("booking.#", "notification.#")
 DELIVERY_LIMIT = 1_000_000
