@@ -17,7 +17,7 @@ from notifier.contract import Origin
 from notifier.errors import DeadLetterCode, Unreachable
 from notifier.gateways.connection import answered, close, connect, connected, open_channel, words
 from notifier.gateways.dead_letters import dead_letter
-from notifier.gateways.oversized import LimitedTransport, Room
+from notifier.gateways.oversized import Room, limited
 from notifier.gateways.properties import ENCODING_ERRORS, header, wire, writable
 from notifier.gateways.topology import DEAD, declare, exists, remedy
 from notifier.settings import AmqpSettings
@@ -346,7 +346,7 @@ async def consume(
     What is not acknowledged then goes back to its queue.
     """
     room = Room()
-    async with connected(settings.url or "", LimitedTransport(room)) as connection:
+    async with connected(settings.url or "", limited(room)) as connection:
         for name, state in await declare(connection, settings):
             broker.warn(str(state), name=name, remedy=remedy(name, state))
         queues = list(dict.fromkeys((settings.queue, *settings.extra_queues)))
@@ -401,21 +401,8 @@ class Publisher:
         async with self._lock:
             channel = await self._open()
             try:
-                async with asyncio.timeout(CONFIRM_TIMEOUT):
-                    results = await asyncio.gather(
-                        *(
-                            channel.basic_publish(
-                                message.body,
-                                exchange=message.exchange,
-                                routing_key=message.routing_key,
-                                properties=message.properties,
-                                mandatory=message.exchange == DEAD,
-                            )
-                            for message in messages
-                        ),
-                        return_exceptions=True,
-                    )
-            except TimeoutError:
+                results = await answered(_published(channel, messages), within=CONFIRM_TIMEOUT)
+            except Unreachable:
                 await self.close()
                 raise Unreachable(f"the broker confirmed nothing for {CONFIRM_TIMEOUT:g} s") from None
             for result in results:
@@ -443,6 +430,23 @@ class Publisher:
             await self.close()
             raise
         return self._channel
+
+
+async def _published(channel: AbstractChannel, messages: Sequence[Outgoing]) -> list[Any]:
+    """Publish messages in order, and return the broker's answer or the error of each."""
+    return await asyncio.gather(
+        *(
+            channel.basic_publish(
+                message.body,
+                exchange=message.exchange,
+                routing_key=message.routing_key,
+                properties=message.properties,
+                mandatory=message.exchange == DEAD,
+            )
+            for message in messages
+        ),
+        return_exceptions=True,
+    )
 
 
 def _unwatched(consumption: Consumption, watching: "asyncio.Task[None]") -> None:

@@ -1,14 +1,15 @@
-"""Connections to the broker. They are never mended: any loss is Unreachable, and whoever goes on opens a new one."""
+"""Connections to the broker. They are never repaired: any loss is Unreachable, and the caller opens a new one."""
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import aiormq
 from aiormq.abc import AbstractChannel, AbstractConnection
-from aiormq.connection import TransportFactory
+from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
 from aiormq.exceptions import AMQPError
 from yarl import URL
 
@@ -24,28 +25,62 @@ LOST = (AMQPError, OSError, RuntimeError, asyncio.InvalidStateError)
 """What aiormq raises where a connection or channel is gone."""
 
 _OBJECT = re.compile(r'<(Connection|Channel): "[^"]*" at 0x[0-9a-f]+>')
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 _T = TypeVar("_T")
+_Wrap = Callable[[asyncio.StreamReader], asyncio.StreamReader]
 
 
-async def connect(url: str, transport_factory: TransportFactory | None = None) -> AbstractConnection:
-    """Open a connection; Unreachable says why there is none."""
+class _Transport(TransportFactory):
+    """Opens the transport of one connection, with or without TLS as the URL says, and can abort it."""
+
+    def __init__(self, wrap: _Wrap | None) -> None:
+        self._wrap = wrap
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Open it."""
+        factory = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
+        reader, self._writer = await factory.create(url, **kwargs)
+        return self._wrap(reader) if self._wrap else reader, self._writer
+
+    def abort(self) -> None:
+        """Close the socket at once, whatever is still to be written."""
+        if self._writer:
+            self._writer.transport.abort()
+
+
+_transports: WeakKeyDictionary[AbstractConnection, _Transport] = WeakKeyDictionary()
+
+
+async def connect(url: str, wrap: _Wrap | None = None) -> AbstractConnection:
+    """Open a connection; Unreachable says why there is none.
+
+    What the broker sends is read through `wrap`, if that is given.
+    """
     read_all()
     # The default heartbeat of 60 s would let a dead connection pass for alive for over three minutes.
     with_heartbeat = URL(url).update_query(heartbeat="10")
     properties: dict[str, Any] = {"connection_name": "notifier"}
+    transport = _Transport(wrap)
     try:
-        return await answered(
-            aiormq.connect(with_heartbeat, client_properties=properties, transport_factory=transport_factory)
+        connection = await answered(
+            aiormq.connect(with_heartbeat, client_properties=properties, transport_factory=transport)
         )
     except Unreachable as error:
-        raise Unreachable(f"broker {with_heartbeat.host}:{with_heartbeat.port}: {error}") from error
+        transport.abort()
+        # aiormq names only the kind of the broker's answer, and this is the only reason for it.
+        refused = "Connection.OpenOk" in str(error)
+        reason = f"virtual host {with_heartbeat.path!r} does not exist or may not be used" if refused else str(error)
+        raise Unreachable(f"broker {with_heartbeat.host}:{with_heartbeat.port}: {reason}") from error
+    _transports[connection] = transport
+    return connection
 
 
 @asynccontextmanager
-async def connected(url: str, transport_factory: TransportFactory | None = None) -> AsyncIterator[AbstractConnection]:
+async def connected(url: str, wrap: _Wrap | None = None) -> AsyncIterator[AbstractConnection]:
     """Hold a connection while the block lasts; its loss inside the block is Unreachable."""
-    connection = await connect(url, transport_factory)
+    connection = await connect(url, wrap)
     try:
         yield connection
     except AMQPError as error:
@@ -100,13 +135,21 @@ def _ignored(task: "asyncio.Task[Any]") -> None:
 
 
 async def close(connection: AbstractConnection) -> None:
-    """Close a connection without waiting long for a broker that does not answer."""
-    with suppress(TimeoutError, *LOST):
-        async with asyncio.timeout(CLOSE_TIMEOUT):
-            await connection.close()
+    """Close a connection, and abort its transport if that takes longer than CLOSE_TIMEOUT or is cancelled.
+
+    aiormq answers a cancellation by waiting for the broker again, for ever if that reads nothing.
+    So the call runs in a task of its own, which ends with the transport.
+    """
+    closing = asyncio.create_task(connection.close())
+    closing.add_done_callback(_ignored)
+    try:
+        await asyncio.wait({closing}, timeout=CLOSE_TIMEOUT)
+    finally:
+        if not closing.done() and connection in _transports:
+            _transports[connection].abort()
 
 
 def words(error: BaseException) -> str:
-    """Say an error in one line, the same one each time: aiormq names what is closed by its place in memory, too."""
-    text = _OBJECT.sub(lambda found: found[1].lower(), str(error))
+    """Return an error's text on one line, the same each time: without the addresses of objects in memory."""
+    text = _ADDRESS.sub("", _OBJECT.sub(lambda found: found[1].lower(), str(error)))
     return " ".join(text.split()) or type(error).__name__

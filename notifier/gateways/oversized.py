@@ -7,12 +7,11 @@ cannot write for 30 s closes the connection, and so does aiormq if nothing comes
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, cast
+from typing import cast
 
-from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
 from pamqp.constants import FRAME_HEADER
-from yarl import URL
 
 from notifier.contract import MOST_BYTES
 
@@ -54,17 +53,9 @@ class Room:
                     await self._changed.wait()
 
 
-class LimitedTransport(TransportFactory):
-    """Opens a connection that is read only as fast as there is room for what comes."""
-
-    def __init__(self, room: Room) -> None:
-        self._room = room
-
-    async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect with or without TLS, as the URL says."""
-        factory = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
-        reader, writer = await factory.create(url, **kwargs)
-        return cast("asyncio.StreamReader", _FrameReader(reader, self._room)), writer
+def limited(room: Room) -> Callable[[asyncio.StreamReader], asyncio.StreamReader]:
+    """Return what makes a stream be read only as fast as there is room for what comes."""
+    return lambda reader: cast("asyncio.StreamReader", _FrameReader(reader, room))
 
 
 class _FrameReader:

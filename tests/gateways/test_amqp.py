@@ -9,16 +9,18 @@ from typing import Any
 
 import aiormq
 import pytest
+from faults.proxy import Proxy
 from pamqp.commands import Basic
 from parts import PATIENCE
 from rabbit import Rabbit, headers
 from samples import TRACE
+from yarl import URL
 
 from notifier.demo.node import free_ports
 from notifier.errors import Unreachable
 from notifier.gateways import amqp, oversized, topology
 from notifier.gateways.amqp import Broker, Consumption, Outgoing, Publisher
-from notifier.gateways.connection import answered, connect, open_channel, words
+from notifier.gateways.connection import _transports, answered, close, connect, open_channel, words
 from notifier.gateways.topology import DEAD, EVENTS
 from notifier.settings import AmqpSettings
 
@@ -195,6 +197,57 @@ async def test_a_wrong_password_is_unreachable(rabbit: Rabbit) -> None:
     """The broker's refusal is in the error."""
     with pytest.raises(Unreachable, match=r"(?i)refused|login"):
         await connect(rabbit.url.replace("guest:guest", "guest:wrong"))
+
+
+async def test_a_wrong_virtual_host_is_unreachable(rabbit: Rabbit) -> None:
+    """The error names the virtual host, in the same words each time, so that the log has it once."""
+    reasons = set()
+    for _ in range(3):
+        with pytest.raises(Unreachable) as refused:
+            await connect(f"{rabbit.url}nowhere")
+        reasons.add(str(refused.value))
+    (reason,) = reasons
+    assert "virtual host '/nowhere' does not exist or may not be used" in reason
+    assert words(ValueError("got <Connection.Close object at 0x7f3a>")) == "got <Connection.Close object>"
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_a_broker_that_reads_nothing_cannot_keep_a_connection_open(rabbit: Rabbit, *, cancelled: bool) -> None:
+    """Closing it ends although much is still to be written, also if it is cancelled; the socket is closed then."""
+    async with Proxy.to(URL(rabbit.url).port or 0) as proxy, asyncio.timeout(PATIENCE):
+        connection = await connect(proxy.url(rabbit.url))
+        channel = await open_channel(connection, confirms=True)
+        proxy.stall()
+        publishing = asyncio.create_task(channel.basic_publish(bytes(20_000_000), exchange=EVENTS))
+        transport: Any = _transports[connection]._writer
+        while not transport.transport.get_write_buffer_size():  # noqa: ASYNC110 - a buffer sends no signal
+            await asyncio.sleep(0.01)
+        closing = asyncio.create_task(close(connection))
+        await asyncio.sleep(0)
+        if cancelled:
+            closing.cancel()
+        await asyncio.gather(closing, return_exceptions=True)
+        await asyncio.wait({connection.closing})
+        assert transport.transport.is_closing()
+        await asyncio.gather(publishing, return_exceptions=True)
+
+
+async def test_a_publish_that_is_not_confirmed_has_a_time_limit(
+    rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker that stops reading in the middle of a large message is Unreachable; the next publish connects anew."""
+    async with Proxy.to(URL(rabbit.url).port or 0) as proxy, asyncio.timeout(PATIENCE):
+        publisher = Publisher(
+            AmqpSettings.model_validate({**rabbit.environ, "NOTIFIER_AMQP_URL": proxy.url(rabbit.url)})
+        )
+        await publisher.publish([Outgoing(EVENTS, "k", b"", Basic.Properties())])
+        monkeypatch.setattr(amqp, "CONFIRM_TIMEOUT", 0.5)
+        proxy.stall()
+        with pytest.raises(Unreachable, match="confirmed nothing"):
+            await publisher.publish([Outgoing(EVENTS, "k", bytes(20_000_000), Basic.Properties())])
+        proxy.flow()
+        await publisher.publish([Outgoing(EVENTS, "k", b"", Basic.Properties())])
+        await publisher.close()
 
 
 async def test_our_queue_has_a_delivery_limit_chosen_on_purpose(rabbit: Rabbit) -> None:
