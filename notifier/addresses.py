@@ -1,11 +1,14 @@
 """E-mail addresses: what can be one, how to compare two, how to show one without giving it away."""
 
 import re
+from functools import lru_cache
 from hashlib import blake2b
 from urllib.parse import quote
 
-from email_validator import EmailNotValidError, validate_email
+from email_validator import EmailNotValidError, ValidatedEmail, validate_email
 
+LONGEST = 254
+"""Octets of an address (RFC 5321 section 4.5.3.1.3, without the brackets)."""
 LONGEST_LOCAL_PART = 64
 """Octets before the @ (RFC 5321 section 4.5.3.1.1)."""
 
@@ -34,16 +37,35 @@ def normalised(address: str) -> str:
         raise ValueError(f"the part before the @ has more than {LONGEST_LOCAL_PART} octets")
     if _ENCODED_DOMAIN.fullmatch(domain):
         # It is mailed as it stands, whether or not it decodes to anything.
-        return f"{_checked(f'{local}@example.com').rpartition('@')[0]}@{domain.lower()}"
-    return _checked(address)
+        return f"{_checked_local(local)}@{domain.lower()}"
+    if not domain.isascii():
+        encoded, decoded = _international(domain)
+        local = _checked_local(local)
+        whole = f"{local}@{encoded if local.isascii() else decoded}"
+        if len(whole.encode()) > LONGEST:
+            raise ValueError(f"the address has more than {LONGEST} octets")
+        return whole
+    found = _checked(address)
+    return found.ascii_email or found.normalized
 
 
-def _checked(address: str) -> str:
+@lru_cache(maxsize=1024)
+def _international(domain: str) -> tuple[str, str]:
+    """Return both forms of a domain, in ASCII and as it is read. Checking one takes over a millisecond."""
+    found = _checked(f"a@{domain}")
+    return found.ascii_domain or found.domain, found.domain
+
+
+def _checked_local(local: str) -> str:
+    found = _checked(f"{local}@example.com")
+    return (found.ascii_email or found.normalized).rpartition("@")[0]
+
+
+def _checked(address: str) -> ValidatedEmail:
     try:
-        found = validate_email(address, check_deliverability=False, test_environment=True, globally_deliverable=False)
+        return validate_email(address, check_deliverability=False, test_environment=True, globally_deliverable=False)
     except EmailNotValidError as error:
         raise ValueError(str(error)) from None
-    return found.ascii_email or found.normalized
 
 
 def identity(address: str) -> str:

@@ -7,10 +7,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from email_validator import EmailNotValidError, validate_email
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from notifier.addresses import all_masked, hashed, identity, masked, normalised, without
+from notifier.addresses import _international, all_masked, hashed, identity, masked, normalised, without
 
 ATOM = st.text(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-/=?^_`{|}~", min_size=1, max_size=20
@@ -70,6 +71,29 @@ def test_what_no_mail_can_go_to_is_refused_with_a_reason(address: str) -> None:
     """A wrong form is a ValueError that says in words what is wrong."""
     with pytest.raises(ValueError, match=r"\w+ \w+"):
         normalised(address)
+
+
+@given(
+    LOCAL | st.text("aßö", min_size=1, max_size=70), st.lists(st.text("aäß中", min_size=1), max_size=9).map(".".join)
+)
+def test_an_international_domain_is_checked_as_a_whole_address_is(local: str, domain: str) -> None:
+    """Checking local part and domain one by one accepts the same addresses, in the same form."""
+    address = f"{local}@ü{domain}.com"
+    try:
+        found = validate_email(address, check_deliverability=False, test_environment=True, globally_deliverable=False)
+    except EmailNotValidError:
+        with pytest.raises(ValueError, match=r"\w+ \w+"):
+            normalised(address)
+    else:
+        assert normalised(address) == (found.ascii_email or found.normalized)
+
+
+def test_an_international_domain_is_checked_once() -> None:
+    """Checking it takes over a millisecond, and the passengers of a booking often share it."""
+    _international.cache_clear()
+    for number in range(100):
+        normalised(f"asha{number}@bücher.example")
+    assert _international.cache_info().misses == 1
 
 
 def test_a_local_part_longer_than_64_octets_is_no_address() -> None:

@@ -19,14 +19,10 @@ MUTANTS = (
     Mutant(
         "acknowledge-before-commit",
         "notifier/actors/consumer.py",
-        """\
-        refused = part.refused + await self._stored(part.messages)
-        unusable = {id(each.delivery) for each in refused}
-""",
+        "        refused = await self._stored(part.messages)\n",
         """\
         await self._session.acknowledge([delivery for delivery, _ in part.messages])
-        refused = part.refused + await self._stored(part.messages)
-        unusable = {id(delivery) for delivery, _ in part.messages}
+        refused = await self._stored(part.messages)
 """,
         ("tests/actors/test_consumer.py::test_what_could_not_be_committed_is_delivered_again",),
     ),
@@ -690,6 +686,34 @@ MUTANTS = (
         ("tests/test_settings.py::test_a_fault_says_what_was_given_or_expected",),
     ),
     Mutant(
+        "large-message-decoded-on-the-loop",
+        "notifier/actors/consumer.py",
+        "return await asyncio.to_thread(_timed, delivery)",
+        "return _timed(delivery)",
+        ("tests/actors/test_consumer.py::test_other_tasks_run_while_a_large_message_is_decoded",),
+    ),
+    Mutant(
+        "invalid-messages-decoded-without-a-pause",
+        "notifier/actors/consumer.py",
+        "            await asyncio.sleep(0)\n            return\n",
+        "            return\n",
+        ("tests/actors/test_consumer.py::test_other_tasks_run_between_small_messages",),
+    ),
+    Mutant(
+        "part-not-bounded-by-decoding",
+        "notifier/actors/consumer.py",
+        "            part.decoding += seconds\n",
+        "",
+        ("tests/actors/test_consumer.py::test_good_messages_do_not_wait_for_those_behind_them",),
+    ),
+    Mutant(
+        "domain-checked-each-time",
+        "notifier/addresses.py",
+        "@lru_cache(maxsize=1024)",
+        "@lru_cache(maxsize=0)",
+        ("tests/test_addresses.py::test_an_international_domain_is_checked_once",),
+    ),
+    Mutant(
         "letter-longer-than-a-frame",
         "notifier/gateways/dead_letters.py",
         'fault = "they are too long" if len(properties.marshal()) > frame_max - _FRAME_OVERHEAD else None',
@@ -762,7 +786,7 @@ MUTANTS = (
     Mutant(
         "stop-after-the-whole-batch",
         "notifier/actors/consumer.py",
-        "            if self._stop.is_set():\n                break\n",
+        "            if self._stop.is_set():\n                return True\n",
         "",
         ("tests/actors/test_consumer.py::test_a_stop_is_answered_between_two_transactions",),
     ),

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import pytest
 from parts import PATIENCE, request
@@ -266,6 +266,72 @@ async def test_a_transaction_is_bounded_by_bytes(monkeypatch: pytest.MonkeyPatch
     script = Script([given(1), given(2), given(3)])
     stored = [each[1] for each in await run(script) if each[0] == "stored"]
     assert stored == [["r1", "r2"], ["r3"]]
+
+
+def slow(number: int) -> Given:
+    """Deliver an invalid booking whose hundred addresses take long to check."""
+    passengers = [{"name": "A", "email": f"ü@{'üöä' * 5}.{'äöü' * 5}{number}x{n}.com"} for n in range(100)]
+    event = booking_event(id=f"r{number}", passengers=passengers, flights=[flight_data(departs_at="never")])
+    return Given(json.dumps(event).encode(), Origin(NOW, message_id=f"m{number}"))
+
+
+class Turns:
+    """Counts the turns that another task of the event loop has while the block lasts."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    async def __aenter__(self) -> Self:
+        """Begin to count."""
+        self._task = asyncio.create_task(self._run())
+        await asyncio.sleep(0)
+        self.count = 0
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Count no more."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            self.count += 1
+            await asyncio.sleep(0)
+
+
+async def test_other_tasks_run_while_a_large_message_is_decoded() -> None:
+    """It is decoded in a thread: its addresses may take a fifth of a second."""
+    script = Script([slow(1), slow(2), slow(3)])
+    async with Turns() as turns:
+        await run(script)
+    assert script.counted == ["invalid"] * 3
+    assert turns.count > 100
+
+
+async def test_other_tasks_run_between_small_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When decoding has taken its time, other tasks have a turn, also if no message was valid."""
+    monkeypatch.setattr(consumer, "DECODE_TIME", 0.0)
+    bad = Given(b"{", Origin(NOW, message_id="bad"))
+    async with Turns() as turns:
+        await run(Script([bad] * 50))
+    assert turns.count >= 50
+
+
+async def test_good_messages_do_not_wait_for_those_behind_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When decoding has taken its time, what is there is stored, and invalid messages are dead-lettered already."""
+    monkeypatch.setattr(consumer, "DECODE_TIME", 0.0)
+    bad = Given(b"{", Origin(NOW, message_id="bad"))
+    done = await run(Script([bad, given(1), slow(2), given(3)]))
+    assert [each[:2] for each in done] == [
+        ("not_json", "bad"),
+        ("acknowledged", ["bad"]),
+        ("stored", ["r1"]),
+        ("acknowledged", ["m1"]),
+        ("invalid", "m2"),
+        ("acknowledged", ["m2"]),
+        ("stored", ["r3"]),
+        ("acknowledged", ["m3"]),
+    ]
 
 
 async def test_a_stop_is_answered_between_two_transactions() -> None:
