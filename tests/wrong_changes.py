@@ -617,9 +617,9 @@ MUTANTS = (
     ),
     Mutant(
         "acknowledgement-outlives-its-session",
-        "notifier/gateways/amqp.py",
-        "answered(call, unless=self._ended, **limit)",
-        "answered(call, **limit)",
+        "notifier/gateways/queue_consumer.py",
+        "within=within, unless=self._ended)",
+        "within=within)",
         ("tests/gateways/test_amqp.py::test_acknowledging_ends_with_the_session",),
     ),
     Mutant(
@@ -714,6 +714,34 @@ MUTANTS = (
         ("tests/test_addresses.py::test_an_international_domain_is_checked_once",),
     ),
     Mutant(
+        "locked-extra-queue-ends-the-session",
+        "notifier/gateways/amqp.py",
+        "                if queue == self._ours or self._ended.done():\n",
+        "                if queue or self._ended.done():\n",
+        ("tests/gateways/test_amqp.py::test_an_extra_queue_that_is_locked_keeps_nobody_from_work",),
+    ),
+    Mutant(
+        "lost-extra-queue-ends-the-session",
+        "notifier/gateways/amqp.py",
+        "        if consumer.queue == self._ours:\n            self.lose(reason)\n",
+        "        if consumer:\n            self.lose(reason)\n",
+        ("tests/gateways/test_amqp.py::test_an_extra_queue_whose_channel_is_closed_does_not_end_the_session",),
+    ),
+    Mutant(
+        "lost-extra-queue-is-acknowledged",
+        "notifier/gateways/amqp.py",
+        "            if consumer.queue == self._ours or self._lost is not None:\n",
+        "            if consumer:\n",
+        ("tests/gateways/test_amqp.py::test_an_extra_queue_that_is_deleted_does_not_end_the_session",),
+    ),
+    Mutant(
+        "stream-consumed",
+        "notifier/gateways/queue_consumer.py",
+        ", arguments=_NOT_A_STREAM",
+        "",
+        ("tests/gateways/test_amqp.py::test_a_stream_is_not_consumed",),
+    ),
+    Mutant(
         "letter-longer-than-a-frame",
         "notifier/gateways/dead_letters.py",
         'fault = "they are too long" if len(properties.marshal()) > frame_max - _FRAME_OVERHEAD else None',
@@ -800,15 +828,15 @@ MUTANTS = (
     Mutant(
         "any-consumer-will-do",
         "notifier/gateways/amqp.py",
-        "if self._idle.get(queue, 0) >= IDLE_LOOKS:",
-        "if self._idle.get(queue, 0) < 0:",
+        "if self._idle.get(consumer, 0) >= IDLE_LOOKS:",
+        "if self._idle.get(consumer, 0) < 0:",
         ("tests/gateways/test_amqp.py::test_a_consumer_that_the_broker_has_lost_is_noticed",),
     ),
     Mutant(
         "queue-that-appears-is-ignored",
         "notifier/gateways/amqp.py",
-        "                    await self._consume_new()\n",
-        "",
+        "                        await self._consumption.consume(queue)\n",
+        "                        del queue\n",
         ("tests/gateways/test_amqp.py::test_an_extra_queue_that_appears_later_is_consumed",),
     ),
     Mutant(

@@ -1,7 +1,6 @@
 """RabbitMQ: messages in from our queue, results and dead letters out, over aiormq."""
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 
 import structlog
 from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
+from aiormq.exceptions import ChannelNotFoundEntity
 from pamqp.commands import Basic
 
 from notifier import clock
@@ -19,7 +19,8 @@ from notifier.gateways.connection import answered, close, connect, connected, op
 from notifier.gateways.dead_letters import dead_letter
 from notifier.gateways.oversized import Room, limited
 from notifier.gateways.properties import ENCODING_ERRORS, header, wire, writable
-from notifier.gateways.topology import DEAD, declare, exists, remedy
+from notifier.gateways.queue_consumer import QueueConsumer
+from notifier.gateways.topology import DEAD, declare, remedy
 from notifier.settings import AmqpSettings
 from notifier.tracing import traceparent
 
@@ -36,6 +37,8 @@ IDLE_LOOKS = 3
 """Looks in a row at which a queue has messages and delivers none, after which we consume it anew."""
 LINGER = 0.005
 """Seconds that a delivery waits for others, so that they share one commit."""
+_STREAM = "rabbit_stream_queue"
+"""How RabbitMQ calls a stream when it refuses to let us consume it."""
 MIN_FRAME_MAX = 4096
 """Bytes of a frame that every broker takes."""
 
@@ -55,6 +58,7 @@ class Delivery(NamedTuple):
     tag: int
     routing_key: str
     wire: bytes
+    consumer: QueueConsumer
 
 
 class Outgoing(NamedTuple):
@@ -69,49 +73,94 @@ class Outgoing(NamedTuple):
 class Consumption:
     """Deliveries of one connection; every acknowledgement goes to the channel that delivered.
 
-    `share` is how many unacknowledged deliveries each queue may have.
+    `share` is how many unacknowledged deliveries each queue may have. The session ends with our queue,
+    whereas an extra queue that cannot be consumed is left out, and `unusable` until it can be.
     """
 
     def __init__(
-        self, channel: AbstractChannel, publisher: "Publisher", room: Room, share: int, stop: asyncio.Event
+        self,
+        connection: AbstractConnection,
+        settings: AmqpSettings,
+        publisher: "Publisher",
+        broker: "Broker",
+        *,
+        room: Room,
+        stop: asyncio.Event,
     ) -> None:
-        self._channel = channel
+        queues = dict.fromkeys((settings.queue, *settings.extra_queues))
+        # The broker knows no limit for several consumers together: quorum queues refuse that of a whole channel.
+        self._share = max(1, settings.prefetch // len(queues))
+        self._connection = connection
+        self._ours = settings.queue
         self._publisher = publisher
+        self._broker = broker
         self._room = room
-        self._share = share
         self._waiting: list[Delivery] = []
-        self._unacknowledged: dict[int, str] = {}
-        self._delivered: dict[str, int] = {}
-        self._tags: dict[str, str] = {}
+        self._consumers: dict[str, QueueConsumer] = {}
         self._suspended = False
         self._consuming = asyncio.Lock()
         self._news = asyncio.Event()
         self._stop = stop
         self._lost: str | None = None
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.unusable = [queue for queue in queues if queue != self._ours]
         self.queue: Queue | None = None
 
-    async def consume(self, queue: str) -> None:
-        """Consume a queue from now on, or when consuming is resumed."""
+    async def consume(self, queue: str) -> bool:
+        """Consume a queue from now on, or when consuming is resumed. Return whether that is possible.
+
+        Raises Unreachable if our own queue cannot be consumed.
+        """
         async with self._consuming:
-            self._delivered[queue] = 0
-            if not self._suspended:
-                await self._begin(queue)
+            try:
+                consumer = await QueueConsumer.open(self._connection, queue, self._share, self._ended)
+                await answered(consumer.channel.queue_declare(queue, passive=True), unless=self._ended)
+                if not self._suspended:
+                    await consumer.begin(self._receive)
+            except Unreachable as error:
+                if queue == self._ours or self._ended.done():
+                    raise Unreachable(self._lost or str(error)) from error
+                self._leave_out(queue, error)
+                return False
+            self._consumers[queue] = consumer
+        closed = partial(self._closed, consumer)
+        consumer.channel.closing.add_done_callback(lambda future: closed(f"connection lost: {_reason(future)}"))
+        consumer.channel.on_consumer_cancel_callbacks.add(lambda _: closed("the broker cancelled our consumer"))
+        if queue in self.unusable:
+            self.unusable.remove(queue)
+            self._broker.usable(queue)
+        return True
+
+    def _leave_out(self, queue: str, error: Unreachable) -> None:
+        if isinstance(error.__cause__, ChannelNotFoundEntity):
+            self._broker.warn("queue does not exist and is not consumed until it does", name=queue)
+        elif _STREAM in str(error):
+            self._broker.warn("queue is a stream and is not consumed; use a classic or quorum queue", name=queue)
+        else:
+            self._broker.warn("queue is not consumed until it can be", name=queue, reason=str(error))
+
+    def _closed(self, consumer: QueueConsumer, reason: str) -> None:
+        if consumer.queue == self._ours:
+            self.lose(reason)
+        elif self._lost is None and self._consumers.get(consumer.queue) is consumer:
+            del self._consumers[consumer.queue]
+            self.unusable.append(consumer.queue)
+            self._broker.warn("queue is not consumed until it can be", name=consumer.queue, reason=reason)
 
     async def suspend(self) -> None:
         """Let the broker deliver nothing more; what was delivered stays with us, and must be acknowledged in time."""
         async with self._consuming:
             self._suspended = True
-            for queue in list(self._tags):
-                await self._end(queue)
+            for consumer in list(self._consumers.values()):
+                await self._within(consumer, consumer.end())
 
     async def resume(self) -> None:
         """Consume again after `suspend`."""
         async with self._consuming:
             self._suspended = False
-            for queue in self._delivered:
-                if queue not in self._tags:
-                    await self._begin(queue)
+            for consumer in list(self._consumers.values()):
+                if consumer.tag is None:
+                    await self._within(consumer, consumer.begin(self._receive))
 
     async def rest(self, seconds: float) -> None:
         """Wait for some time, or until the service stops. Raises Unreachable when the session is lost."""
@@ -127,7 +176,7 @@ class Consumption:
     async def batch(self) -> list[Delivery]:
         """Wait for deliveries and take all that are there; none means that the service stops.
 
-        Raises Unreachable when the connection, the channel or the queue is gone.
+        Raises Unreachable when the connection, or the channel of our queue, is gone.
         """
         await self._news.wait()
         if not self._stop.is_set() and self._lost is None:
@@ -141,34 +190,26 @@ class Consumption:
         return taken
 
     async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
-        """Acknowledge these deliveries and no other, with one word as far as none before them waits for its own.
+        """Acknowledge these deliveries and no other.
 
         Raises Unreachable when the session is lost, or the broker takes nothing from us.
         """
-        tags = {delivery.tag for delivery in deliveries}
-        for tag in tags:
-            self._unacknowledged.pop(tag, None)
-        first_left = min(self._unacknowledged, default=sys.maxsize)
-        together = [tag for tag in tags if tag < first_left]
-        singly = sorted(tags.difference(together))
-        await self._asked(self._acknowledge(together, singly), within=ACKNOWLEDGE_TIMEOUT)
+        tags: dict[QueueConsumer, list[int]] = {}
+        for delivery in deliveries:
+            tags.setdefault(delivery.consumer, []).append(delivery.tag)
+        for consumer, of_one in tags.items():
+            await self._within(consumer, consumer.acknowledge(of_one, ACKNOWLEDGE_TIMEOUT))
         for delivery in deliveries:
             self._room.give_back(len(delivery.body))
 
-    async def _acknowledge(self, together: Sequence[int], singly: Sequence[int]) -> None:
-        if together:
-            await self._channel.basic_ack(max(together), multiple=True, wait=False)
-        for tag in singly:
-            await self._channel.basic_ack(tag, wait=False)
-
     async def dead_letter(self, delivery: Delivery, code: DeadLetterCode, detail: str) -> None:
         """Publish a delivery that can never be used to where people look for it; confirmed when this returns."""
-        frame_max = self._channel.connection.connection_tune.frame_max or MIN_FRAME_MAX
+        frame_max = self._connection.connection_tune.frame_max or MIN_FRAME_MAX
         letter = dead_letter(delivery.wire, delivery.routing_key, code, detail, frame_max)
         await self._publisher.publish([Outgoing(DEAD, letter.routing_key, delivery.body, letter.properties)])
 
-    def deliver(self, queue: str, message: DeliveredMessage) -> None:
-        """Take one delivery of a queue off the wire."""
+    async def _receive(self, consumer: QueueConsumer, message: DeliveredMessage) -> None:
+        """Take one delivery off the wire."""
         properties, content_header = message.header.properties, wire(message.header)
         origin = Origin(
             received_at=clock.now(),
@@ -178,9 +219,7 @@ class Consumption:
             timestamp=_utc(properties.timestamp),
         )
         tag, key = message.delivery_tag or 0, message.routing_key or ""
-        self._unacknowledged[tag] = queue
-        self._delivered[queue] += 1
-        self._waiting.append(Delivery(message.body, origin, tag, key, content_header))
+        self._waiting.append(Delivery(message.body, origin, tag, key, content_header, consumer))
         self._news.set()
 
     def lose(self, reason: str) -> None:
@@ -200,113 +239,100 @@ class Consumption:
         RabbitMQ 4.3 counts a lost connection against the delivery limit of each message that was
         under way, and such a return not; earlier versions count both.
         """
-        if self._lost is None and self._unacknowledged:
+        if self._lost is None:
             with suppress(Unreachable):
-                await self._asked(self._give_back(), within=GIVE_BACK_TIMEOUT)
+                await answered(self._give_back(), within=GIVE_BACK_TIMEOUT, unless=self._ended)
 
     async def _give_back(self) -> None:
-        for tag in list(self._tags.values()):
-            await self._channel.basic_cancel(tag)
-        await self._channel.basic_nack(0, multiple=True, requeue=True)
+        for consumer in list(self._consumers.values()):
+            await consumer.give_back()
 
     @property
-    def delivered(self) -> dict[str, int]:
-        """How many messages of each queue were delivered."""
-        return dict(self._delivered)
+    def consumers(self) -> list[QueueConsumer]:
+        """The queues that are consumed, or will be when consuming is resumed."""
+        return list(self._consumers.values())
 
-    def tag(self, queue: str) -> str | None:
-        """Name the consumer of a queue; None while it is not consumed."""
-        return self._tags.get(queue)
-
-    def can_take_more(self, queue: str) -> bool:
+    def can_take_more(self, consumer: QueueConsumer) -> bool:
         """Return whether the broker should deliver if the queue has messages."""
-        unacknowledged = sum(each == queue for each in self._unacknowledged.values())
-        return queue in self._tags and unacknowledged < self._share and not self._room.full
+        return consumer.tag is not None and consumer.room() > 0 and not self._room.full
 
-    async def renew(self, queue: str) -> None:
+    async def renew(self, consumer: QueueConsumer) -> None:
         """Consume a queue anew."""
         async with self._consuming:
-            if queue in self._tags:
-                await self._end(queue)
-                await self._begin(queue)
+            if consumer.tag is not None:
+                await self._within(consumer, consumer.end())
+                await self._within(consumer, consumer.begin(self._receive))
 
-    async def _begin(self, queue: str) -> None:
-        async def receive(message: DeliveredMessage) -> None:
-            self.deliver(queue, message)
+    def unwatched(self, consumer: QueueConsumer, reason: str) -> None:
+        """Note that the watchdog found a queue that is not consumed any more."""
+        self._closed(consumer, f"{consumer.queue}: {reason}")
 
-        begun = await self._asked(self._channel.basic_consume(queue, receive))
-        self._tags[queue] = begun.consumer_tag or ""
-
-    async def _end(self, queue: str) -> None:
-        await self._asked(self._channel.basic_cancel(self._tags.pop(queue)))
-
-    async def _asked(self, call: Coroutine[Any, Any, Any], **limit: float) -> Any:
+    async def _within(self, consumer: QueueConsumer, call: Coroutine[Any, Any, None]) -> None:
+        """Await a call that concerns one queue; only our own queue can end the session."""
         try:
-            return await answered(call, unless=self._ended, **limit)
+            await call
         except Unreachable as error:
-            raise Unreachable(self._lost or str(error)) from error
+            if consumer.queue == self._ours or self._lost is not None:
+                raise Unreachable(self._lost or str(error)) from error
+            self._closed(consumer, str(error))
 
 
 class _Watchdog:
     """Looks at the queues from time to time: for watchers, and to prove that we really consume them."""
 
-    def __init__(self, connection: AbstractConnection, consumption: Consumption, ours: str, missing: set[str]) -> None:
+    def __init__(self, connection: AbstractConnection, consumption: Consumption, ours: str) -> None:
         self._connection = connection
         self._consumption = consumption
         self._ours = ours
-        self._missing = missing
-        self._seen = consumption.delivered
-        self._idle: dict[str, int] = {}
-        self._without: dict[str, int] = {}
+        self._seen: dict[QueueConsumer, int] = {}
+        self._idle: dict[QueueConsumer, int] = {}
+        self._without: dict[QueueConsumer, int] = {}
 
     async def run(self) -> None:
-        """Watch until the session is lost, and lose it if a queue has no consumer.
+        """Watch until the session is lost, and lose it if our queue has no consumer.
 
-        Queues that are missing are consumed as soon as they exist.
+        Extra queues that cannot be consumed are consumed as soon as they can be.
         """
         loop = asyncio.get_running_loop()
         look_again = loop.time() + LOOK_AGAIN
         try:
             channel = await open_channel(self._connection, confirms=False)
             while True:
-                for queue in self._consumption.delivered:
-                    await self._look(channel, queue)
-                if self._missing and loop.time() >= look_again:
+                for consumer in self._consumption.consumers:
+                    if channel.is_closed:
+                        channel = await open_channel(self._connection, confirms=False)
+                    try:
+                        await self._look(channel, consumer)
+                    except Unreachable as error:
+                        self._consumption.unwatched(consumer, str(error))
+                if self._consumption.unusable and loop.time() >= look_again:
                     look_again = loop.time() + LOOK_AGAIN
-                    await self._consume_new()
+                    for queue in list(self._consumption.unusable):
+                        await self._consumption.consume(queue)
                 await asyncio.sleep(PROBE_INTERVAL)
         except Unreachable as error:
             self._consumption.lose(str(error))
 
-    async def _look(self, channel: AbstractChannel, queue: str) -> None:
-        tag, delivered = self._consumption.tag(queue), self._consumption.delivered[queue]
-        try:
-            found = await answered(channel.queue_declare(queue, passive=True))
-        except Unreachable as error:
-            raise Unreachable(f"{queue}: {error}") from error
+    async def _look(self, channel: AbstractChannel, consumer: QueueConsumer) -> None:
+        tag, delivered = consumer.tag, consumer.delivered
+        found = await answered(channel.queue_declare(consumer.queue, passive=True))
         messages, consumers = found.message_count or 0, found.consumer_count or 0
-        if queue == self._ours:
+        if consumer.queue == self._ours:
             self._consumption.queue = Queue(messages, consumers)
         # Not if consuming was suspended or resumed meanwhile.
-        if tag and tag == self._consumption.tag(queue):
+        if tag and tag == consumer.tag:
             # One that is busy with large messages counts a new consumer late.
-            self._without[queue] = 0 if consumers else self._without.get(queue, 0) + 1
-            if self._without[queue] > 1:
-                raise Unreachable(f"{queue} has no consumer")
-            idle = messages and delivered == self._seen.get(queue) and self._consumption.can_take_more(queue)
-            self._idle[queue] = self._idle.get(queue, 0) + 1 if idle else 0
-        self._seen[queue] = delivered
+            self._without[consumer] = 0 if consumers else self._without.get(consumer, 0) + 1
+            if self._without[consumer] > 1:
+                raise Unreachable("has no consumer")
+            idle = messages and delivered == self._seen.get(consumer) and self._consumption.can_take_more(consumer)
+            self._idle[consumer] = self._idle.get(consumer, 0) + 1 if idle else 0
+        self._seen[consumer] = delivered
         # Others may consume it too, and the broker counts consumers that have ended but hold messages.
-        if self._idle.get(queue, 0) >= IDLE_LOOKS:
-            self._idle[queue] = 0
-            log.warning("queue has messages but delivers none, so it is consumed anew", name=queue)
-            await self._consumption.renew(queue)
-
-    async def _consume_new(self) -> None:
-        for queue in [each for each in self._missing if await exists(self._connection, each)]:
-            self._missing.discard(queue)
-            log.info("queue exists now and is consumed", name=queue)
-            await self._consumption.consume(queue)
+        if self._idle.get(consumer, 0) >= IDLE_LOOKS:
+            self._idle[consumer] = 0
+            log.warning("queue has messages but delivers none, so it is consumed anew", name=consumer.queue)
+            await self._consumption.renew(consumer)
 
 
 class Broker:
@@ -336,6 +362,13 @@ class Broker:
             self._warnings.add((event, name))
             log.warning(event, name=name, **fields)
 
+    def usable(self, queue: str) -> None:
+        """Note that an extra queue is consumed now; if it was not before, that is logged."""
+        of_queue = {each for each in self._warnings if each[1] == queue}
+        if of_queue:
+            self._warnings -= of_queue
+            log.info("queue is consumed now", name=queue)
+
 
 @asynccontextmanager
 async def consume(
@@ -349,23 +382,12 @@ async def consume(
     async with connected(settings.url or "", limited(room)) as connection:
         for name, state in await declare(connection, settings):
             broker.warn(str(state), name=name, remedy=remedy(name, state))
-        queues = list(dict.fromkeys((settings.queue, *settings.extra_queues)))
-        # The broker knows no limit for several consumers together: quorum queues refuse that of a whole channel.
-        share = max(1, settings.prefetch // len(queues))
-        channel = await open_channel(connection, confirms=False)
-        consumption = Consumption(channel, publisher, room, share, stop)
-        channel.on_consumer_cancel_callbacks.add(lambda _: consumption.lose("the broker cancelled our consumer"))
+        consumption = Consumption(connection, settings, publisher, broker, room=room, stop=stop)
         # Any completion is a loss: that of the heartbeat arrives as a cancelled future.
-        for closing in (connection.closing, channel.closing):
-            closing.add_done_callback(lambda future: consumption.lose(f"connection lost: {_reason(future)}"))
-        await answered(channel.basic_qos(prefetch_count=share))
-        missing = {queue for queue in settings.extra_queues if not await exists(connection, queue)}
-        for queue in queues:
-            if queue in missing:
-                broker.warn("queue does not exist and is not consumed until it does", name=queue)
-            else:
-                await consumption.consume(queue)
-        watchdog = _Watchdog(connection, consumption, settings.queue, missing)
+        connection.closing.add_done_callback(lambda future: consumption.lose(f"connection lost: {_reason(future)}"))
+        for queue in (settings.queue, *consumption.unusable):
+            await consumption.consume(queue)
+        watchdog = _Watchdog(connection, consumption, settings.queue)
         tasks = [
             asyncio.create_task(_call_when(stop, consumption.stop), name="amqp stop"),
             asyncio.create_task(watchdog.run(), name="amqp watchdog"),

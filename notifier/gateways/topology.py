@@ -110,11 +110,6 @@ async def check(connection: AbstractConnection, settings: AmqpSettings) -> list[
     return found
 
 
-async def exists(connection: AbstractConnection, queue: str) -> bool:
-    """Return whether a queue exists, whatever its arguments are."""
-    return not await _refused(connection, queue, _queue(queue, {}).look)
-
-
 async def _declared(connection: AbstractConnection, part: _Part) -> State:
     if not await _refused(connection, part.name, part.declare):
         return State.AS_WANTED

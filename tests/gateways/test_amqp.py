@@ -46,6 +46,12 @@ async def test_a_session_declares_what_it_needs(rabbit: Rabbit) -> None:
     assert [json.loads(body)["type"] for body in bodies] == ["booking.confirmed", "notification.requested"]
 
 
+def _channel(session: Consumption, queue: str) -> Any:
+    """Find the channel that consumes a queue."""
+    (found,) = [consumer.channel for consumer in session.consumers if consumer.queue == queue]
+    return found
+
+
 async def _all(session: Consumption, count: int) -> list[amqp.Delivery]:
     found: list[amqp.Delivery] = []
     async with asyncio.timeout(20):
@@ -289,13 +295,14 @@ async def test_deliveries_are_given_back_at_the_end_of_a_session(
             await rabbit.publish({"type": "booking.x", "n": n})
         _, second, _ = await _all(session, 3)
         await session.acknowledge([second])
-        nack = session._channel.basic_nack
+        channel = _channel(session, rabbit.queue)
+        nack = channel.basic_nack
 
         async def noting(tag: int, **how: Any) -> None:
             returned.append((tag, how))
             await nack(tag, **how)
 
-        monkeypatch.setattr(session._channel, "basic_nack", noting)
+        monkeypatch.setattr(channel, "basic_nack", noting)
     assert returned == [(0, {"multiple": True, "requeue": True})]
     async with consuming(rabbit) as session:
         assert [json.loads(delivery.body)["n"] for delivery in await _all(session, 2)] == [0, 2]
@@ -345,14 +352,90 @@ async def test_an_extra_queue_that_appears_later_is_consumed(rabbit: Rabbit, mon
     await rabbit.channel.queue_delete(extra)
 
 
+async def test_an_extra_queue_that_is_locked_keeps_nobody_from_work(
+    rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch, logged_lines: list[Any]
+) -> None:
+    """Others are consumed meanwhile; it is consumed as soon as it can be, and both are logged once."""
+    monkeypatch.setattr(amqp, "PROBE_INTERVAL", 0.05)
+    monkeypatch.setattr(amqp, "LOOK_AGAIN", 0.1)
+    extra = f"{rabbit.queue}-extra"
+    await rabbit.channel.queue_declare(extra)
+    holder = await rabbit.channel.basic_consume(extra, _keep, exclusive=True)
+    async with consuming(rabbit, NOTIFIER_AMQP_EXTRA_QUEUES=extra) as session:
+        await rabbit.publish({"type": "booking.x"})
+        await session.acknowledge(await _all(session, 1))
+        await rabbit.channel.basic_cancel(holder.consumer_tag or "")
+        await rabbit.channel.basic_publish(b"{}", routing_key=extra)
+        await session.acknowledge(await _all(session, 1))
+    await rabbit.channel.queue_delete(extra)
+    assert [line["event"] for line in logged_lines if line["name"] == extra] == [
+        "queue is not consumed until it can be",
+        "queue is consumed now",
+    ]
+    assert "ACCESS_REFUSED" in logged_lines[0]["reason"]
+
+
+async def test_an_extra_queue_that_is_deleted_does_not_end_the_session(
+    rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it delivered can still be acknowledged, which does nothing; declared again, it is consumed again."""
+    monkeypatch.setattr(amqp, "PROBE_INTERVAL", 0.05)
+    monkeypatch.setattr(amqp, "LOOK_AGAIN", 0.1)
+    extra = f"{rabbit.queue}-extra"
+    await rabbit.channel.queue_declare(extra)
+    async with consuming(rabbit, NOTIFIER_AMQP_EXTRA_QUEUES=extra) as session:
+        await rabbit.channel.basic_publish(b"{}", routing_key=extra)
+        deliveries = await _all(session, 1)
+        await rabbit.channel.queue_delete(extra)
+        async with asyncio.timeout(PATIENCE):
+            while not session.unusable:  # noqa: ASYNC110 - a session sends no signal
+                await asyncio.sleep(0.01)
+        await session.acknowledge(deliveries)
+        await rabbit.channel.queue_declare(extra)
+        await rabbit.channel.basic_publish(b"{}", routing_key=extra)
+        await rabbit.publish({"type": "booking.x"})
+        await session.acknowledge(await _all(session, 2))
+    await rabbit.channel.queue_delete(extra)
+
+
+async def test_an_extra_queue_whose_channel_is_closed_does_not_end_the_session(rabbit: Rabbit) -> None:
+    """The broker closes the channel that makes a mistake, and it has no other queue."""
+    extra = f"{rabbit.queue}-extra"
+    await rabbit.channel.queue_declare(extra)
+    async with consuming(rabbit, NOTIFIER_AMQP_EXTRA_QUEUES=extra) as session:
+        await _channel(session, extra).basic_ack(99, wait=False)
+        async with asyncio.timeout(PATIENCE):
+            while not session.unusable:  # noqa: ASYNC110 - a session sends no signal
+                await asyncio.sleep(0.01)
+        await rabbit.publish({"type": "booking.x"})
+        await session.acknowledge(await _all(session, 1))
+    await rabbit.channel.queue_delete(extra)
+
+
+async def test_a_stream_is_not_consumed(rabbit: Rabbit, logged_lines: list[Any]) -> None:
+    """Nothing can be taken from it for good; one warning says so, whatever its arguments, and all else goes on."""
+    extra = f"{rabbit.queue}-stream"
+    arguments: dict[str, Any] = {"x-queue-type": "stream", "x-max-length-bytes": 10_000_000}
+    await rabbit.channel.queue_declare(extra, durable=True, arguments=arguments)
+    async with consuming(rabbit, NOTIFIER_AMQP_EXTRA_QUEUES=extra) as session:
+        await rabbit.channel.basic_publish(b"{}", routing_key=extra)
+        await rabbit.publish({"type": "booking.x"})
+        (delivery,) = await _all(session, 1)
+        assert delivery.body != b"{}"
+    await rabbit.channel.queue_delete(extra)
+    assert [(line["event"], line["name"]) for line in logged_lines] == [
+        ("queue is a stream and is not consumed; use a classic or quorum queue", extra)
+    ]
+
+
 async def test_a_consumer_that_the_broker_has_lost_is_noticed(
     rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch, logged_lines: list[Any]
 ) -> None:
     """That somebody else consumes the queue, and takes nothing more, does not hide that we no longer do."""
     monkeypatch.setattr(amqp, "PROBE_INTERVAL", 0.05)
     async with consuming(rabbit) as session:
-        channel: Any = session._channel
-        await channel.rpc(Basic.Cancel(session.tag(rabbit.queue) or "", nowait=True))
+        (ours,) = session.consumers
+        await _channel(session, rabbit.queue).rpc(Basic.Cancel(ours.tag or "", nowait=True))
         await rabbit.channel.basic_qos(prefetch_count=1)
         other = await rabbit.channel.basic_consume(rabbit.queue, _keep)
         for n in range(3):
@@ -394,7 +477,8 @@ async def test_acknowledging_has_a_time_limit(rabbit: Rabbit, monkeypatch: pytes
 @contextmanager
 def stuck(session: Consumption) -> Iterator[None]:
     """Let aiormq's write queue of a session have no room, as when its writer has been cancelled."""
-    channel: Any = session._channel
+    (ours,) = session.consumers
+    channel: Any = ours.channel
     full: asyncio.Queue[None] = asyncio.Queue(maxsize=1)
     full.put_nowait(None)
     queue, channel.write_queue = channel.write_queue, full

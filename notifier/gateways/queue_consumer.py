@@ -1,0 +1,89 @@
+"""Consumes one queue on a channel of its own, so that whatever the broker refuses for it leaves other queues alone."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any
+
+from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
+
+from notifier.gateways.connection import answered, open_channel
+
+_NOT_A_STREAM: dict[str, Any] = {"x-priority": 0}
+"""A consumer's default priority. RabbitMQ refuses it for a stream, from which nothing can be taken for good."""
+
+Receive = Callable[["QueueConsumer", DeliveredMessage], Awaitable[None]]
+
+
+class QueueConsumer:
+    """A queue, the channel that consumes it, and what was delivered there and is not acknowledged.
+
+    The broker delivers at most `share` messages to one consumer before it acknowledges some. `ended`
+    ends any call to the broker.
+    """
+
+    def __init__(self, queue: str, channel: AbstractChannel, share: int, ended: "asyncio.Future[Any]") -> None:
+        self.queue = queue
+        self.channel = channel
+        self.tag: str | None = None
+        """The name of the consumer; None while the queue is not consumed."""
+        self.delivered = 0
+        """Messages that were delivered so far."""
+        self._share = share
+        self._ended = ended
+        self._unacknowledged: dict[int, str | None] = {}
+
+    @classmethod
+    async def open(
+        cls, connection: AbstractConnection, queue: str, share: int, ended: "asyncio.Future[Any]"
+    ) -> "QueueConsumer":
+        """Open the channel. Raises Unreachable."""
+        channel = await open_channel(connection, confirms=False)
+        await answered(channel.basic_qos(prefetch_count=share), unless=ended)
+        return cls(queue, channel, share, ended)
+
+    async def begin(self, receive: Receive) -> None:
+        """Consume; `receive` is called with each delivery. Raises Unreachable if the broker refuses."""
+
+        async def take(message: DeliveredMessage) -> None:
+            self._unacknowledged[message.delivery_tag or 0] = message.consumer_tag
+            self.delivered += 1
+            await receive(self, message)
+
+        begun = await answered(
+            self.channel.basic_consume(self.queue, take, arguments=_NOT_A_STREAM), unless=self._ended
+        )
+        self.tag = begun.consumer_tag or ""
+
+    async def end(self) -> None:
+        """Consume no more; what was delivered can still be acknowledged."""
+        if self.tag is not None:
+            tag, self.tag = self.tag, None
+            await answered(self.channel.basic_cancel(tag), unless=self._ended)
+
+    async def acknowledge(self, tags: Collection[int], within: float) -> None:
+        """Acknowledge these deliveries and no other, with one frame for all that no unacknowledged one precedes."""
+        for tag in tags:
+            self._unacknowledged.pop(tag, None)
+        first_left = min(self._unacknowledged, default=sys.maxsize)
+        together = [tag for tag in tags if tag < first_left]
+        singly = sorted(set(tags).difference(together))
+        await answered(self._acknowledge(together, singly), within=within, unless=self._ended)
+
+    async def _acknowledge(self, together: Collection[int], singly: Collection[int]) -> None:
+        if together:
+            await self.channel.basic_ack(max(together), multiple=True, wait=False)
+        for tag in singly:
+            await self.channel.basic_ack(tag, wait=False)
+
+    async def give_back(self) -> None:
+        """Return to the queue what is not acknowledged."""
+        if self._unacknowledged:
+            if self.tag is not None:
+                await self.channel.basic_cancel(self.tag)
+            await self.channel.basic_nack(0, multiple=True, requeue=True)
+
+    def room(self, held: Collection[int] = ()) -> int:
+        """Return how many more messages the broker may deliver, apart from those that are held."""
+        mine = [tag for tag, consumer in self._unacknowledged.items() if consumer == self.tag and tag not in held]
+        return self._share - len(mine)
