@@ -74,7 +74,19 @@ class Figures:
                 for name, actor in actors.items()
             },
             "broker": self._broker_state(),
+            "dead_letters": self._dead_letters_state(),
             "smtp": self._smtp_states(),
+        }
+
+    def _dead_letters_state(self) -> dict[str, Any]:
+        """Say whether the broker takes dead letters, and how many wait to be published."""
+        if self._broker is None:
+            return {"state": "off", "waiting": 0, "reason": None}
+        held = self._broker.held
+        return {
+            "state": "held" if held.reason else "ok",
+            "waiting": held.waiting,
+            "reason": _hidden(held.reason),
         }
 
     def _broker_state(self) -> dict[str, Any]:

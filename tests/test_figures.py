@@ -225,7 +225,8 @@ async def test_a_ready_service_says_so(environ: dict[str, str], rabbit: Rabbit, 
     )
     assert all(each["since"] <= stats["at"] for each in parts["actors"].values())
     assert (parts["broker"], parts["smtp"]) == (stats["broker"], stats["smtp"])
-    assert set(parts) == {"status", "store", "actors", "broker", "smtp"}
+    assert set(parts) == {"status", "store", "actors", "broker", "dead_letters", "smtp"}
+    assert parts["dead_letters"] == {"state": "ok" if has_broker else "off", "waiting": 0, "reason": None}
 
 
 def _is_fit(stats: Mapping[str, Any]) -> bool:

@@ -28,14 +28,11 @@ MUTANTS = (
     ),
     Mutant(
         "acknowledge-before-dead-letter",
-        "notifier/actors/consumer.py",
+        "notifier/actors/dead_letters.py",
+        "        reasons = await self._session.dead_letter(batch)\n",
         """\
-    await session.dead_letter(delivery, reason.code, reason.detail)
-    await session.acknowledge([delivery])
-""",
-        """\
-    await session.acknowledge([delivery])
-    await session.dead_letter(delivery, reason.code, reason.detail)
+        await self._session.acknowledge([letter.delivery for letter in batch])
+        reasons = await self._session.dead_letter(batch)
 """,
         ("tests/actors/test_consumer.py::test_what_could_not_be_put_aside_is_delivered_again",),
     ),
@@ -740,6 +737,62 @@ MUTANTS = (
         ", arguments=_NOT_A_STREAM",
         "",
         ("tests/gateways/test_amqp.py::test_a_stream_is_not_consumed",),
+    ),
+    Mutant(
+        "refused-letter-is-acknowledged",
+        "notifier/actors/dead_letters.py",
+        "[letter for letter, reason in zip(batch, reasons, strict=True) if reason is None]",
+        "list(batch)",
+        ("tests/actors/test_consumer.py::test_a_refused_letter_is_held_and_published_later",),
+    ),
+    Mutant(
+        "refused-letter-keeps-others-back",
+        "notifier/actors/dead_letters.py",
+        "            self._batch_size = 1\n",
+        "",
+        ("tests/actors/test_consumer.py::test_a_letter_that_is_always_refused_keeps_no_other_back",),
+    ),
+    Mutant(
+        "held-without-bound",
+        "notifier/actors/dead_letters.py",
+        "        within = len(self._waiting) <= MAX_HELD and self._bytes <= MAX_HELD_BYTES\n",
+        "        within = True\n",
+        ("tests/actors/test_consumer.py::test_too_many_held_letters_make_no_room",),
+    ),
+    Mutant(
+        "held-letters-stop-good-messages",
+        "notifier/gateways/amqp.py",
+        "                    await self._renew(consumer)\n",
+        "                    pass\n",
+        ("tests/actors/test_consumer.py::test_good_messages_pass_many_that_cannot_be_dead_lettered",),
+    ),
+    Mutant(
+        "letters-not-bounded-by-bytes",
+        "notifier/actors/dead_letters.py",
+        "if batch and size > BATCH_BYTES:",
+        "if batch and size < 0:",
+        ("tests/actors/test_consumer.py::test_letters_share_a_confirmation",),
+    ),
+    Mutant(
+        "returned-letter-is-lost",
+        "notifier/gateways/amqp.py",
+        "                    if returned:\n",
+        "                    if not numbers:\n",
+        ("tests/gateways/test_amqp.py::test_a_letter_that_reaches_no_queue_is_published_to_the_queue_itself",),
+    ),
+    Mutant(
+        "equal-message-ids-share-a-confirmation",
+        "notifier/gateways/amqp.py",
+        "        if not runs or letter.properties.message_id in seen:\n",
+        "        if not runs:\n",
+        ("tests/gateways/test_amqp.py::test_a_letter_that_reaches_no_queue_is_published_to_the_queue_itself",),
+    ),
+    Mutant(
+        "full-queue-closes-the-publisher",
+        "notifier/gateways/amqp.py",
+        "isinstance(result, BaseException) and not _is_nack(result)",
+        "isinstance(result, BaseException)",
+        ("tests/gateways/test_amqp.py::test_a_refused_letter_says_why_and_the_others_are_published",),
     ),
     Mutant(
         "letter-longer-than-a-frame",

@@ -4,11 +4,14 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import structlog
 
-from notifier.contract import Message, Origin, decode
+from notifier.actors import dead_letters
+from notifier.actors.dead_letters import DeadLetter, DeadLetters, Delivery
+from notifier.contract import Message, decode
 from notifier.errors import DeadLetterCode, Refused, StoreUnusable, Unreachable
 
 log = structlog.get_logger(__name__)
@@ -43,29 +46,11 @@ class Store(NamedTuple):
     add: Callable[[Sequence[Message]], Awaitable[object]]
 
 
-class Delivery(Protocol):
-    """One message of the broker's, not acknowledged yet."""
-
-    @property
-    def body(self) -> bytes:
-        """The bytes that were published."""
-
-    @property
-    def origin(self) -> Origin:
-        """What came beside them."""
-
-
-class Session(Protocol):
+class Session(dead_letters.Session, Protocol):
     """An open session with the broker; every method raises Unreachable when it is lost."""
 
     async def batch(self) -> Sequence[Any]:
         """Wait for deliveries; none means that the service stops."""
-
-    async def acknowledge(self, deliveries: Sequence[Any]) -> None:
-        """Acknowledge these deliveries."""
-
-    async def dead_letter(self, delivery: Any, code: DeadLetterCode, detail: str) -> None:
-        """Put aside, confirmed, what can never be used."""
 
     async def suspend(self) -> None:
         """Let the broker deliver nothing more; what was delivered is kept."""
@@ -73,18 +58,8 @@ class Session(Protocol):
     async def resume(self) -> None:
         """Let it deliver again."""
 
-    async def rest(self, seconds: float) -> None:
-        """Wait for some time, or until the service stops."""
-
     def lose(self, reason: str) -> None:
         """End the session: `batch` gives nothing more."""
-
-
-class _Aside(NamedTuple):
-    """A delivery that can never be used, and why."""
-
-    delivery: Delivery
-    reason: Refused
 
 
 class _Part:
@@ -118,7 +93,7 @@ async def consume(
     running: Callable[[], None],
     stop: asyncio.Event,
 ) -> None:
-    """Consume until told to stop; returns when the part under way is stored, put aside and acknowledged.
+    """Consume until the service stops; returns when the part under way is stored, dead-lettered and acknowledged.
 
     Nothing is consumed until the store has proved that it can be written: each delivery
     that is returned counts against the queue's delivery limit. If the store fails later,
@@ -126,27 +101,32 @@ async def consume(
 
     Raises Unreachable when the broker is lost and StoreUnusable when the store cannot
     write: what is not acknowledged then is delivered again.
-    `dead_lettered` is told of each message that was put aside.
+    `dead_lettered` is called for each message that was dead-lettered.
     """
     await store.check()
     async with connect(stop) as session:
         running()
-        aside: asyncio.Queue[_Aside | None] = asyncio.Queue()
-        putting_aside = asyncio.create_task(_put_aside(session, aside, dead_lettered), name="dead letters")
-        putting_aside.add_done_callback(lambda _: session.lose("dead letters are not taken"))
-        intake = _Intake(session, store, aside, stop)
+        letters = DeadLetters(session, dead_lettered, stop)
+        publishing = asyncio.create_task(letters.run(), name="dead letters")
+        publishing.add_done_callback(partial(_published, session))
+        intake = _Intake(session, store, letters, stop)
         try:
             while await intake.take_in_batch():
                 pass
-            aside.put_nowait(None)
-            await putting_aside
+            letters.complete()
+            await publishing
         except Unreachable:
-            if putting_aside.done() and not putting_aside.cancelled():
-                putting_aside.result()  # raises what the session was given up for
+            if publishing.done() and not publishing.cancelled():
+                publishing.result()  # raises what the session was given up for
             raise
         finally:
-            putting_aside.cancel()
-            await asyncio.gather(putting_aside, return_exceptions=True)
+            publishing.cancel()
+            await asyncio.gather(publishing, return_exceptions=True)
+
+
+def _published(session: Session, publishing: "asyncio.Task[None]") -> None:
+    if not publishing.cancelled() and publishing.exception():
+        session.lose("dead letters are not published any more")
 
 
 async def _decoded(delivery: Delivery) -> tuple[Message | Refused, float]:
@@ -173,12 +153,10 @@ def _timed(delivery: Delivery) -> tuple[Message | Refused, float]:
 class _Intake:
     """Stores parts through a session, and suspends that while the store is unusable."""
 
-    def __init__(
-        self, session: Session, store: Store, aside: "asyncio.Queue[_Aside | None]", stop: asyncio.Event
-    ) -> None:
+    def __init__(self, session: Session, store: Store, letters: DeadLetters, stop: asyncio.Event) -> None:
         self._session = session
         self._store = store
-        self._aside = aside
+        self._letters = letters
         self._stop = stop
 
     async def take_in_batch(self) -> bool:
@@ -192,7 +170,7 @@ class _Intake:
         for delivery in batch:
             found, seconds = await _decoded(delivery)
             if isinstance(found, Refused):
-                self._aside.put_nowait(_Aside(delivery, found))
+                self._letters.add(delivery, found)
             else:
                 if not part.has_room_for(delivery, found):
                     await self.take_in(part)
@@ -205,6 +183,7 @@ class _Intake:
             if self._stop.is_set():
                 return True
         await self.take_in(part)
+        await self._letters.make_room()
         return bool(batch)
 
     async def take_in(self, part: _Part) -> None:
@@ -213,13 +192,13 @@ class _Intake:
             await asyncio.sleep(0)
             return
         refused = await self._stored(part.messages)
-        for each in refused:
-            self._aside.put_nowait(each)
+        for delivery, reason in refused:
+            self._letters.add(delivery, reason)
         unusable = {id(each.delivery) for each in refused}
         if stored := [delivery for delivery, _ in part.messages if id(delivery) not in unusable]:
             await self._session.acknowledge(stored)
 
-    async def _stored(self, messages: Sequence[tuple[Delivery, Message]]) -> list[_Aside]:
+    async def _stored(self, messages: Sequence[tuple[Delivery, Message]]) -> list[DeadLetter]:
         """Store messages in one transaction; gives those that cannot be stored through a fault of ours.
 
         A message that we cannot handle would come back for ever and hold up all behind it,
@@ -233,7 +212,7 @@ class _Intake:
             if len(messages) > 1:
                 return [each for pair in messages for each in await self._stored([pair])]
             log.exception("message cannot be handled", message=messages[0][1].id)
-            return [_Aside(messages[0][0], _internal(error))]
+            return [DeadLetter(messages[0][0], _internal(error))]
         return []
 
     async def _add(self, messages: Sequence[Message]) -> None:
@@ -256,30 +235,6 @@ class _Intake:
         if hold_until is not None:
             await self._session.resume()
             log.info("store can be written again; consuming is resumed", actor="consumer")
-
-
-async def _put_aside(
-    session: Session, aside: "asyncio.Queue[_Aside | None]", dead_lettered: Callable[[DeadLetterCode], None]
-) -> None:
-    """Put aside one after the other, beside the intake: a broker short of memory takes none, but still delivers."""
-    while await _put_next_aside(session, aside, dead_lettered):
-        pass
-
-
-async def _put_next_aside(
-    session: Session, aside: "asyncio.Queue[_Aside | None]", dead_lettered: Callable[[DeadLetterCode], None]
-) -> bool:
-    each = await aside.get()
-    if each is None:
-        return False
-    delivery, reason = each
-    await session.dead_letter(delivery, reason.code, reason.detail)
-    await session.acknowledge([delivery])
-    origin = delivery.origin
-    trace = {"traceparent": origin.traceparent} if origin.traceparent else {}
-    log.warning("message dead-lettered", code=reason.code, detail=reason.detail, message=origin.message_id, **trace)
-    dead_lettered(reason.code)
-    return True
 
 
 def _internal(error: Exception) -> Refused:

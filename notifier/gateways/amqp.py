@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import structlog
 from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
-from aiormq.exceptions import ChannelNotFoundEntity
+from aiormq.exceptions import ChannelNotFoundEntity, DeliveryError, PublishError
 from pamqp.commands import Basic
 
 from notifier import clock
 from notifier.contract import Origin
-from notifier.errors import DeadLetterCode, Unreachable
+from notifier.errors import Refused, Unreachable
 from notifier.gateways.connection import answered, close, connect, connected, open_channel, words
 from notifier.gateways.dead_letters import dead_letter
 from notifier.gateways.oversized import Room, limited
@@ -59,6 +59,13 @@ class Delivery(NamedTuple):
     routing_key: str
     wire: bytes
     consumer: QueueConsumer
+
+
+class Held(NamedTuple):
+    """Deliveries whose dead letters wait, and the reason if the broker does not take them."""
+
+    waiting: int
+    reason: str | None
 
 
 class Outgoing(NamedTuple):
@@ -202,11 +209,30 @@ class Consumption:
         for delivery in deliveries:
             self._room.give_back(len(delivery.body))
 
-    async def dead_letter(self, delivery: Delivery, code: DeadLetterCode, detail: str) -> None:
-        """Publish a delivery that can never be used to where people look for it; confirmed when this returns."""
+    async def dead_letter(self, letters: Sequence[tuple[Delivery, Refused]]) -> list[str | None]:
+        """Publish the dead letters of deliveries that can never be used.
+
+        Return for each why the broker did not take it, or None if it confirmed it.
+        """
         frame_max = self._connection.connection_tune.frame_max or MIN_FRAME_MAX
-        letter = dead_letter(delivery.wire, delivery.routing_key, code, detail, frame_max)
-        await self._publisher.publish([Outgoing(DEAD, letter.routing_key, delivery.body, letter.properties)])
+        # In a thread: checking the headers of a single message may take a tenth of a second.
+        outgoing = await asyncio.to_thread(_letters, letters, frame_max)
+        return await self._publisher.dead_letter(outgoing)
+
+    async def hold(self, deliveries: Sequence[Delivery], reason: str | None, *, make_room: bool) -> None:
+        """Note the deliveries whose dead letters wait, and the reason if the broker does not take them.
+
+        With `make_room` they do not count against the share of their queue: a new consumer has a share of
+        its own. Raises Unreachable when the session is lost.
+        """
+        self._broker.held = Held(len(deliveries), reason)
+        if not make_room or not deliveries:
+            return
+        async with self._consuming:
+            for consumer in self.consumers:
+                tags = [delivery.tag for delivery in deliveries if delivery.consumer is consumer]
+                if tags and 2 * consumer.count(tags) >= self._share:
+                    await self._renew(consumer)
 
     async def _receive(self, consumer: QueueConsumer, message: DeliveredMessage) -> None:
         """Take one delivery off the wire."""
@@ -254,14 +280,17 @@ class Consumption:
 
     def can_take_more(self, consumer: QueueConsumer) -> bool:
         """Return whether the broker should deliver if the queue has messages."""
-        return consumer.tag is not None and consumer.room() > 0 and not self._room.full
+        return consumer.tag is not None and not consumer.is_full and not self._room.full
 
     async def renew(self, consumer: QueueConsumer) -> None:
         """Consume a queue anew."""
         async with self._consuming:
-            if consumer.tag is not None:
-                await self._within(consumer, consumer.end())
-                await self._within(consumer, consumer.begin(self._receive))
+            await self._renew(consumer)
+
+    async def _renew(self, consumer: QueueConsumer) -> None:
+        if consumer.tag is not None:
+            await self._within(consumer, consumer.end())
+            await self._within(consumer, consumer.begin(self._receive))
 
     def unwatched(self, consumer: QueueConsumer, reason: str) -> None:
         """Note that the watchdog found a queue that is not consumed any more."""
@@ -342,6 +371,7 @@ class Broker:
         self.connected = False
         self.since = clock.now()
         self.consumption: Consumption | None = None
+        self.held = Held(0, None)
         self._warnings: set[tuple[str, str]] = set()
 
     @property
@@ -355,6 +385,7 @@ class Broker:
             self.since = clock.now()
         self.connected = consumption is not None
         self.consumption = consumption
+        self.held = Held(0, None)
 
     def warn(self, event: str, *, name: str, **fields: str) -> None:
         """Log a warning about an exchange or a queue, unless an earlier session did."""
@@ -421,18 +452,49 @@ class Publisher:
         """
         messages = [_writable(message) for message in messages]
         async with self._lock:
-            channel = await self._open()
-            try:
-                results = await answered(_published(channel, messages), within=CONFIRM_TIMEOUT)
-            except Unreachable:
-                await self.close()
-                raise Unreachable(f"the broker confirmed nothing for {CONFIRM_TIMEOUT:g} s") from None
-            for result in results:
-                if isinstance(result, ENCODING_ERRORS):
-                    raise result
+            for result in await self._publish(messages, mandatory=False):
                 if isinstance(result, BaseException):
                     await self.close()
                     raise Unreachable(f"not published: {words(result)}")
+
+    async def dead_letter(self, letters: Sequence[Outgoing]) -> list[str | None]:
+        """Publish dead letters; return for each why the broker did not take it, or None if it confirmed it.
+
+        A letter that reaches no queue, as through an exchange of another type, is published to the queue itself.
+        """
+        unpublished: str | None = None
+        async with self._lock:
+            reasons: dict[int, str | None] = {}
+            try:
+                for numbers in _distinct(letters):
+                    results = await self._publish([letters[number] for number in numbers], mandatory=True)
+                    returned = [number for number, result in zip(numbers, results, strict=True) if _is_returned(result)]
+                    if returned:
+                        direct = [letters[number]._replace(exchange="", routing_key=DEAD) for number in returned]
+                        results += await self._publish(direct, mandatory=True)
+                    for number, result in zip((*numbers, *returned), results, strict=True):
+                        reasons[number] = _refusal(result)
+                    if any(isinstance(result, BaseException) and not _is_nack(result) for result in results):
+                        await self.close()  # so that the next try declares what is missing
+            except Unreachable as error:
+                unpublished = str(error)
+        return [reasons.get(number, unpublished) for number in range(len(letters))]
+
+    async def _publish(self, messages: Sequence[Outgoing], *, mandatory: bool) -> list[Any]:
+        """Publish in order; return the broker's answer or the error of each.
+
+        Raises Unreachable if there is no connection, or no answer in time.
+        """
+        channel = await self._open()
+        try:
+            results = await answered(_published(channel, messages, mandatory=mandatory), within=CONFIRM_TIMEOUT)
+        except Unreachable:
+            await self.close()
+            raise Unreachable(f"the broker confirmed nothing for {CONFIRM_TIMEOUT:g} s") from None
+        for result in results:
+            if isinstance(result, ENCODING_ERRORS):
+                raise result
+        return results
 
     async def close(self) -> None:
         """Close the connection; the next publish makes a new one."""
@@ -454,8 +516,11 @@ class Publisher:
         return self._channel
 
 
-async def _published(channel: AbstractChannel, messages: Sequence[Outgoing]) -> list[Any]:
-    """Publish messages in order, and return the broker's answer or the error of each."""
+async def _published(channel: AbstractChannel, messages: Sequence[Outgoing], *, mandatory: bool) -> list[Any]:
+    """Publish messages in order; return the broker's answer or the error of each.
+
+    If `mandatory`, one that reaches no queue is returned.
+    """
     return await asyncio.gather(
         *(
             channel.basic_publish(
@@ -463,12 +528,51 @@ async def _published(channel: AbstractChannel, messages: Sequence[Outgoing]) -> 
                 exchange=message.exchange,
                 routing_key=message.routing_key,
                 properties=message.properties,
-                mandatory=message.exchange == DEAD,
+                mandatory=mandatory,
             )
             for message in messages
         ),
         return_exceptions=True,
     )
+
+
+def _letters(letters: Sequence[tuple[Delivery, Refused]], frame_max: int) -> list[Outgoing]:
+    """Write dead letters."""
+    found = []
+    for delivery, reason in letters:
+        letter = dead_letter(delivery.wire, delivery.routing_key, reason.code, reason.detail, frame_max)
+        found.append(Outgoing(DEAD, letter.routing_key, delivery.body, letter.properties))
+    return found
+
+
+def _distinct(letters: Sequence[Outgoing]) -> list[list[int]]:
+    """Cut letters into runs of distinct message ids: aiormq recognises by it what the broker returns."""
+    runs: list[list[int]] = []
+    seen: set[str | None] = set()
+    for number, letter in enumerate(letters):
+        if not runs or letter.properties.message_id in seen:
+            runs.append([])
+            seen = set()
+        runs[-1].append(number)
+        seen.add(letter.properties.message_id)
+    return runs
+
+
+def _is_returned(result: Any) -> bool:
+    return isinstance(result, PublishError)
+
+
+def _is_nack(result: Any) -> bool:
+    return isinstance(result, DeliveryError) and not _is_returned(result)
+
+
+def _refusal(result: Any) -> str | None:
+    """Say why the broker did not take a letter; None if it did."""
+    if _is_returned(result):
+        return f"there is no queue {DEAD}"
+    if _is_nack(result):
+        return f"queue {DEAD} is full or unavailable"
+    return words(result) if isinstance(result, BaseException) else None
 
 
 def _unwatched(consumption: Consumption, watching: "asyncio.Task[None]") -> None:

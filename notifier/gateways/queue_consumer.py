@@ -83,7 +83,11 @@ class QueueConsumer:
                 await self.channel.basic_cancel(self.tag)
             await self.channel.basic_nack(0, multiple=True, requeue=True)
 
-    def room(self, held: Collection[int] = ()) -> int:
-        """Return how many more messages the broker may deliver, apart from those that are held."""
-        mine = [tag for tag, consumer in self._unacknowledged.items() if consumer == self.tag and tag not in held]
-        return self._share - len(mine)
+    def count(self, tags: Collection[int]) -> int:
+        """Return how many of these deliveries count against the share of the present consumer."""
+        return sum(tag in self._unacknowledged and self._unacknowledged[tag] == self.tag for tag in tags)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the broker delivers nothing more to the present consumer before something is acknowledged."""
+        return self.count(self._unacknowledged) >= self._share

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -13,11 +13,12 @@ from parts import PATIENCE, request
 from rabbit import Rabbit
 from samples import NOW, RULES, TRACE, booking_event, flight_data
 
-from notifier.actors import consumer
+from notifier.actors import consumer, dead_letters
 from notifier.actors.consumer import Store, consume
+from notifier.actors.dead_letters import DeadLetter
 from notifier.contract import Message, Origin
 from notifier.demo.node import free_ports
-from notifier.errors import StoreUnusable, Unreachable
+from notifier.errors import StoreUnusable
 from notifier.gateways import amqp
 from notifier.gateways.topology import DEAD
 from notifier.settings import AmqpSettings
@@ -44,6 +45,9 @@ class Script:
         self.batches = list(batches)
         self.done: list[Any] = []
         self.counted: list[str] = []
+        self.held: list[tuple[int, str | None, bool]] = []
+        self.batches_of_letters: list[int] = []
+        self.refuses: Callable[[str | None], str | None] = lambda _: None
         self.letters_after = letters_after
         self.stop_after = stop_after
         self.stop = asyncio.Event()
@@ -62,10 +66,19 @@ class Script:
         if self.letters_after in ids:
             self.letters_taken.set()
 
-    async def dead_letter(self, delivery: Given, code: str, detail: str) -> None:
-        """Note it, once letters are taken."""
+    async def dead_letter(self, letters: Sequence[DeadLetter]) -> list[str | None]:
+        """Note them, once letters are taken; those of `refuses` are not."""
         await self.letters_taken.wait()
-        self.done.append((code, delivery.origin.message_id, detail))
+        self.batches_of_letters.append(len(letters))
+        refused = [self.refuses(letter.delivery.origin.message_id) for letter in letters]
+        for letter, reason in zip(letters, refused, strict=True):
+            if not reason:
+                self.done.append((letter.reason.code, letter.delivery.origin.message_id, letter.reason.detail))
+        return refused
+
+    async def hold(self, deliveries: Sequence[Given], reason: str | None, *, make_room: bool) -> None:
+        """Note it, unless there is nothing to hold."""
+        self.held.append((len(deliveries), reason, make_room))
 
     async def suspend(self) -> None:
         """Note it."""
@@ -305,7 +318,7 @@ async def test_other_tasks_run_while_a_large_message_is_decoded() -> None:
     async with Turns() as turns:
         await run(script)
     assert script.counted == ["invalid"] * 3
-    assert turns.count > 100
+    assert turns.count > 20
 
 
 async def test_other_tasks_run_between_small_messages(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -350,10 +363,10 @@ async def test_a_stop_is_answered_between_two_transactions() -> None:
 
 @asynccontextmanager
 async def consuming(
-    rabbit: Rabbit, store: SqliteStore, letters_to: str | None = None
+    rabbit: Rabbit, store: SqliteStore, letters_to: str | None = None, prefetch: int = 500
 ) -> AsyncIterator["asyncio.Task[None]"]:
     """Consume this test's queue into a store until the block ends; dead letters go to the same broker or another."""
-    settings = AmqpSettings.model_validate(rabbit.environ)
+    settings = AmqpSettings.model_validate({**rabbit.environ, "NOTIFIER_AMQP_PREFETCH": str(prefetch)})
     publisher = amqp.Publisher(settings.model_copy(update={"url": letters_to or rabbit.url}))
     stop = asyncio.Event()
 
@@ -428,16 +441,94 @@ async def test_a_session_goes_on_when_the_store_does(
     ]
 
 
-async def test_what_could_not_be_put_aside_is_delivered_again(rabbit: Rabbit, store: SqliteStore) -> None:
-    """While dead letters cannot be published, the broker keeps what has to be one, and gives it again first."""
+async def test_what_could_not_be_put_aside_is_delivered_again(
+    rabbit: Rabbit, store: SqliteStore, logged_lines: list[Any]
+) -> None:
+    """While dead letters cannot be published they are held; those held when the service stops are delivered first."""
     await rabbit.prepare()
     dead = await rabbit.listen(DEAD, "fanout")
     await rabbit.publish(b"{", message_id="first")
     (nobody,) = free_ports(1)
     async with consuming(rabbit, store, f"amqp://127.0.0.1:{nobody}/") as task:
-        with pytest.raises(Unreachable):
-            await asyncio.wait_for(task, PATIENCE)
+        async with asyncio.timeout(PATIENCE):
+            while not logged_lines:  # noqa: ASYNC110 - a log sends no signal
+                await asyncio.sleep(0.01)
+        assert not task.done()
     await rabbit.publish(b"{", message_id="second")
     async with consuming(rabbit, store), asyncio.timeout(PATIENCE):
         letter = await dead.get()
     assert letter.header.properties.message_id == "first"
+
+
+def bad(number: int) -> Given:
+    """Deliver what is not JSON."""
+    return Given(b"{", Origin(NOW, message_id=f"bad{number}"))
+
+
+async def test_a_refused_letter_is_held_and_published_later(logged_lines: list[Any]) -> None:
+    """The session goes on, the letter is tried again with back-off, and the log has one line for each change."""
+    script = Script([bad(1), given(1)], [given(2)])
+    tries = iter(["full", "full", "full"])
+    script.refuses = lambda _: next(tries, None)
+    done = await run(script)
+    assert [each[:2] for each in done] == [
+        ("stored", ["r1"]),
+        ("acknowledged", ["m1"]),
+        ("stored", ["r2"]),
+        ("acknowledged", ["m2"]),
+        *[("rested", delay) for delay in dead_letters.RETRY_DELAYS[:3]],
+        ("not_json", "bad1"),
+        ("acknowledged", ["bad1"]),
+    ]
+    assert (1, "full", True) in script.held
+    assert script.held[-1] == (0, None, True)
+    assert [line["event"] for line in logged_lines] == [
+        "dead letters are not taken by the broker and are held",
+        "message dead-lettered",
+        "dead letters are taken by the broker again",
+    ]
+
+
+async def test_a_letter_that_is_always_refused_keeps_no_other_back() -> None:
+    """It shares a confirmation only until it is refused; all others are published although it comes first."""
+    script = Script([bad(number) for number in range(200)], stop_after=3)
+    script.refuses = lambda id_: "no" if id_ == "bad0" else None
+    await run(script)
+    assert [each[1] for each in script.done if each[0] == "not_json"] == [f"bad{number}" for number in range(1, 200)]
+
+
+async def test_letters_share_a_confirmation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two hundred are published in portions, each within the limits of count and bytes."""
+    script = Script([bad(number) for number in range(200)])
+    await run(script)
+    assert max(script.batches_of_letters) == dead_letters.BATCH_SIZE
+    monkeypatch.setattr(dead_letters, "BATCH_BYTES", 2 * len(bad(1).body))
+    script = Script([bad(number) for number in range(5)])
+    await run(script)
+    assert script.batches_of_letters == [2, 2, 1]
+
+
+async def test_too_many_held_letters_make_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a bounded number of deliveries, and of their bytes, is held beyond the prefetch."""
+    for limit, fits in (("MAX_HELD", 3), ("MAX_HELD_BYTES", 3)):
+        monkeypatch.setattr(dead_letters, limit, fits)
+        script = Script([bad(1), bad(2), bad(3)], [bad(4)], stop_after=1)
+        script.refuses = lambda _: "full"
+        await run(script)
+        assert {make_room for count, _, make_room in script.held if count <= 3} == {True}
+        assert {make_room for count, _, make_room in script.held if count == 4} == {False}
+        monkeypatch.undo()
+
+
+async def test_good_messages_pass_many_that_cannot_be_dead_lettered(rabbit: Rabbit, store: SqliteStore) -> None:
+    """Twice as many bad messages as the prefetch are held, and a good one behind them is stored; the session lasts."""
+    await rabbit.prepare()
+    (nobody,) = free_ports(1)
+    for number in range(20):
+        await rabbit.publish(b"{", message_id=f"bad{number}")
+    await rabbit.publish(request(1))
+    async with consuming(rabbit, store, f"amqp://127.0.0.1:{nobody}/", prefetch=10) as task, asyncio.timeout(PATIENCE):
+        while not await store.events(0, 10):
+            await store.beyond(0)
+        assert not task.done()
+    assert await rabbit.ready() == 20

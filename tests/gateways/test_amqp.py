@@ -17,7 +17,7 @@ from samples import TRACE
 from yarl import URL
 
 from notifier.demo.node import free_ports
-from notifier.errors import Unreachable
+from notifier.errors import Refused, Unreachable
 from notifier.gateways import amqp, oversized, topology
 from notifier.gateways.amqp import Broker, Consumption, Outgoing, Publisher
 from notifier.gateways.connection import _transports, answered, close, connect, open_channel, words
@@ -104,7 +104,7 @@ async def test_a_dead_letter_keeps_its_properties_and_says_why(rabbit: Rabbit) -
     async with consuming(rabbit) as session:
         await rabbit.publish(b"\xff", message_id="m1", headers={"colour": "blue"}, expiration="60000")
         (delivery,) = await _all(session, 1)
-        await session.dead_letter(delivery, "not_utf8", "byte 0: " + "x" * 1000)
+        assert await session.dead_letter([(delivery, Refused("not_utf8", "byte 0: " + "x" * 1000))]) == [None]
         await session.acknowledge([delivery])
         async with asyncio.timeout(10):
             letter = await dead.get()
@@ -190,6 +190,61 @@ async def test_a_message_that_nobody_can_take_is_not_lost_silently(rabbit: Rabbi
         await publisher.publish([Outgoing("no-such-exchange", "k", b"", Basic.Properties())])
     await publisher.publish([Outgoing(EVENTS, "k", b"", Basic.Properties())])
     await publisher.close()
+
+
+def letter(exchange: str, id_: str, body: bytes = b"") -> Outgoing:
+    """Write what is published as a dead letter, to any exchange."""
+    return Outgoing(exchange, "k", body, Basic.Properties(message_id=id_))
+
+
+@asynccontextmanager
+async def publishing(rabbit: Rabbit) -> AsyncIterator[Publisher]:
+    """Give a publisher whose topology is declared, with an empty queue of dead letters."""
+    publisher = Publisher(AmqpSettings.model_validate(rabbit.environ))
+    await publisher.publish([])
+    await rabbit.channel.queue_purge(DEAD)
+    yield publisher
+    await publisher.close()
+
+
+async def test_a_refused_letter_says_why_and_the_others_are_published(rabbit: Rabbit) -> None:
+    """A full queue refuses a letter without closing anything; a missing exchange closes the channel, for one try."""
+    full = f"{rabbit.queue}-full"
+    await rabbit.channel.exchange_declare(full, exchange_type="fanout", auto_delete=True)
+    await rabbit.channel.queue_declare(full, arguments={"x-max-length": 0, "x-overflow": "reject-publish"})
+    await rabbit.channel.queue_bind(full, full)
+    async with publishing(rabbit) as publisher:
+        channel = publisher._channel
+        reasons = await publisher.dead_letter([letter(full, "a"), letter(DEAD, "b"), letter(full, "c")])
+        assert reasons == [
+            "queue notifier.dead is full or unavailable",
+            None,
+            "queue notifier.dead is full or unavailable",
+        ]
+        assert publisher._channel is channel
+        (reason,) = await publisher.dead_letter([letter("no-such-exchange", "d")])
+        assert "NOT_FOUND" in str(reason)
+        assert await publisher.dead_letter([letter(DEAD, "e")]) == [None]
+    ids = [(await rabbit.channel.basic_get(DEAD, no_ack=True)).header.properties.message_id for _ in range(2)]
+    assert ids == ["b", "e"]
+    await rabbit.channel.queue_delete(full)
+
+
+async def test_a_letter_that_reaches_no_queue_is_published_to_the_queue_itself(rabbit: Rabbit) -> None:
+    """So it is with an exchange of another type. Equal message ids, by which aiormq knows them, lose none."""
+    async with publishing(rabbit) as publisher:
+        letters = [letter("amq.topic", "same", str(n).encode()) for n in range(3)] + [letter(DEAD, "same", b"3")]
+        assert await publisher.dead_letter(letters) == [None] * 4
+    bodies = [(await rabbit.channel.basic_get(DEAD, no_ack=True)).body for _ in range(4)]
+    assert sorted(bodies) == [b"0", b"1", b"2", b"3"]
+
+
+async def test_a_letter_that_has_no_queue_is_refused_until_it_is_declared_again(rabbit: Rabbit) -> None:
+    """The next try declares what is missing."""
+    async with publishing(rabbit) as publisher:
+        await rabbit.channel.queue_delete(DEAD)
+        assert await publisher.dead_letter([letter(DEAD, "a")]) == ["there is no queue notifier.dead"]
+        assert await publisher.dead_letter([letter(DEAD, "a")]) == [None]
 
 
 async def test_a_broker_that_is_not_there_is_unreachable() -> None:

@@ -1,0 +1,160 @@
+"""Publishes dead letters in a task beside the intake, and holds those that the broker does not take."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Any, NamedTuple, Protocol
+
+import structlog
+
+from notifier.contract import Origin
+from notifier.errors import DeadLetterCode, Refused
+
+log = structlog.get_logger(__name__)
+
+BATCH_SIZE = 50
+"""Dead letters that share one confirmation."""
+BATCH_BYTES = 1024 * 1024
+"""Bytes of their bodies, so that the confirmation comes in time over a slow connection; a single one may be larger."""
+RETRY_DELAYS = (1.0, 2.0, 5.0, 10.0, 30.0)
+"""Seconds between two tries to publish what the broker did not take; the last one repeats."""
+MAX_HELD = 10_000
+"""Deliveries whose letters wait to be published, without good messages having to wait for them."""
+MAX_HELD_BYTES = 64 * 1024 * 1024
+"""Bytes of their bodies."""
+
+
+class Delivery(Protocol):
+    """One message that was delivered and is not acknowledged yet."""
+
+    @property
+    def body(self) -> bytes:
+        """The bytes that were published."""
+
+    @property
+    def origin(self) -> Origin:
+        """What came beside them."""
+
+
+class DeadLetter(NamedTuple):
+    """A delivery that can never be used, and why."""
+
+    delivery: Delivery
+    reason: Refused
+
+
+class Session(Protocol):
+    """What dead letters need of a session with the broker; every method raises Unreachable when it is lost."""
+
+    async def dead_letter(self, letters: Sequence[Any]) -> Sequence[str | None]:
+        """Publish dead letters; return for each why the broker did not take it, or None when it is confirmed."""
+
+    async def acknowledge(self, deliveries: Sequence[Any]) -> None:
+        """Acknowledge these deliveries."""
+
+    async def hold(self, deliveries: Sequence[Any], reason: str | None, *, make_room: bool) -> None:
+        """Note the deliveries whose letters wait, and the reason if the broker does not take them.
+
+        With `make_room` the broker delivers as if they were acknowledged.
+        """
+
+    async def rest(self, seconds: float) -> None:
+        """Wait for some time, or until the service stops."""
+
+
+class DeadLetters:
+    """The dead letters of one session that are not published yet."""
+
+    def __init__(self, session: Session, dead_lettered: Callable[[DeadLetterCode], None], stop: asyncio.Event) -> None:
+        self._session = session
+        self._dead_lettered = dead_lettered
+        self._stop = stop
+        self._waiting: deque[DeadLetter] = deque()
+        self._bytes = 0
+        self._batch_size = BATCH_SIZE
+        self._reason: str | None = None
+        self._added = asyncio.Event()
+        self._complete = asyncio.Event()
+
+    def add(self, delivery: Delivery, reason: Refused) -> None:
+        """Add one; it is published soon, and then acknowledged."""
+        self._waiting.append(DeadLetter(delivery, reason))
+        self._bytes += len(delivery.body)
+        self._added.set()
+
+    def complete(self) -> None:
+        """Let `run` return when all are published, or when the broker does not take the next ones."""
+        self._complete.set()
+        self._added.set()
+
+    async def make_room(self) -> None:
+        """Let good messages be delivered although these are not acknowledged, as long as they are not too many."""
+        within = len(self._waiting) <= MAX_HELD and self._bytes <= MAX_HELD_BYTES
+        await self._session.hold([letter.delivery for letter in self._waiting], self._reason, make_room=within)
+
+    async def run(self) -> None:
+        """Publish and acknowledge what is added, until it is complete.
+
+        What the broker does not take is held and tried again: to give the session up would deliver it
+        again at once, with all that is behind it. Raises Unreachable when the session is lost.
+        """
+        failures = 0
+        while self._waiting or not self._complete.is_set():
+            if not self._waiting:
+                self._added.clear()
+                await self._added.wait()
+                continue
+            reason = await self._publish(self._next())
+            self._change(reason)
+            if reason is None:
+                failures = 0
+                self._batch_size = min(2 * self._batch_size, BATCH_SIZE)
+                if not self._waiting:
+                    await self.make_room()
+                continue
+            # One that is refused must not keep those back that would share its confirmation.
+            self._batch_size = 1
+            await self.make_room()
+            await self._session.rest(RETRY_DELAYS[min(failures, len(RETRY_DELAYS) - 1)])
+            failures += 1
+            if self._stop.is_set():
+                await self._complete.wait()
+                return
+
+    def _next(self) -> list[DeadLetter]:
+        batch: list[DeadLetter] = []
+        size = 0
+        for letter in islice(self._waiting, self._batch_size):
+            size += len(letter.delivery.body)
+            if batch and size > BATCH_BYTES:
+                break
+            batch.append(letter)
+        return batch
+
+    async def _publish(self, batch: Sequence[DeadLetter]) -> str | None:
+        """Publish and acknowledge letters; return why the broker did not take one of them, which is the last then."""
+        reasons = await self._session.dead_letter(batch)
+        taken = [letter for letter, reason in zip(batch, reasons, strict=True) if reason is None]
+        left = [letter for letter, reason in zip(batch, reasons, strict=True) if reason is not None]
+        if taken:
+            await self._session.acknowledge([letter.delivery for letter in taken])
+        for _ in batch:
+            self._waiting.popleft()
+        self._waiting.extend(left)
+        for delivery, reason in taken:
+            self._bytes -= len(delivery.body)
+            origin = delivery.origin
+            trace = {"traceparent": origin.traceparent} if origin.traceparent else {}
+            log.warning(
+                "message dead-lettered", code=reason.code, detail=reason.detail, message=origin.message_id, **trace
+            )
+            self._dead_lettered(reason.code)
+        return next((reason for reason in reasons if reason is not None), None)
+
+    def _change(self, reason: str | None) -> None:
+        if reason is not None and self._reason is None:
+            log.warning("dead letters are not taken by the broker and are held", actor="consumer", reason=reason)
+        elif reason is None and self._reason is not None:
+            log.info("dead letters are taken by the broker again", actor="consumer")
+        self._reason = reason

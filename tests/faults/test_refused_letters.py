@@ -1,0 +1,53 @@
+"""The broker takes no dead letters for a while, because their queue is full."""
+
+import asyncio
+from functools import partial
+
+import pytest
+from faults.load import bad, booking
+from faults.scene import Scene
+from parts import PATIENCE
+
+from notifier.client import readiness
+from notifier.demo.node import PrivateNode
+from notifier.gateways.topology import DEAD
+
+pytestmark = pytest.mark.faults
+
+PREFETCH = 20
+FULL = '{"max-length":0,"overflow":"reject-publish"}'
+
+
+async def test_a_full_queue_of_dead_letters_stops_no_good_message(fragile: Scene, node: PrivateNode) -> None:
+    """Three times as many bad messages as the prefetch are held, good ones are mailed, and `/readyz` says why."""
+    scene = fragile
+    await asyncio.to_thread(node.control, "set_policy", "full", f"^{DEAD}$", FULL, "--apply-to", "queues")
+    await scene.rabbit.channel.queue_purge(DEAD)
+    for number in range(3 * PREFETCH):
+        await scene.load.publish(scene.rabbit.channel, *bad(number))
+    async with scene.service(AMQP_PREFETCH=str(PREFETCH)) as victim:
+        for number in range(1000, 1020):
+            await scene.load.publish(scene.rabbit.channel, *booking(number))
+        await scene.sink.wait_accepted(20)
+        ready, found = await asyncio.to_thread(readiness, victim.feed)
+        assert ready
+        assert found["dead_letters"]["state"] == "held"
+        assert found["dead_letters"]["waiting"] >= PREFETCH
+        assert "is full or unavailable" in found["dead_letters"]["reason"]
+        assert found["actors"]["consumer"]["state"] == "running"
+        await asyncio.to_thread(node.control, "clear_policy", "full")
+        async with asyncio.timeout(2 * PATIENCE):
+            while await _letters(scene) < 3 * PREFETCH:  # noqa: ASYNC110 - the broker sends no signal
+                await asyncio.sleep(0.1)
+        await scene.sink.wait(partial(_mailed, scene, 20), PATIENCE)
+        await scene.end(victim)
+    held = [line for line in victim.lines if "are held" in str(line.get("event"))]
+    assert len(held) == 1
+
+
+async def _letters(scene: Scene) -> int:
+    return (await scene.rabbit.channel.queue_declare(DEAD, passive=True)).message_count or 0
+
+
+def _mailed(scene: Scene, count: int) -> bool:
+    return len({entry["mail"] for entry in scene.sink.accepted}) >= count
