@@ -39,13 +39,17 @@ _LONE_CR = re.compile(r"\r(?!\n)")
 
 
 class Origin(Struct, frozen=True):
-    """What came beside the body: AMQP properties, all optional, and the time of arrival (UTC)."""
+    """What came beside the body: AMQP properties, all optional, and the time of arrival (UTC).
+
+    `size` is the length of the body in bytes if only its beginning was kept.
+    """
 
     received_at: datetime
     message_id: str | None = None
     correlation_id: str | None = None
     traceparent: str | None = None
     timestamp: datetime | None = None
+    size: int | None = None
 
 
 class _Event(Struct):
@@ -116,8 +120,9 @@ def decode(body: bytes, origin: Origin) -> Message:
     Raises Refused with one of the codes but `internal_error`, and a detail that names the field
     and what is wrong with it; whatever the bytes are, nothing else is raised.
     """
-    if len(body) > MOST_BYTES:
-        raise Refused("too_large", f"{len(body)} bytes; at most {MOST_BYTES} are taken")
+    size = origin.size or len(body)
+    if size > MOST_BYTES:
+        raise Refused("too_large", f"{size} bytes; at most {MOST_BYTES} are taken")
     found = _parsed(body)
     if "type" in found:
         return _event(found, origin)

@@ -106,7 +106,8 @@ class DeadLetters:
                 await self._added.wait()
                 continue
             reason = await self._publish(self._next())
-            self._change(reason)
+            if reason is not None or not self._waiting:
+                self._change(reason)
             if reason is None:
                 failures = 0
                 self._batch_size = min(2 * self._batch_size, BATCH_SIZE)

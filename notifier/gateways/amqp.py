@@ -17,7 +17,7 @@ from notifier.contract import Origin
 from notifier.errors import Refused, Unreachable
 from notifier.gateways.connection import answered, close, connect, connected, open_channel, words
 from notifier.gateways.dead_letters import dead_letter
-from notifier.gateways.oversized import Room, limited
+from notifier.gateways.oversized import Room, head, limited
 from notifier.gateways.properties import ENCODING_ERRORS, header, wire, writable
 from notifier.gateways.queue_consumer import QueueConsumer
 from notifier.gateways.topology import DEAD, declare, remedy
@@ -31,10 +31,14 @@ ACKNOWLEDGE_TIMEOUT = 10.0
 """Seconds for which an acknowledgement may wait to be written."""
 GIVE_BACK_TIMEOUT = 1.0
 PROBE_INTERVAL = 5.0
+LOOK_TIMEOUT = 10.0
+"""Seconds that a look at a queue may take."""
 LOOK_AGAIN = 60.0
 """Seconds between two looks for extra queues that do not exist yet."""
 IDLE_LOOKS = 3
 """Looks in a row at which a queue has messages and delivers none, after which we consume it anew."""
+MAX_IDLE_LOOKS = 96
+"""The same, when consuming anew has not helped several times: eight minutes."""
 LINGER = 0.005
 """Seconds that a delivery waits for others, so that they share one commit."""
 _STREAM = "rabbit_stream_queue"
@@ -51,7 +55,10 @@ class Queue(NamedTuple):
 
 
 class Delivery(NamedTuple):
-    """One message of one channel, with what came beside its body; `wire` is its content header as it came."""
+    """One message of one channel, with what came beside its body; `wire` is its content header as it came.
+
+    `sha256` is that of the whole body if only its beginning was kept.
+    """
 
     body: bytes
     origin: Origin
@@ -59,6 +66,7 @@ class Delivery(NamedTuple):
     routing_key: str
     wire: bytes
     consumer: QueueConsumer
+    sha256: str | None
 
 
 class Held(NamedTuple):
@@ -235,17 +243,22 @@ class Consumption:
                     await self._renew(consumer)
 
     async def _receive(self, consumer: QueueConsumer, message: DeliveredMessage) -> None:
-        """Take one delivery off the wire."""
+        """Take one delivery off the wire; of a body that is far too large only the beginning."""
         properties, content_header = message.header.properties, wire(message.header)
+        size = len(message.body)
+        body, digest = await head(message.body)
+        if digest:
+            self._room.give_back(size)
         origin = Origin(
             received_at=clock.now(),
             message_id=properties.message_id or None,
             correlation_id=properties.correlation_id or None,
             traceparent=traceparent(header(content_header, b"traceparent")),
             timestamp=_utc(properties.timestamp),
+            size=size if digest else None,
         )
         tag, key = message.delivery_tag or 0, message.routing_key or ""
-        self._waiting.append(Delivery(message.body, origin, tag, key, content_header, consumer))
+        self._waiting.append(Delivery(body, origin, tag, key, content_header, consumer, digest))
         self._news.set()
 
     def lose(self, reason: str) -> None:
@@ -277,6 +290,11 @@ class Consumption:
     def consumers(self) -> list[QueueConsumer]:
         """The queues that are consumed, or will be when consuming is resumed."""
         return list(self._consumers.values())
+
+    @property
+    def busy(self) -> bool:
+        """Whether large bodies arrive, behind which an answer of the broker may wait for long."""
+        return self._room.busy
 
     def can_take_more(self, consumer: QueueConsumer) -> bool:
         """Return whether the broker should deliver if the queue has messages."""
@@ -313,8 +331,10 @@ class _Watchdog:
         self._connection = connection
         self._consumption = consumption
         self._ours = ours
+        self._channel: AbstractChannel | None = None
         self._seen: dict[QueueConsumer, int] = {}
         self._idle: dict[QueueConsumer, int] = {}
+        self._patience: dict[QueueConsumer, int] = {}
         self._without: dict[QueueConsumer, int] = {}
 
     async def run(self) -> None:
@@ -324,27 +344,25 @@ class _Watchdog:
         """
         loop = asyncio.get_running_loop()
         look_again = loop.time() + LOOK_AGAIN
-        try:
-            channel = await open_channel(self._connection, confirms=False)
-            while True:
-                for consumer in self._consumption.consumers:
-                    if channel.is_closed:
-                        channel = await open_channel(self._connection, confirms=False)
-                    try:
-                        await self._look(channel, consumer)
-                    except Unreachable as error:
+        while True:
+            for consumer in self._consumption.consumers if not self._consumption.busy else ():
+                try:
+                    await self._look(consumer)
+                except Unreachable as error:
+                    # An answer waits behind a large body, for as long as that takes to arrive.
+                    if not self._consumption.busy:
                         self._consumption.unwatched(consumer, str(error))
-                if self._consumption.unusable and loop.time() >= look_again:
-                    look_again = loop.time() + LOOK_AGAIN
-                    for queue in list(self._consumption.unusable):
-                        await self._consumption.consume(queue)
-                await asyncio.sleep(PROBE_INTERVAL)
-        except Unreachable as error:
-            self._consumption.lose(str(error))
+            if self._consumption.unusable and loop.time() >= look_again and not self._consumption.busy:
+                look_again = loop.time() + LOOK_AGAIN
+                for queue in list(self._consumption.unusable):
+                    await self._consumption.consume(queue)
+            await asyncio.sleep(PROBE_INTERVAL)
 
-    async def _look(self, channel: AbstractChannel, consumer: QueueConsumer) -> None:
+    async def _look(self, consumer: QueueConsumer) -> None:
+        if self._channel is None or self._channel.is_closed:
+            self._channel = await open_channel(self._connection, confirms=False)
         tag, delivered = consumer.tag, consumer.delivered
-        found = await answered(channel.queue_declare(consumer.queue, passive=True))
+        found = await answered(self._channel.queue_declare(consumer.queue, passive=True), within=LOOK_TIMEOUT)
         messages, consumers = found.message_count or 0, found.consumer_count or 0
         if consumer.queue == self._ours:
             self._consumption.queue = Queue(messages, consumers)
@@ -356,11 +374,17 @@ class _Watchdog:
                 raise Unreachable("has no consumer")
             idle = messages and delivered == self._seen.get(consumer) and self._consumption.can_take_more(consumer)
             self._idle[consumer] = self._idle.get(consumer, 0) + 1 if idle else 0
+        if delivered != self._seen.get(consumer):
+            self._patience.pop(consumer, None)
         self._seen[consumer] = delivered
         # Others may consume it too, and the broker counts consumers that have ended but hold messages.
-        if self._idle.get(consumer, 0) >= IDLE_LOOKS:
+        patience = self._patience.get(consumer, IDLE_LOOKS)
+        if self._idle.get(consumer, 0) >= patience:
             self._idle[consumer] = 0
-            log.warning("queue has messages but delivers none, so it is consumed anew", name=consumer.queue)
+            if consumer not in self._patience:
+                log.warning("queue has messages but delivers none, so it is consumed anew", name=consumer.queue)
+            # The only active consumer may be another one, and then ours is as it should be.
+            self._patience[consumer] = min(2 * patience, MAX_IDLE_LOOKS)
             await self._consumption.renew(consumer)
 
 
@@ -540,7 +564,9 @@ def _letters(letters: Sequence[tuple[Delivery, Refused]], frame_max: int) -> lis
     """Write dead letters."""
     found = []
     for delivery, reason in letters:
-        letter = dead_letter(delivery.wire, delivery.routing_key, reason.code, reason.detail, frame_max)
+        size, digest = delivery.origin.size, delivery.sha256
+        more = {"x-notifier-size": str(size), "x-notifier-sha256": digest} if digest else {}
+        letter = dead_letter(delivery.wire, delivery.routing_key, reason.code, reason.detail, frame_max, more=more)
         found.append(Outgoing(DEAD, letter.routing_key, delivery.body, letter.properties))
     return found
 
@@ -577,7 +603,8 @@ def _refusal(result: Any) -> str | None:
 
 def _unwatched(consumption: Consumption, watching: "asyncio.Task[None]") -> None:
     if not watching.cancelled():
-        consumption.lose("the watchdog has ended")
+        error = watching.exception()
+        consumption.lose(str(error) if isinstance(error, Unreachable) else "the watchdog has ended")
 
 
 async def _call_when(event: asyncio.Event, callback: Callable[[], None]) -> None:

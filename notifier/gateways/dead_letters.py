@@ -3,6 +3,8 @@
 Only what a client such as aiormq cannot read is changed: one such letter would keep people from reading them all.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from notifier.errors import DeadLetterCode
@@ -25,8 +27,16 @@ class DeadLetter(NamedTuple):
     properties: WireProperties
 
 
-def dead_letter(wire: bytes, routing_key: str, code: DeadLetterCode, detail: str, frame_max: int) -> DeadLetter:
-    """Write the letter of a message whose content header was `wire`.
+def dead_letter(
+    wire: bytes,
+    routing_key: str,
+    code: DeadLetterCode,
+    detail: str,
+    frame_max: int,
+    *,
+    more: Mapping[str, str] = MappingProxyType({}),
+) -> DeadLetter:
+    """Write the letter of a message whose content header was `wire`; `more` are headers to add.
 
     What a letter must not have moves into headers. If the headers cannot be written with those
     of the letter, in a frame of at most `frame_max` bytes, they are left out. The detail says what was changed.
@@ -35,6 +45,7 @@ def dead_letter(wire: bytes, routing_key: str, code: DeadLetterCode, detail: str
     if changed:
         detail = f"(changed, being unreadable: {', '.join(changed)}) {detail}"
     moved = {f"x-notifier-{name.replace('_', '-')}": kept.pop(name)[1:] for name in _NOT_ALLOWED if name in kept}
+    moved |= {name: value.encode() for name, value in more.items()}
     headers = kept.get("headers", _NO_HEADERS)
     try:
         properties = _properties(kept, headers, moved, code, detail)

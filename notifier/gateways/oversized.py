@@ -9,6 +9,7 @@ cannot write for 30 s closes the connection, and so does aiormq if nothing comes
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from hashlib import sha256
 from typing import cast
 
 from pamqp.constants import FRAME_HEADER
@@ -17,6 +18,11 @@ from notifier.contract import MOST_BYTES
 
 ROOM = 64 * 1024 * 1024
 """Bytes of bodies over the limit that may be held at a time; a single one may be larger."""
+MAX_WHOLE = 1024 * 1024
+"""Bytes of a body that is kept whole; of a longer one only the first MOST_BYTES are kept, as soon as it has arrived.
+
+A dead letter of this size is confirmed within CONFIRM_TIMEOUT even over a connection of 40 kB/s.
+"""
 TRICKLE = 5.0
 """Seconds between two frames (of 128 KiB, as a rule) while there is no room."""
 
@@ -32,6 +38,11 @@ class Room:
     def full(self) -> bool:
         """Whether the latest body must wait for another one to be done with."""
         return len(self._sizes) > 1 and sum(self._sizes) > ROOM
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything else that the broker sends may have to wait for a large body that arrives."""
+        return self.full or any(size > MAX_WHOLE for size in self._sizes)
 
     def take(self, size: int) -> None:
         """Note a body that begins to arrive; one within the limit is not counted."""
@@ -56,6 +67,17 @@ class Room:
 def limited(room: Room) -> Callable[[asyncio.StreamReader], asyncio.StreamReader]:
     """Return what makes a stream be read only as fast as there is room for what comes."""
     return lambda reader: cast("asyncio.StreamReader", _FrameReader(reader, room))
+
+
+async def head(body: bytes) -> tuple[bytes, str | None]:
+    """Return what is kept of a body, with the SHA-256 of the whole, in hexadecimal, if that is not all of it.
+
+    It is computed in a thread: a body of 100 MB takes a tenth of a second.
+    """
+    if len(body) <= MAX_WHOLE:
+        return body, None
+    digest = await asyncio.to_thread(sha256, body)
+    return body[:MOST_BYTES], digest.hexdigest()
 
 
 class _FrameReader:

@@ -25,6 +25,8 @@ class Proxy:
         """What a client sends before no reply reaches anyone any more; connections stay open."""
         self.muted = asyncio.Event()
         """Set once that has been sent."""
+        self.limit: int | None = None
+        """Bytes of replies that pass in a tenth of a second, or more."""
         self.refusing = False
         """Whether new connections are closed at once."""
         self.carried = 0
@@ -115,9 +117,11 @@ class Proxy:
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_reply: bool) -> None:
         with suppress(OSError):
-            while piece := await reader.read(PIECE):
+            while piece := await reader.read(self.limit or PIECE if is_reply else PIECE):
                 await self._flowing.wait()
                 self.carried += 1
+                if is_reply and self.limit:
+                    await asyncio.sleep(0.1)
                 if not is_reply and self.mute_after and self.mute_after in piece:
                     self.muted.set()
                 if is_reply and self.muted.is_set():

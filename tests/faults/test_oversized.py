@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ from faults.load import BAD, booking
 from faults.scene import Scene
 from faults.victim import Victim
 from parts import PATIENCE
+from rabbit import headers
 
+from notifier.contract import MOST_BYTES
 from notifier.gateways.oversized import ROOM
 from notifier.gateways.topology import DEAD
 
@@ -29,8 +32,9 @@ def peak(victim: Victim) -> int:
 
 @pytest.mark.parametrize(("count", "size"), [(12, 16), pytest.param(8, 60, marks=pytest.mark.faults)])
 async def test_bodies_over_the_limit_do_not_fill_the_memory(scene: Scene, count: int, size: int) -> None:
-    """However many the prefetch lets in, few are in memory; each is one letter, and a good message follows."""
+    """However many the prefetch lets in, few are in memory; each is one letter with its beginning, size and digest."""
     body = b" " * (size * MEGABYTE)
+    digest = sha256(body).hexdigest()
     for number in range(count):
         await scene.load.publish_raw(scene.rabbit.channel, f"big{number}", body, BAD)
     await scene.load.publish(scene.rabbit.channel, *booking(count))
@@ -40,7 +44,9 @@ async def test_bodies_over_the_limit_do_not_fill_the_memory(scene: Scene, count:
             while len(scene.dead) < count:
                 letter = await scene.letters.get()
                 scene.dead.add(str(letter.header.properties.message_id))
-                assert len(letter.body) == len(body)
+                assert letter.body == body[:MOST_BYTES]
+                found = headers(letter)
+                assert (found["x-notifier-size"], found["x-notifier-sha256"]) == (str(len(body)), digest)
         await scene.sink.wait_accepted(1)
         taken = peak(victim) - before
         await scene.end(victim)

@@ -5,6 +5,8 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
+from hashlib import sha256
+from itertools import pairwise
 from typing import Any
 
 import aiormq
@@ -16,6 +18,7 @@ from rabbit import Rabbit, headers
 from samples import TRACE
 from yarl import URL
 
+from notifier.contract import MOST_BYTES, decode
 from notifier.demo.node import free_ports
 from notifier.errors import Refused, Unreachable
 from notifier.gateways import amqp, oversized, topology
@@ -71,6 +74,49 @@ async def test_what_comes_beside_the_body_is_kept(rabbit: Rabbit) -> None:
     assert (delivery.origin.message_id, delivery.origin.correlation_id) == ("m1", "c1")
     assert delivery.origin.timestamp == sent_at
     assert [each.origin.traceparent for each in (delivery, traced, wrong)] == [None, TRACE, None]
+
+
+async def test_of_a_body_far_too_large_the_beginning_is_kept(rabbit: Rabbit) -> None:
+    """So its letter can be published over a slow connection; it has the size and the digest of the whole."""
+    body = bytes(range(256)) * (oversized.MAX_WHOLE // 256) + b"x"
+    dead = await rabbit.listen(DEAD, "fanout")
+    async with consuming(rabbit) as session:
+        await rabbit.publish(body)
+        await rabbit.publish(body[:-1])
+        deliveries = sorted(await _all(session, 2), key=lambda delivery: delivery.tag)
+        assert [len(delivery.body) for delivery in deliveries] == [MOST_BYTES, len(body) - 1]
+        assert not session.busy
+        reasons = []
+        for delivery in deliveries:
+            with pytest.raises(Refused) as refused:
+                decode(delivery.body, delivery.origin)
+            reasons.append((delivery, refused.value))
+        assert [str(reason).split()[1] for _, reason in reasons] == [str(len(body)), str(len(body) - 1)]
+        assert await session.dead_letter(reasons) == [None, None]
+        await session.acknowledge(deliveries)
+        async with asyncio.timeout(PATIENCE):
+            letters = [await dead.get(), await dead.get()]
+    assert [letter.body for letter in letters] == [body[:MOST_BYTES], body[:-1]]
+    found = headers(letters[0])
+    assert (found["x-notifier-size"], found["x-notifier-sha256"]) == (str(len(body)), sha256(body).hexdigest())
+    assert "x-notifier-size" not in headers(letters[1])
+
+
+async def test_the_watchdog_waits_for_large_bodies(rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broker's answer waits behind a body that arrives slowly, and no such body ends the session."""
+    monkeypatch.setattr(amqp, "PROBE_INTERVAL", 0.05)
+    monkeypatch.setattr(amqp, "LOOK_TIMEOUT", 0.3)
+    async with Proxy.to(URL(rabbit.url).port or 0) as proxy, asyncio.timeout(PATIENCE):
+        async with consuming(rabbit, NOTIFIER_AMQP_URL=proxy.url(rabbit.url)) as session:
+            proxy.limit = 20_000
+            await rabbit.publish(bytes(3_000_000))
+            while not session.busy:  # noqa: ASYNC110 - a reader sends no signal
+                await asyncio.sleep(0.01)
+            await session.rest(2.0)
+            assert session.busy
+            proxy.limit = None
+            (delivery,) = await _all(session, 1)
+            assert len(delivery.body) == MOST_BYTES
 
 
 async def test_what_is_not_acknowledged_comes_again(rabbit: Rabbit) -> None:
@@ -458,10 +504,13 @@ async def test_an_extra_queue_whose_channel_is_closed_does_not_end_the_session(r
     extra = f"{rabbit.queue}-extra"
     await rabbit.channel.queue_declare(extra)
     async with consuming(rabbit, NOTIFIER_AMQP_EXTRA_QUEUES=extra) as session:
+        await rabbit.channel.basic_publish(b"{}", routing_key=extra)
+        deliveries = await _all(session, 1)
         await _channel(session, extra).basic_ack(99, wait=False)
         async with asyncio.timeout(PATIENCE):
             while not session.unusable:  # noqa: ASYNC110 - a session sends no signal
                 await asyncio.sleep(0.01)
+        await session.acknowledge(deliveries)
         await rabbit.publish({"type": "booking.x"})
         await session.acknowledge(await _all(session, 1))
     await rabbit.channel.queue_delete(extra)
@@ -497,6 +546,40 @@ async def test_a_consumer_that_the_broker_has_lost_is_noticed(
             await rabbit.publish({"type": "booking.x", "n": n})
         assert [json.loads(delivery.body)["n"] for delivery in await _all(session, 2)] == [1, 2]
         await rabbit.channel.basic_cancel(other.consumer_tag or "")
+    assert [line["event"] for line in logged_lines] == ["queue has messages but delivers none, so it is consumed anew"]
+
+
+async def test_a_queue_whose_active_consumer_is_another_one_is_left_alone(
+    rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch, logged_lines: list[Any]
+) -> None:
+    """One warning says that it delivers nothing; it is consumed anew after twice as many looks each time."""
+    monkeypatch.setattr(amqp, "PROBE_INTERVAL", 0.01)
+    looks: list[str] = []
+    renewed: list[int] = []
+    extra = f"{rabbit.queue}-single"
+    await rabbit.channel.queue_declare(extra, arguments={"x-single-active-consumer": True})
+    await rabbit.channel.basic_qos(prefetch_count=1)
+    await rabbit.channel.basic_consume(extra, _keep)
+    for _ in range(3):
+        await rabbit.channel.basic_publish(b"{}", routing_key=extra)
+    can_take_more = Consumption.can_take_more
+
+    def counted(self: Consumption, consumer: Any) -> bool:
+        found = can_take_more(self, consumer)
+        looks.extend([consumer.queue] * (found and consumer.queue == extra))
+        return found
+
+    async def noted(_: Consumption, consumer: Any) -> None:
+        assert consumer.queue == extra
+        renewed.append(len(looks))
+
+    monkeypatch.setattr(Consumption, "can_take_more", counted)
+    monkeypatch.setattr(Consumption, "renew", noted)
+    async with consuming(rabbit, NOTIFIER_AMQP_EXTRA_QUEUES=extra), asyncio.timeout(PATIENCE):
+        while len(renewed) < 4:  # noqa: ASYNC110 - a watchdog sends no signal
+            await asyncio.sleep(0.01)
+    await rabbit.channel.queue_delete(extra)
+    assert [after - before for before, after in pairwise(renewed)] == [6, 12, 24]
     assert [line["event"] for line in logged_lines] == ["queue has messages but delivers none, so it is consumed anew"]
 
 
