@@ -729,7 +729,7 @@ MUTANTS = (
         "notifier/gateways/amqp.py",
         "            if consumer.queue == self._ours or self._lost is not None:\n",
         "            if consumer:\n",
-        ("tests/gateways/test_amqp.py::test_an_extra_queue_that_is_deleted_does_not_end_the_session",),
+        ("tests/gateways/test_amqp.py::test_an_extra_queue_whose_channel_is_closed_does_not_end_the_session",),
     ),
     Mutant(
         "stream-consumed",
@@ -821,6 +821,13 @@ MUTANTS = (
         "min(2 * patience, MAX_IDLE_LOOKS)",
         "patience",
         ("tests/gateways/test_amqp.py::test_a_queue_whose_active_consumer_is_another_one_is_left_alone",),
+    ),
+    Mutant(
+        "forbidden-to-declare-is-unreachable",
+        "notifier/gateways/topology.py",
+        "        for refusal in (ChannelPreconditionFailed, ChannelNotFoundEntity, ChannelAccessRefused):",
+        "        for refusal in (ChannelPreconditionFailed, ChannelNotFoundEntity):",
+        ("tests/gateways/test_amqp.py::test_what_is_missing_and_may_not_be_declared_is_named",),
     ),
     Mutant(
         "letter-longer-than-a-frame",

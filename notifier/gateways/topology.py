@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from aiormq.abc import AbstractChannel, AbstractConnection
-from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
+from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, ChannelPreconditionFailed
 
 from notifier.errors import Unreachable
 from notifier.gateways.connection import answered, open_channel
@@ -29,6 +29,8 @@ class State(StrEnum):
     MISSING = "missing"
     OTHER = "exists with other arguments and is used as it is"
     NO_LIMIT = "exists without a delivery limit of its own and is used as it is"
+    FORBIDDEN = "exists, may not be declared by this user, and is used as it is"
+    UNBOUND = "may not be bound by this user, and is used as it is"
 
 
 _Step = Callable[[AbstractChannel], Coroutine[Any, Any, Any]]
@@ -87,12 +89,15 @@ async def declare(connection: AbstractConnection, settings: AmqpSettings) -> lis
             others.append((part.name, state))
     bindings = [(DEAD, DEAD, ""), *((settings.queue, settings.exchange, key) for key in BINDINGS)]
     for queue, exchange, key in bindings:
-        await _refused(connection, queue, _binding(queue, exchange, key))
-    return others
+        if await _refused(connection, queue, _binding(queue, exchange, key)) is ChannelAccessRefused:
+            others.append((queue, State.UNBOUND))
+    return list(dict.fromkeys(others))
 
 
 def remedy(name: str, state: State) -> str:
-    """Say what to do about an exchange or queue that exists with other arguments."""
+    """Say what to do about an exchange or queue that is not as wanted."""
+    if state in (State.FORBIDDEN, State.UNBOUND):
+        return "declare the topology once as a user who may configure it: docs/operations.md has the permissions"
     if state is State.NO_LIMIT:
         policy = (
             f"""rabbitmqctl set_policy notifier '^{name}$' '{{"delivery-limit":{DELIVERY_LIMIT}}}' --apply-to queues"""
@@ -105,27 +110,37 @@ async def check(connection: AbstractConnection, settings: AmqpSettings) -> list[
     """Look, without making anything, whether our exchanges and queues are there and as we want them."""
     found = []
     for part in _parts(settings):
-        missing = await _refused(connection, part.name, part.look)
+        missing = await _refused(connection, part.name, part.look) is not None
         found.append((part.name, State.MISSING if missing else await _declared(connection, part)))
     return found
 
 
 async def _declared(connection: AbstractConnection, part: _Part) -> State:
-    if not await _refused(connection, part.name, part.declare):
+    refusal = await _refused(connection, part.name, part.declare)
+    if refusal is None:
         return State.AS_WANTED
+    if refusal is ChannelAccessRefused:
+        # A user with few permissions may use what another one has declared.
+        if await _refused(connection, part.name, part.look):
+            raise Unreachable(f"{part.name} does not exist, and this user may not declare it")
+        return State.FORBIDDEN
     if part.earlier and not await _refused(connection, part.name, part.earlier):
         return State.NO_LIMIT
     return State.OTHER
 
 
-async def _refused(connection: AbstractConnection, name: str, step: _Step) -> bool:
-    """Take a step on a channel of its own, and return whether the broker refused it, which closes that channel."""
+_Refusal = type[ChannelPreconditionFailed | ChannelNotFoundEntity | ChannelAccessRefused]
+
+
+async def _refused(connection: AbstractConnection, name: str, step: _Step) -> _Refusal | None:
+    """Take a step on a channel of its own; return how the broker refused it, which closes that channel, or None."""
     channel = await open_channel(connection, confirms=False)
     try:
         await answered(step(channel))
         await answered(channel.close())
     except Unreachable as error:
-        if isinstance(error.__cause__, ChannelPreconditionFailed | ChannelNotFoundEntity):
-            return True
+        for refusal in (ChannelPreconditionFailed, ChannelNotFoundEntity, ChannelAccessRefused):
+            if isinstance(error.__cause__, refusal):
+                return refusal
         raise Unreachable(f"{name} cannot be declared: {error}") from error
-    return False
+    return None

@@ -172,6 +172,13 @@ async def test_a_queue_with_other_arguments_is_used_as_it_is(rabbit: Rabbit, log
     assert [line["event"] for line in logged_lines] == ["exists with other arguments and is used as it is"]
 
 
+async def test_what_is_missing_and_may_not_be_declared_is_named(rabbit: Rabbit) -> None:
+    """A user without permission to declare it has to wait for one with it; nobody may declare what begins with amq."""
+    with pytest.raises(Unreachable, match=r"^amq\.nothing does not exist, and this user may not declare it$"):
+        async with consuming(rabbit, NOTIFIER_AMQP_EXCHANGE="amq.nothing"):
+            pass
+
+
 async def test_extra_queues_are_consumed_where_they_exist(rabbit: Rabbit, logged_lines: list[Any]) -> None:
     """An existing queue is taken as it is; one that is missing is named in a warning and keeps nobody from work."""
     extra = f"{rabbit.queue}-extra"

@@ -1,0 +1,29 @@
+"""A broker's user who may do no more than the service needs, on a topology that another user has declared."""
+
+import asyncio
+import re
+
+import pytest
+from faults.load import bad, booking
+from faults.scene import Scene
+from yarl import URL
+
+from notifier.demo.node import PrivateNode
+
+pytestmark = pytest.mark.faults
+
+
+async def test_a_user_who_may_configure_nothing(fragile: Scene, node: PrivateNode) -> None:
+    """The documented permissions are enough: all is mailed or dead-lettered, and each warning is given once."""
+    scene = fragile
+    permissions = ("^$", r"^notifier\.(dead|events)$", f"^{re.escape(scene.rabbit.queue)}$")
+    await asyncio.to_thread(node.control, "add_user", "least", "least-privileged")
+    await asyncio.to_thread(node.control, "set_permissions", "least", *permissions)
+    url = URL(scene.rabbit.url).with_user("least").with_password("least-privileged")
+    async with scene.service(AMQP_URL=str(url)) as victim:
+        for number in range(10):
+            await scene.load.publish(scene.rabbit.channel, *(bad(number) if number % 5 == 0 else booking(number)))
+        await scene.sink.wait_accepted(8)
+        await scene.end(victim)
+    warned = [(line["event"], line["name"]) for line in victim.lines if "by this user" in str(line.get("event"))]
+    assert len(warned) == len(set(warned)) == 6
