@@ -916,15 +916,15 @@ MUTANTS = (
     Mutant(
         "any-consumer-will-do",
         "notifier/gateways/amqp.py",
-        "if self._idle.get(consumer, 0) >= IDLE_LOOKS:",
+        "if self._idle.get(consumer, 0) >= patience:",
         "if self._idle.get(consumer, 0) < 0:",
         ("tests/gateways/test_amqp.py::test_a_consumer_that_the_broker_has_lost_is_noticed",),
     ),
     Mutant(
         "queue-that-appears-is-ignored",
         "notifier/gateways/amqp.py",
-        "                        await self._consumption.consume(queue)\n",
-        "                        del queue\n",
+        "                    await self._consumption.consume(queue)\n",
+        "                    del queue\n",
         ("tests/gateways/test_amqp.py::test_an_extra_queue_that_appears_later_is_consumed",),
     ),
     Mutant(
