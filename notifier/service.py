@@ -27,6 +27,7 @@ from notifier.figures import Figures
 from notifier.gateways import amqp, smtp
 from notifier.gateways.http import Pages
 from notifier.gateways.properties import MAX_SHORT_STRING, cut
+from notifier.gateways.publisher import Outgoing, Publisher
 from notifier.gateways.session import Feed
 from notifier.gateways.share import Share
 from notifier.gateways.tokens import Tokens
@@ -96,7 +97,7 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
             stack.push_async_callback(transport.close)
         lanes = _lanes(transports, settings, wording)
         broker = amqp.Broker() if settings.amqp.url else None
-        publisher = amqp.Publisher(settings.amqp)
+        publisher = Publisher(settings.amqp)
         stack.push_async_callback(publisher.close)
         rules = Rules(
             settings.mail.sender.domain, settings.mail.remind_before, settings.store.dedup_retention, wording.subject
@@ -197,11 +198,11 @@ async def _purge(store: Store, settings: Settings, running: Callable[[], None], 
     await purge(store, memory, clock.ticks(kept.purge_cron), running, stop)
 
 
-async def _publish(publisher: amqp.Publisher, events: Sequence[Logged]) -> None:
+async def _publish(publisher: Publisher, events: Sequence[Logged]) -> None:
     await publisher.publish([_result(event) for event in events])
 
 
-def _result(event: Logged) -> amqp.Outgoing:
+def _result(event: Logged) -> Outgoing:
     """Address an event to whoever follows what becomes of their messages."""
     properties = Basic.Properties(
         content_type="application/cloudevents+json",
@@ -210,4 +211,4 @@ def _result(event: Logged) -> amqp.Outgoing:
         headers={"traceparent": event.traceparent} if event.traceparent else None,
         delivery_mode=2,
     )
-    return amqp.Outgoing(EVENTS, event.type, event.body, properties)
+    return Outgoing(EVENTS, event.type, event.body, properties)

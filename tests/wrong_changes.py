@@ -38,7 +38,7 @@ MUTANTS = (
     ),
     Mutant(
         "publish-without-confirmation",
-        "notifier/gateways/amqp.py",
+        "notifier/gateways/publisher.py",
         "self._channel = await open_channel(self._connection, confirms=True)",
         "self._channel = await open_channel(self._connection, confirms=False)",
         ("tests/gateways/test_amqp.py::test_a_message_that_nobody_can_take_is_not_lost_silently",),
@@ -656,7 +656,7 @@ MUTANTS = (
     ),
     Mutant(
         "publish-without-a-limit",
-        "notifier/gateways/amqp.py",
+        "notifier/gateways/publisher.py",
         "within=CONFIRM_TIMEOUT",
         "within=1000.0",
         ("tests/gateways/test_amqp.py::test_a_publish_that_is_not_confirmed_has_a_time_limit",),
@@ -775,21 +775,21 @@ MUTANTS = (
     ),
     Mutant(
         "returned-letter-is-lost",
-        "notifier/gateways/amqp.py",
+        "notifier/gateways/publisher.py",
         "                    if returned:\n",
         "                    if not numbers:\n",
         ("tests/gateways/test_amqp.py::test_a_letter_that_reaches_no_queue_is_published_to_the_queue_itself",),
     ),
     Mutant(
         "equal-message-ids-share-a-confirmation",
-        "notifier/gateways/amqp.py",
+        "notifier/gateways/publisher.py",
         "        if not runs or letter.properties.message_id in seen:\n",
         "        if not runs:\n",
         ("tests/gateways/test_amqp.py::test_a_letter_that_reaches_no_queue_is_published_to_the_queue_itself",),
     ),
     Mutant(
         "full-queue-closes-the-publisher",
-        "notifier/gateways/amqp.py",
+        "notifier/gateways/publisher.py",
         "isinstance(result, BaseException) and not _is_nack(result)",
         "isinstance(result, BaseException)",
         ("tests/gateways/test_amqp.py::test_a_refused_letter_says_why_and_the_others_are_published",),
@@ -838,7 +838,7 @@ MUTANTS = (
     ),
     Mutant(
         "encoding-error-taken-for-a-lost-broker",
-        "notifier/gateways/amqp.py",
+        "notifier/gateways/publisher.py",
         "        messages = [_writable(message) for message in messages]\n",
         "        messages = list(messages)\n",
         ("tests/gateways/test_amqp.py::test_what_cannot_be_written_is_left_out",),

@@ -38,8 +38,9 @@ from notifier.contract import Origin, decode
 from notifier.demo.broker import BrokerUnavailable, find_broker
 from notifier.demo.inbox import Inbox
 from notifier.demo.publisher import booking
-from notifier.gateways.amqp import Broker, Publisher, consume
+from notifier.gateways.amqp import Broker, consume
 from notifier.gateways.connection import connected
+from notifier.gateways.publisher import Publisher
 from notifier.gateways.smtp import Envelope, Transport
 from notifier.mail import Mail, claimed
 from notifier.planning import Rules

@@ -20,6 +20,7 @@ from notifier.contract import Message, Origin
 from notifier.demo.node import free_ports
 from notifier.errors import StoreUnusable
 from notifier.gateways import amqp
+from notifier.gateways.publisher import Publisher
 from notifier.gateways.topology import DEAD
 from notifier.settings import AmqpSettings
 from notifier.storage.sqlite import SqliteStore
@@ -370,7 +371,7 @@ async def consuming(
 ) -> AsyncIterator["asyncio.Task[None]"]:
     """Consume this test's queue into a store until the block ends; dead letters go to the same broker or another."""
     settings = AmqpSettings.model_validate({**rabbit.environ, "NOTIFIER_AMQP_PREFETCH": str(prefetch)})
-    publisher = amqp.Publisher(settings.model_copy(update={"url": letters_to or rabbit.url}))
+    publisher = Publisher(settings.model_copy(update={"url": letters_to or rabbit.url}))
     stop = asyncio.Event()
 
     async def add(messages: Sequence[Message]) -> None:

@@ -22,8 +22,10 @@ from notifier.contract import MOST_BYTES, decode
 from notifier.demo.node import free_ports
 from notifier.errors import Refused, Unreachable
 from notifier.gateways import amqp, oversized, topology
-from notifier.gateways.amqp import Broker, Consumption, Outgoing, Publisher
+from notifier.gateways import publisher as publisher_module
+from notifier.gateways.amqp import Broker, Consumption
 from notifier.gateways.connection import _transports, answered, close, connect, open_channel, words
+from notifier.gateways.publisher import Outgoing, Publisher
 from notifier.gateways.topology import DEAD, EVENTS
 from notifier.settings import AmqpSettings
 
@@ -355,7 +357,7 @@ async def test_a_publish_that_is_not_confirmed_has_a_time_limit(
             AmqpSettings.model_validate({**rabbit.environ, "NOTIFIER_AMQP_URL": proxy.url(rabbit.url)})
         )
         await publisher.publish([Outgoing(EVENTS, "k", b"", Basic.Properties())])
-        monkeypatch.setattr(amqp, "CONFIRM_TIMEOUT", 0.5)
+        monkeypatch.setattr(publisher_module, "CONFIRM_TIMEOUT", 0.5)
         proxy.stall()
         with pytest.raises(Unreachable, match="confirmed nothing"):
             await publisher.publish([Outgoing(EVENTS, "k", bytes(20_000_000), Basic.Properties())])

@@ -24,6 +24,7 @@ from notifier.contract import Message
 from notifier.gateways import amqp
 from notifier.gateways.dead_letters import MAX_DETAIL, dead_letter
 from notifier.gateways.properties import WireProperties, apart, read_all, readable, wire, with_headers
+from notifier.gateways.publisher import Publisher
 from notifier.gateways.topology import DEAD
 from notifier.settings import AmqpSettings
 from notifier.storage.sqlite import SqliteStore
@@ -108,7 +109,7 @@ async def intake(rabbit: Rabbit, tmp_path: Path) -> AsyncIterator[Intake]:
 async def taking_in(rabbit: Rabbit, store: SqliteStore) -> AsyncIterator[None]:
     """Consume this test's queue; an end of the session is a failure."""
     amqp_settings = AmqpSettings.model_validate(rabbit.environ)
-    publisher = amqp.Publisher(amqp_settings)
+    publisher = Publisher(amqp_settings)
     stop = asyncio.Event()
 
     async def add(messages: Any) -> None:
