@@ -62,7 +62,8 @@ async def publish(scene: Scene, count: int) -> None:
         await scene.load.publish(scene.rabbit.channel, *booking(number))
 
 
-@pytest.mark.parametrize("limit", [3, pytest.param(20, marks=pytest.mark.faults)])
+@pytest.mark.faults
+@pytest.mark.parametrize("limit", [3, 20])
 async def test_a_delivery_limit_moves_no_good_message(
     scene: Scene, proxy: Proxy, chance: random.Random, limit: int
 ) -> None:

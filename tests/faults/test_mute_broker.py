@@ -41,7 +41,7 @@ STEPS = {
 }
 """What the service sends at each step, after which it hears nothing more."""
 
-SHORT = {"Queue.Declare", "Basic.Consume"}
+SHORT = {"Basic.Consume"}
 
 
 def lost(actors: set[str]) -> Callable[[Line], bool]:
