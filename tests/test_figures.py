@@ -213,11 +213,15 @@ def test_no_metric_is_forgotten() -> None:
 async def test_a_ready_service_says_so(environ: dict[str, str], rabbit: Rabbit, *, has_broker: bool) -> None:
     """`/readyz` is 200 with the state of every part, and every part is there."""
     broker = rabbit.environ if has_broker else {}
+    state = "connected" if has_broker else "off"
+
+    def is_fit(figures: Mapping[str, Any]) -> bool:
+        return figures["broker"]["state"] == state and _is_fit(figures)
+
     async with serving(changed({**environ, **broker}, SEND_QUOTA="5")) as feed:
+        status, parts = await readiness(feed, lambda parts: "starting" not in str(parts["actors"]) and is_fit(parts))
         async with FeedClient.connect(feed, snapshot=0, stats=0.5) as client:
-            state = "connected" if has_broker else "off"
-            stats = await stats_when(client, lambda frame: frame["broker"]["state"] == state and _is_fit(frame))
-        status, parts = await readiness(feed, lambda parts: "starting" not in str(parts["actors"]))
+            stats = await stats_when(client, is_fit)
     actors = ACTORS if has_broker else ACTORS[:3]
     assert (status, parts["status"], parts["store"]) == (200, "ok", {"state": "ok", "reason": None})
     assert {name: (each["state"], each["reason"]) for name, each in parts["actors"].items()} == dict.fromkeys(

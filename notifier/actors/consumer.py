@@ -225,8 +225,8 @@ class _Intake:
             except StoreUnusable as error:
                 if hold_until is None:
                     hold_until = loop.time() + MAX_HOLD
-                    log.warning("store cannot be written; consuming is suspended", actor="consumer", reason=str(error))
                     await self._session.suspend()
+                    log.warning("store cannot be written; consuming is suspended", actor="consumer", reason=str(error))
                 await self._session.rest(STORE_RETRY)
                 if self._stop.is_set() or loop.time() >= hold_until:
                     raise
