@@ -1200,6 +1200,13 @@ if wanted.since is True else 0
         (f"{_ACCOUNTS}::test_an_outcome_during_the_stop_has_its_own_time_to_be_recorded",),
     ),
     Mutant(
+        "outcomes-dropped-while-the-store-is-locked",
+        "notifier/actors/sender.py",
+        "if self._is_stopping and give_up_after is None:",
+        "if self._is_ending and give_up_after is None:",
+        (f"{_ACCOUNTS}::test_a_run_that_ends_because_of_the_store_keeps_its_outcomes",),
+    ),
+    Mutant(
         "each-run-with-a-guard-of-its-own",
         "notifier/service.py",
         "await Sender(store, lanes, limits, guard).run(",

@@ -64,6 +64,7 @@ class Sender:
         self._outcomes: list[Mail] = []
         self._recorded = asyncio.Lock()
         self._is_ending = False
+        self._is_stopping = False
 
     async def run(self, ticks: AsyncIterator[datetime], running: Callable[[], None], stop: asyncio.Event) -> None:
         """Send until told to stop; returns when every dialogue under way is finished and recorded.
@@ -79,7 +80,8 @@ class Sender:
             try:
                 while not stop.is_set():
                     self._store.wake.clear()
-                    await clock.first_of(self._store.wake.wait(), within=await self._claim())
+                    within = await self._claim()
+                    await clock.first_of(self._store.wake.wait(), within=within)
             finally:
                 await self._finish()
         finally:
@@ -267,8 +269,9 @@ class Sender:
         give_up_after: float | None = None
         async with self._recorded:
             while outcomes[-1] in self._outcomes and not await self._record_ready():
-                # Counted from the first failure during the stop: a store may be locked for a moment just then.
-                if self._is_ending and give_up_after is None:
+                # Counted from the first failure during the stop: a store may be locked for a moment just then. A run
+                # that ends because of the store keeps its outcomes until they are recorded.
+                if self._is_stopping and give_up_after is None:
                     give_up_after = _monotonic() + LAST_RECORDS
                 if give_up_after is not None and _monotonic() >= give_up_after:
                     log.error("outcomes cannot be recorded before the service ends", mails=len(self._outcomes))
@@ -344,6 +347,7 @@ class Sender:
 
     async def _wake_when(self, stop: asyncio.Event) -> None:
         await stop.wait()
+        self._is_stopping = True
         self._store.wake.set()
 
 

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from outgoing import add, logged, mails, sending, total
@@ -20,6 +21,7 @@ from notifier.mail import Mail, Status
 from notifier.rate import Guard
 from notifier.settings import Settings
 from notifier.storage.sqlite import SqliteStore
+from notifier.storage.store import Claim
 
 LONG = timedelta(hours=1)
 BEYOND_ASCII = "jos\u00e9@example.com"
@@ -274,6 +276,41 @@ async def test_an_outcome_during_the_stop_has_its_own_time_to_be_recorded(
             asyncio.get_running_loop().call_later(0.6, reply.set)
     assert [mail.status for mail in await mails(store)] == [Status.SENT]
     assert refusals == []
+
+
+async def test_a_run_that_ends_because_of_the_store_keeps_its_outcomes(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long the store cannot be written: without its outcome an accepted mail would be sent again."""
+    monkeypatch.setattr("notifier.actors.sender.RECORD_AGAIN", 0.01)
+    monkeypatch.setattr("notifier.actors.sender.LAST_RECORDS", 0.1)
+    works, tried = asyncio.Event(), 0
+    record, claim = store.record, store.claim
+
+    async def recorded(changed: Sequence[Mail], now: datetime) -> None:
+        nonlocal tried
+        if changed and not works.is_set():
+            tried += 1
+            raise StoreUnusable("database is locked")
+        await record(changed, now)
+
+    async def claimed(*args: Any) -> Claim:
+        if tried and not works.is_set():
+            raise StoreUnusable("database is locked")
+        return await claim(*args)
+
+    monkeypatch.setattr(store, "record", recorded)
+    monkeypatch.setattr(store, "claim", claimed)
+    async with Scripted.running() as server:
+        with pytest.raises(StoreUnusable):
+            async with sending(store, [server.url]):
+                await add(store, 1)
+                await until(lambda: tried > 0, store)
+                store.wake.set()
+                # Many times as long as a stop would wait.
+                await until(lambda: tried > 100, store)
+                works.set()
+    assert [mail.status for mail in await mails(store)] == [Status.SENT]
 
 
 async def test_all_runs_of_the_sender_share_one_guard(
