@@ -48,7 +48,7 @@ class _Outcome(NamedTuple):
 class Reader:
     """Answers one query at a time: urgent ones first, then the others.
 
-    Urgent is what the service itself and operators ask. Each of the two queues rests after its own queries only,
+    Urgent is what the service itself and operators ask. Each of the two queues pauses after its own queries only,
     so an urgent query waits for at most one other query, and urgent queries cannot starve the others.
     """
 
