@@ -269,7 +269,7 @@ FRAMES = (
 
 
 def test_no_frame_is_more_than_refused(
-    tmp_path_factory: pytest.TempPathFactory, logged_lines: list[dict[str, Any]]
+    tmp_path_factory: pytest.TempPathFactory, logged_lines: list[dict[str, Any]], pytestconfig: pytest.Config
 ) -> None:
     """Whatever stands in a hello, a filter or a command: 4400 or a known code, and never a fault of ours."""
     with asyncio.Runner() as runner:
@@ -277,7 +277,9 @@ def test_no_frame_is_more_than_refused(
         feed = runner.run(stack.enter_async_context(serving(lonely(tmp_path_factory.mktemp("feed")))))
 
         @given(HELLOS, st.lists(FRAMES, max_size=4))
-        @examples(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+        @examples(
+            max_examples=400 if pytestconfig.getoption("--faults") else 50, suppress_health_check=[HealthCheck.too_slow]
+        )
         def each(hello: Any, following: list[Any]) -> None:
             assert runner.run(ended(feed, [hello, *following])) == set()
 

@@ -228,7 +228,7 @@ def schedules(config: pytest.Config, few: int) -> settings:
 
 def test_the_clients_view_is_the_stores(runner: asyncio.Runner, pytestconfig: pytest.Config) -> None:
     """The package's client, over random schedules."""
-    check(lambda: FeedMachine(runner, runner.run(_made())), schedules(pytestconfig, 100))
+    check(lambda: FeedMachine(runner, runner.run(_made())), schedules(pytestconfig, 40))
 
 
 async def _made() -> Watcher:
