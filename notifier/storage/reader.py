@@ -22,6 +22,8 @@ from notifier.storage.connection import PATIENCE, run
 REST = 9
 """Seconds of rest for each second of processor time that a query took, so that queries take a tenth of the processor at
 most: Python's threads share it with the event loop. Time spent waiting for the disk does not count."""
+URGENT_REST = 2
+"""The same for urgent queries: an operator may list a hundred thousand mails, 500 at a time."""
 MAX_REST = 0.25
 """Upper bound in seconds of the rest after one query."""
 
@@ -141,7 +143,8 @@ class Reader:
             outcome = await run(self._connection, partial(_at_one_state, query=key[0], args=key[1:]))
         except StoreUnusable as error:  # the connection itself failed
             outcome = _Outcome(None, error, 0.0)
-        queue.rested_at = asyncio.get_running_loop().time() + min(REST * outcome.cpu, MAX_REST)
+        rest = URGENT_REST if queue is self._urgent else REST
+        queue.rested_at = asyncio.get_running_loop().time() + min(rest * outcome.cpu, MAX_REST)
         _settle(future, outcome.answer, outcome.error)
 
 

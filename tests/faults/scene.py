@@ -90,9 +90,9 @@ class Scene:
         except TimeoutError:
             raise AssertionError(f"not settled: {open_ends[:5]}, log: {victim.lines[-5:]}") from None
 
-    async def end(self, victim: Victim) -> None:
+    async def end(self, victim: Victim, patience: float = PATIENCE) -> None:
         """Let the service settle and stop, and check the equation."""
-        rows = await self.settle(victim)
+        rows = await self.settle(victim, patience)
         assert await victim.terminate() == 0, victim.lines[-10:]
         await self.sink.wait_idle()
         assert sorted(stored(self.database)) == sorted(rows)

@@ -150,6 +150,7 @@ async def test_operators_and_the_service_are_answered_before_viewers(
 ) -> None:
     """However many queries of viewers wait, urgent ones are next, and viewers are answered in the order they asked."""
     monkeypatch.setattr(reader, "REST", 0)
+    monkeypatch.setattr(reader, "URGENT_REST", 0)
     answered: list[str] = []
 
     async def ask(who: str, asked: Awaitable[object]) -> None:
