@@ -5,6 +5,7 @@ import inspect
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import structlog
 import uvloop
 from described import check_frame
 from privacy import leaks
+from provided import one_at_a_time
 from rabbit import Rabbit
 from websockets.asyncio.client import ClientConnection
 
@@ -110,7 +112,9 @@ def every_frame_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def broker_url() -> Iterator[str]:
     """Give a RabbitMQ broker for the whole session; where none can be had, the tests fail and say how to get one."""
-    with find_broker(os.environ, print) as url:
+    with ExitStack() as stack:
+        with one_at_a_time():
+            url = stack.enter_context(find_broker(os.environ, print))
         yield url
 
 

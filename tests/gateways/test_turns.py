@@ -195,7 +195,7 @@ async def test_those_who_resume_share_the_reading_of_the_log(
             while seen < welcome["replay"]:
                 seen += len((await client.frame()).get("events", ()))
             assert seen == welcome["replay"]
-    assert len(asked) < 20 + 3 * 12
+    assert len(asked) < 20 * 12 / 2
 
 
 async def test_all_viewers_together_are_sent_a_bounded_share() -> None:
