@@ -24,6 +24,8 @@ from notifier.errors import Misconfigured
 PREFIX = "NOTIFIER_"
 DEAD_LETTERS = "notifier.dead"
 """Exchange and queue for messages that can never be used."""
+RESULTS = "notifier.events"
+"""Exchange that notifier's own results are published to."""
 SHORTEST_TOKEN = 16
 """Characters; of random ones nobody guesses that many."""
 LONGEST = timedelta(days=36_500)
@@ -124,6 +126,14 @@ def _not_dead_letters(queue: str) -> str:
     if queue == DEAD_LETTERS:
         raise ValueError(f"{DEAD_LETTERS} cannot be consumed: each of its messages would become a dead letter again")
     return queue
+
+
+def _of_publishers(exchange: str) -> str:
+    if exchange in (DEAD_LETTERS, RESULTS):
+        raise ValueError(
+            f"{exchange} is what notifier itself publishes to: each dead letter would come back as a message"
+        )
+    return exchange
 
 
 def _none_of_dead_letters(queues: tuple[str, ...]) -> tuple[str, ...]:
@@ -250,7 +260,7 @@ class AmqpSettings(_Group):
     """The broker: where it is and what we consume there."""
 
     url: Annotated[str, BeforeValidator(_amqp_url), _shown_as(_hide_password)] | None = _setting("AMQP_URL", None)
-    exchange: str = _setting("AMQP_EXCHANGE", "bookings")
+    exchange: Annotated[str, AfterValidator(_of_publishers)] = _setting("AMQP_EXCHANGE", "bookings")
     queue: Annotated[str, AfterValidator(_not_dead_letters)] = _setting("AMQP_QUEUE", "notifier.requests")
     extra_queues: Annotated[Words, AfterValidator(_none_of_dead_letters)] = _setting("AMQP_EXTRA_QUEUES", ())
     prefetch: Annotated[int, Field(ge=1, le=65535)] = _setting("AMQP_PREFETCH", 500)

@@ -156,6 +156,8 @@ def test_nothing_set_names_what_is_required() -> None:
         ({"AMQP_URL": "amqp://"}, "amqp://user"),
         ({"AMQP_URL": "amqp://user:secret@host:99999/"}, "amqp://user:password@host"),
         ({"AMQP_URL": "amqp://user:secret@host:port/"}, "amqp://user:password@host"),
+        ({"AMQP_EXCHANGE": "notifier.dead"}, "notifier.dead is what notifier itself publishes to"),
+        ({"AMQP_EXCHANGE": "notifier.events"}, "notifier.events is what notifier itself publishes to"),
         ({"AMQP_QUEUE": "notifier.dead"}, "notifier.dead cannot be consumed"),
         ({"AMQP_EXTRA_QUEUES": "other,notifier.dead"}, "notifier.dead cannot be consumed"),
     ],

@@ -830,6 +830,20 @@ MUTANTS = (
         ("tests/gateways/test_amqp.py::test_what_is_missing_and_may_not_be_declared_is_named",),
     ),
     Mutant(
+        "dead-letters-come-back",
+        "notifier/gateways/topology.py",
+        "    await _refused(connection, settings.queue, _without_dead_letters(settings.queue))\n",
+        "",
+        ("tests/gateways/test_amqp.py::test_dead_letters_do_not_come_back_through_an_old_binding",),
+    ),
+    Mutant(
+        "dead-letters-as-the-publishers-exchange",
+        "notifier/settings.py",
+        "if exchange in (DEAD_LETTERS, RESULTS):",
+        "if exchange == RESULTS:",
+        ("tests/test_settings.py::test_a_fault_says_what_was_given_or_expected",),
+    ),
+    Mutant(
         "letter-longer-than-a-frame",
         "notifier/gateways/dead_letters.py",
         'fault = "they are too long" if len(properties.marshal()) > frame_max - _FRAME_OVERHEAD else None',

@@ -9,10 +9,10 @@ from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, Chann
 
 from notifier.errors import Unreachable
 from notifier.gateways.connection import answered, open_channel
-from notifier.settings import DEAD_LETTERS, AmqpSettings
+from notifier.settings import DEAD_LETTERS, RESULTS, AmqpSettings
 
 DEAD = DEAD_LETTERS
-EVENTS = "notifier.events"
+EVENTS = RESULTS
 BINDINGS = ("booking.#", "notification.#")
 DELIVERY_LIMIT = 1_000_000
 """Deliveries after which RabbitMQ moves a message of our queue to the dead letters.
@@ -70,6 +70,16 @@ def _binding(queue: str, exchange: str, key: str) -> _Step:
     return lambda channel: channel.queue_bind(queue, exchange, routing_key=key)
 
 
+def _without_dead_letters(queue: str) -> _Step:
+    """Remove the bindings that earlier versions made if `notifier.dead` was set as the publishers' exchange."""
+
+    async def unbind(channel: AbstractChannel) -> None:
+        for key in BINDINGS:
+            await channel.queue_unbind(queue, DEAD, routing_key=key)
+
+    return unbind
+
+
 def _parts(settings: AmqpSettings) -> list[_Part]:
     return [
         _exchange(settings.exchange, "topic"),
@@ -87,6 +97,8 @@ async def declare(connection: AbstractConnection, settings: AmqpSettings) -> lis
         state = await _declared(connection, part)
         if state is not State.AS_WANTED:
             others.append((part.name, state))
+    # With such a binding each dead letter would come back as a message, for ever. Who may not remove one has made none.
+    await _refused(connection, settings.queue, _without_dead_letters(settings.queue))
     bindings = [(DEAD, DEAD, ""), *((settings.queue, settings.exchange, key) for key in BINDINGS)]
     for queue, exchange, key in bindings:
         if await _refused(connection, queue, _binding(queue, exchange, key)) is ChannelAccessRefused:

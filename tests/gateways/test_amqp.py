@@ -395,6 +395,20 @@ async def test_a_queue_of_an_earlier_version_is_used_with_a_remedy(rabbit: Rabbi
     assert f"rabbitmqctl set_policy notifier '^{rabbit.queue}$' '{{\"delivery-limit\":1000000}}'" in line["remedy"]
 
 
+async def test_dead_letters_do_not_come_back_through_an_old_binding(rabbit: Rabbit) -> None:
+    """An earlier version accepted `notifier.dead` as exchange; the bindings that it made are removed."""
+    await rabbit.prepare()
+    for key in topology.BINDINGS:
+        await rabbit.channel.queue_bind(rabbit.queue, DEAD, routing_key=key)
+    async with consuming(rabbit) as session:
+        for key in ("booking.x", "notification.x"):
+            await rabbit.channel.basic_publish(b"letter", exchange=DEAD, routing_key=key, mandatory=True)
+        await rabbit.publish({"type": "booking.confirmed"})
+        (delivery,) = await _all(session, 1)
+        await session.acknowledge([delivery])
+    assert (json.loads(delivery.body), await rabbit.ready()) == ({"type": "booking.confirmed"}, 0)
+
+
 async def test_deliveries_are_given_back_at_the_end_of_a_session(
     rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
