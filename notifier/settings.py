@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from email.headerregistry import Address
-from email.utils import parseaddr
+from email.utils import getaddresses
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -33,8 +33,11 @@ LONGEST = timedelta(days=36_500)
 SLOWEST = 0.00001
 """The lowest limit in mails per second, about one a day; close to 0 the next start would be beyond the calendar."""
 MOST_QUOTA = 1_000_000_000
+_ENCODE_IN_URL = "percent-encode @ / : , ? # and % in user and password"
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _NOT_IN_A_HEADER = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"|\([^()]*\)|\[[^\]]*\]')
+"""What may contain separators in `Name <address>`: a quoted name, a comment, the IP address behind an @."""
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
 
@@ -112,6 +115,8 @@ def _cron(text: str) -> str:
 
 def _amqp_url(text: str) -> str:
     expected = "amqp://user:password@host:5672/vhost is expected"
+    if _NOT_IN_A_HEADER.search(text):  # `urlsplit` leaves out some of these, in a password too
+        raise ValueError("a URL without control characters is expected")
     try:
         url = urlsplit(text)
         usable = url.scheme in ("amqp", "amqps") and url.hostname and url.port != 0
@@ -158,19 +163,26 @@ def _smtp_server(text: str) -> SmtpServer:
         "smtps": ("tls", 465),
         "smtp+plain": ("plain", 25),
     }
-    expected = "smtp://user:password@host:587, smtps://user:password@host:465 or smtp+plain://host:25 is expected"
+    expected = (
+        "smtp://user:password@host:587, smtps://user:password@host:465 or smtp+plain://host:25 is expected "
+        f"({_ENCODE_IN_URL})"
+    )
+    if _NOT_IN_A_HEADER.search(text):
+        raise ValueError("a URL without control characters is expected")
+    if "?" in text or "#" in text:
+        raise ValueError(f"no parameters (?…) and no fragment (#…) are expected ({_ENCODE_IN_URL})")
     try:
         url = urlsplit(text)
         security, default_port = schemes[url.scheme]
-        port = url.port or default_port
+        port = default_port if url.port is None else url.port
     except (KeyError, ValueError):
         raise ValueError(expected) from None
-    if not url.hostname or url.path not in ("", "/"):
+    if not (url.hostname and port) or url.path not in ("", "/"):
         raise ValueError(expected)
     if security == "plain" and url.username and not is_loopback(url.hostname):
         raise ValueError("smtp+plain:// would send the password unencrypted: use smtp:// or smtps://")
     if bool(url.username) != bool(url.password):
-        raise ValueError("a user needs a password, and a password a user (percent-encode @, / and : in them)")
+        raise ValueError(f"a user needs a password, and a password a user ({_ENCODE_IN_URL})")
     username, password = (unquote(part) if part else None for part in (url.username, url.password))
     return SmtpServer(url.hostname, port, security, username, password)
 
@@ -178,9 +190,12 @@ def _smtp_server(text: str) -> SmtpServer:
 def _sender(text: Any) -> Any:
     if not isinstance(text, str):
         return text
-    name, address = parseaddr(text)
-    if _NOT_IN_A_HEADER.search(name):
+    if _NOT_IN_A_HEADER.search(text):
         raise ValueError("a name without control characters, in UTF-8, is expected")
+    found = getaddresses([text])
+    if len(found) != 1 or re.search("[,;:]", _QUOTED.sub("", text)):
+        raise ValueError("Name <address> with one address is expected (a name with , ; or : in double quotes)")
+    ((name, address),) = found
     try:
         return Sender(str(Address(name).display_name), normalised(address))
     except ValueError as error:
@@ -209,8 +224,9 @@ def _hide(secret: str | None) -> str | None:
     return "***" if secret else secret
 
 
-def _hide_password(url: str | None) -> str | None:
-    return re.sub(r"(://[^:]*:).*@", r"\1***@", url) if url else url
+def _hide_secrets(url: str | None) -> str | None:
+    """Hide the password, and leave out the query, in which a password may be too."""
+    return re.sub(r"(://[^:]*:).*@", r"\1***@", url, flags=re.DOTALL).partition("?")[0] if url else url
 
 
 def _duration_text(value: timedelta) -> str:
@@ -259,7 +275,7 @@ class _Group(BaseModel):
 class AmqpSettings(_Group):
     """The broker: where it is and what we consume there."""
 
-    url: Annotated[str, BeforeValidator(_amqp_url), _shown_as(_hide_password)] | None = _setting("AMQP_URL", None)
+    url: Annotated[str, BeforeValidator(_amqp_url), _shown_as(_hide_secrets)] | None = _setting("AMQP_URL", None)
     exchange: Annotated[str, AfterValidator(_of_publishers)] = _setting("AMQP_EXCHANGE", "bookings")
     queue: Annotated[str, AfterValidator(_not_dead_letters)] = _setting("AMQP_QUEUE", "notifier.requests")
     extra_queues: Annotated[Words, AfterValidator(_none_of_dead_letters)] = _setting("AMQP_EXTRA_QUEUES", ())
@@ -269,9 +285,7 @@ class AmqpSettings(_Group):
 class StoreSettings(_Group):
     """The store: where it is and how long it remembers."""
 
-    url: Annotated[str, BeforeValidator(_database_url), _shown_as(_hide_password)] = _setting(
-        "DATABASE_URL", "sqlite:///notifier.db"
-    )
+    url: Annotated[str, BeforeValidator(_database_url)] = _setting("DATABASE_URL", "sqlite:///notifier.db")
     purge_cron: Cron = _setting("PURGE_CRON", "0 3 * * *")
     retention: Duration = _setting("RETENTION", "24h")
     dedup_retention: Duration = _setting("DEDUP_RETENTION", "7d")

@@ -82,6 +82,12 @@ def test_several_servers_stand_in_order_of_preference() -> None:
         ("smtp://host:port", "is expected"),
         ("smtp://host/path", "is expected"),
         ("smtp://[::1", "is expected"),
+        ("smtp://host:0", "is expected"),
+        ("smtp://user:pass@host?rate=30/m", "no parameters"),
+        ("smtp://user:pass@host:587#x", "no fragment"),
+        ("smtp://user:pass?word@host", "percent-encode @ / : , ? # and %"),
+        ("smtp://user:pass#word@host", "percent-encode @ / : , ? # and %"),
+        ("smtp://user:pa\nss@host", "without control characters"),
         ("smtp://user@host", "a password"),
         ("smtp://:pass@host", "a password"),
         ("smtp+plain://user:pass@host", "unencrypted"),
@@ -149,6 +155,12 @@ def test_nothing_set_names_what_is_required() -> None:
         ({"MAIL_FROM": "Air <fly@>"}, "Name <address>".lower()),
         ({"MAIL_FROM": "Air\udcff <fly@example.org>"}, "in UTF-8"),
         ({"MAIL_FROM": "Air\x07 <fly@example.org>"}, "without control characters"),
+        ({"MAIL_FROM": "Air\n <fly@example.org>"}, "without control characters"),
+        ({"MAIL_FROM": "fly@example.org, help@example.org"}, "one address"),
+        ({"MAIL_FROM": "fly@example.org,"}, "one address"),
+        ({"MAIL_FROM": "Team: <fly@example.org>;"}, "one address"),
+        ({"MAIL_FROM": "Air: India <fly@example.org>"}, "in double quotes"),
+        ({"MAIL_FROM": "<fly@example.org> Air"}, "one address"),
         ({"MAIL_REPLY_TO": "nobody"}, "'nobody'"),
         ({"MAIL_REPLY_TO": "Help <пётр@example.com>"}, "only ASCII letters before the @"),
         ({"DATABASE_URL": "sqlite:///"}, "sqlite:///path"),
@@ -156,6 +168,7 @@ def test_nothing_set_names_what_is_required() -> None:
         ({"AMQP_URL": "amqp://"}, "amqp://user"),
         ({"AMQP_URL": "amqp://user:secret@host:99999/"}, "amqp://user:password@host"),
         ({"AMQP_URL": "amqp://user:secret@host:port/"}, "amqp://user:password@host"),
+        ({"AMQP_URL": "amqp://user:secr\net@host/"}, "without control characters"),
         ({"AMQP_EXCHANGE": "notifier.dead"}, "notifier.dead is what notifier itself publishes to"),
         ({"AMQP_EXCHANGE": "notifier.events"}, "notifier.events is what notifier itself publishes to"),
         ({"AMQP_QUEUE": "notifier.dead"}, "notifier.dead cannot be consumed"),
@@ -266,6 +279,12 @@ def test_an_odd_password_is_hidden_whole(password: str) -> None:
         assert "secret" not in str(wrong)  # noqa: PT017 - both ends are allowed
     else:
         assert shown == "amqp://user:***@host/vhost"
+
+
+def test_the_query_of_a_broker_url_is_not_shown() -> None:
+    """A password may be in it too."""
+    shown = loaded(AMQP_URL="amqps://user:secret@host/vhost?password=secret").shown()["NOTIFIER_AMQP_URL"]
+    assert shown == "amqps://user:***@host/vhost"
 
 
 @pytest.mark.parametrize("name", ["SMTP_URL", "AMQP_URL", "DATABASE_URL"])
@@ -397,6 +416,8 @@ def test_known_names_are_not_told() -> None:
         ("Air <fly@example.org>", Sender("Air", "fly@example.org")),
         ("fly@Example.ORG", Sender("", "fly@example.org")),
         ('"Air, Inc." <fly@example.org>', Sender("Air, Inc.", "fly@example.org")),
+        ('"Air: India; \\"The\\" (1)" <fly@example.org>', Sender('Air: India; "The" (1)', "fly@example.org")),
+        ("Air (EU, UK) <fly@example.org>", Sender("Air (EU, UK)", "fly@example.org")),
         ("Größe <fly@bücher.example>", Sender("Größe", "fly@xn--bcher-kva.example")),
     ],
 )

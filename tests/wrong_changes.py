@@ -844,6 +844,27 @@ MUTANTS = (
         ("tests/test_settings.py::test_a_fault_says_what_was_given_or_expected",),
     ),
     Mutant(
+        "parameters-of-an-account-ignored",
+        "notifier/settings.py",
+        """if "?" in text or "#" in text:""",
+        """if "#" in text:""",
+        ("tests/test_settings.py::test_an_smtp_url_that_cannot_be_used_is_a_fault",),
+    ),
+    Mutant(
+        "second-sender-ignored",
+        "notifier/settings.py",
+        "if len(found) != 1 or ",
+        "if ",
+        ("tests/test_settings.py::test_a_fault_says_what_was_given_or_expected",),
+    ),
+    Mutant(
+        "query-of-the-broker-shown",
+        "notifier/settings.py",
+        """flags=re.DOTALL).partition("?")[0]""",
+        "flags=re.DOTALL)",
+        ("tests/test_settings.py::test_the_query_of_a_broker_url_is_not_shown",),
+    ),
+    Mutant(
         "letter-longer-than-a-frame",
         "notifier/gateways/dead_letters.py",
         'fault = "they are too long" if len(properties.marshal()) > frame_max - _FRAME_OVERHEAD else None',
