@@ -22,7 +22,7 @@ _BEFORE, _AFTER = r"(?<!\w)(?<!\w[.-])", r"(?!\w)(?![.-]\w)"
 # read in one pass: a search for the whole address would start anew at each of a million letters without an @.
 _WORD = re.compile(r"""[^\s<>"(),:;]+""")
 _ADDRESS = re.compile(r"([^@]+)@[^'@]+|[^@]+|@")
-_ENCODED_DOMAIN = re.compile(rf"(?=.{{1,253}}$)(?=(.*\.)?xn--)({_LABEL}\.)*{_LABEL}", re.IGNORECASE)
+_ENCODED_DOMAIN = re.compile(rf"(?=.{{1,253}}$)(?=(.*\.)?xn--)({_LABEL}\.)*{_LABEL}", re.ASCII | re.IGNORECASE)
 
 
 def normalised(address: str) -> str:
@@ -37,16 +37,19 @@ def normalised(address: str) -> str:
         raise ValueError(f"the part before the @ has more than {LONGEST_LOCAL_PART} octets")
     if _ENCODED_DOMAIN.fullmatch(domain):
         # It is mailed as it stands, whether or not it decodes to anything.
-        return f"{_checked_local(local)}@{domain.lower()}"
+        return _not_too_long(f"{_checked_local(local)}@{domain.lower()}")
     if not domain.isascii():
         encoded, decoded = _international(domain)
         local = _checked_local(local)
-        whole = f"{local}@{encoded if local.isascii() else decoded}"
-        if len(whole.encode()) > LONGEST:
-            raise ValueError(f"the address has more than {LONGEST} octets")
-        return whole
+        return _not_too_long(f"{local}@{encoded if local.isascii() else decoded}")
     found = _checked(address)
     return found.ascii_email or found.normalized
+
+
+def _not_too_long(address: str) -> str:
+    if len(address.encode()) > LONGEST:
+        raise ValueError(f"the address has more than {LONGEST} octets")
+    return address
 
 
 @lru_cache(maxsize=1024)

@@ -455,9 +455,7 @@ class _Drafts:
             # The departure may have moved away and come back, and what was cancelled may be purged by now.
             what = (*what, f"#{self._sequence}")
         opens = departs_at - self._rules.remind_before
-        content = Itinerary(
-            told.names, (flight,), self._message.price, told.locale, self._message.note, thread=told.confirmation
-        )
+        content = Itinerary(told.names, (flight,), self._message.price, told.locale, thread=told.confirmation)
         return self._mail(Kind.REMINDER, told, *what, content=content, send_at=opens + late, expires_at=departs_at)
 
     def _news(self, told: Told) -> Itinerary:
@@ -518,7 +516,7 @@ class _Drafts:
             created_at=self._now,
             send_at=send_at or self._now,
             expires_at=expires_at or _last_departure(shown),
-            error=message.note,
+            error=content.note,
         )
 
 

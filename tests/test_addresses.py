@@ -65,6 +65,8 @@ def test_an_address_is_brought_into_one_form(address: str, stored: str) -> None:
         "asha@example.com\n",
         "a" * 300 + "@example.com",
         "asha@" + "x" * 64 + ".com",
+        "a" * 60 + "@xn--a." + ".".join(["b" * 60] * 4),
+        "asha@xn--\u212a.example",  # KELVIN SIGN, which is a k without case
     ],
 )
 def test_what_no_mail_can_go_to_is_refused_with_a_reason(address: str) -> None:

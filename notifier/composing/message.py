@@ -149,7 +149,8 @@ def _encoded(name: str, value: str) -> str:
 
 
 def _quoted(body: str) -> bytes:
-    lines = body.rstrip("\n") + "\n"
+    # A CR can come from an own template. Alone it must not get on the wire: servers disagree about what it means.
+    lines = body.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n") + "\n"
     return b2a_qp(lines.replace("\n", _CRLF).encode(), istext=True)
 
 

@@ -75,6 +75,9 @@ class Wording:
         try:
             faults = list(_strangers(folder)) if folder else []
             self.locales = sorted({each.name for each in _locale_folders(folder)})
+            self._spellings = {each.lower(): each for each in self.locales}
+            twice = (each for each in self.locales if self._spellings[each.lower()] != each)
+            faults += [f"{each}: the same locale as {self._spellings[each.lower()]}" for each in twice]
         except OSError as error:
             raise Misconfigured([f"NOTIFIER_TEMPLATES: {error}"]) from error
         faults += self._faults()
@@ -129,17 +132,22 @@ class Wording:
 
     def _known(self, locale: str | None) -> str:
         """Choose the locale that is there and nearest to the one wanted, which a stranger wrote."""
-        return next((each for each in _nearer_and_nearer(locale or "") if each in self.locales), DEFAULT)
+        return self._nearest(locale)[0]
+
+    def _nearest(self, locale: str | None) -> list[str]:
+        """List the locales that are there, nearest first, whatever the case of the letters (RFC 5646 section 2.1.1)."""
+        known = self._spellings
+        return [*(known[each] for each in _nearer_and_nearer((locale or "").lower()) if each in known), DEFAULT]
 
     def _template(self, locale: str, name: str) -> Template:
         if (locale, name) not in self._templates:
-            names = [f"{each}/{name}" for each in (*_nearer_and_nearer(locale), DEFAULT)]
+            names = [f"{each}/{name}" for each in self._nearest(locale)]
             self._templates[locale, name] = self._environment.select_template(names)
         return self._templates[locale, name]
 
     def _words_of(self, locale: str) -> Words:
         if locale not in self._words:
-            names = [f"{each}/words.toml" for each in (*_nearer_and_nearer(locale), DEFAULT)]
+            names = [f"{each}/words.toml" for each in self._nearest(locale)]
             roots = [self._folder, _BUILT_IN] if self._folder else [_BUILT_IN]
             file = next(root / name for name in names for root in roots if (root / name).is_file())
             self._words[locale] = msgspec.toml.decode(file.read_bytes(), type=Words)
@@ -205,7 +213,7 @@ def _is_page(name: str | None) -> bool:
 
 
 def _nearer_and_nearer(locale: str) -> list[str]:
-    """List a locale and what is above it: pt-BR, pt."""
+    """List a locale and what is above it: pt-br, pt."""
     written = locale.replace("_", "-")
     if not _LOCALE.fullmatch(written):
         return []

@@ -6,6 +6,7 @@ from email.header import decode_header, make_header
 from email.message import EmailMessage, Message
 from email.policy import SMTP
 from email.utils import parseaddr, parsedate_to_datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -18,7 +19,7 @@ from notifier.booking import confirmation_id
 from notifier.composing.calendar import calendars
 from notifier.composing.message import compose
 from notifier.composing.reservation import reservations
-from notifier.composing.templates import KINDS
+from notifier.composing.templates import KINDS, Wording
 from notifier.mail import Itinerary, Kind, Letter, Mail, Price, claimed
 from notifier.settings import Sender
 
@@ -275,6 +276,16 @@ def test_no_text_breaks_the_body(text: str, html: str | None) -> None:
     assert text_of(message, "plain").rstrip("\n") == text.rstrip("\n")
     if html is not None:
         assert text_of(message, "html").rstrip("\n") == html.rstrip("\n")
+
+
+def test_no_template_puts_a_lone_cr_on_the_wire(tmp_path: Path) -> None:
+    """A template can write any character; CR, LF and CRLF are all line ends."""
+    (tmp_path / "en").mkdir()
+    for part in ("txt", "html"):
+        (tmp_path / f"en/booking.confirmation.{part}").write_text(r'a{{ "\r" }}b{{ "\r\n" }}c{{ "\n\r" }}d')
+    message = compose(CONFIRMATION, Wording(tmp_path), SENDER)
+    assert well_formed(message)
+    assert [text_of(message, part) for part in ("plain", "html")] == ["a\nb\nc\n\nd"] * 2
 
 
 @given(st.sampled_from(KINDS), st.sampled_from(WORDING.locales), st.lists(WORDS, max_size=3), WORDS, WORDS)

@@ -39,6 +39,8 @@ def folder(tmp_path: Path, files: Mapping[str, str]) -> Path:
         (Kind.CANCELLATION, (), "en", "Booking R is cancelled"),
         (Kind.REMINDER, (MORNING,), "en-GB", "Reminder: AI101 DEL to BLR, Tue 1 Dec 2026, 09:30"),
         (Kind.REMINDER, (MORNING,), "de_AT", "Erinnerung: AI101 DEL nach BLR, Di. 1. Dez. 2026, 09:30"),
+        (Kind.REMINDER, (MORNING,), "DE", "Erinnerung: "),
+        (Kind.REMINDER, (MORNING,), "De-de", "Erinnerung: "),
         (Kind.REMINDER, (MORNING,), "xx", "Reminder: "),
         (Kind.REMINDER, (MORNING,), "../../etc", "Reminder: "),
     ],
@@ -77,6 +79,19 @@ def test_text_and_page_say_the_same(kind: Kind, locale: str) -> None:
         assert fact in page, fact
     assert not re.search(r"(src|href|url|@import)", page)
     assert f'lang="{locale}"' in page
+
+
+def test_the_case_of_a_locale_does_not_matter(tmp_path: Path) -> None:
+    """Neither in a message nor in the name of a folder, whose parent is found in any spelling too."""
+    wording = Wording(folder(tmp_path, {"pt-br/flight.reminder.subject": "Lembrete", "PT/booking.change.subject": "M"}))
+    assert wording.subject(Kind.REMINDER, "R", (MORNING,), "PT-BR") == "Lembrete"
+    assert wording.subject(Kind.CHANGE, "R", (MORNING,), "pt-BR") == "M"
+
+
+def test_a_locale_cannot_be_there_in_two_spellings(tmp_path: Path) -> None:
+    """Only one of them would be used."""
+    with pytest.raises(Misconfigured, match="DE: the same locale as de"):
+        Wording(folder(tmp_path, {"DE/flight.reminder.subject": "Erinnerung"}))
 
 
 @pytest.mark.parametrize("locale", [each for each in WORDING.locales if each != "en"])
