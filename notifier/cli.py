@@ -5,6 +5,7 @@ usage or settings, 3 the store is unusable, 4 the service cannot be reached.
 """
 
 import asyncio
+import errno
 import json
 import os
 import resource
@@ -45,6 +46,9 @@ app = typer.Typer(
 
 _EXIT_CODES: Mapping[type[NotifierError], int] = {Misconfigured: 2, StoreUnusable: 3, Unreachable: 4}
 
+_WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What can be wrong with a redirected stdout. The store and the gateways raise their own errors."""
+
 OPEN_FILES = 8192
 """Enough for the most clients that the feed takes, with and without their hello; a shell's usual limit is 1,024."""
 
@@ -53,12 +57,29 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON.")]
 
 def main() -> None:
     """Run the command line; every known error is one line and an exit code."""
+    _open_standard_streams()
     try:
         app()
     except NotifierError as error:
         fail(error)
+    except OSError as error:
+        if error.errno not in _WRITE_ERRORS:
+            raise
+        # What it still holds would be written at exit, and fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        fail(NotifierError(f"the output cannot be written: {error}"))
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _open_standard_streams() -> None:
+    """Open /dev/null in place of each standard stream that is closed.
+
+    The descriptors 0 to 2 are taken in order. Without this the event loop gets them, and aborts when it is closed.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115 - as long as the process
 
 
 def fail(error: NotifierError) -> NoReturn:

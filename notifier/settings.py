@@ -38,6 +38,7 @@ _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _NOT_IN_A_HEADER = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"|\([^()]*\)|\[[^\]]*\]')
 """What may contain separators in `Name <address>`: a quoted name, a comment, the IP address behind an @."""
+_HOST_NAME = re.compile(rb"[A-Za-z0-9_.-]{1,253}")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
 
@@ -212,6 +213,24 @@ def _reply_to(text: Any) -> Any:
     return found
 
 
+def _host(text: Any) -> Any:
+    """Check the form of a host name or IP address, so that no look-up can fail but with OSError."""
+    if not isinstance(text, str):
+        return text
+    host = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        pass
+    try:
+        encoded = host.encode("idna")
+    except UnicodeError:
+        encoded = b""
+    if not _HOST_NAME.fullmatch(encoded):
+        raise ValueError("a host name or an IP address, without a port, is expected")
+    return host
+
+
 def is_loopback(host: str) -> bool:
     """Say whether a host name or address is this machine's own loopback."""
     try:
@@ -327,7 +346,7 @@ class MailSettings(_Group):
 class FeedSettings(_Group):
     """The feed: where it listens and who may watch."""
 
-    host: str = _setting("HOST", "127.0.0.1")
+    host: Annotated[str, BeforeValidator(_host)] = _setting("HOST", "127.0.0.1")
     port: Annotated[int, Field(ge=0, le=65535)] = _setting("PORT", 8025)
     viewer_token: Token | None = _setting("VIEWER_TOKEN", None)
     operator_token: Token | None = _setting("OPERATOR_TOKEN", None)

@@ -1,13 +1,15 @@
 """How every command of the command line exits when something is wrong; the table must have all of them."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import pytest
 import typer
+from parts import PATIENCE
 from typer.core import TyperGroup
 
 from notifier import cli
@@ -73,6 +75,21 @@ def environ(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOTIFIER_MAIL_FROM", "fly@example.org")
     monkeypatch.setenv("NOTIFIER_PORT", str(feed))
     monkeypatch.setenv("NOTIFIER_AMQP_URL", f"amqp://127.0.0.1:{broker}/")
+
+
+@pytest.fixture
+def environ_of_service(environ: None) -> dict[str, str]:  # noqa: ARG001 - sets the variables
+    """Give the environment of a process with the settings above."""
+    return dict(os.environ)
+
+
+def process(
+    *args: str, environ: dict[str, str], shell: str = "", stdout: int | BinaryIO = subprocess.DEVNULL
+) -> "subprocess.CompletedProcess[bytes]":
+    """Run the command line as a process of its own, with a redirection of the shell."""
+    command = f'exec "$0" -m notifier "$@" {shell}'
+    call = ["/bin/sh", "-c", command, sys.executable, *args]
+    return subprocess.run(call, env=environ, stdout=stdout, stderr=subprocess.PIPE, timeout=PATIENCE, check=False)  # noqa: S603 - our own command
 
 
 def test_no_command_is_forgotten() -> None:
@@ -187,6 +204,21 @@ def test_each_error_has_its_exit_code(
     assert run(monkeypatch) == code
     lines = [] if code == 130 else [f"notifier: {word}" for word in str(error).split("\n")]
     assert capfd.readouterr().err.splitlines() == lines
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_is_exit_1(environ_of_service: dict[str, str], unbuffered: str) -> None:
+    """Whatever cannot be written to stdout is one line on stderr, without a traceback."""
+    with Path("/dev/full").open("wb") as full:
+        done = process("settings", environ={**environ_of_service, "PYTHONUNBUFFERED": unbuffered}, stdout=full)
+    said = b"notifier: the output cannot be written: [Errno 28] No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, said)
+
+
+@pytest.mark.parametrize(("args", "closed", "code"), [("mails list", "<&- >&- 2>&-", 4), ("send -", "<&-", 2)])
+def test_closed_streams_abort_nothing(environ_of_service: dict[str, str], args: str, closed: str, code: int) -> None:
+    """A process that runs an event loop ends as it would with its streams, and `send -` reads an empty file."""
+    assert process(*args.split(), environ=environ_of_service, shell=closed).returncode == code
 
 
 @pytest.mark.parametrize("name", ["contract", "version", "settings"])

@@ -105,6 +105,21 @@ def test_an_smtp_url_that_cannot_be_used_is_a_fault(text: str, says: str) -> Non
     assert "pass@" not in fault
 
 
+ODD_HOSTS = (
+    "..",
+    "a" * 64 + ".example",
+    "x y",
+    "x\r\ny",
+    "x\0y",
+    "\udcff",
+    "user@host",
+    "host:80",
+    "[::1",
+    ":::",
+    "a/b",
+)
+
+
 def test_all_faults_are_listed_at_once() -> None:
     """Every wrong or missing setting of every peer is in one list, by name."""
     wrong = {
@@ -165,6 +180,7 @@ def test_nothing_set_names_what_is_required() -> None:
         ({"MAIL_REPLY_TO": "Help <пётр@example.com>"}, "only ASCII letters before the @"),
         ({"DATABASE_URL": "sqlite:///"}, "sqlite:///path"),
         ({"LOG_FORMAT": "xml"}, "'json'"),
+        *(({"HOST": host}, "a host name or an IP address") for host in ODD_HOSTS),
         ({"AMQP_URL": "amqp://"}, "amqp://user"),
         ({"AMQP_URL": "amqp://user:secret@host:99999/"}, "amqp://user:password@host"),
         ({"AMQP_URL": "amqp://user:secret@host:port/"}, "amqp://user:password@host"),
@@ -335,6 +351,15 @@ def test_beyond_loopback_both_tokens_are_needed(host: str, tokens: dict[str, str
 def test_a_guarded_feed_may_listen(values: dict[str, str]) -> None:
     """On loopback, with both tokens, or where insecurity is asked for, the feed listens."""
     assert loaded(**values).feed.host == values["HOST"]
+
+
+@pytest.mark.parametrize(
+    ("text", "host"),
+    [("[::1]", "::1"), ("::1%lo", "::1%lo"), ("localhost.", "localhost."), ("bücher.example", "bücher.example")],
+)
+def test_a_host_is_a_name_or_an_address(text: str, host: str) -> None:
+    """The brackets of a URL are no part of an IPv6 address."""
+    assert load_feed({"NOTIFIER_HOST": text}).host == host
 
 
 @pytest.mark.parametrize(

@@ -446,6 +446,27 @@ WIRING = (
         ("tests/composing/test_calendar.py::test_the_same_flight_of_two_bookings_is_two_events",),
     ),
     Mutant(
+        "closed-streams-stay-closed",
+        "notifier/cli.py",
+        "    _open_standard_streams()\n    try:",
+        "    try:",
+        (f"{_EXITS}::test_closed_streams_abort_nothing",),
+    ),
+    Mutant(
+        "full-disk-with-a-traceback",
+        "notifier/cli.py",
+        "        if error.errno not in _WRITE_ERRORS:\n",
+        "        if True:\n",
+        (f"{_EXITS}::test_a_full_disk_is_exit_1",),
+    ),
+    Mutant(
+        "any-host-accepted",
+        "notifier/settings.py",
+        "if not _HOST_NAME.fullmatch(encoded):",
+        "if False:",
+        ("tests/test_settings.py::test_a_fault_says_what_was_given_or_expected",),
+    ),
+    Mutant(
         "unreachable-is-a-failure-like-any-other",
         "notifier/cli.py",
         "Unreachable: 4}",
