@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from notifier.addresses import normalised
 from notifier.airports import LAST_YEAR, moment, parse
@@ -33,9 +33,21 @@ MAX_ID_BYTES = 200
 Message = BookingMessage | NotificationRequest | NotificationCancelled
 
 _T = TypeVar("_T")
-_NOT_IN_A_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_NOT_IN_A_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_LINE_CONTROLS = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
+_TEXT_CONTROLS = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f"
+_NOT_IN_A_LINE = re.compile(rf"[{_LINE_CONTROLS}\ud800-\udfff]")
+_NOT_IN_A_TEXT = re.compile(rf"[{_TEXT_CONTROLS}\ud800-\udfff]")
 _LONE_CR = re.compile(r"\r(?!\n)")
+
+
+# The shapes below say to the AsyncAPI document what the readers demand, with an error of their own.
+LINE: Mapping[str, Any] = {"maxLength": LONGEST_WORD, "pattern": f"^[^{_LINE_CONTROLS}]*$"}
+"""JSON Schema of a line that may be empty, which means that there is none."""
+WORD: Mapping[str, Any] = {"minLength": 1, **LINE}
+_Line = Annotated[str, Meta(extra_json_schema=dict(LINE))]
+_Word = Annotated[str, Meta(extra_json_schema=dict(WORD))]
+_Text = Annotated[str, Meta(extra_json_schema={"pattern": f"^[^{_TEXT_CONTROLS}]*$"})]
+_Addresses = Annotated[list[str], Meta(extra_json_schema={"minItems": 1, "maxItems": MOST_ADDRESSES})]
 
 
 class Origin(Struct, frozen=True):
@@ -63,54 +75,56 @@ class _Event(Struct):
 
 
 class _Passenger(Struct):
-    name: str
+    name: _Word
     email: str
-    locale: str | None = None
+    locale: _Line | None = None
 
 
 class _Flight(Struct, rename={"origin": "from", "destination": "to"}):
-    number: str
-    origin: str
-    destination: str
+    number: _Word
+    origin: _Word
+    destination: _Word
     departs_at: str
     arrives_at: str | None = None
-    seat: str | None = None
-    gate: str | None = None
+    seat: _Line | None = None
+    gate: _Line | None = None
 
 
 class _Price(Struct):
-    amount: str | int | float
-    currency: str
+    amount: _Word | int | float
+    currency: _Word
 
 
 class _Booking(Struct):
-    booking: str
-    passengers: list[_Passenger] = field(default_factory=list)
-    flights: list[_Flight] = field(default_factory=list)
-    version: Annotated[int, msgspec.Meta(ge=0, le=2**53)] | None = None
+    booking: _Word
+    passengers: Annotated[list[_Passenger], Meta(extra_json_schema={"maxItems": MOST_ADDRESSES})] = field(
+        default_factory=list
+    )
+    flights: Annotated[list[_Flight], Meta(extra_json_schema={"maxItems": MOST_FLIGHTS})] = field(default_factory=list)
+    version: Annotated[int, Meta(ge=0, le=2**53)] | None = None
     price: _Price | None = None
 
 
 class _Request(Struct):
-    to: str | list[str]
-    subject: str
-    text: str
-    html: str | None = None
+    to: str | _Addresses
+    subject: _Word
+    text: _Text
+    html: _Text | None = None
     send_at: str | None = None
     expires_at: str | None = None
 
 
 class _Cancel(Struct):
-    id: str
+    id: _Word
 
 
 class _OlderMail(Struct, rename={"to_misspelt": "recepientEmail", "to": "recipientEmail", "at": "notificationTime"}):
-    subject: str
+    subject: _Word
     to_misspelt: str | None = None
     to: str | None = None
-    text: str | None = None
-    content: str | None = None
-    message: str | None = None
+    text: _Text | None = None
+    content: _Text | None = None
+    message: _Text | None = None
     at: str | int | None = None
 
 

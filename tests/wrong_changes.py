@@ -900,6 +900,13 @@ MUTANTS = (
         ("tests/test_booking.py::test_every_notice_keeps_what_was_wrong_with_its_message",),
     ),
     Mutant(
+        "document-without-the-limits-of-a-source",
+        "notifier/asyncapi/amqp.py",
+        """            "source": {**TEXT, **WORD},""",
+        """            "source": TEXT,""",
+        ("tests/asyncapi/test_document.py::test_the_document_takes_what_the_decoder_takes",),
+    ),
+    Mutant(
         "letter-longer-than-a-frame",
         "notifier/gateways/dead_letters.py",
         'fault = "they are too long" if len(properties.marshal()) > frame_max - _FRAME_OVERHEAD else None',

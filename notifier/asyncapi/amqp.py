@@ -5,16 +5,8 @@ from typing import Any, get_args
 
 import msgspec
 
-from notifier.asyncapi.schemas import TEXT, Schema, constant, listed, one_of, record, ref
-from notifier.contract import (
-    LONGEST_SUBJECT,
-    MOST_ADDRESSES,
-    MOST_BYTES,
-    MOST_FLIGHTS,
-    OLDER,
-    OLDER_SERVICES,
-    SHAPES,
-)
+from notifier.asyncapi.schemas import TEXT, Schema, constant, nullable, one_of, record, ref
+from notifier.contract import LINE, MAX_ID_BYTES, MOST_BYTES, OLDER, OLDER_SERVICES, SHAPES, WORD
 from notifier.errors import DeadLetterCode
 
 _REFS = "#/components/schemas/"
@@ -25,17 +17,13 @@ def shapes() -> dict[str, Schema]:
     _, found = msgspec.json.schema_components([*dict.fromkeys(SHAPES.values()), OLDER], ref_template=_REFS + "{name}")
     named: dict[str, Schema] = json.loads(json.dumps(found).replace(f"{_REFS}_", _REFS))
     schemas = {name.removeprefix("_"): {**schema, "title": name.removeprefix("_")} for name, schema in named.items()}
-    limits = {
-        "Booking": {"passengers": {"maxItems": MOST_ADDRESSES}, "flights": {"maxItems": MOST_FLIGHTS}},
-        "Request": {"subject": {"maxLength": LONGEST_SUBJECT}},
-        "OlderMail": {"subject": {"maxLength": LONGEST_SUBJECT}},
-    }
-    for name, fields in limits.items():
-        for field, limit in fields.items():
-            schemas[name]["properties"][field] |= limit
-    addresses = listed(TEXT, maxItems=MOST_ADDRESSES, minItems=1)
-    schemas["Request"]["properties"]["to"] = {"anyOf": [TEXT, addresses]}
+    schemas["OlderMail"]["allOf"] = [_any_of("recepientEmail", "recipientEmail"), _any_of("text", "content", "message")]
     return schemas
+
+
+def _any_of(*fields: str) -> Schema:
+    """Demand that at least one of several fields is there and has something in it."""
+    return {"anyOf": [{"required": [name], "properties": {name: {**TEXT, "minLength": 1}}} for name in fields]}
 
 
 def taken() -> dict[str, Any]:
@@ -69,13 +57,21 @@ def given() -> dict[str, Any]:
 
 
 def _event(type_: str, shape: type) -> Schema:
+    data = ref(shape.__name__.removeprefix("_"))
+    if type_ in ("booking.confirmed", "booking.changed"):
+        whole = {name: {"minItems": 1} for name in ("passengers", "flights")}
+        data = {"allOf": [data, {"required": [*whole], "properties": whole}]}
     return record(
-        {"type": constant(type_), "data": ref(shape.__name__.removeprefix("_"))},
+        {"type": constant(type_), "data": data},
         {
             "specversion": {**TEXT, "pattern": "^1\\."},
-            "id": {**TEXT, "description": "With source the identity; falls back to the property message_id"},
-            "source": TEXT,
-            "time": {**TEXT, "description": "RFC 3339 with offset"},
+            "id": {
+                **nullable({**TEXT, **LINE}),
+                "description": f"With source the identity, each at most {MAX_ID_BYTES} bytes in UTF-8; "
+                "falls back to the property message_id",
+            },
+            "source": {**TEXT, **WORD},
+            "time": {**nullable(TEXT), "description": "RFC 3339 with offset; falls back to the property timestamp"},
             "traceparent": {},
         },
     )

@@ -1,6 +1,7 @@
 """The AsyncAPI document: as the specification wants it, and as the service is."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,92 @@ def test_a_field_that_is_not_described_is_noticed() -> None:
     """The tests' reading of the document is strict, or new fields would never be missed."""
     assert validator("bye").is_valid({"type": "bye", "code": 1012, "reconnect": True, "after_ms": 1})
     assert not validator("bye").is_valid({"type": "bye", "code": 1012, "reconnect": True, "after_ms": 1, "new": 1})
+
+
+def event(type_: str, **data: Any) -> dict[str, Any]:
+    return {
+        "specversion": "1.0",
+        "id": "7f0c",
+        "source": "/b",
+        "type": type_,
+        "time": "2026-11-24T10:00:00Z",
+        "data": data,
+    }
+
+
+BOOKING = {
+    "booking": "RXJ34P",
+    "version": 1,
+    "passengers": [{"name": "Asha", "email": "asha@example.com", "locale": "en"}],
+    "flights": [flight_data(arrives_at="2026-12-01T12:20:00+05:30")],
+    "price": {"amount": "1", "currency": "INR"},
+}
+REQUEST = {
+    "to": ["a@example.com"],
+    "subject": "s",
+    "text": "t",
+    "html": "<p>",
+    "send_at": "2026-12-01T09:30:00Z",
+    "expires_at": "2026-12-02T09:30:00Z",
+}
+OLDER = {"subject": "s", "content": "c", "recepientEmail": "a@example.com", "notificationTime": "2026-12-01T09:30:00Z"}
+TAKEN = {
+    "booking_confirmed": event("booking.confirmed", **BOOKING),
+    "booking_changed": event("booking.changed", **BOOKING),
+    "booking_cancelled": event("booking.cancelled", **BOOKING),
+    "notification_requested": event("notification.requested", **REQUEST),
+    "notification_cancelled": event("notification.cancelled", id="x"),
+    "older": {"service": "CREATE_TICKET", "data": OLDER},
+}
+ODD: tuple[Any, ...] = (
+    None,
+    "",
+    0,
+    1,
+    -1,
+    1.5,
+    True,
+    [],
+    {},
+    "x" * 200,
+    "x" * 201,
+    ["a@example.com"],
+    2**60,
+    "1",
+    "a\0",
+    "a\n",
+    "\u2028",
+)
+# What JSON Schema does not say of a text: whether it is a time or an address.
+NOT_IN_A_SCHEMA = re.compile(r"is no time|needs an offset|email address")
+
+
+def changed(part: Any) -> Iterator[Any]:
+    """Change one value of a message, or leave it out, in every way and place."""
+    if isinstance(part, dict):
+        for name, value in part.items():
+            yield {other: each for other, each in part.items() if other != name}
+            yield from ({**part, name: each} for each in (*ODD, *changed(value)))
+    elif isinstance(part, list):
+        yield from ([each] for value in part for each in (*ODD, *changed(value)))
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_the_document_takes_what_the_decoder_takes(name: str) -> None:
+    """Each single change of a message is valid by the document if it can be decoded, and only then."""
+    payload = {**found(f"#/components/messages/{name}/payload"), "components": WHOLE["components"]}
+    document_takes = jsonschema_rs.Draft7Validator(payload).is_valid
+    assert document_takes(TAKEN[name])
+    differing = []
+    for message in changed(TAKEN[name]):
+        reason = ""
+        try:
+            decode(msgspec.json.encode(message), Origin(received_at=NOW, message_id="m"))
+        except Refused as refused:
+            reason = str(refused)
+        if document_takes(message) is bool(reason) and not NOT_IN_A_SCHEMA.search(reason):
+            differing.append((message, reason))
+    assert differing == []
 
 
 @given(
