@@ -1,16 +1,18 @@
 """What `notifier preview` writes, and how it looks in a browser."""
 
+from collections.abc import AsyncIterator
 from email import message_from_bytes, policy
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from browser import browser
 from icalendar import Calendar
-from playwright.async_api import Browser
+from playwright.async_api import Page
+from samples import WORDING
 from test_cli import run
 
-from notifier.composing.templates import KINDS, Wording
+from notifier.composing.templates import KINDS
 from notifier.errors import NotifierError
 from notifier.mail import Kind
 from notifier.preview import preview
@@ -19,6 +21,7 @@ from notifier.settings import Sender
 SENDER = Sender("Example Air", "fly@example.org")
 PICTURES = Path(__file__).parents[1] / "artefacts" / "previews"
 SIZES = {"wide": 600, "phone": 375}
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 # WCAG 2.2: contrast of each text with what is behind it (1.4.3), and what sticks out of the window (1.4.10).
 LOOK = """() => {
@@ -50,7 +53,7 @@ LOOK = """() => {
 
 def files(kind: Kind, locale: str, folder: Path) -> dict[str, Path]:
     """Write a preview; gives its files by their ending."""
-    return {path.suffix: path for path in preview(kind, locale, Wording(), SENDER, folder)}
+    return {path.suffix: path for path in preview(kind, locale, WORDING, SENDER, folder)}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -99,31 +102,32 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         files(Kind.REMINDER, "en", tmp_path / "file" / "below")
 
 
-async def looked_at(running: Browser, page: Path, width: int, scheme: Any, picture: Path) -> dict[str, Any]:
-    """Open a page, take its picture, and measure it; nothing may be asked of any other place."""
-    context = await running.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
-    tab = await context.new_page()
-    asked: list[str] = []
-    tab.on("request", lambda request: asked.append(request.url))
+async def looked_at(tab: Page, page: Path, picture: str) -> AsyncIterator[tuple[str, int, dict[str, Any]]]:
+    """Open a page and look at it in each size and scheme; yields the name, the width and what is there."""
     await tab.goto(page.as_uri())
-    await tab.screenshot(path=picture, full_page=True)
-    found: dict[str, Any] = await tab.evaluate(LOOK)
-    await context.close()
-    return {**found, "asked": asked}
+    for size, width in SIZES.items():
+        await tab.set_viewport_size({"width": width, "height": 900})
+        for scheme in SCHEMES:
+            await tab.emulate_media(color_scheme=scheme)
+            await tab.screenshot(path=PICTURES / f"{picture}.{size}.{scheme}.png", full_page=True)
+            yield f"{picture}.{size}.{scheme}", width, await tab.evaluate(LOOK)
 
 
 async def test_every_mail_can_be_read_everywhere(tmp_path: Path) -> None:
     """Each kind in each language, wide and on a phone, light and dark: nothing sticks out, nothing is faint."""
     PICTURES.mkdir(parents=True, exist_ok=True)
+    pages = {
+        f"{locale}.{kind}": files(kind, locale, tmp_path / locale)[".html"]
+        for locale in WORDING.locales
+        for kind in KINDS
+    }
     async with browser() as running:
-        for locale in Wording().locales:
-            for kind in KINDS:
-                page = files(kind, locale, tmp_path / locale)[".html"]
-                for size, width in SIZES.items():
-                    for scheme in ("light", "dark"):
-                        name = f"{locale}.{kind}.{size}.{scheme}"
-                        found = await looked_at(running, page, width, scheme, PICTURES / f"{name}.png")
-                        assert found["seen"] > 10, name
-                        assert found["faint"] == [], name
-                        assert found["width"] <= found["window"] == width, name
-                        assert found["asked"] == [page.as_uri()], name
+        tab = await (await running.new_context(offline=True)).new_page()
+        asked: list[str] = []
+        tab.on("request", lambda request: asked.append(request.url))
+        for picture, page in pages.items():
+            async for name, width, found in looked_at(tab, page, picture):
+                assert found["seen"] > 10, name
+                assert found["faint"] == [], name
+                assert found["width"] <= found["window"] == width, name
+    assert asked == [page.as_uri() for page in pages.values()]
