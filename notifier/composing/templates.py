@@ -7,6 +7,7 @@ still take its time, for nobody but whoever runs the service writes it.
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from importlib import resources
 from itertools import chain
 from pathlib import Path
@@ -69,7 +70,7 @@ class Wording:
         kind = ImmutableSandboxedEnvironment if folder else Environment
         self._environment = kind(loader=loader, autoescape=_is_page, undefined=StrictUndefined, auto_reload=False)
         self._folder = folder
-        self._built_in = Wording() if folder else None
+        self._built_in = _built_in_wording() if folder else None
         self._templates: dict[tuple[str, str], Template] = {}
         self._words: dict[str, Words] = {}
         try:
@@ -186,6 +187,12 @@ class Wording:
             yield f"{error.name}, line {error.lineno}: {error.message}"
         except Exception as error:  # noqa: BLE001 - a template can raise anything
             yield f"{_where(error) or name}: {_words(error)}"
+
+
+@cache
+def _built_in_wording() -> Wording:
+    """Return the built-in words and templates, whose compilation takes longer than that of a folder's."""
+    return Wording()
 
 
 def _line(found: str) -> str:
