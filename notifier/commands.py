@@ -115,7 +115,6 @@ async def _change(store: Store, args: Mapping[str, Any], ways: Mapping[Status, W
         # What counts is what was logged. By now the mail may be further still.
         logged = (each for each in await store.history(mail.id) if each.id == event_id(changed))
         if any(each.status is changed.status for each in logged):
-            store.wake.set()
             await _check_still_wanted(store, args, changed)
             return public(changed)
     raise CommandError("conflict", f"the mail changes all the time and is {mail.status} by now")
@@ -199,7 +198,6 @@ async def _handed_over(store: Store, email: str) -> None:
 async def _pause(store: Store, *, paused: bool) -> dict[str, Any]:
     """Stop or resume claiming mail, also across restarts. Mails that are being handed over are finished."""
     await store.pause(paused=paused)
-    store.wake.set()
     log.info("sending is paused by an operator" if paused else "sending goes on")
     return {"paused": paused}
 

@@ -91,7 +91,7 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         metrics = Metrics()
         stack.enter_context(lag.measured(metrics.lagged))
         transports = smtp.transports(settings.smtp, settings.mail.sender.domain, metrics.answered)
-        store = await SqliteStore.open(settings.store.path, metrics.transacted)
+        store = await SqliteStore.open(settings.store.path, metrics.transacted, metrics.took)
         stack.push_async_callback(store.close)
         for transport in transports:
             stack.push_async_callback(transport.close)
@@ -104,9 +104,7 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         )
 
         async def take(messages: Sequence[Message]) -> list[Added]:
-            added = await store.add(messages, rules, clock.now())
-            metrics.took(messages, added)
-            return added
+            return await store.add(messages, rules, clock.now())
 
         def write(mail: Mail) -> bytes:
             return compose(mail, wording, settings.mail.sender, settings.mail.reply_to)

@@ -1084,6 +1084,26 @@ if wanted.since is True else 0
         ("tests/storage/test_store.py::test_an_older_mail_that_is_due_again_goes_before_newer_ones",),
     ),
     Mutant(
+        "effects-of-a-commit-left-to-the-caller",
+        "notifier/storage/sqlite.py",
+        """\
+            if committed:
+                self._loop.call_soon_threadsafe(committed, result)
+            return result
+""",
+        """\
+            return result
+""",
+        ("tests/storage/test_sqlite.py::test_who_leaves_after_asking_leaves_nothing_half_done",),
+    ),
+    Mutant(
+        "mail-that-is-pending-again-wakes-nobody",
+        "notifier/storage/sqlite.py",
+        'await self._transact("record", work, wake=any(mail.status is Status.PENDING for mail in changed))',
+        'await self._transact("record", work)',
+        ("tests/storage/test_sqlite.py::test_who_leaves_after_asking_leaves_nothing_half_done",),
+    ),
+    Mutant(
         "watchers-use-the-connection-that-writes",
         "notifier/storage/sqlite.py",
         "store._reader = await Reader.open(path)",

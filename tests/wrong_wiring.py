@@ -420,8 +420,8 @@ WIRING = (
     Mutant(
         "messages-not-counted",
         "notifier/service.py",
-        "            metrics.took(messages, added)\n",
-        "",
+        "metrics.transacted, metrics.took)",
+        "metrics.transacted)",
         (f"{_FIGURES}::test_the_metrics_say_how_the_service_is",),
     ),
     Mutant(

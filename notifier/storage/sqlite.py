@@ -44,16 +44,25 @@ _STEADY = timedelta(seconds=1)
 
 Transacted = Callable[[str, float], None]
 """Told of every transaction: for which of the store's methods, and how many seconds from the request to the end."""
+Took = Callable[[Sequence[Message], Sequence[Added]], None]
+"""Called with the messages of each transaction that took some in, and what became of them."""
 
 
 class SqliteStore:
-    """See `Store` for what each method promises."""
+    """See `Store` for what each method promises.
 
-    def __init__(self, writer: aiosqlite.Connection, locks: Sequence[int], transacted: Transacted | None) -> None:
+    What follows from a commit in this process (`paused`, `wake`, counters) is done where the commit is known, in
+    `_transact`: a caller can be cancelled after the commit and before it sees the result.
+    """
+
+    def __init__(
+        self, writer: aiosqlite.Connection, locks: Sequence[int], transacted: Transacted | None, took: Took | None
+    ) -> None:
         self._writer = writer
         self._reader: Reader | None = None
         self._locks = locks
         self._transacted = transacted
+        self._took = took
         self._loop = asyncio.get_running_loop()
         self._head = 0
         self._latest = rows.moment(0)
@@ -65,7 +74,7 @@ class SqliteStore:
         self.id = ""
 
     @classmethod
-    async def open(cls, path: Path, transacted: Transacted | None = None) -> Self:
+    async def open(cls, path: Path, transacted: Transacted | None = None, took: Took | None = None) -> Self:
         """Open or create the file; StoreUnusable says in one line why that cannot be."""
         path, locks = _own(path)
         try:
@@ -73,7 +82,7 @@ class SqliteStore:
         except (sqlite3.Error, OSError) as error:
             _release(locks)
             raise StoreUnusable(f"{path}: {error}") from error
-        store = cls(connection, locks, transacted)
+        store = cls(connection, locks, transacted, took)
         try:
             store.id, store._head, store._latest = await store._run(partial(_prepare, path=path))
             store.paused = await store._run(queries.is_paused)
@@ -101,19 +110,22 @@ class SqliteStore:
             work = partial(changes.add_some, messages=rest, rules=rules, now=now)
             # One large message at a time, so that nobody waits for more than one of them.
             async with self._large if rest[0].rows > changes.PORTION else nullcontext():
-                added += await self._transact("add", work, wake=True)
+                added += await self._transact("add", work, partial(self._have_taken, rest), wake=True)
         return added
 
     async def claim(self, limit: int, rate: float, now: datetime, quota: Quota | None = None) -> Claim:
         set_back = self._latest - now
 
-        def work(db: sqlite3.Connection) -> Claim:
+        def work(db: sqlite3.Connection) -> tuple[Claim, bool]:
             if set_back > _STEADY:
                 claiming.follow_clock(db, set_back, now)
-            return claiming.claim(db, limit, rate, now, quota)
+            return claiming.claim(db, limit, rate, now, quota), queries.is_paused(db)
 
-        claim = await self._transact("claim", work)
-        self._latest = now
+        def committed(result: tuple[Claim, bool]) -> None:
+            _, self.paused = result
+            self._latest = now
+
+        claim, _ = await self._transact("claim", work, committed)
         return claim
 
     async def record(self, changed: Sequence[Mail], now: datetime) -> None:
@@ -121,7 +133,7 @@ class SqliteStore:
             for mail in changed:
                 changes.change(db, mail, now)
 
-        await self._transact("record", work)
+        await self._transact("record", work, wake=any(mail.status is Status.PENDING for mail in changed))
 
     async def rebook(self, mail: Mail, before: Quota | None, after: Quota | None, now: datetime) -> bool:
         work = partial(claiming.rebook, mail=mail.id, before=before, after=after, now=now)
@@ -135,8 +147,11 @@ class SqliteStore:
         return await self._run(lambda db: queries.mails(db, "WHERE status = 'sending' ORDER BY n"))
 
     async def pause(self, *, paused: bool) -> None:
-        await self._transact("pause", lambda db: changes.set_meta(db, "paused", int(paused)))
-        self.paused = paused
+        def committed(_: None) -> None:
+            self.paused = paused
+            self.wake.set()
+
+        await self._transact("pause", lambda db: changes.set_meta(db, "paused", int(paused)), committed)
 
     async def is_paused(self) -> bool:
         return await self._reads.query(queries.is_paused, urgent=True)
@@ -221,8 +236,19 @@ class SqliteStore:
             raise StoreUnusable("the store is not open")
         return self._reader
 
-    async def _transact(self, operation: str, work: Callable[[sqlite3.Connection], _T], *, wake: bool = False) -> _T:
-        """Run `work` in a transaction; if the log has grown, tell its readers and, with `wake`, the sender."""
+    async def _transact(
+        self,
+        operation: str,
+        work: Callable[[sqlite3.Connection], _T],
+        committed: Callable[[_T], None] | None = None,
+        *,
+        wake: bool = False,
+    ) -> _T:
+        """Run `work` in a transaction, then `committed` on the event loop with its result, before this returns.
+
+        If the log has grown, its readers and, with `wake`, the sender are woken. All this happens after every commit,
+        also if the caller has been cancelled, and in the order of the commits.
+        """
 
         def transaction(db: sqlite3.Connection) -> _T:
             try:
@@ -234,8 +260,9 @@ class SqliteStore:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
-            # From here and not after the await: a caller that is cancelled meanwhile must not swallow the news.
             self._loop.call_soon_threadsafe(self._announce, head, wake)
+            if committed:
+                self._loop.call_soon_threadsafe(committed, result)
             return result
 
         began = perf_counter()
@@ -254,6 +281,10 @@ class SqliteStore:
             self._grown.clear()
             if wake:
                 self.wake.set()
+
+    def _have_taken(self, messages: Sequence[Message], added: Sequence[Added]) -> None:
+        if self._took:
+            self._took(messages[: len(added)], added)
 
     async def _run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         """Run `work` on the thread of the connection that writes."""

@@ -2,8 +2,9 @@
 
 Every method that changes something is one durable transaction: when it returns,
 the change is on disk; when it raises StoreUnusable, nothing has changed. (`add`,
-`purge` and `erase` work in portions.) Every change of a mail appends one event to
-the log in the same transaction.
+`purge` and `erase` work in portions.) A caller that is cancelled may find either, but
+`wake` and `paused` always follow what is on disk. Every change of a mail appends one
+event to the log in the same transaction.
 
 What watchers and operators look at (`history`, `missed`, `replay`, `span`, `snapshot`, `page`, `listing`,
 `totals`, `waiting`, `is_paused`) never delays what the actors ask for. `urgent` queries,
@@ -141,7 +142,7 @@ class Store(Protocol):
     """Why the latest transaction failed; None while all is well."""
 
     paused: bool
-    """Whether an operator has paused sending, as this process knows; see `pause`."""
+    """Whether an operator has paused sending, as of the latest commit of `pause` or `claim`."""
 
     @property
     def id(self) -> str:
@@ -169,7 +170,8 @@ class Store(Protocol):
     async def record(self, changed: Sequence[Mail], now: datetime) -> None:
         """Store mails as they are after a change; one that was erased, or has another `rev` by now, stays as it is.
 
-        An attempt that does not count for its mail does not count against the quota either.
+        An attempt that does not count for its mail does not count against the quota either. Sets `wake` if a mail
+        becomes pending.
         """
 
     async def rebook(self, mail: Mail, before: Quota | None, after: Quota | None, now: datetime) -> bool:
@@ -185,7 +187,10 @@ class Store(Protocol):
         """List the mails that are being handed over; at the start of the only process: orphans."""
 
     async def pause(self, *, paused: bool) -> None:
-        """Let no mail be claimed until that is taken back, also by processes to come; mails expire all the same."""
+        """Let no mail be claimed until that is taken back, also by processes to come; mails expire all the same.
+
+        Sets `paused` and `wake`.
+        """
 
     async def is_paused(self) -> bool:
         """Tell whether an operator has paused sending."""

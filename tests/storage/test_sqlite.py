@@ -1,12 +1,15 @@
 """What is particular to the store in a SQLite file."""
 
+import asyncio
 import json
 import random
 import sqlite3
 import stat
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from parts import request
@@ -14,7 +17,7 @@ from samples import NOW, RULES, booking_event
 
 from notifier.contract import Message, Origin, decode
 from notifier.errors import StoreUnusable
-from notifier.mail import Reply, sent
+from notifier.mail import Reply, due_again, failed, sent
 from notifier.storage.sqlite import SqliteStore
 
 
@@ -109,6 +112,51 @@ async def opened(path: Path) -> AsyncIterator[SqliteStore]:
         yield store
     finally:
         await store.close()
+
+
+async def cut_off(store: SqliteStore, asked: Coroutine[Any, Any, object]) -> None:
+    """Ask the store for something and leave before it is done; returns when it is."""
+    go = threading.Event()
+    busy = asyncio.create_task(store._run(lambda _: go.wait(10)))
+    caller = asyncio.create_task(asked)
+    # The caller's request follows the one that keeps the thread busy as soon as both tasks have run once.
+    await asyncio.sleep(0)
+    store.wake.clear()
+    caller.cancel()
+    go.set()
+    await asyncio.gather(busy, caller, return_exceptions=True)
+    assert caller.cancelled()
+    await store._run(lambda _: None)
+
+
+async def test_who_leaves_after_asking_leaves_nothing_half_done(tmp_path: Path) -> None:
+    """What follows from a commit happens in this process too: sending is paused or woken, and messages are counted."""
+    counted: list[str] = []
+    store = await SqliteStore.open(
+        tmp_path / "n.db", took=lambda messages, _: counted.extend(each.id for each in messages)
+    )
+    asked = [decode(json.dumps(request(n)).encode(), Origin(NOW)) for n in range(3)]
+    try:
+        await cut_off(store, store.add(asked, RULES, NOW))
+        assert (counted, store.wake.is_set()) == ([each.id for each in asked], True)
+        (start,) = (await store.claim(1, 0, NOW)).starts
+        gone = failed(start.mail, Reply(550, "no"), None)
+        await store.record([gone], NOW)
+        await cut_off(store, store.record([due_again(gone)], NOW))
+        assert store.wake.is_set()
+        for paused in (True, False):
+            await cut_off(store, store.pause(paused=paused))
+            assert (store.paused, store.wake.is_set()) == (paused, True)
+    finally:
+        await store.close()
+
+
+async def test_a_claim_shows_whether_sending_is_paused(tmp_path: Path) -> None:
+    """However this process came to think otherwise, it cannot keep claiming mails that it does not start."""
+    async with opened(tmp_path / "n.db") as store:
+        store.paused = True
+        await store.claim(1, 0, NOW)
+        assert not store.paused
 
 
 def some_message(number: int, chance: random.Random) -> Message:
