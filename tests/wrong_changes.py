@@ -1048,6 +1048,20 @@ if wanted.since is True else 0
         ("tests/storage/test_store.py::test_a_short_quota_goes_to_the_earliest_deadlines",),
     ),
     Mutant(
+        "every-due-hour-merged",
+        "notifier/storage/claiming.py",
+        "(at // _HOUR_LONG, _LOOKED_AT, _MERGED)",
+        "(at // _HOUR_LONG, -1, -1)",
+        ("tests/storage/test_bounded.py::test_a_claim_costs_no_more_because_mails_are_due_since_very_many_hours",),
+    ),
+    Mutant(
+        "hours-without-the-earliest-deadlines",
+        "notifier/storage/claiming.py",
+        "ORDER BY (SELECT min({_DEADLINE}) {_OF_HOUR} = hour) LIMIT ?",
+        "ORDER BY hour LIMIT ?",
+        ("tests/storage/test_bounded.py::test_a_short_quota_goes_to_the_earliest_deadlines_of_very_many_hours",),
+    ),
+    Mutant(
         "starts-of-an-unset-quota-kept",
         "notifier/storage/sqlite.py",
         """\

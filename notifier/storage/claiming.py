@@ -27,7 +27,20 @@ _DEADLINE = "coalesce(expires_at, send_at + 172800000)"
 Both expressions are those of the index `mails_deadline`.
 """
 
+_LOOKED_AT = 1000
+"""Hours with due mails that a claim under a short quota looks at, the latest ones: six weeks, if each hour has some."""
+_MERGED = 100
+"""Hours of those that it chooses from: those in which the earliest deadlines are."""
+
 _LIVE = "due_at <= ? AND (expires_at IS NULL OR expires_at > ?)"
+_OF_HOUR = f"FROM mails INDEXED BY mails_deadline WHERE due_at IS NOT NULL AND {_HOUR}"
+_EARLIEST_HOURS = f"""
+WITH RECURSIVE hours (hour) AS (
+    SELECT (SELECT max({_HOUR}) {_OF_HOUR} <= ?)
+    UNION ALL SELECT (SELECT max({_HOUR}) {_OF_HOUR} < hour) FROM hours WHERE hour IS NOT NULL LIMIT ?
+)
+SELECT hour FROM hours WHERE hour IS NOT NULL ORDER BY (SELECT min({_DEADLINE}) {_OF_HOUR} = hour) LIMIT ?
+"""
 _OLDEST = f"SELECT min(n) FROM mails INDEXED BY mails_open WHERE matter = ? AND address = ? AND {OPEN} AND {_LIVE}"
 
 _Row = Sequence[Any]
@@ -103,6 +116,8 @@ def _due(db: sqlite3.Connection, limit: int, left: int | None, at: int) -> _Due:
     when an outcome is recorded.
     """
     most = limit if left is None else min(limit, left)
+    if most == 0:
+        return _Due([], more=False)
     sending = db.execute("SELECT matter, address FROM mails INDEXED BY mails_sending WHERE status = 'sending'")
     taken = {(matter, identity(address)) for matter, address in sending.fetchall()}
     chosen: list[int] = []
@@ -144,15 +159,13 @@ def _by_due_time(db: sqlite3.Connection, cursors: ExitStack, at: int) -> Iterato
 
 
 def _by_deadline(db: sqlite3.Connection, cursors: ExitStack, at: int) -> Iterator[_Row]:
-    """Merge the hours in which mails are due; the current one also has some that are not due yet."""
-    hours: list[Iterator[Any]] = []
-    columns = f"SELECT {_DEADLINE}, n, due_at <= ?, {_LIVE} FROM mails INDEXED BY mails_deadline"
-    hour = one(db, f"SELECT min({_HOUR}) FROM mails INDEXED BY mails_deadline WHERE due_at IS NOT NULL")
-    while hour is not None and hour <= at // _HOUR_LONG:
-        sql = f"{columns} WHERE due_at IS NOT NULL AND {_HOUR} = ? ORDER BY {_DEADLINE}, n"
-        hours.append(cursors.enter_context(closing(db.execute(sql, (at, at, at, hour)))))
-        later = f"SELECT min({_HOUR}) FROM mails INDEXED BY mails_deadline WHERE due_at IS NOT NULL AND {_HOUR} > ?"
-        hour = one(db, later, hour)
+    """Merge the hours in which mails are due; the current one also has some that are not due yet.
+
+    Only the hours with the earliest deadlines are merged: as many mails as there are such hours come in exact order.
+    """
+    sql = f"SELECT {_DEADLINE}, n, due_at <= ?, {_LIVE} {_OF_HOUR} = ? ORDER BY {_DEADLINE}, n"
+    earliest = db.execute(_EARLIEST_HOURS, (at // _HOUR_LONG, _LOOKED_AT, _MERGED)).fetchall()
+    hours = [cursors.enter_context(closing(db.execute(sql, (at, at, at, hour)))) for (hour,) in earliest]
     return (row for _, *row in merge(*hours))
 
 

@@ -1,19 +1,22 @@
 """What a query costs does not depend on how many mails there are: counted in steps of SQLite's machine, not in time."""
 
 import json
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from parts import request
 from samples import NOW, RULES, booking_event, flight_data
 from storage.crowded import ACCOUNT, Crowd, filled
 
 from notifier.contract import Message, Origin, decode
 from notifier.events import Filter
 from notifier.mail import Kind, Reply, Status, handed_back, sent
+from notifier.storage.rows import millis
 from notifier.storage.sqlite import SqliteStore
 from notifier.storage.store import Quota
 
@@ -155,6 +158,37 @@ async def test_no_query_takes_longer_because_there_are_more_mails(tmp_path: Path
     assert not grown
     slow = {name: steps for name, steps in many.items() if steps > MOST}
     assert not slow
+
+
+@pytest.mark.parametrize("left", [0, 5])
+async def test_a_claim_costs_no_more_because_mails_are_due_since_very_many_hours(tmp_path: Path, left: int) -> None:
+    """Requests for times of the whole last year arrive at once: a claim under a short quota stays bounded."""
+    path, hours = tmp_path / "n.db", 24 * 365
+    await filled(path, Crowd(hours, hours, 0))
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE mails SET due_at = ? - n * 3600000, expires_at = NULL", (millis(NOW),))
+    async with counted(path) as (store, steps):
+        before = steps.count
+        assert len((await store.claim(8, 0, NOW, Quota(ACCOUNT, hours // 2 + left))).starts) == left
+        assert steps.count - before < MOST
+
+
+async def test_a_short_quota_goes_to_the_earliest_deadlines_of_very_many_hours(tmp_path: Path) -> None:
+    """Whatever the order in which they became due, also if the time of most of them is over."""
+    async with counted(tmp_path / "n.db") as (store, _):
+        asked = [
+            request(
+                n,
+                send_at=(NOW - timedelta(hours=n)).isoformat(),
+                expires_at=(NOW + timedelta(hours=n * 37 % 211, minutes=1)).isoformat(),
+            )
+            for n in range(211)
+        ]
+        await store.add([decode(json.dumps(each).encode(), Origin(NOW)) for each in asked], RULES, NOW)
+        starts = (await store.claim(100, 0, NOW, Quota("short", 50))).starts
+        assert [start.mail.event for start in starts] == [
+            f"r{n}" for n in sorted(range(211), key=lambda n: n * 37 % 211)[:50]
+        ]
 
 
 def test_every_method_of_the_store_is_measured() -> None:
