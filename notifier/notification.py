@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from notifier.addresses import identity
 from notifier.mail import Kind, Letter, Mail, Status, Withdrawn, mail_id
-from notifier.planning import Known, KnownRequest, Plan, Rules, amendments
+from notifier.planning import HEAVY, Known, KnownRequest, Plan, Rules, amendments
 
 WITHDRAWN = "the request was withdrawn"
 UNNAMED = 10
@@ -43,8 +43,9 @@ class NotificationRequest(Struct, frozen=True, kw_only=True):
 
     @property
     def rows(self) -> int:
-        """How many mails it may add: a transaction is bounded by that."""
-        return len(self.recipients)
+        """How much work it may be, in mails: a transaction is bounded by that, and each mail has the whole content."""
+        size = len(self.text.encode()) + len((self.html or "").encode())
+        return len(self.recipients) * (1 + size // HEAVY)
 
     def concerns_mails(self, known: Known | None) -> bool:  # noqa: ARG002 - every message is asked alike
         """Return whether planning it needs the mails that exist."""

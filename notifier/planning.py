@@ -10,6 +10,9 @@ from msgspec.structs import replace
 from notifier.addresses import hashed, identity
 from notifier.mail import Amendment, Flight, Kind, Mail, Price, Rewritten, Status, Withdrawn, cancelled, rewritten
 
+HEAVY = 16_384
+"""Bytes of a mail's content that are as much work for the store as one more mail."""
+
 Subject = Callable[[Kind, str, Sequence[Flight], str | None], str]
 """Writes the subject of a booking's mail: its kind, the reference, the flights, the reader's locale."""
 

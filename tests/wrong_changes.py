@@ -1075,8 +1075,8 @@ if wanted.since is True else 0
     Mutant(
         "purge-looks-at-all-that-is-unreported",
         "notifier/storage/purging.py",
-        "(rows.millis(finished_before), _PORTION, *",
-        "(rows.millis(finished_before), -1, *",
+        "(rows.millis(finished_before), _PORTION))",
+        "(rows.millis(finished_before), -1))",
         ("tests/storage/test_bounded.py::test_no_query_takes_longer_because_there_are_more_mails",),
     ),
     Mutant(
@@ -1171,16 +1171,44 @@ if wanted.since is True else 0
     ),
     Mutant(
         "batch-of-any-size-is-one-transaction",
-        "notifier/storage/changes.py",
-        "        if added and (",
-        "        if not added and (",
+        "notifier/storage/portions.py",
+        "MAX_WEIGHT = 500\n",
+        "MAX_WEIGHT = 500_000\n",
         ("tests/storage/test_reader.py::test_a_batch_is_divided_by_the_mails_that_it_makes",),
+    ),
+    Mutant(
+        "large-mails-weigh-as-much-as-small-ones",
+        "notifier/storage/portions.py",
+        "return 1 + size // HEAVY + events // EVENTS",
+        "return 1 + events // EVENTS",
+        ("tests/storage/test_reader.py::test_large_mails_weigh_as_much_as_several_in_every_portion",),
+    ),
+    Mutant(
+        "withdrawals-of-large-mails-weigh-nothing",
+        "notifier/storage/changes.py",
+        "rows=max(message.rows, read))",
+        "rows=message.rows)",
+        ("tests/storage/test_reader.py::test_a_withdrawal_of_large_mails_weighs_as_much_as_they_do",),
+    ),
+    Mutant(
+        "lists-read-what-mails-say",
+        "notifier/storage/queries.py",
+        "found = page(db, wanted, before, limit, contents=False)",
+        "found = page(db, wanted, before, limit)",
+        ("tests/storage/test_reader.py::test_a_list_does_not_read_what_mails_say",),
+    ),
+    Mutant(
+        "expired-mail-waits-for-the-next-tick",
+        "notifier/actors/sender.py",
+        "if any(claim.more_expired for claim in claims):",
+        "if False:",
+        ("tests/actors/test_sender.py::test_all_that_has_expired_ends_while_sending_is_paused",),
     ),
     Mutant(
         "large-messages-queue-before-everybody",
         "notifier/storage/sqlite.py",
-        "if rest[0].rows > changes.PORTION else",
-        "if rest[0].rows < 0 else",
+        "some := await self._add_some(rest, rules, now, large=False)",
+        "some := await self._add_some(rest, rules, now, large=True)",
         ("tests/storage/test_reader.py::test_many_of_the_largest_messages_delay_nobody_for_longer_than_one_of_them",),
     ),
     Mutant(
@@ -1587,8 +1615,8 @@ if wanted.since is True else 0
     Mutant(
         "mails-that-are-read-cost-nothing",
         "notifier/storage/changes.py",
-        "spent += max(work.read, head(db) - before, 1)",
-        "spent += max(head(db) - before, 1)",
+        "spent += max(work.read + done.wrote, 1)",
+        "spent += max(done.wrote, 1)",
         ("tests/storage/test_reader.py::test_a_batch_is_divided_by_the_mails_that_it_reads",),
     ),
     Mutant(

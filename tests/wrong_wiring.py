@@ -63,7 +63,7 @@ WIRING = (
     Mutant(
         "nothing-expires-while-all-accounts-are-paused",
         "notifier/actors/sender.py",
-        "            await self._store.claim(0, self._limits.rate, clock.now())\n",
+        "            claims.append(await self._store.claim(0, self._limits.rate, clock.now()))\n",
         "            pass\n",
         (f"{_WIRING}::test_mail_expires_while_no_account_can_send_it",),
     ),

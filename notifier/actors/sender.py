@@ -118,13 +118,13 @@ class Sender:
         """Begin what can be handed over now; the seconds until it is worth asking again (None: until woken)."""
         self._probe_paused()
         waits: list[float] = []
-        asked = False
+        claims: list[Claim] = []
         for lane in self._lanes:
             if lane.circuit.state not in (State.READY, State.HALF_OPEN):
                 continue
-            asked = True
             room = lane.room(self._limits.connections)
             claim = await self._ask(lane, room)
+            claims.append(claim)
             for start in claim.starts:
                 is_trial = lane.circuit.begin_trial()
                 lane.begin(_monotonic())
@@ -139,9 +139,11 @@ class Sender:
                 if lane.room(self._limits.connections) == 0:
                     waits.append(stalls_in or lane.stalls_in(_monotonic()))
                 break
-        if not asked:
+        if not claims:
             # Mails expire also while none can be sent.
-            await self._store.claim(0, self._limits.rate, clock.now())
+            claims.append(await self._store.claim(0, self._limits.rate, clock.now()))
+        if any(claim.more_expired for claim in claims):
+            waits.append(0.0)
         waits += [wait for lane in self._lanes if (wait := lane.circuit.wait(_monotonic())) is not None]
         return min(waits, default=None)
 

@@ -13,7 +13,8 @@ from notifier.events import encode_event, event_type
 from notifier.mail import Amendment, Mail, Status, amended
 from notifier.planning import SUPERSEDED, Known, KnownBooking, Plan, Rules, recognising
 from notifier.storage import rows
-from notifier.storage.queries import OPEN, head, mails, one, salt
+from notifier.storage.portions import MAX_WEIGHT, weight
+from notifier.storage.queries import OPEN, mails, one, salt
 from notifier.storage.store import Added
 
 _INSERT_MAIL = (
@@ -28,36 +29,37 @@ _known = msgspec.json.Decoder(Known)
 _amendment = msgspec.json.Decoder(Amendment)
 
 
-PORTION = 500
-"""Mails that one transaction reads, adds or changes before it ends, unless a single message needs more."""
-
+_CONTENT = rows.MAIL_COLUMNS.index("content")
 _OPEN_OF = f"INDEXED BY mails_open WHERE matter = ? AND {OPEN} AND (amendment IS NULL OR amendment <> ?) ORDER BY n"
-_COUNT_OPEN_OF = f"SELECT count(*) FROM mails INDEXED BY mails_open WHERE matter = ? AND {OPEN}"
+_OPEN_WEIGHTS = f"SELECT length(content) FROM mails INDEXED BY mails_open WHERE matter = ? AND {OPEN}"
 _CAUSED = "SELECT id FROM mails INDEXED BY mails_caused WHERE matter = ? AND event = ? ORDER BY n"
 
 
-def add_some(db: sqlite3.Connection, messages: Sequence[Message], rules: Rules, now: datetime) -> list[Added]:
-    """Add messages from the first on, until they need PORTION mails; a larger message is added alone.
+def add_some(
+    db: sqlite3.Connection, messages: Sequence[Message], rules: Rules, now: datetime, *, large: bool
+) -> list[Added]:
+    """Add messages from the first on, until they weigh MAX_WEIGHT; a larger message is added alone.
 
-    Mails count if they are read, added or changed. Repeats and outdated messages read none,
-    so each counts as one.
+    Only if it may be `large`: otherwise nothing is added if the first one is. Whatever is read and added counts.
+    Repeats and outdated messages read no mail, so each counts as one.
     """
     added: list[Added] = []
     spent = 0
     for message in messages:
         work = _work(db, message)
-        if added and (spent >= PORTION or spent + work.rows > PORTION):
+        is_first = not added
+        if (spent + work.rows > MAX_WEIGHT and not (is_first and large)) or spent >= MAX_WEIGHT:
             break
-        before = head(db)
-        added.append(_add(db, work, rules, now))
-        spent += max(work.read, head(db) - before, 1)
+        done = _add(db, work, rules, now)
+        added.append(done.added)
+        spent += max(work.read + done.wrote, 1)
     return added
 
 
 class _Work(NamedTuple):
     """A message that is to be added: whether it is a repeat, what is known of its matter, and the mails it concerns.
 
-    `read` counts the mails that have to be read for it, and `rows` all that it needs, as an estimate.
+    `read` is the weight of the mails that have to be read for it, and `rows` that of all that it needs, as an estimate.
     """
 
     message: Message
@@ -67,6 +69,13 @@ class _Work(NamedTuple):
     rows: int
 
 
+class _Done(NamedTuple):
+    """What became of a message, and the weight of the mails that it added."""
+
+    added: Added
+    wrote: int
+
+
 def _work(db: sqlite3.Connection, message: Message) -> _Work:
     """Find out what a message needs without reading any mail."""
     if one(db, "SELECT 1 FROM messages WHERE source = ? AND id = ?", message.source, message.id):
@@ -74,22 +83,22 @@ def _work(db: sqlite3.Connection, message: Message) -> _Work:
     known = _known_of(db, message)
     if not message.concerns_mails(known):
         return _Work(message, repeated=False, known=known, read=0, rows=1)
-    read = int(one(db, _COUNT_OPEN_OF, message.matter))
+    read = sum(weight(size) for (size,) in db.execute(_OPEN_WEIGHTS, (message.matter,)))
     return _Work(message, repeated=False, known=known, read=read, rows=max(message.rows, read))
 
 
-def _add(db: sqlite3.Connection, work: _Work, rules: Rules, now: datetime) -> Added:
+def _add(db: sqlite3.Connection, work: _Work, rules: Rules, now: datetime) -> _Done:
     """Let a message make, change and cancel mails; one that was handled before does nothing."""
     message = work.message
     if work.repeated:
         ids = db.execute(_CAUSED, (message.matter, message.id))
-        return Added(tuple(id_ for (id_,) in ids), repeated=True)
+        return _Done(Added(tuple(id_ for (id_,) in ids), repeated=True), 0)
     handled = (message.source, message.id, rows.millis(now))
     db.execute("INSERT OR REPLACE INTO messages (source, id, handled_at) VALUES (?, ?, ?)", handled)
     existing = mails(db, _OPEN_OF, message.matter, _written(SUPERSEDED)) if work.read else ()
     plan = message.plan(work.known, existing, rules, now, _Stored(db))
-    _follow(db, plan, message.matter, now)
-    return Added(tuple(mail.id for mail in plan.added), repeated=False)
+    wrote = _follow(db, plan, message.matter, now)
+    return _Done(Added(tuple(mail.id for mail in plan.added), repeated=False), wrote)
 
 
 class _Stored:
@@ -110,9 +119,13 @@ def _known_of(db: sqlite3.Connection, message: Message) -> Known | None:
     return known
 
 
-def _follow(db: sqlite3.Connection, plan: Plan, matter: str, now: datetime) -> None:
+def _follow(db: sqlite3.Connection, plan: Plan, matter: str, now: datetime) -> int:
+    """Store what a message does; return the weight of the mails that it adds."""
+    wrote = 0
     for mail in plan.added:
-        if not db.execute(_INSERT_MAIL, rows.mail_row(mail, now)).rowcount:
+        row = rows.mail_row(mail, now)
+        wrote += weight(len(row[_CONTENT]))
+        if not db.execute(_INSERT_MAIL, row).rowcount:
             # Ignoring it would lose a mail that somebody is waiting for.
             raise RuntimeError(f"there is a mail {mail.id} already")
         _append(db, event_type(None, mail), None, mail, now)
@@ -124,6 +137,7 @@ def _follow(db: sqlite3.Connection, plan: Plan, matter: str, now: datetime) -> N
             "INSERT OR REPLACE INTO matters VALUES (?, ?, ?)",
             (matter, msgspec.json.encode(plan.known), rows.millis(plan.forget_at)),
         )
+    return wrote
 
 
 def change(db: sqlite3.Connection, mail: Mail, now: datetime) -> None:

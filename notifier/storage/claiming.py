@@ -13,12 +13,11 @@ from notifier.mail import Mail, claimed, expired
 from notifier.rate import AHEAD, schedule
 from notifier.storage import rows
 from notifier.storage.changes import change, set_meta
+from notifier.storage.portions import MAX_WEIGHT, portion, weight
 from notifier.storage.purging import DAY, forget_starts
 from notifier.storage.queries import MINUTE, OPEN, VISITS, is_paused, mails, meta, one
 from notifier.storage.store import Claim, Quota, Start
 
-_PORTION = 500
-"""Mails that one claim expires at most, so that it holds up the others for a moment only."""
 _HOUR_LONG = 3_600_000
 _HOUR = f"due_at / {_HOUR_LONG}"
 _DEADLINE = "coalesce(expires_at, send_at + 172800000)"
@@ -50,12 +49,10 @@ _Row = Sequence[Any]
 def claim(db: sqlite3.Connection, limit: int, rate: float, now: datetime, quota: Quota | None) -> Claim:
     """Let at most `limit` due mails be sending, each with the moment at which it may start; see `Store.claim`."""
     at = rows.millis(now)
-    expiring = "INDEXED BY mails_expiring WHERE due_at IS NOT NULL AND expires_at <= ? LIMIT ?"
-    for mail in mails(db, expiring, at, _PORTION):
-        change(db, expired(mail), now)
+    more_expired = _expire(db, at, now)
     left = _quota_left(db, quota, now) if quota else None
     if is_paused(db):
-        return Claim((), None, left)
+        return Claim((), None, left, more_expired=more_expired)
     due = _due(db, limit, left, at)
     next_start = meta(db, "next_start")
     grant = schedule(datetime.fromisoformat(next_start) if next_start else None, len(due.mails), rate, now)
@@ -68,14 +65,28 @@ def claim(db: sqlite3.Connection, limit: int, rate: float, now: datetime, quota:
         _book(db, quota, [start.mail.id for start in starts], now)
         left -= len(starts)
     if len(starts) < len(due.mails):
-        return Claim(starts, grant.next_start - AHEAD, left)
+        return Claim(starts, grant.next_start - AHEAD, left, more_expired=more_expired)
     if quota and left == 0:
         oldest = one(db, "SELECT min(at) FROM starts WHERE account = ?", quota.account)
-        return Claim(starts, rows.moment(oldest) + DAY, left)
+        return Claim(starts, rows.moment(oldest) + DAY, left, more_expired=more_expired)
     if due.more:
-        return Claim(starts, now, left)
+        return Claim(starts, now, left, more_expired=more_expired)
     next_due = one(db, "SELECT min(due_at) FROM mails INDEXED BY mails_due WHERE due_at > ?", at)
-    return Claim(starts, rows.moment(next_due) if next_due is not None else None, left)
+    again_at = rows.moment(next_due) if next_due is not None else None
+    return Claim(starts, again_at, left, more_expired=more_expired)
+
+
+def _expire(db: sqlite3.Connection, at: int, now: datetime) -> bool:
+    """End one portion of the mails that have expired; return whether there are more."""
+    sql = (
+        "SELECT n, length(content) FROM mails INDEXED BY mails_expiring WHERE due_at IS NOT NULL AND expires_at <= ? "
+        "LIMIT ?"
+    )
+    found = portion((n, weight(size)) for n, size in db.execute(sql, (at, MAX_WEIGHT + 1)))
+    for n in found.items:
+        for mail in mails(db, "WHERE n = ?", n):
+            change(db, expired(mail), now)
+    return found.more
 
 
 def rebook(db: sqlite3.Connection, mail: str, before: Quota | None, after: Quota | None, now: datetime) -> bool:

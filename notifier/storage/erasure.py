@@ -9,9 +9,10 @@ import msgspec
 from notifier.addresses import identity
 from notifier.events import erased_body
 from notifier.mail import ERASED, Mail, Status, cancelled, erased
-from notifier.planning import Known, KnownBooking, forgetting
+from notifier.planning import HEAVY, Known, KnownBooking, forgetting
 from notifier.storage import rows
 from notifier.storage.changes import change
+from notifier.storage.portions import portion, weight
 from notifier.storage.queries import mails, salt
 
 PORTION = 1000
@@ -38,11 +39,17 @@ def erase_mails(db: sqlite3.Connection, who: str, after: int, now: datetime) -> 
     Those that wait are cancelled, those that are being handed over stay as they are.
     """
     seen = db.execute("SELECT n, address FROM mails WHERE n > ? ORDER BY n LIMIT ?", (after, PORTION)).fetchall()
-    ours = [mail for n, address in seen if identity(address) == who for mail in mails(db, "WHERE n = ?", n)]
+    weights = (
+        "SELECT length(content), (SELECT count(*) FROM events WHERE events.mail = mails.id) FROM mails WHERE n = ?"
+    )
+    numbers = [n for n, address in seen if identity(address) == who]
+    some = portion((n, weight(*db.execute(weights, (n,)).fetchone())) for n in numbers)
+    ours = [mail for n in some.items for mail in mails(db, "WHERE n = ?", n)]
     for mail in ours:
         if mail.status is not Status.SENDING:
             _erase_mail(db, mail, now)
-    return Step([mail.status for mail in ours], 0, seen[-1][0] if len(seen) == PORTION else None)
+    end = some.items[-1] if some.more else seen[-1][0] if len(seen) == PORTION else None
+    return Step([mail.status for mail in ours], 0, end)
 
 
 def _erase_mail(db: sqlite3.Connection, mail: Mail, now: datetime) -> None:
@@ -57,7 +64,8 @@ def _erase_mail(db: sqlite3.Connection, mail: Mail, now: datetime) -> None:
 def erase_bookings(db: sqlite3.Connection, who: str, after: str) -> Step:
     """Let what is known of bookings remember no more of an address than its salted hash."""
     sql = "SELECT matter, known FROM matters WHERE matter > ? ORDER BY matter LIMIT ?"
-    seen = db.execute(sql, (after, PORTION)).fetchall()
+    some = portion(((matter, known), len(known) // HEAVY) for matter, known in db.execute(sql, (after, PORTION)))
+    seen = some.items
     named = msgspec.json.encode(who).decode()
     changed: list[tuple[bytes, str]] = []
     for matter, written in seen:
@@ -67,7 +75,7 @@ def erase_bookings(db: sqlite3.Connection, who: str, after: str) -> Step:
         if left is not known:
             changed.append((msgspec.json.encode(left), matter))
     db.executemany("UPDATE matters SET known = ? WHERE matter = ?", changed)
-    return Step([], len(changed), seen[-1][0] if len(seen) == PORTION else None)
+    return Step([], len(changed), seen[-1][0] if some.more or len(seen) == PORTION else None)
 
 
 def rewrite(db: sqlite3.Connection) -> None:

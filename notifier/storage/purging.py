@@ -1,16 +1,15 @@
 """Forgetting in a SQLite database what has served its time, some rows at a time so that nobody is held up for long."""
 
 import sqlite3
-from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Any
 
 from notifier.storage import rows
 from notifier.storage.changes import set_meta
+from notifier.storage.portions import MAX_WEIGHT, portion, weight
 from notifier.storage.queries import MINUTE, meta, one
 
 DAY = timedelta(hours=24)
-_PORTION = 500
+_PORTION = MAX_WEIGHT
 """Rows that one call purges at most."""
 
 
@@ -19,11 +18,12 @@ def purge_mails(db: sqlite3.Connection, finished_before: datetime, read_through:
 
     Looks only at those that finished first: if their events are unread, so are those of the others.
     """
-    first = "SELECT id FROM mails WHERE finished_at < ? ORDER BY finished_at LIMIT ?"
-    unread = "" if read_through is None else "WHERE NOT EXISTS (SELECT 1 FROM events WHERE mail = first.id AND seq > ?)"
-    args: Iterable[Any] = (rows.millis(finished_before), _PORTION, *(() if read_through is None else (read_through,)))
-    ids = [(id_,) for (id_,) in db.execute(f"SELECT id FROM ({first}) AS first {unread}", tuple(args))]
-    last = max((one(db, "SELECT max(seq) FROM events WHERE mail = ?", *id_) or 0 for id_ in ids), default=0)
+    first = "SELECT id, length(content) FROM mails WHERE finished_at < ? ORDER BY finished_at LIMIT ?"
+    finished = db.execute(first, (rows.millis(finished_before), _PORTION)).fetchall()
+    read = [(id_, size) for id_, size in finished if read_through is None or _newest(db, id_) <= read_through]
+    events = "SELECT count(*) FROM events WHERE mail = ?"
+    ids = [(id_,) for id_ in portion((id_, weight(size, one(db, events, id_))) for id_, size in read).items]
+    last = max((_newest(db, *id_) for id_ in ids), default=0)
     db.executemany("DELETE FROM events WHERE mail = ?", ids)
     db.executemany("DELETE FROM mails WHERE id = ?", ids)
     if last > int(meta(db, "purged_through") or 0):
@@ -31,14 +31,24 @@ def purge_mails(db: sqlite3.Connection, finished_before: datetime, read_through:
     return len(ids)
 
 
+def _newest(db: sqlite3.Connection, mail: str) -> int:
+    """Return the number of the latest event of a mail, 0 if it has none."""
+    return one(db, "SELECT max(seq) FROM events WHERE mail = ?", mail) or 0
+
+
 def forget_messages(db: sqlite3.Connection, handled_before: datetime) -> int:
     """Forget which messages were handled: a repeat that is this late would be taken for a new one."""
-    return _forget(db, "messages", "handled_at", "source, id", handled_before)
+    portion = "SELECT source, id FROM messages WHERE handled_at < ? LIMIT ?"
+    sql = f"DELETE FROM messages WHERE (source, id) IN ({portion})"
+    return db.execute(sql, (rows.millis(handled_before), _PORTION)).rowcount
 
 
 def forget_matters(db: sqlite3.Connection, now: datetime) -> int:
     """Forget the bookings and requests whose time is over."""
-    return _forget(db, "matters", "forget_at", "matter", now)
+    sql = "SELECT matter, length(known) FROM matters WHERE forget_at < ? LIMIT ?"
+    found = portion((name, weight(size)) for name, size in db.execute(sql, (rows.millis(now), _PORTION)))
+    db.executemany("DELETE FROM matters WHERE matter = ?", [(name,) for name in found.items])
+    return len(found.items)
 
 
 def forget_starts(db: sqlite3.Connection, now: datetime, account: str | None = None) -> int:
@@ -59,8 +69,3 @@ def forget_counts(db: sqlite3.Connection, now: datetime) -> None:
     """Remove counters that are zero and will stay so."""
     db.execute("DELETE FROM waiting WHERE mails = 0 AND minute < ? AND tried IN (0, 1)", (rows.millis(now) // MINUTE,))
     db.execute("DELETE FROM used WHERE mails = 0")
-
-
-def _forget(db: sqlite3.Connection, table: str, column: str, key: str, before: datetime) -> int:
-    portion = f"SELECT {key} FROM {table} WHERE {column} < ? LIMIT ?"
-    return db.execute(f"DELETE FROM {table} WHERE ({key}) IN ({portion})", (rows.millis(before), _PORTION)).rowcount

@@ -38,6 +38,9 @@ _EVENTS = f"SELECT seq,{','.join(rows.EVENT_COLUMNS)} FROM events"
 OPEN = "status IN ('pending', 'sending', 'failed', 'uncertain')"
 """The mails that can still change, as the index `mails_open` has it."""
 _MAILS = f"SELECT {','.join(rows.MAIL_COLUMNS)} FROM mails"
+_NO_CONTENT = """CAST('{"type":"letter","text":""}' AS BLOB)"""
+_LISTED = f"SELECT {','.join(_NO_CONTENT if each == 'content' else each for each in rows.MAIL_COLUMNS)} FROM mails"
+"""The mails of a list: their contents are never shown there, and reading 500 of the largest takes over a second."""
 
 
 def one(db: sqlite3.Connection, sql: str, *args: Any) -> Any:
@@ -137,22 +140,24 @@ def _conditions(wanted: Filter) -> tuple[str, list[Any]]:
 
 def snapshot(db: sqlite3.Connection, wanted: Filter, limit: int) -> Snapshot:
     """Read the totals and the first page at one place of the log; the page is encoded."""
-    found = page(db, wanted, None, limit)
+    found = page(db, wanted, None, limit, contents=False)
     mails = json.encode([public(mail) for mail in found.mails])
     return Snapshot(head(db), totals(db), mails, found.next is not None)
 
 
 def listing(db: sqlite3.Connection, wanted: Filter, before: int | None, limit: int) -> bytes:
     """Read a page and encode it, which takes as long as reading it and so belongs on the same thread."""
-    found = page(db, wanted, before, limit)
+    found = page(db, wanted, before, limit, contents=False)
     return json.encode({"mails": [public(mail) for mail in found.mails], "next": found.next})
 
 
-def page(db: sqlite3.Connection, wanted: Filter, before: int | None, limit: int) -> Page:
+def page(db: sqlite3.Connection, wanted: Filter, before: int | None, limit: int, *, contents: bool = True) -> Page:
     """Read the newest mails that pass a filter, of those older than `before`.
 
-    Reads at most VISITS rows: the page may then have fewer mails than `limit` and still a `next`.
+    Reads at most VISITS rows: the page may then have fewer mails than `limit` and still a `next`. Without
+    `contents` the mails are empty letters.
     """
+    select = _MAILS if contents else _LISTED
     if limit == 0:
         return Page((), None)
     newest = _BEYOND if before is None else before
@@ -166,11 +171,11 @@ def page(db: sqlite3.Connection, wanted: Filter, before: int | None, limit: int)
             candidates, end = merge(*_ranges(db, cursors, wanted, newest, oldest), reverse=True), None
         for n, *row in candidates:
             if visited == VISITS or len(found) == limit:
-                return Page(_numbered(db, found), last)
+                return Page(_numbered(db, select, found), last)
             visited, last = visited + 1, n
             if _passes(wanted, *row):
                 found.append(n)
-    return Page(_numbered(db, found), end)
+    return Page(_numbered(db, select, found), end)
 
 
 def _ranges(
@@ -235,8 +240,9 @@ def _first_since(db: sqlite3.Connection, since: int) -> int:
     return low
 
 
-def _numbered(db: sqlite3.Connection, numbers: Sequence[int]) -> tuple[Mail, ...]:
-    return tuple(mails(db, f"WHERE n IN ({','.join(map(str, numbers))}) ORDER BY n DESC"))
+def _numbered(db: sqlite3.Connection, select: str, numbers: Sequence[int]) -> tuple[Mail, ...]:
+    sql = f"{select} WHERE n IN ({','.join(map(str, numbers))}) ORDER BY n DESC"
+    return tuple(rows.read_mail(row) for row in db.execute(sql))
 
 
 def waiting(db: sqlite3.Connection, at: int) -> Waiting:

@@ -15,7 +15,6 @@ import secrets
 import sqlite3
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -107,11 +106,16 @@ class SqliteStore:
         added: list[Added] = []
         while len(added) < len(messages):
             rest = messages[len(added) :]
-            work = partial(changes.add_some, messages=rest, rules=rules, now=now)
-            # One large message at a time, so that nobody waits for more than one of them.
-            async with self._large if rest[0].rows > changes.PORTION else nullcontext():
-                added += await self._transact("add", work, partial(self._have_taken, rest), wake=True)
+            if not (some := await self._add_some(rest, rules, now, large=False)):
+                # One large message at a time, so that nobody waits for more than one of them.
+                async with self._large:
+                    some = await self._add_some(rest, rules, now, large=True)
+            added += some
         return added
+
+    async def _add_some(self, messages: Sequence[Message], rules: Rules, now: datetime, *, large: bool) -> list[Added]:
+        work = partial(changes.add_some, messages=messages, rules=rules, now=now, large=large)
+        return await self._transact("add", work, partial(self._have_taken, messages), wake=True)
 
     async def claim(self, limit: int, rate: float, now: datetime, quota: Quota | None = None) -> Claim:
         set_back = self._latest - now

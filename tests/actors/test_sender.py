@@ -1,6 +1,7 @@
 """The sender with a real store and a real SMTP conversation."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -10,10 +11,12 @@ from typing import Any
 
 import pytest
 from outgoing import add, logged, mails, sending, total
-from parts import PATIENCE
+from parts import PATIENCE, request
+from samples import NOW, RULES
 
 from notifier import clock
 from notifier.circuit import Circuit
+from notifier.contract import Origin, decode
 from notifier.demo.inbox import Inbox
 from notifier.demo.ledger import most_in_window
 from notifier.errors import StoreUnusable
@@ -47,6 +50,16 @@ async def test_mail_for_later_is_sent_when_its_time_comes(store: SqliteStore, in
         await add(store, 1, send_at=due.isoformat())
         await inbox.wait_for(1, PATIENCE)
     assert inbox.received[0].started_at >= due.timestamp()
+
+
+async def test_all_that_has_expired_ends_while_sending_is_paused(store: SqliteStore, inbox: Inbox) -> None:
+    """One claim ends a bounded number of mails; the sender asks again at once and not at its next tick."""
+    expiring = [request(n, expires_at=(NOW + timedelta(hours=1)).isoformat()) for n in range(1600)]
+    await store.add([decode(json.dumps(each).encode(), Origin(NOW)) for each in expiring], RULES, NOW)
+    await store.pause(paused=True)
+    async with sending(store, [inbox.url]):
+        await logged(store, "mail.expired", 1600)
+    assert (await store.totals())[Status.EXPIRED] == 1600
 
 
 async def test_connections_are_used_again(store: SqliteStore, inbox: Inbox) -> None:

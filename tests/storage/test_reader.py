@@ -18,7 +18,8 @@ from notifier.contract import Message, Origin, decode
 from notifier.errors import StoreUnusable
 from notifier.events import Filter
 from notifier.mail import Kind, Reply, Status, failed, sent
-from notifier.storage import changes, queries, reader
+from notifier.storage import queries, reader
+from notifier.storage.portions import MAX_WEIGHT
 from notifier.storage.reader import MAX_REST, REST
 from notifier.storage.sqlite import SqliteStore
 from notifier.storage.store import Page
@@ -125,9 +126,9 @@ async def test_watchers_who_ask_the_same_share_an_answer(store: SqliteStore, mon
     calls: list[Filter] = []
     read = queries.page
 
-    def page(db: sqlite3.Connection, wanted: Filter, before: int | None, limit: int) -> Page:
+    def page(db: sqlite3.Connection, wanted: Filter, before: int | None, limit: int, *, contents: bool = True) -> Page:
         calls.append(wanted)
-        return read(db, wanted, before, limit)
+        return read(db, wanted, before, limit, contents=contents)
 
     monkeypatch.setattr(queries, "page", page)
     async with Held(store):
@@ -320,9 +321,53 @@ async def test_a_batch_is_divided_by_the_mails_that_it_makes(store: SqliteStore,
     several = [message(n, to=[f"p{n}.{each}@example.com" for each in range(99)]) for n in range(12)]
     added = await store.add([*several, largest(1), message(99)], RULES, NOW)
     assert [len(each.mails) for each in added] == [99] * 12 + [2100, 1]
-    assert sizes == [5 * 99, 5 * 99, 2 * 99, 2100, 1]
-    assert max(sizes[:3]) <= changes.PORTION
+    assert [each for each in sizes if each] == [5 * 99, 5 * 99, 2 * 99, 2100, 1]
+    assert 5 * 99 <= MAX_WEIGHT < 6 * 99
     assert all(each.repeated for each in await store.add([*several, largest(1), message(99)], RULES, NOW))
+
+
+async def test_large_mails_weigh_as_much_as_several_in_every_portion(store: SqliteStore) -> None:
+    """Taking in, expiring, purging and erasing 90 mails of 100 kB each take two transactions, as 630 small ones do."""
+    later, done = NOW + timedelta(hours=2), list[str]()
+    store._transacted = lambda operation, _: done.append(operation)
+
+    async def add(first: int) -> None:
+        long = {"to": "asha@example.com", "text": "x" * 100_000, "expires_at": (NOW + timedelta(hours=1)).isoformat()}
+        await store.add([message(n, **long) for n in range(first, first + 90)], RULES, NOW)
+
+    await add(0)
+    assert [(await store.claim(0, 0, later)).more_expired for _ in range(3)] == [True, False, False]
+    purged = [await store.purge(later + timedelta(hours=1), NOW, None, later) for _ in range(3)]
+    assert [each.mails for each in purged] == [71, 19, 0]
+    await add(100)
+    assert (await store.erase("asha@example.com", NOW)).mails == 90
+    of_bookings = 1
+    assert [done.count(each) for each in ("add", "claim", "purge", "erase")] == [2 * 2, 3, 3, 2 + of_bookings]
+
+
+async def test_a_withdrawal_of_large_mails_weighs_as_much_as_they_do(store: SqliteStore) -> None:
+    """It names the request alone, and yet is added alone if that is large."""
+    people = [f"p{n}@example.com" for n in range(50)]
+    asked = [message(n, to=people, text="x" * 100_000) for n in range(2)]
+    await store.add(asked, RULES, NOW)
+    withdrawals = [
+        {"type": "notification.cancelled", "id": f"c{n}", "source": each.source, "data": {"id": each.id}}
+        for n, each in enumerate(asked)
+    ]
+    done: list[str] = []
+    store._transacted = lambda operation, _: done.append(operation)
+    await store.add([decode(json.dumps(each).encode(), Origin(NOW)) for each in withdrawals], RULES, NOW)
+    assert (await store.totals())[Status.CANCELLED] == 100
+    assert len(done) == 2
+
+
+async def test_a_list_does_not_read_what_mails_say(store: SqliteStore) -> None:
+    """Nothing of it is shown there, and it may be long."""
+    await store.add([message(1), message(2)], RULES, NOW)
+    shown = await store.listing(Filter(), None, 10), (await store.snapshot(Filter(), 10)).mails
+    await store._run(lambda db: db.execute("UPDATE mails SET content = x'00'").close())
+    assert (await store.listing(Filter(), None, 10), (await store.snapshot(Filter(), 10)).mails) == shown
+    assert shown[0].count(b'"kind":"notification"') == 2
 
 
 async def test_a_batch_is_divided_by_the_mails_that_it_reads(store: SqliteStore) -> None:
