@@ -215,7 +215,10 @@ def _state(found: _InForce, known: KnownBooking | None, existing: Sequence[Mail]
     told = dict(known.told) if known else {}
     reported = {identity(mail.to) for mail in existing if mail.kind is Kind.CONFIRMATION}
     unmailable = {identity(each.email): each for each in message.passengers if each.fault}
+    reported |= told.keys()
     added = [drafts.unmailable(each) for who, each in unmailable.items() if who not in reported]
+    # Remembered as an address that has no mail, so that it is reported once and not again after a purge.
+    told |= {who: drafts.never_told(each) for who, each in unmailable.items() if who not in told}
     for who, party in parties.items():
         before = told.get(who)
         told[who] = drafts.told(party, before)
@@ -360,7 +363,7 @@ class _Drafts:
     ) -> None:
         message = found.message
         self._sequence = known.sequence + 1 if known else 0
-        self._founder = known.founder if known else (message.source, message.id)
+        self._founder = known.founder if known else (message.source, message.id, now.isoformat())
         self._message = message
         self._flights = message.flights or (known.flights if known else ())
         self._taken = taken
@@ -379,6 +382,10 @@ class _Drafts:
         known = before is not None and before.confirmed
         id_ = before.confirmation if before and known else self._id("confirmation", identity(first.email))
         return Told(first.email, tuple(each.name for each in party), first.locale, included=True, confirmation=id_)
+
+    def never_told(self, passenger: Passenger) -> Told:
+        """Return what is kept of an address that gets no mail."""
+        return replace(self.told([passenger], None), included=False, confirmed=False)
 
     def known(self, found: _InForce, told: dict[str, Told]) -> KnownBooking:
         """Return what is to be known of the booking from now on."""
@@ -427,7 +434,7 @@ class _Drafts:
                 return NO_LONGER_FITS
             return _rewriting(mail, draft.content, draft.subject, draft.flight, draft.expires_at)
         addressee = told.get(identity(mail.to))
-        if addressee is None or not isinstance(mail.content, Itinerary):
+        if addressee is None or not addressee.confirmed or not isinstance(mail.content, Itinerary):
             return None
         if addressee.included is (mail.kind is Kind.CANCELLATION):
             return NO_LONGER_FITS

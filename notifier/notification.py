@@ -61,18 +61,20 @@ class NotificationRequest(Struct, frozen=True, kw_only=True):
     ) -> Plan:
         """Write the mails; if the withdrawal came first, they are cancelled at once.
 
-        `existing` and `stored` are those of `BookingMessage.plan`.
+        `existing` and `stored` are those of `BookingMessage.plan`. A request that arrives again after it was
+        forgotten adds no mail to an address whose mail can still be sent.
         """
-        mails = {mail.id: mail for mail in (self._mail(each, rules, now) for each in self.recipients)}
-        present = {each.id for each in existing}
-        new = tuple(mail for id_, mail in mails.items() if id_ not in present and id_ not in stored)
+        present = {identity(each.to) for each in existing}
+        mails = {identity(each.email): self._mail(each, rules, now) for each in self.recipients}
+        new = tuple(mail for who, mail in mails.items() if who not in present and mail.id not in stored)
         if isinstance(known, KnownRequest) and known.withdrawn:
             changed, amended = amendments((mail, Withdrawn(WITHDRAWN)) for mail in new)
             return Plan(added=new, changed=changed, amended=amended)
         return Plan(added=new)
 
     def _mail(self, recipient: Recipient, rules: Rules, now: datetime) -> Mail:
-        id_ = mail_id("request", self.source, self.id, identity(recipient.email))
+        # The time is part of it: the same request, sent again after everything was purged, must not use an id twice.
+        id_ = mail_id("request", self.source, self.id, identity(recipient.email), now.isoformat())
         mail = Mail(
             id=id_,
             matter=self.matter,

@@ -8,7 +8,19 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from notifier.addresses import hashed, identity
-from notifier.mail import Amendment, Flight, Kind, Mail, Price, Rewritten, Status, Withdrawn, cancelled, rewritten
+from notifier.mail import (
+    Amendment,
+    Flight,
+    Itinerary,
+    Kind,
+    Mail,
+    Price,
+    Rewritten,
+    Status,
+    Withdrawn,
+    cancelled,
+    rewritten,
+)
 
 HEAVY = 16_384
 """Bytes of a mail's content that are as much work for the store as one more mail."""
@@ -34,8 +46,9 @@ class Told(Struct, frozen=True):
     """What one address of a booking was told last: whom it stands for, and whether they are still in.
 
     `confirmation` is the id of its confirmation, None where it had none or an earlier version
-    wrote it. An address that only a cancellation has named is not `confirmed`: its confirmation is
-    still to come. Of an erased address, which is empty, only `included` and `confirmed` are kept.
+    wrote it. An address that only a cancellation has named, or that no mail can go to, is not
+    `confirmed`: its confirmation is still to come. Of an erased address, which is empty, only
+    `included` and `confirmed` are kept.
     """
 
     address: str
@@ -63,7 +76,8 @@ class KnownBooking(Struct, frozen=True, tag="booking"):
     its message; `time` is that of the message in force. `sequence` counts the messages that came
     into force, from 0. `told` is by the identity of the address, or by its salted hash if it was
     erased. `founder` names the booking's first message, so that the mails of a reference that is
-    given out again have other ids; it is empty in bookings that an earlier version began.
+    given out again have other ids, and has the time of its arrival, so that the same message has
+    others after everything was forgotten; it is empty in bookings that an earlier version began.
     """
 
     version: int | None
@@ -125,6 +139,18 @@ class Plan(Struct, frozen=True):
 
 SUPERSEDED = Withdrawn("superseded by a newer notice")
 """Of an address's change notices only the newest is sent. A superseded one never comes back."""
+
+
+def handing_on(superseded: Mail, newer: Mail) -> Mail | None:
+    """Return a waiting newer notice as it speaks for one that was being sent and has come back; None if it need not.
+
+    The newer one was written as if its reader would have the older one.
+    """
+    if not (isinstance(superseded.content, Itinerary) and isinstance(newer.content, Itinerary)) or newer.maybe_sent:
+        return None
+    content = replace(newer.content, before=superseded.content.before)
+    return rewritten(newer, Rewritten(newer.subject, content, newer.flight, newer.expires_at))
+
 
 _AMENDABLE = frozenset({Status.SENDING, Status.FAILED, Status.UNCERTAIN})
 """Statuses from which a mail can become pending again."""

@@ -1205,6 +1205,90 @@ if wanted.since is True else 0
         ("tests/actors/test_sender.py::test_all_that_has_expired_ends_while_sending_is_paused",),
     ),
     Mutant(
+        "erased-address-stays-in-bookings-meanwhile",
+        "notifier/storage/sqlite.py",
+        """\
+            step = await self._transact("erase", partial(erasure.erase_bookings, who=who, after=place))
+            place, bookings = step.next, bookings + step.bookings
+        place = 0
+        while place is not None:
+            step = await self._transact("erase", partial(erasure.erase_mails, who=who, after=place, now=now))
+            place, found = step.next, [*found, *step.found]
+""",
+        """\
+            step = await self._transact("erase", partial(erasure.erase_mails, who=who, after=place or 0, now=now))
+            place, found = step.next, [*found, *step.found]
+        place = ""
+        while place is not None:
+            step = await self._transact("erase", partial(erasure.erase_bookings, who=who, after=place))
+            place, bookings = step.next, bookings + step.bookings
+""",
+        ("tests/storage/test_store.py::test_a_message_in_the_middle_of_erasing_writes_to_nobody_who_is_erased",),
+    ),
+    Mutant(
+        "notice-that-came-back-is-forgotten",
+        "notifier/storage/changes.py",
+        "if before[2] == _written(SUPERSEDED):",
+        "if False:",
+        ("tests/storage/test_store.py::test_a_notice_says_what_one_that_came_back_would_have_said",),
+    ),
+    Mutant(
+        "ends-stay-in-the-future",
+        "notifier/storage/claiming.py",
+        '(("mails", "finished_at"), ("messages", "handled_at"))',
+        '(("messages", "handled_at"),)',
+        ("tests/storage/test_store.py::test_what_a_clock_far_ahead_wrote_is_given_up_and_purged_in_time",),
+    ),
+    Mutant(
+        "tries-count-from-the-future",
+        "notifier/storage/claiming.py",
+        '"due_at IS NOT NULL AND attempt > 0", ',
+        "",
+        ("tests/storage/test_store.py::test_what_a_clock_far_ahead_wrote_is_given_up_and_purged_in_time",),
+    ),
+    Mutant(
+        "ids-of-requests-come-back",
+        "notifier/notification.py",
+        ", now.isoformat())",
+        ")",
+        ("tests/storage/test_store.py::test_no_id_comes_back_after_everything_was_forgotten",),
+    ),
+    Mutant(
+        "ids-of-bookings-come-back",
+        "notifier/booking.py",
+        "(message.source, message.id, now.isoformat())",
+        "(message.source, message.id)",
+        ("tests/storage/test_store.py::test_no_id_comes_back_after_everything_was_forgotten",),
+    ),
+    Mutant(
+        "forgotten-request-makes-a-second-mail",
+        "notifier/notification.py",
+        "if who not in present and mail.id not in stored",
+        "if mail.id not in stored",
+        ("tests/storage/test_store.py::test_a_request_that_is_forgotten_but_not_sent_makes_no_second_mail",),
+    ),
+    Mutant(
+        "unmailable-address-reported-again",
+        "notifier/booking.py",
+        "    reported |= told.keys()\n",
+        "",
+        ("tests/storage/test_store.py::test_an_address_that_no_mail_can_go_to_is_reported_once",),
+    ),
+    Mutant(
+        "damaged-mail-stops-all-others",
+        "notifier/storage/queries.py",
+        "except (ValueError, TypeError) as error:",
+        "except ZeroDivisionError as error:",
+        ("tests/storage/test_store.py::test_a_mail_that_cannot_be_decoded_stops_no_other",),
+    ),
+    Mutant(
+        "damaged-mail-comes-up-again",
+        "notifier/storage/claiming.py",
+        "change(db, failed(attempt, None, UNREADABLE), now)",
+        "pass",
+        ("tests/storage/test_store.py::test_a_mail_that_cannot_be_decoded_stops_no_other",),
+    ),
+    Mutant(
         "large-messages-queue-before-everybody",
         "notifier/storage/sqlite.py",
         "some := await self._add_some(rest, rules, now, large=False)",

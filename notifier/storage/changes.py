@@ -10,8 +10,8 @@ import msgspec
 from notifier.booking import BookingMessage
 from notifier.contract import Message
 from notifier.events import encode_event, event_type
-from notifier.mail import Amendment, Mail, Status, amended
-from notifier.planning import SUPERSEDED, Known, KnownBooking, Plan, Rules, recognising
+from notifier.mail import Amendment, Kind, Mail, Status, amended
+from notifier.planning import SUPERSEDED, Known, KnownBooking, Plan, Rules, handing_on, recognising
 from notifier.storage import rows
 from notifier.storage.portions import MAX_WEIGHT, weight
 from notifier.storage.queries import OPEN, mails, one, salt
@@ -31,6 +31,10 @@ _amendment = msgspec.json.Decoder(Amendment)
 
 _CONTENT = rows.MAIL_COLUMNS.index("content")
 _OPEN_OF = f"INDEXED BY mails_open WHERE matter = ? AND {OPEN} AND (amendment IS NULL OR amendment <> ?) ORDER BY n"
+_NEWEST_NOTICE = (
+    f"INDEXED BY mails_open WHERE matter = ? AND address = ? AND {OPEN} AND status = 'pending' AND kind = ? "
+    "ORDER BY n DESC LIMIT 1"
+)
 _OPEN_WEIGHTS = f"SELECT length(content) FROM mails INDEXED BY mails_open WHERE matter = ? AND {OPEN}"
 _CAUSED = "SELECT id FROM mails INDEXED BY mails_caused WHERE matter = ? AND event = ? ORDER BY n"
 
@@ -161,8 +165,17 @@ def change(db: sqlite3.Connection, mail: Mail, now: datetime) -> None:
         prev = step.status
     if returns:
         db.execute(_AMEND_MAIL, (None, mail.id))
+        if before[2] == _written(SUPERSEDED):
+            _hand_on(db, mail, now)
     if not counted:
         db.execute("DELETE FROM starts WHERE n = (SELECT max(n) FROM starts WHERE mail = ?)", (mail.id,))
+
+
+def _hand_on(db: sqlite3.Connection, superseded: Mail, now: datetime) -> None:
+    """Let the newer notice that waits say what has changed since before one that was not sent after all."""
+    for newer in mails(db, _NEWEST_NOTICE, superseded.matter, superseded.to, Kind.CHANGE):
+        if waiting := handing_on(superseded, newer):
+            change(db, waiting, now)
 
 
 def _written(amendment: Amendment | None) -> bytes | None:

@@ -9,13 +9,13 @@ from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from notifier.addresses import identity
-from notifier.mail import Mail, claimed, expired
+from notifier.mail import Mail, claimed, expired, failed
 from notifier.rate import AHEAD, schedule
 from notifier.storage import rows
 from notifier.storage.changes import change, set_meta
 from notifier.storage.portions import MAX_WEIGHT, portion, weight
 from notifier.storage.purging import DAY, forget_starts
-from notifier.storage.queries import MINUTE, OPEN, VISITS, is_paused, mails, meta, one
+from notifier.storage.queries import MINUTE, OPEN, VISITS, is_paused, mails, meta, one, without_content
 from notifier.storage.store import Claim, Quota, Start
 
 _HOUR_LONG = 3_600_000
@@ -26,6 +26,7 @@ _DEADLINE = "coalesce(expires_at, send_at + 172800000)"
 Both expressions are those of the index `mails_deadline`.
 """
 
+UNREADABLE = "the stored mail cannot be decoded"
 _LOOKED_AT = 1000
 """Hours with due mails that a claim under a short quota looks at, the latest ones: six weeks, if each hour has some."""
 _MERGED = 100
@@ -53,7 +54,7 @@ def claim(db: sqlite3.Connection, limit: int, rate: float, now: datetime, quota:
     left = _quota_left(db, quota, now) if quota else None
     if is_paused(db):
         return Claim((), None, left, more_expired=more_expired)
-    due = _due(db, limit, left, at)
+    due = _due(db, limit, left, now)
     next_start = meta(db, "next_start")
     grant = schedule(datetime.fromisoformat(next_start) if next_start else None, len(due.mails), rate, now)
     starts = tuple(Start(claimed(mail, now), start) for mail, start in zip(due.mails, grant.starts, strict=False))
@@ -84,9 +85,22 @@ def _expire(db: sqlite3.Connection, at: int, now: datetime) -> bool:
     )
     found = portion((n, weight(size)) for n, size in db.execute(sql, (at, MAX_WEIGHT + 1)))
     for n in found.items:
-        for mail in mails(db, "WHERE n = ?", n):
+        if mail := _mail(db, n, now):
             change(db, expired(mail), now)
     return found.more
+
+
+def _mail(db: sqlite3.Connection, n: int, now: datetime) -> Mail | None:
+    """Read a waiting mail; one that cannot be decoded fails, so that it is seen and does not come up again."""
+    if found := mails(db, "WHERE n = ?", n):
+        return found[0]
+    if known := without_content(db, n):
+        attempt = claimed(known, now)
+        change(db, attempt, now)
+        change(db, failed(attempt, None, UNREADABLE), now)
+    else:
+        db.execute("UPDATE mails SET due_at = NULL WHERE n = ?", (n,))
+    return None
 
 
 def rebook(db: sqlite3.Connection, mail: str, before: Quota | None, after: Quota | None, now: datetime) -> bool:
@@ -119,13 +133,14 @@ def _quota_left(db: sqlite3.Connection, quota: Quota, now: datetime) -> int:
     return max(0, quota.mails - int(used))
 
 
-def _due(db: sqlite3.Connection, limit: int, left: int | None, at: int) -> _Due:
+def _due(db: sqlite3.Connection, limit: int, left: int | None, now: datetime) -> _Due:
     """Choose what to claim: at most `limit` and, of an account with a quota, at most what is `left` of it.
 
     Of the due mails of one matter to one address only the oldest is chosen, and none while
     another is being sent: what is sent last must be the latest news. The others can be chosen
     when an outcome is recorded.
     """
+    at = rows.millis(now)
     most = limit if left is None else min(limit, left)
     if most == 0:
         return _Due([], more=False)
@@ -145,7 +160,8 @@ def _due(db: sqlite3.Connection, limit: int, left: int | None, at: int) -> _Due:
             if key not in taken:
                 taken.add(key)
                 chosen.append(one(db, _OLDEST, matter, address, at, at))
-    return _Due([mail for n in chosen for mail in mails(db, "WHERE n = ?", n)], passed_expired or len(chosen) == most)
+    found = [_mail(db, n, now) for n in chosen]
+    return _Due([mail for mail in found if mail], passed_expired or len(chosen) == most)
 
 
 def _candidates(db: sqlite3.Connection, cursors: ExitStack, at: int, *, short: bool) -> Iterator[_Row]:
@@ -185,7 +201,8 @@ def follow_clock(db: sqlite3.Connection, set_back: timedelta, now: datetime) -> 
 
     A mail that goes at once is due now, and one that is retried waits as long as it had to. Only
     a mail with a `send_at` of its own waits for the clock. Starts of the last 24 hours that would
-    lie ahead are moved back, so that the quota recovers a day after them.
+    lie ahead are moved back, so that the quota recovers a day after them. What ended or was handled ahead counts as of
+    now, so that it is purged in time, and a mail is given up after the time that it has really been tried.
     """
     by, at = set_back // timedelta(milliseconds=1), rows.millis(now)
     retried = "SET due_at = due_at - ?, next_attempt_at = next_attempt_at - ?"
@@ -193,3 +210,7 @@ def follow_clock(db: sqlite3.Connection, set_back: timedelta, now: datetime) -> 
     db.execute("UPDATE starts SET at = at - ? WHERE at > ? AND at <= ?", (by, at, rows.millis(now + DAY)))
     at_once = "next_attempt_at IS NULL AND send_at <= created_at"
     db.execute(f"UPDATE mails SET due_at = ? WHERE due_at > ? AND {at_once}", (at, at))
+    for table, column in (("mails", "finished_at"), ("messages", "handled_at")):
+        db.execute(f"UPDATE {table} SET {column} = ? WHERE {column} > ?", (at, at))
+    for tried in ("due_at IS NOT NULL AND attempt > 0", "status = 'sending'"):
+        db.execute(f"UPDATE mails SET counted_since = ? WHERE {tried} AND counted_since > ?", (at, at))

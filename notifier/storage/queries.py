@@ -9,6 +9,7 @@ from heapq import merge
 from itertools import product
 from typing import Any
 
+import structlog
 from msgspec import json
 
 from notifier.events import Filter, Logged, public
@@ -16,6 +17,8 @@ from notifier.frames import MOST_EVENTS
 from notifier.mail import Kind, Mail, Status
 from notifier.storage import rows
 from notifier.storage.store import Missed, Page, Portion, Snapshot, Span, Waiting
+
+log = structlog.get_logger(__name__)
 
 VISITS = 5000
 """Rows that a query reads at most, so that its time does not depend on the number of mails."""
@@ -80,8 +83,25 @@ def totals(db: sqlite3.Connection) -> dict[Status, int]:
 
 
 def mails(db: sqlite3.Connection, rest: str, *args: Any) -> list[Mail]:
-    """Read mails; `rest` is the statement from its WHERE."""
-    return [rows.read_mail(row) for row in db.execute(f"{_MAILS} {rest}", args)]
+    """Read mails; `rest` is the statement from its WHERE. One that cannot be decoded is logged and left out."""
+    return _decoded(db.execute(f"{_MAILS} {rest}", args))
+
+
+def without_content(db: sqlite3.Connection, n: int) -> Mail | None:
+    """Read a mail as an empty letter; None if what else it has cannot be decoded either."""
+    return next(iter(_decoded(db.execute(f"{_LISTED} WHERE n = ?", (n,)))), None)
+
+
+def _decoded(found: Iterable[_Row]) -> list[Mail]:
+    """Decode mails, without those that are damaged: one of them must not stop all the others."""
+    decoded: list[Mail] = []
+    for row in found:
+        try:
+            decoded.append(rows.read_mail(row))
+        except (ValueError, TypeError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            log.error("mail cannot be decoded", mail_id=row[0], error=reason)  # noqa: TRY400 - where says nothing more
+    return decoded
 
 
 def events(db: sqlite3.Connection, after: int, limit: int) -> list[Logged]:
@@ -242,7 +262,7 @@ def _first_since(db: sqlite3.Connection, since: int) -> int:
 
 def _numbered(db: sqlite3.Connection, select: str, numbers: Sequence[int]) -> tuple[Mail, ...]:
     sql = f"{select} WHERE n IN ({','.join(map(str, numbers))}) ORDER BY n DESC"
-    return tuple(rows.read_mail(row) for row in db.execute(sql))
+    return tuple(_decoded(db.execute(sql)))
 
 
 def waiting(db: sqlite3.Connection, at: int) -> Waiting:

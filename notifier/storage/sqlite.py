@@ -219,14 +219,16 @@ class SqliteStore:
 
     async def erase(self, address: str, now: datetime) -> Erased:
         who, found, bookings = identity(address), list[Status](), 0
-        place: Any = 0
-        while place is not None:
-            step = await self._transact("erase", partial(erasure.erase_mails, who=who, after=place, now=now))
-            place, found = step.next, [*found, *step.found]
-        place = ""
+        # Bookings first: a message that is planned in between must not find the address in one and write to it again
+        # behind the mails that have been looked at.
+        place: Any = ""
         while place is not None:
             step = await self._transact("erase", partial(erasure.erase_bookings, who=who, after=place))
             place, bookings = step.next, bookings + step.bookings
+        place = 0
+        while place is not None:
+            step = await self._transact("erase", partial(erasure.erase_mails, who=who, after=place, now=now))
+            place, found = step.next, [*found, *step.found]
         await self._run(erasure.rewrite)
         # Whoever read meanwhile would keep the log from being emptied.
         async with self._reads.idle():

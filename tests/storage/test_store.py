@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from samples import NOW, RULES, booking_event, flight_data
@@ -15,6 +16,7 @@ from notifier.contract import Message, Origin, decode
 from notifier.events import Filter
 from notifier.mail import (
     ERASED,
+    Itinerary,
     Kind,
     Mail,
     Reply,
@@ -836,3 +838,115 @@ async def test_what_is_due_is_counted_by_the_minute_if_very_many_are_due_in_one(
     more = [request(100 + n, send_at=(NOW + timedelta(seconds=40)).isoformat()) for n in range(3)]
     await store.add(more, RULES, NOW)
     assert (await store.waiting(NOW)).due == 6
+
+
+# --- What must not be seen in between, or again -----------------------------------------------------------------------
+
+
+async def test_a_message_in_the_middle_of_erasing_writes_to_nobody_who_is_erased(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It no longer names the address, which would get a cancellation notice if its booking still had it."""
+    both = [{"name": "A", "email": "a@example.com"}, {"name": "B", "email": "b@example.com"}]
+    await store.add([message(passengers=both)], RULES, NOW)
+    await store.record([sent(mail, ACCEPTED, NOW) for mail in await claimed(store)], NOW)
+    erased = asyncio.Event()
+    transact = SqliteStore._transact
+
+    async def in_between(self: SqliteStore, operation: str, *args: Any, **options: Any) -> Any:
+        done = await transact(self, operation, *args, **options)
+        if operation == "erase" and not erased.is_set():
+            erased.set()
+            await store.add([message(id="m2", type="booking.changed", version=2, passengers=both[1:])], RULES, NOW)
+        return done
+
+    monkeypatch.setattr(SqliteStore, "_transact", in_between)
+    await store.erase("a@example.com", NOW)
+    page = await store.page(Filter(), None, 100)
+    assert {mail.to for mail in page.mails} == {"", "b@example.com"}
+
+
+async def test_a_notice_says_what_one_that_came_back_would_have_said(store: Store) -> None:
+    """A change that was written while another was being sent counts on it, and speaks for it if it comes back."""
+    await store.add([message()], RULES, NOW)
+    await store.record([sent(mail, ACCEPTED, NOW) for mail in await claimed(store)], NOW)
+    later = flight_data(departs_at="2026-12-01T11:30:00+05:30", arrives_at="2026-12-01T14:20:00+05:30")
+    await store.add([message(id="v2", type="booking.changed", version=2, flights=[later])], RULES, NOW)
+    (first,) = await claimed(store)
+    await store.add(
+        [message(id="v3", type="booking.changed", version=3, flights=[{**later, "seat": "14C"}])], RULES, NOW
+    )
+    await store.record([handed_back(first)], NOW)
+    (second,) = await claimed(store)
+    assert isinstance(first.content, Itinerary)
+    assert isinstance(second.content, Itinerary)
+    assert second.content.before == first.content.before
+    assert [flight.seat for flight in second.content.flights] == ["14C"]
+
+
+async def test_what_a_clock_far_ahead_wrote_is_given_up_and_purged_in_time(store: Store) -> None:
+    """After the clock is right again, a mail is tried for as long as any other, and what has ended is forgotten."""
+    ahead = NOW + timedelta(days=365)
+    await store.add([request(1), request(2)], RULES, ahead)
+    first, second = await claimed(store, now=ahead)
+    await store.record([refused(first, Reply(452, "full"), None, RETRY, ahead), sent(second, ACCEPTED, ahead)], ahead)
+    await store.claim(0, 0, NOW)
+    (retried,) = await claimed(store, now=LATER)
+    assert retried.counted_since == NOW
+    later = NOW + timedelta(days=8)
+    purged = await store.purge(later - timedelta(days=1), later - timedelta(days=7), None, later)
+    assert (purged.mails, purged.messages) == (1, 2)
+
+
+@pytest.mark.parametrize("again", [request(1), message()])
+async def test_no_id_comes_back_after_everything_was_forgotten(store: Store, again: Message) -> None:
+    """A message that is sent again, long after, makes new mails with ids and events of their own."""
+    ids: list[str] = []
+    for now in (NOW, NOW + timedelta(days=30)):
+        (added,) = await store.add([again], RULES, now)
+        ids += [*added.mails, *(event.id for event in await store.events(0, 100))]
+        while mails := await claimed(store, now=now):
+            await store.record([sent(mail, ACCEPTED, now) for mail in mails], now)
+        await store.claim(0, 0, now + timedelta(days=20))
+        over = now + timedelta(days=25)
+        assert (await store.purge(over, over, None, over)).mails == len(added.mails)
+        assert not any(await store.purge(over, over, None, over))
+    assert len(ids) == len(set(ids))
+
+
+async def test_a_request_that_is_forgotten_but_not_sent_makes_no_second_mail(store: Store) -> None:
+    """It names a time in a month, and is sent again after its id was forgotten."""
+    month = (NOW + timedelta(days=30)).isoformat()
+    await store.add([request(1, send_at=month)], RULES, NOW)
+    later = NOW + timedelta(days=8)
+    assert (await store.purge(later, later, None, later)).messages == 1
+    (added,) = await store.add([request(1, send_at=month)], RULES, later)
+    assert (added.repeated, added.mails) == (False, ())
+
+
+async def test_an_address_that_no_mail_can_go_to_is_reported_once(store: Store) -> None:
+    """Also if the report was purged before the next change of the booking."""
+    people = [{"name": "A", "email": "a@example.com"}, {"name": "B", "email": "no address"}]
+    (added,) = await store.add([message(passengers=people)], RULES, NOW)
+    assert len(added.mails) == 3
+    assert await purge(store, NOW + timedelta(hours=2)) == 1
+    moved = message(id="m2", type="booking.changed", version=2, passengers=people, flights=[MOVED])
+    await store.add([moved], RULES, NOW + timedelta(hours=2))
+    assert (await store.totals())[Status.FAILED] == 0
+
+
+@pytest.mark.parametrize("damage", ["content = x'00'", "content = x'00', kind = 'none'"])
+async def test_a_mail_that_cannot_be_decoded_stops_no_other(tmp_path: Path, damage: str) -> None:
+    """It is set aside with an error in the log; other mails are claimed, expire, and their bookings change."""
+    async with opened(tmp_path) as store:
+        expires = LATER.isoformat()
+        await store.add([request(1), request(2, expires_at=expires), request(3), message()], RULES, NOW)
+        spoilt = "event IN ('r1', 'r2', '7f0c') AND kind IN ('notification', 'booking.confirmation')"
+        await store._run(lambda db: db.execute(f"UPDATE mails SET {damage} WHERE {spoilt}").close())  # noqa: S608 - our own
+        assert [mail.event for mail in await claimed(store)] == ["r3"]
+        await store.claim(0, 0, LATER)
+        assert await claimed(store, now=LATER) == []
+        await store.add([message(id="v2", type="booking.changed", version=2, flights=[MOVED])], RULES, LATER)
+        assert [mail.event for mail in await claimed(store, now=LATER)] == ["v2"]
+        failed_ = (await store.totals())[Status.FAILED]
+    assert failed_ == (3 if damage == "content = x'00'" else 0)
