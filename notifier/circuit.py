@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+SUSPECTED_PAUSE = timedelta(seconds=60)
+"""The longest pause of an account that is only suspected: a batch of bad mails looks like a fault of the account."""
+
 
 class State(StrEnum):
     """Where an account is between its pauses.
@@ -25,6 +28,10 @@ class Circuit:
     It begins paused with no time left, so that a login and then one mail come before all
     others. Each fault takes the next of `pauses` and the last one repeats; an accepted mail
     goes back to the first. Pauses are measured in monotonic seconds.
+
+    A fault is known if the login failed or the server speaks of the account. Otherwise the
+    account is only suspected, because mails failed in a row: nothing that the server says is
+    obeyed then, no pause is longer than SUSPECTED_PAUSE, and an accepted mail ends it at once.
     """
 
     def __init__(self, pauses: Sequence[timedelta]) -> None:
@@ -33,6 +40,7 @@ class Circuit:
         self._pause = timedelta(0)
         self._retry_at = 0.0
         self._on_trial = False
+        self._is_suspected = False
         self.state = State.PAUSED
         self.reason: str | None = None
         self.until: datetime | None = None
@@ -42,26 +50,49 @@ class Circuit:
         """Whether no mail has been accepted since the latest fault, although the login succeeded."""
         return self.state is State.HALF_OPEN and self._step > 0
 
+    @property
+    def tries_newest(self) -> bool:
+        """Whether the mail on trial should be the one that is due last, because those before it may be what failed."""
+        return self._is_suspected and self.state is State.HALF_OPEN
+
     def fault(
         self, reason: str, monotonic: float, now: datetime, *, asked: timedelta | None = None, for_long: bool = False
     ) -> bool:
-        """Pause the account; return whether that should be reported.
+        """Pause the account for a known fault; return whether that should be reported.
 
         Deliveries that fail side by side are one fault, so during a pause no further step is
         taken. A pause that the server `asked` for is obeyed, also if that makes the current
         pause longer; a fault that will not pass soon (`for_long`) takes the last pause at once.
         """
-        last = len(self._pauses) - 1
-        named = asked or (self._pauses[last] if for_long else None)
+        self._is_suspected = False
+        named = asked or (self._pauses[-1] if for_long else None)
         if self.state is State.PAUSED:
             if named is None or named <= self._pause:
                 return False
             self._open(reason, named, monotonic, now)
             return True
         is_new = self.reason is None
-        self._open(reason, named or self._pauses[min(self._step, last)], monotonic, now)
+        self._open(reason, named or self._next_pause(), monotonic, now)
         self._step += 1
         return is_new
+
+    def suspect(self, reason: str, monotonic: float, now: datetime) -> bool:
+        """Pause the account because mails failed in a row; return whether that should be reported.
+
+        Only pauses shorter than SUSPECTED_PAUSE are steps, so that a known fault afterwards does not begin with a
+        long one.
+        """
+        if self.state is State.PAUSED:
+            return False
+        is_new = self.reason is None
+        pause = min(self._next_pause(), SUSPECTED_PAUSE)
+        self._open(reason, pause, monotonic, now)
+        self._is_suspected = True
+        self._step = max(1, self._step + (pause < SUSPECTED_PAUSE))
+        return is_new
+
+    def _next_pause(self) -> timedelta:
+        return self._pauses[min(self._step, len(self._pauses) - 1)]
 
     def _open(self, reason: str, pause: timedelta, monotonic: float, now: datetime) -> None:
         self._pause, self._retry_at = pause, monotonic + pause.total_seconds()
@@ -118,6 +149,12 @@ class Circuit:
             self.state = State.READY
 
     def delivered(self) -> None:
-        """Note an accepted mail: use all connections, and begin with the first pause again."""
+        """Note an accepted mail: use all connections, and begin with the first pause again.
+
+        A pause of an account that was only suspected is over: the next login is due at once.
+        """
         self._step = 0
+        if self._is_suspected:
+            self._is_suspected = False
+            self._pause, self._retry_at = timedelta(0), 0.0
         self.worked()

@@ -108,7 +108,7 @@ def _hidden(reason: str | None) -> str | None:
 
 def _smtp_state(lane: Lane) -> dict[str, Any]:
     reason, until = lane.circuit.reason, lane.circuit.until
-    if lane.used_up_until and not reason:
+    if lane.quota_used_up(clock.now()) and not reason:
         reason, until = "its quota of mails in 24 hours is used up", lane.used_up_until
     return {
         "transport": lane.transport.name,

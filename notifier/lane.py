@@ -16,8 +16,8 @@ from notifier.replies import (
     Verdict,
     is_closing,
     is_daily_limit,
+    speaks_of_the_recipient,
     verdict,
-    verdict_of_a_lone,
     wait_named,
 )
 from notifier.storage.store import Claim, Quota
@@ -26,6 +26,11 @@ OTHER_TRANSPORT = timedelta(seconds=30)
 """How long a mail that only another transport could send waits at least until it is claimed again."""
 OTHERS_FIRST = timedelta(minutes=15)
 """How long a mail that paused its account lets others go first at most: its account may be paused for a day."""
+QUOTA_AGAIN = timedelta(minutes=15)
+"""The same as OTHER_TRANSPORT if the other transport has used up its quota, which returns mail by mail.
+
+If very many mails wait for it, claiming all of them for each mail of the quota would hold up everyone else.
+"""
 STALLED = 30.0
 """Seconds without an end of any dialogue after which an account that has no room is stuck."""
 
@@ -100,7 +105,8 @@ class Judgement(NamedTuple):
 class Lane:
     """A transport, and what its replies have shown of it.
 
-    `quota_left` and, once that is 0, the time at which there is some again are as of the latest claim.
+    `quota_left` and, once that is 0, the time at which there is some again are as of the latest claim, or
+    the latest mail of another account that should be sent by this one.
     `under_way` counts its deliveries from the claim until the outcome is recorded, and `moved_at` is when the
     latest one ended, or the first one began. All times are UTC; `monotonic` is the event loop's clock, in seconds.
     """
@@ -119,8 +125,12 @@ class Lane:
 
     @property
     def is_usable(self) -> bool:
-        """Whether mails of other transports can be sent by this one now."""
-        return self.circuit.room(1) > 0 and self.quota_left != 0
+        """Whether mails of other transports can be sent by this one now, if its quota allows it."""
+        return self.circuit.room(1) > 0
+
+    def quota_used_up(self, now: datetime) -> bool:
+        """Return whether no mail may be started, as far as is known."""
+        return self.used_up_until is not None and self.used_up_until > now
 
     def usable_at(self, now: datetime) -> datetime:
         """Estimate when the account can be used (UTC): `now`, or when its pause is over and its quota allows it."""
@@ -147,9 +157,19 @@ class Lane:
 
     def claimed(self, claim: Claim) -> bool:
         """Update the remaining quota; return whether it has just run out."""
-        was_used_up, self.quota_left = self.quota_left == 0, claim.quota_left
-        self.used_up_until = claim.again_at if claim.quota_left == 0 else None
-        return self.used_up_until is not None and not was_used_up
+        return self._note_quota(claim.quota_left, claim.again_at if claim.quota_left == 0 else None)
+
+    def rebooked(self, again_at: datetime | None) -> bool:
+        """Note that a mail of another account was counted against the quota, or when that has some left again (UTC).
+
+        Return whether it has just run out.
+        """
+        return self._note_quota(self.quota_left if again_at is None else 0, again_at)
+
+    def _note_quota(self, left: int | None, used_up_until: datetime | None) -> bool:
+        was_used_up = self.used_up_until is not None
+        self.quota_left, self.used_up_until = left, used_up_until
+        return used_up_until is not None and not was_used_up
 
     def pause(self, reason: str, now: datetime, monotonic: float, *, said: str = "") -> bool:
         """Pause the account, for as long as the server's words (`said`) ask or by its steps; see `Circuit.fault`."""
@@ -187,7 +207,7 @@ class Lane:
                 return Judgement([refused(mail, None, why, at.retry, at.now)])
             paused = self._paused(result.fault or "", at)
             return Judgement([handed_back(mail, self._others_first(at))], paused)
-        paused = self.breaks.add(mail.to, SEVERAL) is Cause.ACCOUNT and self._paused(why, at)
+        paused = self.breaks.add(mail, SEVERAL) is Cause.ACCOUNT and self._suspected(why, at)
         if result.phase is Phase.DOT:
             return Judgement([unknown(replace(mail, past_data=True), f"{result.fault}", at.retry, at.now)], paused)
         return Judgement([refused(mail, None, why, at.retry, at.now)], paused)
@@ -195,9 +215,9 @@ class Lane:
     def _deferred(self, mail: Mail, reply: Reply, at: Situation) -> Judgement:
         """Decide about a rejection for now: the account is at fault if it meets very many in a row."""
         closes = is_closing(reply)
-        cause = self.breaks.add(mail.to, SEVERAL) if closes else self.deferrals.add(mail.to, MANY)
-        paused = cause is Cause.ACCOUNT and self._paused(_words(mail, reply), at, said=reply.text)
-        if not closes and cause in (Cause.MAIL, Cause.CLEARED):
+        cause = self.breaks.add(mail, SEVERAL) if closes else self.deferrals.add(mail, MANY)
+        paused = cause is Cause.ACCOUNT and self._suspected(_words(mail, reply), at)
+        if not closes and cause not in (Cause.ACCOUNT, Cause.REPEATED):
             self.circuit.worked()
         return Judgement([_later(mail, reply, at)], paused)
 
@@ -205,10 +225,10 @@ class Lane:
         """Pause the transport, unless it works for everybody but this recipient.
 
         The mail waits until after the pause, so that others go first: one that is accepted tells the two apart.
+        Even then it does not fail at once, because a limit that lets some mails through looks the same.
         """
         if self._is_alone(mail):
-            fails = verdict_of_a_lone(reply) is Verdict.FAIL
-            return Judgement([failed(mail, reply, None) if fails else _later(mail, reply, at)])
+            return Judgement([_later(mail, reply, at)])
         paused = self._paused(_words(mail, reply), at, said=reply.text)
         return Judgement([handed_back(mail, self._others_first(at))], paused)
 
@@ -216,19 +236,22 @@ class Lane:
         """Fail the mail, unless the same rejection meets several recipients in a row.
 
         Then the account is paused, and those that had failed by it are tried again after others. Those that are
-        rejected once more are retried like after a rejection for now, and fail once other mail was accepted.
+        rejected once more are retried like after a rejection for now. Once other mail was accepted they fail if the
+        reply speaks of the recipient; otherwise it may be a limit of the account that lets some mails through.
         """
-        cause = self.cohort.cause(mail.to, reply)
+        cause = self.cohort.cause(mail, reply)
         if cause is Cause.ACCOUNT:
-            paused = self._paused(_words(mail, reply), at, said=reply.text)
+            paused = self._suspected(_words(mail, reply), at)
             until = self._others_first(at)
             again = [due_again(each, until) for each in self.cohort.reprieved()]
             return Judgement([*again, handed_back(mail, until)], paused)
         if cause is Cause.REPEATED:
             return Judgement([_later(mail, reply, at)])
         self.circuit.worked()
+        if cause is not Cause.MAIL and not speaks_of_the_recipient(reply):
+            return Judgement([_later(mail, reply, at)])
         outcome = failed(mail, reply, None)
-        if cause is Cause.MAIL:
+        if cause is not Cause.CLEARED:
             self.cohort.failed(outcome)
         return Judgement([outcome])
 
@@ -237,6 +260,9 @@ class Lane:
 
     def _paused(self, reason: str, at: Situation, *, said: str = "") -> bool:
         return self.pause(reason, at.now, at.monotonic, said=said)
+
+    def _suspected(self, reason: str, at: Situation) -> bool:
+        return self.circuit.suspect(reason, at.monotonic, at.now)
 
     def _others_first(self, at: Situation) -> datetime:
         """Return until when a mail that met a fault of the account waits, so that others go first."""
@@ -252,7 +278,9 @@ def unsupported(mail: Mail, untried: Sequence[Lane], now: datetime) -> Mail:
     """
     if not untried:
         return failed(mail, None, "the address needs SMTPUTF8, which no configured SMTP server offers")
-    return handed_back(mail, max(min(lane.usable_at(now) for lane in untried), now + OTHER_TRANSPORT))
+    waits_for_quota = all(lane.quota_used_up(now) for lane in untried)
+    at_least = now + (QUOTA_AGAIN if waits_for_quota else OTHER_TRANSPORT)
+    return handed_back(mail, max(min(lane.usable_at(now) for lane in untried), at_least))
 
 
 def _later(mail: Mail, reply: Reply, at: Situation) -> Mail:

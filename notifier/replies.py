@@ -63,6 +63,9 @@ LIKELY_OUR_ACCOUNT = (
     # RFC 4954 section 6
     Known("RFC 4954", r"authentication .{0,20}(failed|required|not allowed|too weak)|not authenticated", "5.7.8"),
     Known("RFC 4954", r"encryption required for requested authentication", "5.7.11"),
+    # docs.cpanel.net/whm/server-configuration/tweak-settings: limits of Exim for a domain
+    Known("cPanel", r"max defers and failures"),
+    Known("Yahoo", r"unusual sending activity"),
 )
 """What is said of our account, unless the reply names a recipient: mailboxes and groups have limits of their own."""
 
@@ -78,6 +81,10 @@ _LIKELY_OUR_ACCOUNT = re.compile(
     r"too many (messages|connections|logins?|sessions)"
     r"|(relay|rate|connection|hourly|message) (limit|quota)|recipient limit|rate.?limit|throttl"
     r"|number of messages per|messages per (session|connection)"
+    r"|(outgoing|outbound|send) mail (limit|quota)"
+    r"|\b(max|maximum|limit|exceeds|exceeded|reached)\b.{0,60}\b(e-?mails|messages|recipients)\b(?!.{0,20}\breceive).{0,30}"
+    r"\bper (second|minute|hour|day)\b"
+    r"|\bmessages exceeds? .{0,30}\bper (second|minute|hour|day)\b"
     r"|" + "|".join(known.words for known in LIKELY_OUR_ACCOUNT),
     re.IGNORECASE,
 )
@@ -114,7 +121,7 @@ _CLOSING = 421
 _PERMANENT = 500
 
 _WAIT = re.compile(
-    r"\b(?:in|for|wait|next|another|(?:again|back|retry|later)\b.{0,20}\bafter|retry after) (?:about |at least )?"
+    r"\b(?:for|wait|next|another|(?:again|back|retry|later|wait)\b.{0,20}\b(?:in|after)) (?:about |at least )?"
     r"(\d{1,6}) ?(s|m|h|secs?|seconds?|mins?|minutes?|hours?)\b",
     re.IGNORECASE,
 )
@@ -151,15 +158,6 @@ def verdict(phase: Phase, reply: Reply | None) -> Verdict:
     if reply.code in _SYNTAX_CODES or phase is Phase.MAIL:
         return Verdict.FAIL if reply.code >= _PERMANENT and _speaks_of_the_mail(reply, phase) else Verdict.TRANSPORT
     return Verdict.FAIL if reply.code >= _PERMANENT else Verdict.RETRY
-
-
-def verdict_of_a_lone(reply: Reply) -> Verdict:
-    """Judge a rejection that speaks of our account, although the account has proven to work for other recipients.
-
-    One whose words can only mean the account never ends a mail for good: limits that let some mails through look the
-    same.
-    """
-    return Verdict.FAIL if reply.code >= _PERMANENT and not _can_only_be_our_account(reply) else Verdict.RETRY
 
 
 def wait_named(text: str) -> timedelta | None:

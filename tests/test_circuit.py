@@ -2,7 +2,7 @@ from datetime import timedelta
 
 from samples import NOW
 
-from notifier.circuit import Circuit, State
+from notifier.circuit import SUSPECTED_PAUSE, Circuit, State
 
 PAUSES = [timedelta(seconds=2), timedelta(seconds=5), timedelta(minutes=1)]
 
@@ -219,3 +219,81 @@ def test_a_login_does_not_end_a_fault_that_came_meanwhile() -> None:
     circuit.fault("closed for an hour", 1.0, NOW, asked=timedelta(hours=1))
     assert not circuit.admitted()
     assert (circuit.state, circuit.wait(1.0)) == (State.PAUSED, 3600.0)
+
+
+def test_a_suspicion_pauses_for_a_minute_at_most() -> None:
+    """It climbs the same steps, but no further: a known fault after many suspicions begins with a short pause."""
+    circuit = Circuit([timedelta(seconds=2), timedelta(seconds=5), timedelta(minutes=1), timedelta(minutes=15)])
+    waits, reports = [], []
+    for _ in range(5):
+        circuit.probe()
+        circuit.admitted()
+        reports.append(circuit.suspect("rejected", 100.0, NOW))
+        waits.append(circuit.wait(100.0))
+    assert waits == [2.0, 5.0, 60.0, 60.0, 60.0]
+    assert all(reports)
+    assert (circuit.state, circuit.reason, circuit.until) == (State.PAUSED, "rejected", NOW + SUSPECTED_PAUSE)
+    circuit.probe()
+    circuit.admitted()
+    circuit.fault("limit", 100.0, NOW)
+    assert circuit.wait(100.0) == 60.0
+
+
+def test_a_suspicion_is_cut_short_where_all_pauses_are_long() -> None:
+    """The account recovers from it all the same, so that the next one takes over."""
+    circuit = Circuit([timedelta(minutes=5)])
+    circuit.probe()
+    circuit.admitted()
+    circuit.suspect("rejected", 100.0, NOW)
+    assert circuit.wait(100.0) == 60.0
+    circuit.probe()
+    circuit.admitted()
+    assert circuit.is_recovering
+
+
+def test_rejections_side_by_side_are_one_suspicion() -> None:
+    """In a pause no further step is taken, and a suspicion that comes during a login is not reported again."""
+    circuit = ready()
+    assert circuit.suspect("first", 100.0, NOW)
+    assert not circuit.suspect("second", 101.0, NOW)
+    assert (circuit.reason, circuit.wait(101.0)) == ("first", 1.0)
+    circuit.probe()
+    assert not circuit.suspect("third", 103.0, NOW)
+    assert circuit.wait(103.0) == 5.0
+
+
+def test_an_accepted_mail_ends_a_suspicion_at_once() -> None:
+    """The next login is due, and the pauses begin anew; a pause for a known fault stays as it is."""
+    circuit = ready()
+    circuit.suspect("rejected", 100.0, NOW)
+    circuit.delivered()
+    assert (circuit.state, circuit.wait(100.0)) == (State.PAUSED, 0.0)
+    assert circuit.fault("closed for a second", 100.0, NOW, asked=timedelta(seconds=1))
+    circuit.delivered()
+    assert circuit.wait(100.0) == 1.0
+
+
+def test_a_known_fault_takes_the_place_of_a_suspicion() -> None:
+    """Accepted mail does not end its pause, and the mail on trial is the oldest again."""
+    circuit = ready()
+    circuit.suspect("rejected", 100.0, NOW)
+    assert not circuit.fault("limit", 100.0, NOW)
+    circuit.delivered()
+    assert circuit.wait(100.0) == 2.0
+    circuit.probe()
+    circuit.admitted()
+    assert not circuit.tries_newest
+
+
+def test_the_newest_mail_tries_an_account_that_is_suspected() -> None:
+    """Only while it is half-open: from an accepted mail on the order is the usual one."""
+    circuit = ready()
+    found = [circuit.tries_newest]
+    circuit.suspect("rejected", 100.0, NOW)
+    found.append(circuit.tries_newest)
+    circuit.probe()
+    circuit.admitted()
+    found.append(circuit.tries_newest)
+    circuit.delivered()
+    found.append(circuit.tries_newest)
+    assert found == [False, False, True, False]

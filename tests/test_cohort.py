@@ -4,14 +4,39 @@ from hypothesis import strategies as st
 from parts import fastest
 from samples import mail
 
-from notifier.cohort import LONE, MANY, MAX_RECIPIENTS, REMEMBERED, SEVERAL, Cause, Cohort, Streak, Suspects
-from notifier.mail import Reply
+from notifier.cohort import (
+    LONE,
+    MANY,
+    MAX_FAILED,
+    MAX_SPARED,
+    REMEMBERED,
+    SEVERAL,
+    Cause,
+    Cohort,
+    Streak,
+    Suspects,
+)
+from notifier.mail import Mail, Reply
 
 POLICY = Reply(550, "5.7.1 Message rejected")
 
 
+def to(recipient: str, matter: str | None = None) -> Mail:
+    """Make a mail to a recipient, of a request of its own unless another one is named."""
+    return mail(id=recipient, to=recipient, matter=matter or recipient)
+
+
 def causes(cohort: Cohort, *rejections: tuple[str, Reply]) -> list[Cause]:
-    return [cohort.cause(recipient, reply) for recipient, reply in rejections]
+    return [cohort.cause(to(recipient), reply) for recipient, reply in rejections]
+
+
+def test_one_request_does_not_suspect_the_account() -> None:
+    """However many recipients it has; with those of two more requests the same failure concerns the account."""
+    cohort = Cohort()
+    assert {cohort.cause(to(f"p{n}", "bulk"), POLICY) for n in range(100)} == {Cause.MAIL}
+    assert cohort.cause(to("p1", "second"), POLICY) is Cause.MAIL
+    assert cohort.cause(to("p2", "third"), POLICY) is Cause.ACCOUNT
+    assert cohort.cause(to("p3", "bulk"), POLICY) is Cause.REPEATED
 
 
 def test_the_same_rejection_for_several_recipients_concerns_the_account() -> None:
@@ -42,9 +67,46 @@ def test_recipients_of_a_streak_are_cleared_by_an_accepted_mail() -> None:
     row = [(name, POLICY) for name in "abc"]
     causes(cohort, *row)
     cohort.delivered("x")
-    assert causes(cohort, *row, ("d", POLICY)) == [Cause.CLEARED] * 3 + [Cause.MAIL]
+    assert causes(cohort, *row, ("d", POLICY)) == [Cause.CLEARED] * 3 + [Cause.DOUBTFUL]
     cohort.delivered("a")
-    assert causes(cohort, *row) == [Cause.MAIL, Cause.CLEARED, Cause.CLEARED]
+    assert causes(cohort, *row) == [Cause.DOUBTFUL, Cause.CLEARED, Cause.CLEARED]
+
+
+def test_a_streak_after_an_innocent_one_must_be_longer() -> None:
+    """By twice as many recipients as that one had; each accepted mail takes one off, and it begins no new row."""
+    streak = Streak()
+    for name in "abc":
+        streak.add(to(name), SEVERAL)
+    streak.delivered("x")
+    found = [streak.add(to(f"p{n}"), SEVERAL) for n in range(9)]
+    assert found == [Cause.DOUBTFUL] * 8 + [Cause.ACCOUNT]
+    streak.delivered("x")
+    for _ in range(17):
+        streak.delivered("x")
+    assert [streak.add(to(f"q{n}"), SEVERAL) for n in range(4)] == [Cause.DOUBTFUL] * 3 + [Cause.ACCOUNT]
+    streak.delivered("x")
+    for _ in range(8):
+        streak.delivered("x")
+    assert streak.add(to("r"), SEVERAL) is Cause.MAIL
+
+
+def test_a_streak_need_not_be_longer_without_end() -> None:
+    """After a thousand recipients that were suspected without reason, a bounded number is spared."""
+    streak = Streak()
+    for number in range(1000):
+        streak.add(to(f"p{number}"), SEVERAL)
+    streak.delivered("x")
+    found = [streak.add(to(f"q{number}"), SEVERAL) for number in range(MAX_SPARED + SEVERAL)]
+    assert found == [Cause.DOUBTFUL] * (MAX_SPARED + SEVERAL - 1) + [Cause.ACCOUNT]
+
+
+def test_failed_mails_of_very_many_recipients_take_no_more_memory() -> None:
+    """Those of the first recipients are kept; a recipient that is kept has its later ones kept too."""
+    cohort = Cohort()
+    for number in range(MAX_FAILED + 5):
+        cohort.failed(to(f"p{number}"))
+    cohort.failed(to("p0"))
+    assert [each.to for each in cohort.reprieved()] == ["p0", *(f"p{number}" for number in range(MAX_FAILED))]
 
 
 def test_an_accepted_mail_begins_a_new_count() -> None:
@@ -89,62 +151,76 @@ def test_what_varies_in_the_words_does_not_make_it_another_refusal(text: str) ->
 def test_mails_that_failed_too_early_are_given_once() -> None:
     """Who failed by the refusal before it was known for what it is gets another chance; only that row's, only once."""
     cohort = Cohort()
-    cohort.cause("x", Reply(554, "5.6.0 other"))
+    cohort.cause(to("x"), Reply(554, "5.6.0 other"))
     cohort.failed(mail(id="other"))
     for recipient in ("a", "b"):
-        cohort.cause(recipient, POLICY)
+        cohort.cause(to(recipient), POLICY)
         cohort.failed(mail(id=recipient))
     assert [each.id for each in cohort.reprieved()] == ["a", "b"]
     assert cohort.reprieved() == []
 
 
-@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.booleans())))
-def test_any_history_of_a_streak(history: list[tuple[str, bool]]) -> None:
-    """The account is suspected if and only if a recipient is new to an unbroken row of several, and not cleared."""
+@given(st.lists(st.tuples(st.sampled_from("abcdefghijkl"), st.sampled_from("1234") | st.none())))
+def test_any_history_of_a_streak(history: list[tuple[str, str | None]]) -> None:
+    """The account is suspected if and only if an unbroken row is long enough, by each recipient that is new to it.
+
+    Each step is a failed mail to a recipient with its request, or (None) an accepted one.
+    """
     streak = Streak()
-    row, cleared = set[str](), set[str]()
-    for recipient, accepted in history:
-        if accepted:
-            cleared = (cleared | (row if len(row) >= SEVERAL else set())) - {recipient}
-            row = set()
+    row, requests, cleared, spared, is_long = set[str](), set[str](), set[str](), 0, False
+    for recipient, matter in history:
+        if matter is None:
+            cleared = (cleared | (row if is_long else set())) - {recipient}
+            spared = 2 * len(row) if is_long else max(0, spared - 1)
+            row, requests, is_long = set(), set(), False
             streak.delivered(recipient)
             continue
-        is_new = recipient not in row
+        was_long, is_new = is_long, recipient not in row
         if recipient in cleared:
             expected = Cause.CLEARED
+        elif was_long and not is_new:
+            expected = Cause.REPEATED
         else:
             row.add(recipient)
-            is_long = len(row) >= SEVERAL
-            expected = (Cause.ACCOUNT if is_new else Cause.REPEATED) if is_long else Cause.MAIL
-        assert streak.add(recipient, SEVERAL) is expected
+            requests.add(matter)
+            is_long = len(row) >= SEVERAL + spared and len(requests) >= SEVERAL
+            expected = Cause.ACCOUNT if is_long else Cause.DOUBTFUL if spared else Cause.MAIL
+        assert streak.add(to(recipient, matter), SEVERAL) is expected
 
 
 def test_one_address_that_is_refused_for_ever_takes_no_more_memory() -> None:
     """Of each recipient the latest failed mails are kept, so that another one's is not pushed out either."""
     cohort = Cohort()
     for number in range(10 * REMEMBERED):
-        cohort.cause("a", POLICY)
+        cohort.cause(to("a"), POLICY)
         cohort.failed(mail(id=f"a{number}", to="a"))
         if number == 0:
-            cohort.cause("b", POLICY)
+            cohort.cause(to("b"), POLICY)
             cohort.failed(mail(id="b", to="b"))
     kept = [each.id for each in cohort.reprieved()]
     assert kept == [*(f"a{number}" for number in range(9 * REMEMBERED, 10 * REMEMBERED)), "b"]
 
 
-def test_many_recipients_take_no_more_memory() -> None:
-    """Beyond a limit a recipient is new each time, and of those that were cleared the earliest are forgotten."""
+def test_many_recipients_take_no_more_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the recipients of a streak and of those that were cleared the earliest are forgotten."""
+    monkeypatch.setattr("notifier.cohort.MAX_RECIPIENTS", 100)
+    monkeypatch.setattr("notifier.cohort.MAX_SPARED", 10)
     streak = Streak()
-    for number in range(MAX_RECIPIENTS + 50):
-        streak.add(f"p{number}", MANY)
-    assert len(streak._recipients) == MAX_RECIPIENTS
+    for number in range(150):
+        streak.add(to(f"p{number}"), MANY)
+    assert [streak.add(to(f"p{number}"), MANY) for number in (50, 49)] == [Cause.REPEATED, Cause.ACCOUNT]
     streak.delivered("a")
-    for number in range(50):
-        streak.add(f"q{number}", MANY)
+    assert [streak.add(to(f"p{number}"), MANY) for number in (49, 50, 51)] == [
+        Cause.CLEARED,
+        Cause.DOUBTFUL,
+        Cause.CLEARED,
+    ]
+    for number in range(250):
+        streak.add(to(f"q{number}"), MANY)
     streak.delivered("a")
-    assert len(streak._cleared) == MAX_RECIPIENTS
-    assert streak.add("q49", MANY) is Cause.CLEARED
-    assert streak.add("p0", MANY) is Cause.MAIL
+    assert len(streak._cleared) == 100
+    assert streak.add(to("q249"), MANY) is Cause.CLEARED
+    assert streak.add(to("p51"), MANY) is Cause.DOUBTFUL
 
 
 def test_the_kind_of_a_rejection_is_found_in_proportional_time() -> None:
@@ -193,11 +269,11 @@ def test_rejections_that_meet_a_paused_account_count_for_nothing() -> None:
     assert suspects.is_alone("x", pauses=False)
 
 
-def test_suspects_take_no_more_memory() -> None:
+def test_suspects_take_no_more_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond a limit the one is forgotten that was suspected longest ago."""
+    monkeypatch.setattr("notifier.cohort.MAX_RECIPIENTS", 100)
     suspects = Suspects()
-    for number in range(MAX_RECIPIENTS + 50):
+    for number in range(150):
         suspects.is_alone(f"p{number}", pauses=True)
         suspects.delivered("a")
-    assert len(suspects._times) == MAX_RECIPIENTS
-    assert f"p{MAX_RECIPIENTS + 49}" in suspects._times
+    assert list(suspects._times) == [f"p{number}" for number in range(50, 150)]

@@ -7,9 +7,12 @@ from samples import NOW, mail
 
 from notifier.circuit import Circuit, State
 from notifier.cohort import MANY, SEVERAL
+from notifier.events import timestamp
+from notifier.figures import _smtp_state
 from notifier.lane import (
     OTHER_TRANSPORT,
     OTHERS_FIRST,
+    QUOTA_AGAIN,
     STALLED,
     Judgement,
     Lane,
@@ -64,7 +67,7 @@ def lane() -> Lane:
 
 
 def attempt(n: int = 0) -> Mail:
-    return claimed(mail(id=f"m{n}", to=f"p{n}@example.com"), NOW)
+    return claimed(mail(id=f"m{n}", matter=f"request:/test r{n}", to=f"p{n}@example.com"), NOW)
 
 
 def judge(lane: Lane, ended: Ended, retry: RetryPolicy = RETRY, n: int = 0) -> Judgement:
@@ -181,9 +184,11 @@ def test_wrong_addresses_alone_pause_the_account_once() -> None:
         assert way.circuit.state is State.HALF_OPEN
 
 
-@pytest.mark.parametrize("ended", [NO_SUCH_USER, Ended(Phase.DOT, POLICY)])
-def test_rejections_after_the_account_was_cleared_are_final(ended: Ended) -> None:
-    """Once other mail was accepted, a rejection that meets the same recipients again fails them and pauses nothing."""
+@pytest.mark.parametrize(
+    ("ended", "status"), [(NO_SUCH_USER, Status.FAILED), (Ended(Phase.DOT, POLICY), Status.PENDING)]
+)
+def test_rejections_after_the_account_was_cleared_pause_nothing(ended: Ended, status: Status) -> None:
+    """Once other mail was accepted, those that speak of the recipient are final; others may be an account's limit."""
     way = lane()
     for n in range(MANY):
         judge(way, ended, n=n)
@@ -191,7 +196,55 @@ def test_rejections_after_the_account_was_cleared_are_final(ended: Ended) -> Non
     judge(way, Ended(Phase.DOT, OK, accepted=True), n=99)
     for n in range(MANY):
         (outcome,), paused = judge(way, ended, n=n)
-        assert (outcome.status, paused, way.circuit.state) == (Status.FAILED, False, State.READY)
+        assert (outcome.status, outcome.attempt, paused, way.circuit.state) == (status, 1, False, State.READY)
+
+
+def test_wrong_addresses_soon_after_the_account_was_cleared_are_given_another_chance() -> None:
+    """They fail at once, and are tried again if it was the account after all."""
+    way = lane()
+    for n in range(MANY):
+        judge(way, NO_SUCH_USER, n=n)
+    reopened(way)
+    judge(way, Ended(Phase.DOT, OK, accepted=True), n=99)
+    judged = [judge(way, NO_SUCH_USER, n=n) for n in range(100, 100 + 3 * MANY)]
+    assert {each.status for outcomes, _ in judged[:-1] for each in outcomes} == {Status.FAILED}
+    outcomes, paused = judged[-1]
+    assert paused
+    assert {each.id for each in outcomes} == {f"m{n}" for n in range(100, 100 + 3 * MANY)}
+
+
+@pytest.mark.parametrize(
+    ("ended", "status"),
+    [
+        (Ended(Phase.DOT, POLICY), Status.FAILED),
+        (NO_SUCH_USER, Status.FAILED),
+        (Ended(Phase.DOT, fault="connection lost"), Status.PENDING),
+        (Ended(Phase.RCPT, Reply(421, "4.7.0 not now, try again in 5 minutes")), Status.PENDING),
+        (Ended(Phase.RCPT, Reply(451, "4.7.1 Greylisted, try again in 300 seconds")), Status.PENDING),
+    ],
+)
+def test_one_request_to_many_recipients_pauses_nothing(ended: Ended, status: Status) -> None:
+    """A server that dislikes its content says so for each of them, and the account goes on."""
+    way = lane()
+    for n in range(5 * MANY):
+        bulk = claimed(mail(id=f"m{n}", matter="request:/test bulk", to=f"p{n}@example.com"), NOW)
+        (outcome,), paused = way.judge(bulk, ended, Situation(NOW, 1000.0, RETRY))
+        assert (outcome.status, paused, way.circuit.state) == (status, False, State.READY)
+
+
+@pytest.mark.parametrize(
+    ("ended", "count"),
+    [
+        (Ended(Phase.DOT, Reply(554, "5.7.1 rejected, try again in 24 hours")), SEVERAL),
+        (Ended(Phase.RCPT, Reply(421, "4.7.0 not now, try again in 24 hours")), SEVERAL),
+        (Ended(Phase.RCPT, Reply(451, "4.7.1 Greylisted, try again in 24 hours")), MANY),
+    ],
+)
+def test_what_is_said_of_a_mail_is_not_obeyed_for_the_account(ended: Ended, count: int) -> None:
+    """An account that is only suspected pauses by its steps, whatever time the replies name."""
+    way = lane()
+    assert [judge(way, ended, n=n).paused for n in range(count)] == [False] * (count - 1) + [True]
+    assert way.circuit.until == NOW + STEP
 
 
 @pytest.mark.parametrize(
@@ -305,17 +358,27 @@ def resumed(way: Lane) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reply", "status"), [(LIMITED, Status.FAILED), (Reply(450, "4.7.1 rate limit exceeded"), Status.PENDING)]
+    "ended",
+    [
+        Ended(Phase.RCPT, LIMITED),
+        Ended(Phase.RCPT, Reply(450, "4.7.1 rate limit exceeded")),
+        Ended(Phase.MAIL, Reply(530, "5.7.0 Authentication required")),
+        Ended(Phase.MAIL, Reply(550, "5.7.60 Client does not have permissions to send as this sender")),
+    ],
 )
-def test_a_rejection_that_meets_nobody_else_is_the_mail_s_own(reply: Reply, status: Status) -> None:
-    """The third time that a recipient is about to pause the account, while others get mail, nothing is paused."""
-    way, ended = lane(), Ended(Phase.RCPT, reply)
+def test_a_rejection_that_meets_nobody_else_pauses_nothing(ended: Ended) -> None:
+    """The third time that a recipient is about to pause the account, while others get mail, the mail is retried.
+
+    It may be one of several servers of the account, or a limit that lets some mails through: none of it is final.
+    """
+    way = lane()
     for _ in range(2):
         (outcome,), paused = judge(way, ended)
         assert (outcome.status, outcome.attempt, paused) == (Status.PENDING, 0, True)
         resumed(way)
     (outcome,), paused = judge(way, ended)
-    assert (outcome.status, outcome.attempt, paused, way.circuit.state) == (status, 1, False, State.READY)
+    assert (outcome.status, outcome.attempt, paused) == (Status.PENDING, 1, False)
+    assert (outcome.smtp, way.circuit.state) == (ended.reply, State.READY)
 
 
 def test_side_by_side_rejections_are_one_pause() -> None:
@@ -350,6 +413,45 @@ def test_what_a_mail_on_trial_shows(ended: Ended, state: State) -> None:
     assert circuit.state is state
 
 
+def test_a_quota_is_used_up_until_its_time() -> None:
+    """Also if it was a mail of another account that found it so; afterwards the account can be used."""
+    way, later = lane(), NOW + timedelta(hours=1)
+    assert not way.quota_used_up(NOW)
+    way.claimed(Claim((), None, 5))
+    assert [way.rebooked(each) for each in (None, later, later, None, later)] == [False, True, False, False, True]
+    assert (way.quota_left, way.usable_at(NOW)) == (0, later)
+    assert [way.quota_used_up(at) for at in (NOW, later)] == [True, False]
+    assert way.usable_at(later) == later
+    way.rebooked(None)
+    assert not way.quota_used_up(NOW)
+
+
+def test_a_used_up_quota_is_shown_until_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The account is ready again from then on, although nothing was claimed for it since."""
+    way, later = lane(), NOW + timedelta(hours=1)
+    way.claimed(Claim((), later, 0))
+    states = []
+    for now in (NOW, later):
+        monkeypatch.setattr("notifier.clock.now", lambda now=now: now)
+        states.append((_smtp_state(way)["state"], _smtp_state(way)["until"]))
+    assert states == [("paused", timestamp(later)), ("ready", None)]
+
+
+def test_mails_that_wait_for_a_quota_do_not_crowd() -> None:
+    """A quota that returns mail by mail is not tried by all that wait for it each time."""
+    soon, late = lane(), lane()
+    soon.rebooked(NOW + timedelta(minutes=1))
+    late.rebooked(NOW + timedelta(hours=1))
+    found = [
+        unsupported(attempt(), ways, NOW) for ways in ([soon, late], [late], [soon, Lane(Silent(), Circuit([STEP]))])
+    ]
+    assert [each.next_attempt_at for each in found] == [
+        NOW + QUOTA_AGAIN,
+        NOW + timedelta(hours=1),
+        NOW + OTHER_TRANSPORT,
+    ]
+
+
 def test_an_address_that_no_transport_can_take_fails() -> None:
     """The error says what is missing."""
     outcome = unsupported(attempt(), [], NOW)
@@ -364,8 +466,7 @@ def test_an_address_beyond_ascii_waits_for_the_transports_that_were_not_asked() 
     paused, used_up, unknown = lane(), lane(), Lane(Silent(), Circuit([STEP]))
     paused.pause("limit", NOW, 0.0)
     used_up.claimed(Claim((), NOW + timedelta(hours=1), 0))
-    assert not any(way.is_usable for way in (paused, used_up, unknown))
-    assert lane().is_usable
+    assert [way.is_usable for way in (paused, used_up, unknown, lane())] == [False, True, False, True]
     found = [unsupported(attempt(), ways, NOW) for ways in ([used_up], [used_up, paused], [unknown])]
     assert [(each.status, each.attempt) for each in found] == [(Status.PENDING, 0)] * 3
     at_least = NOW + OTHER_TRANSPORT

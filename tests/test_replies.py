@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from parts import fastest
 
 from notifier.mail import Reply
-from notifier.replies import Phase, Verdict, is_daily_limit, is_used_up, verdict, verdict_of_a_lone, wait_named
+from notifier.replies import Phase, Verdict, is_daily_limit, is_used_up, verdict, wait_named
 
 TEXT = st.sampled_from(
     ["", "ok", "5.1.1 no such user", "4.2.2 mailbox full", "5.7.1 spam", "4.7.0 too many login attempts", "Größe"]
@@ -65,7 +65,9 @@ def test_a_syntax_code_is_a_bounce_only_where_it_says_so(code: int, text: str, e
         ("please come back after about 90 secs", 90),
         ("try again in 99999 hours", 24 * 3600),
         ("4.2.1 Retry after 5 minutes", 300),
+        ("please wait and come back in 3 m", 180),
         ("at most 20 messages per 60 seconds", None),
+        ("4.7.0 limit of 500 messages in 24 hours reached", None),
         ("4.4.2 Error: timeout exceeded after 300 s", None),
         ("try again later", None),
     ],
@@ -187,6 +189,18 @@ def test_a_refusal_of_the_recipient_or_the_message_is_judged_by_its_code(
         (Phase.DATA, 535, "no"),
         (Phase.DOT, 550, "your account has been suspended"),
         (Phase.RCPT, 550, "5.7.1 sender address blocked"),
+        (
+            Phase.RCPT,
+            550,
+            "Domain example.org has exceeded the max emails per hour (150/150 (100%)) allowed. Discarded.",
+        ),
+        (Phase.RCPT, 550, "Domain example.org has exceeded the max defers and failures per hour (5/5 (100%)) allowed."),
+        (Phase.RCPT, 550, "5.7.1 You have reached the maximum number of e-mails per day"),
+        (Phase.DOT, 550, "limit of 100 recipients per minute"),
+        (Phase.DOT, 554, "Number of messages exceeds maximum per hour"),
+        (Phase.DOT, 550, "5.7.1 Send mail limit exceeded"),
+        (Phase.DOT, 550, "Outgoing mail limit exceeded"),
+        (Phase.DOT, 554, "5.7.1 unusual sending activity"),
     ],
 )
 def test_what_speaks_of_ourselves_rests_the_transport(phase: Phase, code: int, text: str) -> None:
@@ -208,6 +222,7 @@ def test_what_speaks_of_ourselves_rests_the_transport(phase: Phase, code: int, t
         (Phase.RCPT, 550, "5.2.1 Mailbox has exceeded its hourly message limit"),
         (Phase.RCPT, 550, "5.2.121 hourly message limit of the recipient from this sender is exceeded"),
         (Phase.RCPT, 550, "members of this group may write only, authentication required"),
+        (Phase.DOT, 550, "This user has exceeded the maximum of messages they can receive per hour"),
     ],
 )
 def test_what_names_the_recipient_is_the_recipient_s(phase: Phase, code: int, text: str) -> None:
@@ -241,13 +256,6 @@ def test_what_can_only_be_our_account_is_the_transport_s(phase: Phase, code: int
 def test_a_status_of_our_account_needs_no_words(phase: Phase, status: str) -> None:
     """A server may say no more than the number."""
     assert verdict(phase, Reply(550, status)) is Verdict.TRANSPORT
-
-
-def test_a_lone_rejection_never_ends_a_mail_if_it_can_only_be_our_account() -> None:
-    """A rolling daily limit lets some mails through as well: its mail is tried later."""
-    assert verdict_of_a_lone(Reply(550, "5.4.5 Daily limit")) is Verdict.RETRY
-    assert verdict_of_a_lone(Reply(450, "4.7.1 rate limit")) is Verdict.RETRY
-    assert verdict_of_a_lone(Reply(550, "5.7.1 rate limit")) is Verdict.FAIL
 
 
 @pytest.mark.parametrize("piece", ["a", "@", "<", "1", "sent ", "daily ", "your ", "sender ", "recipient ", " in 1"])

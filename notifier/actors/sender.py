@@ -149,10 +149,10 @@ class Sender:
 
     async def _ask(self, lane: Lane, free: int) -> Claim:
         """Claim for one transport, and note what its quota has left."""
-        claim = await self._store.claim(free, self._limits.rate, clock.now(), lane.quota)
+        newest = lane.circuit.tries_newest
+        claim = await self._store.claim(free, self._limits.rate, clock.now(), lane.quota, newest=newest)
         if lane.claimed(claim):
-            until = timestamp(lane.used_up_until)
-            log.warning("transport has used up its quota", transport=lane.transport.name, until=until)
+            _tell_used_up(lane)
         return claim
 
     async def _deliver(self, lane: Lane, start: Start, *, is_trial: bool) -> None:
@@ -201,7 +201,7 @@ class Sender:
         for other in self._lanes:
             if other is lane:
                 continue
-            if not other.is_usable or not await self._rebook(start.mail, booked_on, other):
+            if not other.is_usable or not await self._rebooked(start.mail, booked_on, other):
                 untried.append(other)
                 continue
             booked_on = other
@@ -209,11 +209,14 @@ class Sender:
                 return self._judge(other, start.mail, found)
         return [unsupported(start.mail, untried, clock.now())]
 
-    async def _rebook(self, mail: Mail, lane: Lane, other: Lane) -> bool:
+    async def _rebooked(self, mail: Mail, lane: Lane, other: Lane) -> bool:
         """Count a start against the quota of the account that will send the mail; return whether it has any left."""
         if lane.quota is None and other.quota is None:
             return True
-        return await self._store.rebook(mail, lane.quota, other.quota, clock.now())
+        again_at = await self._store.rebook(mail, lane.quota, other.quota, clock.now())
+        if other.rebooked(again_at):
+            _tell_used_up(other)
+        return again_at is None
 
     async def _try_other(self, lane: Lane, start: Start) -> Result | None:
         """Try a transport that had not claimed the mail; return None if it lacks what the address needs."""
@@ -356,6 +359,11 @@ class Sender:
 def _tell_pause(lane: Lane) -> None:
     reason, until = lane.circuit.reason, timestamp(lane.circuit.until)
     log.warning("transport is paused", transport=lane.transport.name, reason=reason, until=until)
+
+
+def _tell_used_up(lane: Lane) -> None:
+    until = timestamp(lane.used_up_until)
+    log.warning("transport has used up its quota", transport=lane.transport.name, until=until)
 
 
 def _tell_unrecorded(error: StoreUnusable) -> None:

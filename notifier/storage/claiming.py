@@ -47,14 +47,16 @@ _Row = Sequence[Any]
 """A mail's number, whether it is due, and whether it is due and has not expired."""
 
 
-def claim(db: sqlite3.Connection, limit: int, rate: float, now: datetime, quota: Quota | None) -> Claim:
+def claim(
+    db: sqlite3.Connection, limit: int, rate: float, now: datetime, quota: Quota | None, *, newest: bool = False
+) -> Claim:
     """Let at most `limit` due mails be sending, each with the moment at which it may start; see `Store.claim`."""
     at = rows.millis(now)
     more_expired = _expire(db, at, now)
     left = _quota_left(db, quota, now) if quota else None
     if is_paused(db):
         return Claim((), None, left, more_expired=more_expired)
-    due = _due(db, limit, left, now)
+    due = _newest(db, now) if newest and limit and left != 0 else _due(db, limit, left, now)
     next_start = meta(db, "next_start")
     grant = schedule(datetime.fromisoformat(next_start) if next_start else None, len(due.mails), rate, now)
     starts = tuple(Start(claimed(mail, now), start) for mail, start in zip(due.mails, grant.starts, strict=False))
@@ -68,8 +70,7 @@ def claim(db: sqlite3.Connection, limit: int, rate: float, now: datetime, quota:
     if len(starts) < len(due.mails):
         return Claim(starts, grant.next_start - AHEAD, left, more_expired=more_expired)
     if quota and left == 0:
-        oldest = one(db, "SELECT min(at) FROM starts WHERE account = ?", quota.account)
-        return Claim(starts, rows.moment(oldest) + DAY, left, more_expired=more_expired)
+        return Claim(starts, _quota_again(db, quota), left, more_expired=more_expired)
     if due.more:
         return Claim(starts, now, left, more_expired=more_expired)
     next_due = one(db, "SELECT min(due_at) FROM mails INDEXED BY mails_due WHERE due_at > ?", at)
@@ -103,16 +104,23 @@ def _mail(db: sqlite3.Connection, n: int, now: datetime) -> Mail | None:
     return None
 
 
-def rebook(db: sqlite3.Connection, mail: str, before: Quota | None, after: Quota | None, now: datetime) -> bool:
+def rebook(
+    db: sqlite3.Connection, mail: str, before: Quota | None, after: Quota | None, now: datetime
+) -> datetime | None:
     """Count the latest start of a mail against another account's quota; see `Store.rebook`."""
     if after and not _quota_left(db, after, now):
-        return False
+        return _quota_again(db, after)
     if before:
         latest = "SELECT max(n) FROM starts WHERE mail = ? AND account = ?"
         db.execute(f"DELETE FROM starts WHERE n = ({latest})", (mail, before.account))
     if after:
         _book(db, after, [mail], now)
-    return True
+    return None
+
+
+def _quota_again(db: sqlite3.Connection, quota: Quota) -> datetime:
+    """Return when an account whose quota is used up may start a mail again."""
+    return rows.moment(one(db, "SELECT min(at) FROM starts WHERE account = ?", quota.account)) + DAY
 
 
 def _book(db: sqlite3.Connection, quota: Quota, ids: Iterable[str], now: datetime) -> None:
@@ -162,6 +170,31 @@ def _due(db: sqlite3.Connection, limit: int, left: int | None, now: datetime) ->
                 chosen.append(one(db, _OLDEST, matter, address, at, at))
     found = [_mail(db, n, now) for n in chosen]
     return _Due([mail for mail in found if mail], passed_expired or len(chosen) == most)
+
+
+def _newest(db: sqlite3.Connection, now: datetime) -> _Due:
+    """Choose one mail, the one that has become due last; those that wait for another attempt come after all others.
+
+    For mails of one matter to one address the same holds as in `_due`.
+    """
+    at = rows.millis(now)
+    sending = db.execute("SELECT matter, address FROM mails INDEXED BY mails_sending WHERE status = 'sending'")
+    taken = {(matter, identity(address)) for matter, address in sending.fetchall()}
+    columns = f"SELECT matter, address, next_attempt_at IS NULL, {_LIVE} FROM mails INDEXED BY mails_due"
+    sql = f"{columns} WHERE due_at <= ? ORDER BY due_at DESC, n DESC LIMIT ?"
+    chosen: tuple[str, str] | None = None
+    passed_expired = False
+    with closing(db.execute(sql, (at, at, at, VISITS))) as found:
+        for matter, address, is_new, is_live in found:
+            passed_expired = passed_expired or not is_live
+            if is_live and (is_new or chosen is None) and (matter, identity(address)) not in taken:
+                chosen = matter, address
+                if is_new:
+                    break
+    if chosen is None:
+        return _Due([], more=passed_expired)
+    mail = _mail(db, one(db, _OLDEST, *chosen, at, at), now)
+    return _Due([mail] if mail else [], more=True)
 
 
 def _candidates(db: sqlite3.Connection, cursors: ExitStack, at: int, *, short: bool) -> Iterator[_Row]:

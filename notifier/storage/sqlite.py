@@ -117,13 +117,15 @@ class SqliteStore:
         work = partial(changes.add_some, messages=messages, rules=rules, now=now, large=large)
         return await self._transact("add", work, partial(self._have_taken, messages), wake=True)
 
-    async def claim(self, limit: int, rate: float, now: datetime, quota: Quota | None = None) -> Claim:
+    async def claim(
+        self, limit: int, rate: float, now: datetime, quota: Quota | None = None, *, newest: bool = False
+    ) -> Claim:
         set_back = self._latest - now
 
         def work(db: sqlite3.Connection) -> tuple[Claim, bool]:
             if set_back > _STEADY:
                 claiming.follow_clock(db, set_back, now)
-            return claiming.claim(db, limit, rate, now, quota), queries.is_paused(db)
+            return claiming.claim(db, limit, rate, now, quota, newest=newest), queries.is_paused(db)
 
         def committed(result: tuple[Claim, bool]) -> None:
             _, self.paused = result
@@ -139,7 +141,7 @@ class SqliteStore:
 
         await self._transact("record", work, wake=any(mail.status is Status.PENDING for mail in changed))
 
-    async def rebook(self, mail: Mail, before: Quota | None, after: Quota | None, now: datetime) -> bool:
+    async def rebook(self, mail: Mail, before: Quota | None, after: Quota | None, now: datetime) -> datetime | None:
         work = partial(claiming.rebook, mail=mail.id, before=before, after=after, now=now)
         return await self._transact("rebook", work)
 

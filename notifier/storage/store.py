@@ -161,12 +161,15 @@ class Store(Protocol):
         all of them can be added again.
         """
 
-    async def claim(self, limit: int, rate: float, now: datetime, quota: Quota | None = None) -> Claim:
+    async def claim(
+        self, limit: int, rate: float, now: datetime, quota: Quota | None = None, *, newest: bool = False
+    ) -> Claim:
         """End what has expired, then begin an attempt for at most `limit` due mails, as rate and quota allow.
 
         Those that are due longest come first; where the quota is too short for all that
         are due, those with the earliest deadline. Of the due mails of one matter to
-        one address only the oldest is claimed, and none while another is being sent.
+        one address only the oldest is claimed, and none while another is being sent. With `newest`
+        it is one mail at most: the one that has become due last, of those that were not tried yet if there are any.
         """
 
     async def record(self, changed: Sequence[Mail], now: datetime) -> None:
@@ -176,10 +179,10 @@ class Store(Protocol):
         becomes pending.
         """
 
-    async def rebook(self, mail: Mail, before: Quota | None, after: Quota | None, now: datetime) -> bool:
+    async def rebook(self, mail: Mail, before: Quota | None, after: Quota | None, now: datetime) -> datetime | None:
         """Count a claimed mail against the quota of another account; None is an account without one.
 
-        Returns False, and changes nothing, if that quota is used up.
+        If that quota is used up, change nothing and return when there will be some again (UTC); otherwise None.
         """
 
     async def mark(self, mail: Mail) -> None:

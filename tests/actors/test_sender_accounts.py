@@ -12,7 +12,7 @@ from outgoing import add, logged, mails, sending, total
 from parts import PATIENCE
 from scripted import Answer, HungUpError, Scripted, silent_at
 
-from notifier import service
+from notifier import clock, service
 from notifier.actors.sender import Sender
 from notifier.circuit import State
 from notifier.cohort import MANY
@@ -64,6 +64,83 @@ async def test_wrong_addresses_in_a_row_hold_up_nobody(store: SqliteStore) -> No
             await total(store, Status.FAILED, MANY)
             assert (lanes[0].circuit.state, lanes[0].circuit._step) == (State.READY, 0)
     assert Counter(mail.status for mail in await mails(store)) == {Status.FAILED: MANY, Status.SENT: 1}
+
+
+def disliking(content: bytes) -> Answer:
+    """Reject what has some content, at the final dot."""
+    return lambda phase, line: b"554 5.7.1 looks like spam\r\n" if phase == "DOT" and content in line else None
+
+
+async def test_a_request_whose_content_is_rejected_holds_up_nobody(store: SqliteStore, logged_lines: list[Any]) -> None:
+    """It fails for each of its recipients, the account is never paused, and the mail behind it is sent."""
+    async with Scripted.running(disliking(b"Subject: Bulk")) as server, sending(store, [server.url], pauses=(LONG,)):
+        await add(store, 0, to=[f"b{number}@example.com" for number in range(40)], subject="Bulk")
+        await add(store, 1, 2)
+        await logged(store, "mail.sent", 2)
+        await total(store, Status.FAILED, 40)
+    found = await mails(store)
+    assert {mail.event for mail in found if mail.status is Status.FAILED} == {"r0"}
+    assert {mail.event for mail in found if mail.status is Status.SENT} == {"r1", "r2"}
+    assert not logged_lines
+
+
+async def test_mail_that_comes_after_a_batch_of_rejected_ones_is_tried_next(store: SqliteStore) -> None:
+    """Although the account is suspected for them; when that one was accepted, the account is used like any other."""
+    async with Scripted.running(disliking(b"Subject: Bad")) as server:
+        async with sending(store, [server.url], pauses=(LONG,), delays=(LONG,), connections=1) as lanes:
+            await add(store, *range(20), subject="Bad")
+            await until(lambda: lanes[0].circuit.reason is not None, store)
+            met = len(server.messages)
+            await add(store, 99)
+            lanes[0].circuit._retry_at = 0.0
+            store.wake.set()
+            await logged(store, "mail.sent")
+            await until(lambda: len(server.messages) > met + 1, store)
+            await logged(store, "mail.retrying", 2 * met)
+    assert met < 20
+    assert b"X-Notifier-Event: r99\r\n" in server.messages[met]
+    assert Counter(mail.status for mail in await mails(store)) == {Status.PENDING: 20, Status.SENT: 1}
+
+
+async def test_an_accepted_mail_ends_a_suspicion(store: SqliteStore) -> None:
+    """One that was under way when the others were rejected: the rest does not wait for the end of the pause."""
+    go_on = asyncio.Event()
+
+    async def answer(phase: str, line: bytes) -> bytes | None:
+        if phase == "DOT" and b"Subject: Slow" in line:
+            await go_on.wait()
+        return disliking(b"Subject: Bad")(phase, line)  # type: ignore[return-value]
+
+    async with Scripted.running(answer) as server:
+        async with sending(store, [server.url], pauses=(LONG,), delays=(LONG,), timeout="1h") as lanes:
+            await add(store, 0)
+            await logged(store, "mail.sent")
+            await add(store, 1, subject="Slow")
+            await until(lambda: len(server.messages) == 2, store)
+            await add(store, 2, 3, 4, subject="Bad")
+            await until(lambda: lanes[0].circuit.reason is not None, store)
+            await add(store, 5)
+            go_on.set()
+            await logged(store, "mail.sent", 3)
+
+
+async def test_a_limit_that_lets_some_mails_through_fails_none(store: SqliteStore) -> None:
+    """In words that are known: each mail is sent in the end, although others are accepted in between."""
+    turn = 0
+    limit = (
+        b"550 Domain example.org has exceeded the max emails per hour (150/150 (100%)) allowed. Message discarded.\r\n"
+    )
+
+    def answer(phase: str, _line: bytes) -> bytes | None:
+        nonlocal turn
+        turn += phase == "RCPT"
+        return limit if phase == "RCPT" and turn % 3 else None
+
+    async with Scripted.running(answer) as server:
+        async with sending(store, [server.url], pauses=(timedelta(milliseconds=5),), delays=(timedelta(0),)):
+            await add(store, *range(12))
+            await logged(store, "mail.sent", 12)
+    assert {mail.event for mail in await mails(store) if mail.status is Status.SENT} == {f"r{n}" for n in range(12)}
 
 
 async def test_a_mail_for_which_a_server_hangs_up_holds_up_nobody(store: SqliteStore) -> None:
@@ -191,6 +268,24 @@ async def test_a_quota_counts_for_the_account_that_sends(store: SqliteStore) -> 
     assert (len(first.messages), len(second.messages)) == (2, 3)
 
 
+async def test_a_quota_that_is_free_again_is_used_for_mail_that_no_other_account_can_send(store: SqliteStore) -> None:
+    """Although nothing is claimed for that account, so that nobody has asked the store since it was used up."""
+    plain: Answer = lambda phase, _: b"250 here\r\n" if phase == "EHLO" else None  # noqa: E731
+    async with Scripted.running(plain) as first, Scripted.running() as second:
+        async with sending(store, [first.url, second.url], quota=1) as lanes:
+            await until(lambda: lanes[1].circuit.state is State.HALF_OPEN, store)
+            lanes[1].claimed(Claim((), clock.now() - LONG, 0))
+            await add(store, 1, to=BEYOND_ASCII)
+            await logged(store, "mail.sent")
+            await add(store, 2, to="jos\u00e9e@example.com")
+            await logged(store, "mail.pending", 3)
+    (waiting,) = [mail for mail in await mails(store) if mail.status is Status.PENDING]
+    assert (waiting.event, waiting.attempt, len(second.messages)) == ("r2", 0, 1)
+    assert waiting.next_attempt_at == lanes[1].used_up_until
+    assert waiting.next_attempt_at
+    assert waiting.next_attempt_at > clock.now() + 23 * LONG
+
+
 async def test_a_trial_that_cannot_take_an_address_does_not_wait_for_another_account(store: SqliteStore) -> None:
     """The first account goes on while the second one takes its time for that mail."""
     plain: Answer = lambda phase, _: b"250 here\r\n" if phase == "EHLO" else None  # noqa: E731
@@ -294,10 +389,10 @@ async def test_a_run_that_ends_because_of_the_store_keeps_its_outcomes(
             raise StoreUnusable("database is locked")
         await record(changed, now)
 
-    async def claimed(*args: Any) -> Claim:
+    async def claimed(*args: Any, **options: Any) -> Claim:
         if tried and not works.is_set():
             raise StoreUnusable("database is locked")
-        return await claim(*args)
+        return await claim(*args, **options)
 
     monkeypatch.setattr(store, "record", recorded)
     monkeypatch.setattr(store, "claim", claimed)

@@ -371,10 +371,40 @@ async def test_a_start_can_be_counted_for_another_account(store: Store) -> None:
     other = Quota("other", 1)
     await store.add([request(n) for n in (1, 2)], RULES, NOW)
     first, second = (start.mail for start in (await store.claim(2, 0, NOW, QUOTA)).starts)
-    assert [await store.rebook(mail, QUOTA, other, NOW) for mail in (first, second)] == [True, False]
+    assert [await store.rebook(mail, QUOTA, other, NOW) for mail in (first, second)] == [None, NOW + DAY]
     assert [(await store.claim(0, 0, NOW, each)).quota_left for each in (QUOTA, other)] == [2, 0]
-    assert await store.rebook(second, QUOTA, None, NOW)
+    assert await store.rebook(second, QUOTA, None, NOW) is None
     assert [(await store.claim(0, 0, NOW, each)).quota_left for each in (QUOTA, other)] == [3, 0]
+
+
+def after(minutes: int) -> str:
+    return (NOW + minutes * timedelta(minutes=1)).isoformat()
+
+
+async def test_the_mail_on_trial_is_the_one_that_became_due_last(store: Store) -> None:
+    """Mails that wait for another attempt come after those that were not tried yet, and expired ones never."""
+    now = NOW + timedelta(minutes=9)
+    expired = request(4, send_at=after(4), expires_at=after(5))
+    waiting = [request(number, send_at=after(minute)) for number, minute in ((1, 3), (2, 1), (3, 2))]
+    await store.add([*waiting, expired], RULES, NOW)
+    (first,) = (start.mail for start in (await store.claim(5, 0, now, newest=True)).starts)
+    assert first.event == "r1"
+    await store.record([handed_back(first, now)], NOW)
+    claims = [await store.claim(5, 0, now, newest=True) for _ in range(4)]
+    assert [start.mail.event for claim in claims for start in claim.starts] == ["r3", "r2", "r1"]
+
+
+async def test_the_mail_on_trial_is_within_room_quota_and_turn(store: Store) -> None:
+    """Without room or quota none is claimed; of one booking's mails to an address it is the oldest, one at a time."""
+    confirmed = message()
+    changed = message(type="booking.changed", id="7f0d", version=2, flights=[flight_data(from_="BOM")])
+    for each in (confirmed, changed):
+        await store.add([each], RULES, NOW)
+    assert (await store.claim(0, 0, NOW, newest=True)).starts == ()
+    claims = [await store.claim(1, 0, NOW, Quota("a", 9), newest=True) for _ in range(2)]
+    assert [[start.mail.kind for start in claim.starts] for claim in claims] == [[Kind.CONFIRMATION], []]
+    await store.add([request(1)], RULES, NOW)
+    assert (await store.claim(1, 0, NOW, Quota("a", 1), newest=True)).starts == ()
 
 
 async def test_a_quota_outlives_mails_and_the_process(tmp_path: Path) -> None:
