@@ -1,6 +1,6 @@
 """How fast mails come and go: counts of the last seconds, from the event log. Pure."""
 
-from collections import deque
+from collections import Counter
 from collections.abc import Iterable
 
 from notifier.events import Logged
@@ -11,26 +11,29 @@ SPAN = 10
 
 
 class Meter:
-    """Counts mails that were received, sent and failed, second by second."""
+    """Counts mails that were received, sent and failed, second by second; no more than SPAN + 1 of them are kept."""
 
     def __init__(self) -> None:
-        self._counts: deque[tuple[int, str, int]] = deque()
+        self._seconds: dict[int, Counter[str]] = {}
 
     def count(self, events: Iterable[Logged], now: float) -> None:
         """Count events that were logged at `now` (monotonic seconds)."""
-        for name, amount in _tally(events).items():
-            self._counts.append((int(now), name, amount))
+        self._forget(int(now))
+        self._seconds.setdefault(int(now), Counter()).update(_tally(events))
 
     def rates(self, now: float) -> dict[str, float]:
         """Mails a second over the last ten whole seconds before `now`."""
         last = int(now)
-        while self._counts and self._counts[0][0] < last - SPAN:
-            self._counts.popleft()
-        totals = dict.fromkeys(("received", "sent", "failed"), 0)
-        for second, name, amount in self._counts:
-            if second < last:
-                totals[name] += amount
-        return {name: total / SPAN for name, total in totals.items()}
+        self._forget(last)
+        whole = [counts for second, counts in self._seconds.items() if second < last]
+        return {name: sum(counts[name] for counts in whole) / SPAN for name in ("received", "sent", "failed")}
+
+    def _forget(self, last: int) -> None:
+        # Oldest first: seconds are added in their order.
+        for second in list(self._seconds):
+            if second >= last - SPAN:
+                return
+            del self._seconds[second]
 
 
 def _tally(events: Iterable[Logged]) -> dict[str, int]:
@@ -39,4 +42,4 @@ def _tally(events: Iterable[Logged]) -> dict[str, int]:
         found["received"] += event.prev is None
         found["sent"] += event.status is Status.SENT
         found["failed"] += event.status is Status.FAILED
-    return {name: amount for name, amount in found.items() if amount}
+    return found

@@ -51,6 +51,16 @@ def test_a_count_is_forgotten_after_ten_seconds() -> None:
     assert meter.rates(111.0)["sent"] == 0.0
 
 
+def test_what_nobody_asks_for_takes_no_more_memory() -> None:
+    """Counts are kept for the seconds that a rate can still be asked for."""
+    meter = Meter()
+    for second in range(1000):
+        for _ in range(3):
+            meter.count([NEW, SENT], float(second))
+    assert len(meter._seconds) == SPAN + 1
+    assert meter.rates(1000.0) == {"received": 3.0, "sent": 3.0, "failed": 0.0}
+
+
 @given(st.integers(1, 40), st.integers(SPAN, 3 * SPAN), st.floats(0, 0.99))
 def test_a_steady_stream_has_its_rate(per_second: int, seconds: int, into: float) -> None:
     """So many events in each second are so many a second, however long it goes on."""
