@@ -59,6 +59,11 @@ def _international(domain: str) -> tuple[str, str]:
     return found.ascii_domain or found.domain, found.domain
 
 
+def ascii_domain(domain: str) -> str:
+    """Return a domain in IDNA's ASCII form, as a server must be greeted with it."""
+    return domain if domain.isascii() else _international(domain)[0]
+
+
 def _checked_local(local: str) -> str:
     found = _checked(f"{local}@example.com")
     return (found.ascii_email or found.normalized).rpartition("@")[0]

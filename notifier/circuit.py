@@ -22,6 +22,10 @@ class State(StrEnum):
     HALF_OPEN = "half-open"
 
 
+class Trial:
+    """The right of one mail to start on an account that is half-open; each is another one."""
+
+
 class Circuit:
     """The circuit breaker of one account.
 
@@ -39,7 +43,7 @@ class Circuit:
         self._step = 0
         self._pause = timedelta(0)
         self._retry_at = 0.0
-        self._on_trial = False
+        self._trial: Trial | None = None
         self._is_suspected = False
         self.state = State.PAUSED
         self.reason: str | None = None
@@ -126,22 +130,24 @@ class Circuit:
         """Return how many of `free` connections may be used now."""
         if self.state is State.READY:
             return free
-        return min(free, 1) if self.state is State.HALF_OPEN and not self._on_trial else 0
+        return min(free, 1) if self.state is State.HALF_OPEN and self._trial is None else 0
 
-    def lets_start(self, *, is_trial: bool) -> bool:
+    def lets_start(self, trial: Trial | None) -> bool:
         """Return whether a mail that was given room may start: the account may have been paused since then."""
-        return self.state is State.READY or (self.state is State.HALF_OPEN and is_trial)
+        on_trial = trial is not None and trial is self._trial
+        return self.state is State.READY or (self.state is State.HALF_OPEN and on_trial)
 
-    def begin_trial(self) -> bool:
-        """Note that a mail is being sent; return whether it is a trial, whose end must be noted by `end_trial`."""
-        if self.state is not State.HALF_OPEN:
-            return False
-        self._on_trial = True
-        return True
+    def begin_trial(self) -> Trial | None:
+        """Let a mail be the one on trial, until `end_trial`; return None if none is needed or another one is."""
+        if self.state is not State.HALF_OPEN or self._trial is not None:
+            return None
+        self._trial = Trial()
+        return self._trial
 
-    def end_trial(self) -> None:
-        """Note that the mail on trial is over, whatever it showed."""
-        self._on_trial = False
+    def end_trial(self, trial: Trial | None) -> None:
+        """Note that the mail of a trial is over, whatever it showed; nothing happens if it was over before."""
+        if trial is self._trial:
+            self._trial = None
 
     def worked(self) -> None:
         """Use all connections: the server has judged a mail and found no fault with the account."""

@@ -4,6 +4,7 @@ NotifierError
 ├── Misconfigured   show every fault, end with exit code 2
 ├── StoreUnusable   do not start, or stop sending and taking messages (exit code 3)
 ├── Unreachable     a peer is away: wait, try again (exit code 4 in a command)
+├── Busy            no connection is free: try again when one is; nothing was begun
 └── Refused         this message can never be used: dead-letter it with code and detail
 """
 
@@ -39,6 +40,10 @@ class Unreachable(NotifierError, ConnectionError):
     def __init__(self, text: str, *, said: str = "") -> None:
         super().__init__(text)
         self.said = said
+
+
+class Busy(NotifierError):
+    """No connection to the SMTP server is free, and the server allows no other or does not answer soon enough."""
 
 
 class Refused(NotifierError):

@@ -70,6 +70,10 @@ class Transport(Protocol):
 
     name: str
 
+    @property
+    def capacity(self) -> int:
+        """How many deliveries can be under way now, as far as its server has shown."""
+
     async def open(self) -> object:
         """Log in; Unreachable says why that is refused."""
 
@@ -78,7 +82,8 @@ class Transport(Protocol):
     ) -> Result:
         """Hand one mail over, awaiting `turn` right before it starts and `before_data` before its message goes.
 
-        `begins_again` is called if it has not started after its turn, and must wait for another one.
+        `begins_again` is called if it has not started after its turn, and must wait for another one. Raises Busy,
+        before anything has begun, if there is no connection for it.
         """
 
 
@@ -123,11 +128,6 @@ class Lane:
     under_way: int = 0
     moved_at: float = 0.0
 
-    @property
-    def is_usable(self) -> bool:
-        """Whether mails of other transports can be sent by this one now, if its quota allows it."""
-        return self.circuit.room(1) > 0
-
     def quota_used_up(self, now: datetime) -> bool:
         """Return whether no mail may be started, as far as is known."""
         return self.used_up_until is not None and self.used_up_until > now
@@ -137,8 +137,8 @@ class Lane:
         return max(now, self.circuit.until or now, self.used_up_until or now)
 
     def room(self, connections: int) -> int:
-        """Return how many more mails can be handed over now, with so many `connections` for the account."""
-        return self.circuit.room(max(0, connections - self.under_way))
+        """Return how many more mails can be handed over now, with at most so many `connections` for the account."""
+        return self.circuit.room(max(0, min(connections, self.transport.capacity) - self.under_way))
 
     def begin(self, monotonic: float) -> None:
         """Note that a delivery begins."""

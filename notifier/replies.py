@@ -131,6 +131,11 @@ _USED_UP = re.compile(
     r"|(exceed|maximum|limit|too many).{0,40}\b(transactions|(per|in this|in one|on this) (connection|session))\b",
     re.IGNORECASE,
 )
+_CONNECTION_LIMIT = re.compile(
+    r"(too many|maximum|max) .{0,40}(connections|sessions)|(connections?|sessions?|thread) limit"
+    r"|(connections|sessions) .{0,30}(exceed|limit)",
+    re.IGNORECASE,
+)
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 LONGEST_WAIT = timedelta(hours=24)
 """No server is believed that wants to be left alone for longer."""
@@ -174,6 +179,11 @@ def is_daily_limit(text: str) -> bool:
 def is_closing(reply: Reply) -> bool:
     """Return whether the server closes the connection with this reply, whatever the mail is (RFC 5321 section 3.8)."""
     return reply.code == _CLOSING
+
+
+def is_connection_limit(text: str) -> bool:
+    """Return whether a server's words say that it allows no more connections at a time."""
+    return _CONNECTION_LIMIT.search(text) is not None
 
 
 def is_used_up(reply: Reply) -> bool:

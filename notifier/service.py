@@ -68,6 +68,11 @@ class MailTransport:
         self._settings = settings
         self._wording = wording
 
+    @property
+    def capacity(self) -> int:
+        """How many deliveries can be under way now."""
+        return self._transport.capacity
+
     async def deliver(
         self, mail: Mail, turn: smtp.Moment, before_data: smtp.Moment, *, begins_again: Callable[[], None]
     ) -> smtp.Result:

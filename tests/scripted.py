@@ -112,3 +112,30 @@ def silent_at(phase: str, reached: asyncio.Event) -> Answer:
         return None
 
     return answer
+
+
+class Limited:
+    """Answers like a server that allows so many connections; `most` were open at once, `refused` too many."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._open = 0
+        self.most = 0
+        self.refused = 0
+        self.reached = asyncio.Event()
+
+    async def __call__(self, phase: str, _line: bytes) -> bytes | None:
+        """Answer as `Scripted` wants it."""
+        if phase == "CONNECT":
+            if self._open == self._limit:
+                self.refused += 1
+                return b"421 4.7.0 Too many connections\r\n"
+            self._open += 1
+            self.most = max(self.most, self._open)
+        if phase == "EHLO":
+            self.reached.set()
+        if phase == "QUIT":
+            self._open -= 1
+        if phase == "DOT":
+            await asyncio.sleep(0.01)
+        return None

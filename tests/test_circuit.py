@@ -2,7 +2,7 @@ from datetime import timedelta
 
 from samples import NOW
 
-from notifier.circuit import SUSPECTED_PAUSE, Circuit, State
+from notifier.circuit import SUSPECTED_PAUSE, Circuit, State, Trial
 
 PAUSES = [timedelta(seconds=2), timedelta(seconds=5), timedelta(minutes=1)]
 
@@ -125,9 +125,10 @@ def test_a_half_open_circuit_has_room_for_one_mail_at_a_time() -> None:
     """While that mail is being sent there is no room, however many connections are free; a paused one has none."""
     circuit = half_open()
     assert [circuit.room(free) for free in (0, 1, 8)] == [0, 1, 1]
-    assert circuit.begin_trial()
+    trial = circuit.begin_trial()
+    assert trial
     assert circuit.room(8) == 0
-    circuit.end_trial()
+    circuit.end_trial(trial)
     assert circuit.room(8) == 1
     circuit.fault("limit", 1.0, NOW)
     assert circuit.room(8) == 0
@@ -138,7 +139,7 @@ def test_an_accepted_mail_closes_the_circuit() -> None:
     circuit = half_open()
     circuit.begin_trial()
     circuit.delivered()
-    assert (circuit.state, circuit.room(8), circuit.begin_trial()) == (State.READY, 8, False)
+    assert (circuit.state, circuit.room(8), circuit.begin_trial()) == (State.READY, 8, None)
 
 
 def test_a_rejection_of_the_recipient_closes_the_circuit_and_keeps_the_step() -> None:
@@ -187,13 +188,25 @@ def test_a_login_that_was_given_up_is_due_again_at_once() -> None:
 def test_a_mail_that_was_given_room_before_a_pause_does_not_start_in_it_or_beside_a_trial() -> None:
     """Only the mail on trial starts in a half-open circuit, and none in a paused one."""
     circuit = ready()
-    starts = [circuit.lets_start(is_trial=False)]
+    starts = [circuit.lets_start(None)]
     circuit.fault("limit", 0.0, NOW)
-    starts += [circuit.lets_start(is_trial=False), circuit.lets_start(is_trial=True)]
+    starts += [circuit.lets_start(None), circuit.lets_start(Trial())]
     circuit.probe()
     circuit.admitted()
-    starts += [circuit.lets_start(is_trial=False), circuit.lets_start(is_trial=True)]
+    starts += [circuit.lets_start(None), circuit.lets_start(circuit.begin_trial())]
     assert starts == [True, False, False, False, True]
+
+
+def test_a_trial_is_ended_by_its_own_mail_only() -> None:
+    """A mail that ends its trial twice, because it went on to another account, does not end that of the next mail."""
+    circuit = half_open()
+    first = circuit.begin_trial()
+    assert circuit.begin_trial() is None
+    circuit.end_trial(first)
+    second = circuit.begin_trial()
+    circuit.end_trial(first)
+    circuit.end_trial(None)
+    assert (circuit.room(8), circuit.lets_start(first), circuit.lets_start(second)) == (0, False, True)
 
 
 def test_a_longer_pause_that_is_asked_for_replaces_a_shorter_one() -> None:

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -35,6 +36,7 @@ class Silent:
     """A transport that is never asked anything: what its dialogues mean is decided without it."""
 
     name = "smtp.example.com:465"
+    capacity = 8
 
     async def open(self) -> object:
         """Not asked."""
@@ -334,6 +336,9 @@ def test_an_account_is_stuck_when_no_delivery_has_ended_for_long() -> None:
     way.begin(100.0)
     way.begin(120.0)
     assert (way.room(3), way.room(1)) == (1, 0)
+    silent = Silent()
+    silent.capacity = 2
+    assert replace(way, transport=silent).room(3) == 0
     assert [way.stalls_in(at) for at in (100.0, 129.0, 130.0, 140.0)] == [STALLED, 1.0, 0.0, 0.0]
     way.end(140.0)
     assert (way.stalls_in(141.0), way.under_way) == (29.0, 1)
@@ -466,7 +471,6 @@ def test_an_address_beyond_ascii_waits_for_the_transports_that_were_not_asked() 
     paused, used_up, unknown = lane(), lane(), Lane(Silent(), Circuit([STEP]))
     paused.pause("limit", NOW, 0.0)
     used_up.claimed(Claim((), NOW + timedelta(hours=1), 0))
-    assert [way.is_usable for way in (paused, used_up, unknown, lane())] == [False, True, False, True]
     found = [unsupported(attempt(), ways, NOW) for ways in ([used_up], [used_up, paused], [unknown])]
     assert [(each.status, each.attempt) for each in found] == [(Status.PENDING, 0)] * 3
     at_least = NOW + OTHER_TRANSPORT

@@ -14,6 +14,8 @@ class Mutant(NamedTuple):
 
 
 _ACCOUNTS = "tests/actors/test_sender_accounts.py"
+_ROOM = "tests/actors/test_sender_room.py"
+_CONNECTIONS = "tests/gateways/test_smtp_connections.py"
 
 MUTANTS = (
     Mutant(
@@ -353,8 +355,8 @@ MUTANTS = (
     Mutant(
         "started-after-expiry",
         "notifier/actors/sender.py",
-        "if has_expired or self._is_ending or not",
-        "if self._is_ending or not",
+        "if has_expired or is_late",
+        "if is_late",
         ("tests/actors/test_sender_account.py::test_nothing_starts_after_its_expiry",),
     ),
     Mutant(
@@ -375,9 +377,9 @@ MUTANTS = (
     Mutant(
         "login-by-every-delivery",
         "notifier/gateways/smtp.py",
-        "            if self._login is None and len(self._connected)",
-        "            if len(self._connected)",
-        ("tests/actors/test_sender_account.py::test_a_rejected_password_costs_one_login_a_step",),
+        "            if self._login is not None:\n                if error",
+        "            if False:\n                if error",
+        (f"{_CONNECTIONS}::test_a_login_that_fails_without_any_connection_is_a_fault",),
     ),
     Mutant(
         "no-trial-after-a-pause",
@@ -389,8 +391,8 @@ MUTANTS = (
     Mutant(
         "all-mails-on-trial",
         "notifier/circuit.py",
-        "        self._on_trial = True\n",
-        "        self._on_trial = False\n",
+        " if self.state is State.HALF_OPEN and self._trial is None else 0",
+        " if self.state is State.HALF_OPEN else 0",
         ("tests/actors/test_sender_account.py::test_while_an_account_recovers_the_next_one_has_the_rest",),
     ),
     Mutant(
@@ -1404,7 +1406,7 @@ if wanted.since is True else 0
     Mutant(
         "trial-waits-for-another-account",
         "notifier/actors/sender.py",
-        "            lane.circuit.end_trial()\n            self._store.wake.set()\n",
+        "            lane.circuit.end_trial(trial)\n            self._store.wake.set()\n",
         "            pass\n",
         (f"{_ACCOUNTS}::test_a_trial_that_cannot_take_an_address_does_not_wait_for_another_account",),
     ),
@@ -1425,9 +1427,9 @@ if wanted.since is True else 0
     Mutant(
         "outcomes-dropped-while-the-store-is-locked",
         "notifier/actors/sender.py",
-        "if self._is_stopping and give_up_after is None:",
         "if self._is_ending and give_up_after is None:",
-        (f"{_ACCOUNTS}::test_a_run_that_ends_because_of_the_store_keeps_its_outcomes",),
+        "if give_up_after is None:",
+        (f"{_ACCOUNTS}::test_outcomes_are_kept_while_the_store_cannot_be_written",),
     ),
     Mutant(
         "each-run-with-a-guard-of-its-own",
@@ -1515,9 +1517,9 @@ if wanted.since is True else 0
     ),
     Mutant(
         "quota-of-another-account-never-free-again",
-        "notifier/lane.py",
-        "        return self.circuit.room(1) > 0\n",
-        "        return self.circuit.room(1) > 0 and self.quota_left != 0\n",
+        "notifier/actors/sender.py",
+        "            if not other.room(self._limits.connections):\n",
+        "            if not other.room(self._limits.connections) or other.quota_left == 0:\n",
         (f"{_ACCOUNTS}::test_a_quota_that_is_free_again_is_used_for_mail_that_no_other_account_can_send",),
     ),
     Mutant(
@@ -1558,9 +1560,107 @@ if wanted.since is True else 0
     Mutant(
         "one-connection-too-many-is-a-fault",
         "notifier/gateways/smtp.py",
-        "                    if not self._note_capacity():\n                        raise\n",
-        "                    raise\n",
-        ("tests/gateways/test_smtp_connections.py::test_a_server_that_allows_few_connections_gets_no_more",),
+        "        if not (allowed and is_connection_limit(error.said)):\n",
+        "        if True:\n",
+        (f"{_CONNECTIONS}::test_a_server_that_allows_few_connections_gets_no_more",),
+    ),
+    Mutant(
+        "any-refused-login-is-a-limit",
+        "notifier/gateways/smtp.py",
+        "        if not (allowed and is_connection_limit(error.said)):\n",
+        "        if not allowed:\n",
+        (f"{_CONNECTIONS}::test_only_the_words_of_a_server_are_a_limit_of_connections",),
+    ),
+    Mutant(
+        "farewells-end-with-the-probe",
+        "notifier/gateways/smtp.py",
+        "            await asyncio.wait(self._farewells)\n",
+        "            await asyncio.gather(*self._farewells)\n",
+        (f"{_CONNECTIONS}::test_a_cancelled_probe_leaves_no_connection_behind",),
+    ),
+    Mutant(
+        "login-of-another-waited-for-without-end",
+        "notifier/gateways/smtp.py",
+        "timeout=max(0.0, give_up_at - asyncio.get_running_loop().time())",
+        "timeout=None",
+        (f"{_CONNECTIONS}::test_a_login_of_another_delivery_is_not_waited_for_long",),
+    ),
+    Mutant(
+        "claims-beyond-the-connections",
+        "notifier/lane.py",
+        "min(connections, self.transport.capacity) - self.under_way",
+        "connections - self.under_way",
+        (f"{_ROOM}::test_a_server_that_allows_few_connections_pauses_nobody", "tests/test_lane.py"),
+    ),
+    Mutant(
+        "another-account-without-room",
+        "notifier/actors/sender.py",
+        "            if not other.room(self._limits.connections):\n",
+        "            if not other.circuit.room(1):\n",
+        (f"{_ROOM}::test_no_account_gets_more_mails_at_a_time_than_it_has_connections",),
+    ),
+    Mutant(
+        "started-long-after-its-claim",
+        "notifier/actors/sender.py",
+        "if has_expired or is_late or",
+        "if has_expired or",
+        (f"{_ROOM}::test_a_mail_that_waited_for_a_login_is_decided_anew",),
+    ),
+    Mutant(
+        "run-ends-with-the-store",
+        "notifier/actors/sender.py",
+        "            if str(error) != self._unclaimable:\n",
+        "            raise\n            if str(error) != self._unclaimable:\n",
+        (f"{_ROOM}::test_mail_goes_on_beside_a_dialogue_when_the_store_can_be_written_again",),
+    ),
+    Mutant(
+        "room-after-a-login-unused",
+        "notifier/actors/sender.py",
+        "            if lane.transport.capacity > capacity:\n",
+        "            if False:\n",
+        (f"{_ACCOUNTS}::test_each_account_has_connections_of_its_own",),
+    ),
+    Mutant(
+        "trial-ended-by-another-mail",
+        "notifier/circuit.py",
+        "        if trial is self._trial:\n",
+        "        if True:\n",
+        ("tests/test_circuit.py::test_a_trial_is_ended_by_its_own_mail_only",),
+    ),
+    Mutant(
+        "two-mails-on-one-trial",
+        "notifier/circuit.py",
+        "        if self.state is not State.HALF_OPEN or self._trial is not None:\n",
+        "        if self.state is not State.HALF_OPEN:\n",
+        ("tests/test_circuit.py::test_a_trial_is_ended_by_its_own_mail_only",),
+    ),
+    Mutant(
+        "unsent-message-is-in-doubt",
+        "notifier/gateways/smtp.py",
+        "                protocol = _still_open(client)\n                phase = Phase.DOT\n",
+        "                phase = Phase.DOT\n                protocol = _still_open(client)\n",
+        (f"{_CONNECTIONS}::test_a_connection_that_is_lost_before_the_message_leaves_no_doubt",),
+    ),
+    Mutant(
+        "greeted-beyond-ascii",
+        "notifier/gateways/smtp.py",
+        "settings, ascii_domain(domain), tls",
+        "settings, domain, tls",
+        (f"{_CONNECTIONS}::test_a_server_is_greeted_in_ascii",),
+    ),
+    Mutant(
+        "next-address-only-after-a-refusal",
+        "notifier/gateways/dial.py",
+        "patience = NEXT_AFTER if untried else None",
+        "patience = None",
+        ("tests/gateways/test_dial.py::test_an_address_that_drops_packets_does_not_hide_the_next_one",),
+    ),
+    Mutant(
+        "counts-kept-without-end",
+        "notifier/meter.py",
+        "        self._forget(int(now))\n",
+        "",
+        ("tests/test_meter.py::test_what_nobody_asks_for_takes_no_more_memory",),
     ),
     Mutant(
         "probe-beside-idle-connections",
@@ -1593,7 +1693,7 @@ if wanted.since is True else 0
     Mutant(
         "started-on-a-paused-account",
         "notifier/actors/sender.py",
-        "lane.circuit.lets_start(is_trial=is_trial) and not self._store.paused",
+        "lane.circuit.lets_start(trial) and not self._store.paused",
         "not self._store.paused",
         ("tests/actors/test_sender_account.py::test_a_mail_that_waits_does_not_start_on_an_account_that_was_paused",),
     ),

@@ -1,7 +1,8 @@
 """Sends what is due: claim, hand over, record; woken by arriving mail, its cron tick and its own timers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
@@ -11,8 +12,8 @@ from msgspec.structs import replace
 from structlog.contextvars import bind_contextvars
 
 from notifier import clock
-from notifier.circuit import State
-from notifier.errors import StoreUnusable, Unreachable
+from notifier.circuit import State, Trial
+from notifier.errors import Busy, StoreUnusable, Unreachable
 from notifier.events import ids, timestamp
 from notifier.lane import Lane, Result, Situation, unsupported
 from notifier.mail import Mail, RetryPolicy, handed_back, refused, unknown
@@ -26,13 +27,29 @@ RECORD_AGAIN = 1.0
 LAST_RECORDS = 30.0
 """Seconds for which an outcome that the store cannot take is kept during a stop; without it the mail is an orphan."""
 
+CLAIM_AGAIN = 1.0
+"""Seconds between two tries to claim mails from a store that cannot be written."""
+START_WITHIN = 5.0
+"""Seconds after its claim within which a mail must start; later messages may have changed what it should say."""
 
 ABANDON_AGAIN = 0.01
 """Seconds after which deliveries that should be abandoned are looked at again."""
 
 
 class NoTurnError(Exception):
-    """The mail must not start any more: it has expired, the account was paused meanwhile, or the sender is ending."""
+    """The mail must not start now: it has expired or waited too long, sending is paused, or the sender is ending."""
+
+
+class Claimed(NamedTuple):
+    """A mail to be sent, when it may start, and `since` when (event loop's clock, seconds) it has waited for that."""
+
+    start: Start
+    since: float
+
+    @property
+    def mail(self) -> Mail:
+        """The mail as it was claimed."""
+        return self.start.mail
 
 
 class Limits(NamedTuple):
@@ -64,12 +81,12 @@ class Sender:
         self._outcomes: list[Mail] = []
         self._recorded = asyncio.Lock()
         self._is_ending = False
-        self._is_stopping = False
+        self._unclaimable: str | None = None
 
     async def run(self, ticks: AsyncIterator[datetime], running: Callable[[], None], stop: asyncio.Event) -> None:
         """Send until told to stop; returns when every dialogue under way is finished and recorded.
 
-        Raises StoreUnusable when no mail can be claimed, then too after all is recorded.
+        Raises StoreUnusable if the store cannot be used at the start. Later it only delays the next claim.
         """
         await self._adopt_orphans()
         for lane in self._lanes:
@@ -80,7 +97,7 @@ class Sender:
             try:
                 while not stop.is_set():
                     self._store.wake.clear()
-                    within = await self._claim()
+                    within = await self._claim_or_wait()
                     await clock.first_of(self._store.wake.wait(), within=within)
             finally:
                 await self._finish()
@@ -114,6 +131,20 @@ class Sender:
         if orphans:
             log.warning("mails were being sent when the service ended", mails=len(orphans))
 
+    async def _claim_or_wait(self) -> float | None:
+        """Begin what can be handed over now, or try again in a while: dialogues under way do not end with the store."""
+        try:
+            within = await self._claim()
+        except StoreUnusable as error:
+            if str(error) != self._unclaimable:
+                log.warning("mails cannot be claimed, will try again", reason=str(error))
+            self._unclaimable = str(error)
+            return CLAIM_AGAIN
+        if self._unclaimable:
+            log.info("mails can be claimed again")
+        self._unclaimable = None
+        return within
+
     async def _claim(self) -> float | None:
         """Begin what can be handed over now; the seconds until it is worth asking again (None: until woken)."""
         self._probe_paused()
@@ -126,9 +157,9 @@ class Sender:
             claim = await self._ask(lane, room)
             claims.append(claim)
             for start in claim.starts:
-                is_trial = lane.circuit.begin_trial()
-                lane.begin(_monotonic())
-                delivery = _spawn(self._deliver(lane, start, is_trial=is_trial), self._deliveries)
+                claimed, trial = Claimed(start, _monotonic()), lane.circuit.begin_trial()
+                lane.begin(claimed.since)
+                delivery = _spawn(self._deliver(lane, claimed, trial), self._deliveries)
                 delivery.add_done_callback(partial(self._freed, lane))
             if claim.again_at and len(claim.starts) < room:
                 waits.append(_seconds_until(claim.again_at))
@@ -155,26 +186,25 @@ class Sender:
             _tell_used_up(lane)
         return claim
 
-    async def _deliver(self, lane: Lane, start: Start, *, is_trial: bool) -> None:
+    async def _deliver(self, lane: Lane, claimed: Claimed, trial: Trial | None) -> None:
         # Each delivery is a task with a context of its own: whatever is logged in it says which mail it was.
-        mail = start.mail
+        mail = claimed.mail
         bind_contextvars(**ids(mail.id, mail.event, mail.booking, mail.traceparent))
         try:
-            outcomes = await self._outcomes_of(lane, start, is_trial=is_trial)
+            outcomes = await self._outcomes_of(lane, claimed, trial)
         finally:
-            if is_trial:
-                lane.circuit.end_trial()
+            lane.circuit.end_trial(trial)
         await self._record(outcomes)
 
-    async def _outcomes_of(self, lane: Lane, start: Start, *, is_trial: bool) -> list[Mail]:
+    async def _outcomes_of(self, lane: Lane, claimed: Claimed, trial: Trial | None) -> list[Mail]:
         """Hand one mail over; return it, and others that it shows in another light, as they are afterwards."""
-        mail, task = start.mail, _current_task()
+        mail, task = claimed.mail, _current_task()
         if self._is_ending:
             return [handed_back(mail)]
         self._waiting.add(task)
         try:
-            return await self._hand_over(lane, start, is_trial=is_trial)
-        except (StoreUnusable, NoTurnError):
+            return await self._hand_over(lane, claimed, trial)
+        except (StoreUnusable, NoTurnError, Busy):
             return [handed_back(mail)]
         except asyncio.CancelledError:
             if task not in self._waiting:
@@ -187,27 +217,32 @@ class Sender:
         finally:
             self._waiting.discard(task)
 
-    async def _hand_over(self, lane: Lane, start: Start, *, is_trial: bool) -> list[Mail]:
+    async def _hand_over(self, lane: Lane, claimed: Claimed, trial: Trial | None) -> list[Mail]:
         """Try the transport that claimed the mail, then others as long as they lack what its address needs."""
-        result = await self._try(lane, start, is_trial=is_trial)
+        result = await self._try(lane, claimed, trial)
         if not result.unsupported:
-            return self._judge(lane, start.mail, result)
-        if is_trial:
+            return self._judge(lane, claimed.mail, result)
+        if trial:
             # It says nothing about the account, which need not wait for what other servers answer.
-            lane.circuit.end_trial()
+            lane.circuit.end_trial(trial)
             self._store.wake.set()
         untried: list[Lane] = []
         booked_on = lane
         for other in self._lanes:
             if other is lane:
                 continue
-            if not other.is_usable or not await self._rebooked(start.mail, booked_on, other):
+            if not other.room(self._limits.connections):
                 untried.append(other)
                 continue
-            booked_on = other
-            if found := await self._try_other(other, start):
-                return self._judge(other, start.mail, found)
-        return [unsupported(start.mail, untried, clock.now())]
+            with _reserved(other) as its_trial:
+                if not await self._rebooked(claimed.mail, booked_on, other):
+                    untried.append(other)
+                    continue
+                booked_on = other
+                result = await self._try(other, claimed, its_trial)
+            if not result.unsupported:
+                return self._judge(other, claimed.mail, result)
+        return [unsupported(claimed.mail, untried, clock.now())]
 
     async def _rebooked(self, mail: Mail, lane: Lane, other: Lane) -> bool:
         """Count a start against the quota of the account that will send the mail; return whether it has any left."""
@@ -218,22 +253,17 @@ class Sender:
             _tell_used_up(other)
         return again_at is None
 
-    async def _try_other(self, lane: Lane, start: Start) -> Result | None:
-        """Try a transport that had not claimed the mail; return None if it lacks what the address needs."""
-        is_trial = lane.circuit.begin_trial()
-        lane.begin(_monotonic())
-        try:
-            result = await self._try(lane, start, is_trial=is_trial)
-        finally:
-            lane.end(_monotonic())
-            if is_trial:
-                lane.circuit.end_trial()
-        return None if result.unsupported else result
+    async def _try(self, lane: Lane, claimed: Claimed, trial: Trial | None) -> Result:
+        capacity = lane.transport.capacity
 
-    async def _try(self, lane: Lane, start: Start, *, is_trial: bool) -> Result:
-        turn = partial(self._turn, lane, start, is_trial=is_trial)
-        before_data = partial(self._before_data, start.mail)
-        return await lane.transport.deliver(start.mail, turn, before_data, begins_again=self._begin_again)
+        async def turn() -> None:
+            if lane.transport.capacity > capacity:
+                # A login has succeeded: there is room for the next one.
+                self._store.wake.set()
+            await self._turn(lane, claimed, trial)
+
+        before_data = partial(self._before_data, claimed.mail)
+        return await lane.transport.deliver(claimed.mail, turn, before_data, begins_again=self._begin_again)
 
     def _judge(self, lane: Lane, mail: Mail, result: Result) -> list[Mail]:
         now = clock.now()
@@ -243,18 +273,20 @@ class Sender:
             _tell_pause(lane)
         return outcomes
 
-    async def _turn(self, lane: Lane, start: Start, *, is_trial: bool) -> None:
+    async def _turn(self, lane: Lane, claimed: Claimed, trial: Trial | None) -> None:
         """Wait until the mail may start; raise NoTurnError if by then it must not.
 
         When this returns, MAIL FROM follows at once.
         """
         # Never longer than it can be ahead: the clock may have been set back since the claim.
-        await asyncio.sleep(min(_seconds_until(start.at), AHEAD.total_seconds()))
+        await asyncio.sleep(min(_seconds_until(claimed.start.at), AHEAD.total_seconds()))
         while delay := self._guard.delay(_monotonic()):  # noqa: ASYNC110 - the turn may go to another one meanwhile
             await asyncio.sleep(delay)
-        has_expired = start.mail.expires_at is not None and start.mail.expires_at <= clock.now()
-        may_start = lane.circuit.lets_start(is_trial=is_trial) and not self._store.paused
-        if has_expired or self._is_ending or not may_start:
+        expires_at = claimed.mail.expires_at
+        has_expired = expires_at is not None and expires_at <= clock.now()
+        is_late = _monotonic() - claimed.since > START_WITHIN
+        may_start = lane.circuit.lets_start(trial) and not self._store.paused
+        if has_expired or is_late or self._is_ending or not may_start:
             raise NoTurnError
         self._guard.started(_monotonic())
         self._waiting.discard(_current_task())
@@ -274,9 +306,8 @@ class Sender:
         give_up_after: float | None = None
         async with self._recorded:
             while outcomes[-1] in self._outcomes and not await self._record_ready():
-                # Counted from the first failure during the stop: a store may be locked for a moment just then. A run
-                # that ends because of the store keeps its outcomes until they are recorded.
-                if self._is_stopping and give_up_after is None:
+                # Counted from the first failure during the stop: a store may be locked for a moment just then.
+                if self._is_ending and give_up_after is None:
                     give_up_after = _monotonic() + LAST_RECORDS
                 if give_up_after is not None and _monotonic() >= give_up_after:
                     log.error("outcomes cannot be recorded before the service ends", mails=len(self._outcomes))
@@ -352,7 +383,6 @@ class Sender:
 
     async def _wake_when(self, stop: asyncio.Event) -> None:
         await stop.wait()
-        self._is_stopping = True
         self._store.wake.set()
 
 
@@ -388,6 +418,18 @@ def _spawn(work: Coroutine[Any, Any, None], into: set[asyncio.Task[None]]) -> as
 def _tell_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()):
         log.error("a task of the sender failed", error=f"{type(error).__name__}: {error}", exc_info=error)
+
+
+@contextmanager
+def _reserved(lane: Lane) -> Iterator[Trial | None]:
+    """Take a place on a transport that had not claimed the mail, before anything else can take it."""
+    lane.begin(_monotonic())
+    trial = lane.circuit.begin_trial()
+    try:
+        yield trial
+    finally:
+        lane.circuit.end_trial(trial)
+        lane.end(_monotonic())
 
 
 async def _end(*tasks: asyncio.Task[None]) -> None:

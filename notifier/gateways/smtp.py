@@ -1,5 +1,8 @@
 """One SMTP account: a few connections that are opened when needed, used again, and never left out of step.
 
+No delivery waits for a connection that another one uses: `Transport.capacity` says how many
+can be under way, and whoever asks for more gets Busy.
+
 After anything but exactly one complete reply the connection is closed: aiosmtplib would
 otherwise pair the next command with an answer to this one.
 
@@ -10,6 +13,7 @@ SMTP_TIMEOUT (RSET) if it is rejected before its message.
 """
 
 import asyncio
+import socket
 import ssl
 import sys
 from collections.abc import Awaitable, Callable
@@ -19,19 +23,23 @@ from typing import NamedTuple, cast
 
 import aiosmtplib
 from aiosmtplib.errors import SMTPAuthenticationError, SMTPException, SMTPResponseException
+from aiosmtplib.protocol import SMTPProtocol
 
-from notifier.addresses import all_masked
-from notifier.errors import Misconfigured, Unreachable
+from notifier.addresses import all_masked, ascii_domain
+from notifier.errors import Busy, Misconfigured, Unreachable
+from notifier.gateways.dial import dial
 from notifier.mail import Reply
-from notifier.replies import Phase, is_used_up
+from notifier.replies import Phase, is_connection_limit, is_used_up
 from notifier.settings import SmtpServer, SmtpSettings
 
 IDLE = 30.0
 """Seconds after which an unused connection is closed; servers count idle ones against the account."""
 FAREWELL = 2.0
 """Seconds to wait for the answer to QUIT."""
-CAPACITY_HOLDS = 600.0
-"""Seconds for which no more connections are opened than a server has shown to allow."""
+LIMIT_HOLDS = 600.0
+"""Seconds for which no more connections are opened than a server has said to allow."""
+LOGIN_WAIT = 5.0
+"""Seconds that a delivery waits for the logins of others before it gives up with Busy."""
 
 LONGEST_REPLY = 1000
 """Characters of a server's text that are kept; longer texts end with an ellipsis."""
@@ -111,9 +119,8 @@ class Transport:
     """Delivers through one account, on as many connections as there are deliveries at a time.
 
     Only one login is under way at any time. Deliveries that wait for it share its failure,
-    so that a rejected password costs one attempt, however many mails are due. If one more
-    login fails while other connections work, the server allows no more of them: deliveries
-    wait for those connections then, and no other is opened for a while.
+    so that a rejected password costs one attempt, however many mails are due. If the server
+    says that one more connection is too many, no other is opened for a while.
     """
 
     def __init__(
@@ -135,12 +142,19 @@ class Transport:
         self._answered = answered
         self._idle: list[tuple[aiosmtplib.SMTP, asyncio.TimerHandle]] = []
         self._connected: set[aiosmtplib.SMTP] = set()
-        self._capacity = sys.maxsize
-        self._capacity_until = 0.0
+        self._limit = sys.maxsize
+        self._limit_until = 0.0
         self._login: asyncio.Future[Unreachable | None] | None = None
-        self._freed: set[asyncio.Future[None]] = set()
         self._unknown_mechanisms: set[str] = set()
         self._farewells: set[asyncio.Task[None]] = set()
+
+    @property
+    def capacity(self) -> int:
+        """How many deliveries can be under way: one for each connection, and one that logs in if the server allows it.
+
+        It grows with each login that succeeds.
+        """
+        return min(self._current_limit(), len(self._connected) + 1)
 
     async def open(self) -> Admission:
         """Prove that the server lets us in, and keep that connection.
@@ -170,7 +184,8 @@ class Transport:
         Never raises for what the peer does; what the two raise ends the dialogue. If an idle
         connection turns out to be closed, everything begins again on a new one: `begins_again`
         is called, and `turn` is awaited a second time. A delivery that is cancelled before its
-        MAIL FROM has told the server nothing.
+        MAIL FROM has told the server nothing. Raises Busy, before that too, if more deliveries
+        are under way than there are connections for.
         """
         try:
             client, reused = await self._take()
@@ -191,7 +206,9 @@ class Transport:
         """Say goodbye on every idle connection, which takes at most `FAREWELL` seconds."""
         while self._idle:
             self._dismiss(self._idle[-1][0])
-        await asyncio.gather(*self._farewells)
+        if self._farewells:
+            # Not gather(), which would cancel them with whoever waits here.
+            await asyncio.wait(self._farewells)
 
     def _lacking(self, client: aiosmtplib.SMTP, envelope: Envelope) -> Result | None:
         """Return how a delivery ends if the server lacks what its addresses need, and keep the connection."""
@@ -236,8 +253,9 @@ class Transport:
                 reply = await step(client.execute_command(b"DATA"))
             if phase is Phase.DATA and reply.code == _START_INPUT:
                 _check_in_step(client)
+                protocol = _still_open(client)
                 phase = Phase.DOT
-                reply = await step(self._transfer(client, message))
+                reply = await step(self._transfer(protocol, message))
                 if reply.code not in _SUCCESS_CODES:
                     # With a second reply it is not known which one is the answer to the message.
                     _check_in_step(client)
@@ -251,11 +269,8 @@ class Transport:
             raise
         return Result(phase, reply, None, tuple(steps))
 
-    async def _transfer(self, client: aiosmtplib.SMTP, message: bytes) -> aiosmtplib.SMTPResponse:
+    async def _transfer(self, protocol: SMTPProtocol, message: bytes) -> aiosmtplib.SMTPResponse:
         """Send the message and the final dot; this reply may take longer than any other (RFC 5321 4.5.3.2.6)."""
-        protocol = client.protocol
-        if protocol is None:
-            raise aiosmtplib.SMTPServerDisconnected("Connection lost")
         stuffed = message.replace(b"\r\n.", b"\r\n..")
         protocol.write((b"." if stuffed.startswith(b".") else b"") + stuffed + b".\r\n")
         return await protocol.read_response(timeout=self._dot_timeout)
@@ -285,64 +300,75 @@ class Transport:
         return seconds
 
     async def _take(self, *, fresh: bool = False) -> tuple[aiosmtplib.SMTP, bool]:
-        """Return a connection (with `fresh`: a new one, if there can be one) and whether it was used before.
+        """Return a connection and whether it was used before; with `fresh` a new one, if there can be one.
 
-        While another delivery logs in, or the server allows no more connections, wait for that, or for
-        a connection that is put back. Raises Unreachable if the login fails and there is no other
-        connection, also if it is the login of another delivery.
+        Raises Unreachable if the login fails, also if it is the login of another delivery, and Busy if
+        there is no connection for so many deliveries.
         """
+        give_up_at = asyncio.get_running_loop().time() + LOGIN_WAIT
         while True:
-            while self._idle and not fresh:
-                client, timer = self._idle.pop()
-                timer.cancel()
-                if client.is_connected:
-                    return client, True
-                self._abort(client)
-            if self._login is None and len(self._connected) < self._current_capacity():
+            if not fresh and (client := self._take_idle()):
+                return client, True
+            if self._login is not None:
+                if error := await self._login_of_another(self._login, give_up_at):
+                    self._note_limit(error)
+            elif self._open_connections() < self._current_limit():
                 try:
                     return await self._log_in(), False
-                except Unreachable:
-                    if not self._note_capacity():
-                        raise
-            elif (error := await self._login_or_room()) and not self._note_capacity():
-                raise Unreachable(str(error), said=error.said)
+                except Unreachable as error:
+                    self._note_limit(error)
+            elif self._farewells:
+                await asyncio.wait(self._farewells, return_when=asyncio.FIRST_COMPLETED)
+            else:
+                raise Busy(f"{self.name}: all connections that the server allows are in use")
             fresh = False
 
-    def _current_capacity(self) -> int:
-        return self._capacity if asyncio.get_running_loop().time() < self._capacity_until else sys.maxsize
+    def _take_idle(self) -> aiosmtplib.SMTP | None:
+        while self._idle:
+            client, timer = self._idle.pop()
+            timer.cancel()
+            if client.is_connected:
+                return client
+            self._abort(client)
+        return None
 
-    def _note_capacity(self) -> bool:
-        """Note, after a login that failed, how many connections the server allows; return whether there are any."""
-        if self._connected:
-            self._capacity = len(self._connected)
-            self._capacity_until = asyncio.get_running_loop().time() + CAPACITY_HOLDS
-        return bool(self._connected)
+    async def _login_of_another(
+        self, login: asyncio.Future[Unreachable | None], give_up_at: float
+    ) -> Unreachable | None:
+        """Wait for a login under way; return how it failed. Raises Busy if it takes too long."""
+        await asyncio.wait({login}, timeout=max(0.0, give_up_at - asyncio.get_running_loop().time()))
+        if not login.done():
+            raise Busy(f"{self.name}: another login is under way")
+        error = login.result()
+        # Each delivery raises one of its own.
+        return Unreachable(str(error), said=error.said) if error else None
 
-    async def _login_or_room(self) -> Unreachable | None:
-        """Wait for the login under way, or until a connection is put back or closed; return how the login failed."""
-        login = self._login
-        freed = asyncio.get_running_loop().create_future()
-        self._freed.add(freed)
-        try:
-            await asyncio.wait({login, freed} if login else {freed}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            self._freed.discard(freed)
-        return login.result() if login and login.done() else None
+    def _open_connections(self) -> int:
+        """Return how many connections the server counts: also those that wait for the answer to QUIT."""
+        return len(self._connected) + len(self._farewells)
+
+    def _current_limit(self) -> int:
+        return self._limit if asyncio.get_running_loop().time() < self._limit_until else sys.maxsize
+
+    def _note_limit(self, error: Unreachable) -> None:
+        """Note how many connections the server allows, if it says that this is why a login failed; raise otherwise.
+
+        Only its own words can say so: a server that restarts refuses connections as well.
+        """
+        allowed = self._open_connections()
+        if not (allowed and is_connection_limit(error.said)):
+            raise error
+        self._limit, self._limit_until = allowed, asyncio.get_running_loop().time() + LIMIT_HOLDS
 
     def _put_back(self, client: aiosmtplib.SMTP) -> None:
         timer = asyncio.get_running_loop().call_later(IDLE, self._dismiss, client)
         self._idle.append((client, timer))
-        self._wake_waiting()
-
-    def _wake_waiting(self) -> None:
-        for freed in self._freed:
-            if not freed.done():
-                freed.set_result(None)
 
     def _dismiss(self, client: aiosmtplib.SMTP) -> None:
         for entry in [entry for entry in self._idle if entry[0] is client]:
             entry[1].cancel()
             self._idle.remove(entry)
+        self._connected.discard(client)
         task = asyncio.create_task(self._farewell(client), name="smtp quit")
         self._farewells.add(task)
         task.add_done_callback(self._farewells.discard)
@@ -364,7 +390,6 @@ class Transport:
         began = asyncio.get_running_loop().time()
         client = aiosmtplib.SMTP(
             hostname=server.host,
-            port=server.port,
             use_tls=server.security == "tls",
             start_tls=server.security == "starttls",
             tls_context=self._tls if server.security != "plain" else None,
@@ -372,7 +397,7 @@ class Transport:
             timeout=self._timeout,
         )
         try:
-            await client.connect()
+            await client.connect(sock=await self._dial())
             if client.is_ehlo_or_helo_needed:
                 # Left to itself the client would greet only after a mail has been given its turn.
                 await client.ehlo()
@@ -390,6 +415,16 @@ class Transport:
         self._took(Phase.CONNECT, began)
         self._connected.add(client)
         return client
+
+    async def _dial(self) -> socket.socket:
+        host, port = self.server.host, self.server.port
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await dial(host, port)
+        except TimeoutError as error:
+            raise SMTPException(f"Timed out connecting to {host} on port {port}") from error
+        except OSError as error:
+            raise SMTPException(f"Error connecting to {host} on port {port}: {error}") from error
 
     async def _authenticate(self, client: aiosmtplib.SMTP, username: str, password: str) -> None:
         """Log in by one mechanism, once: each further attempt would count as one more wrong password.
@@ -421,13 +456,14 @@ class Transport:
             cast("asyncio.WriteTransport", transport).abort()
         client.close()
         self._connected.discard(client)
-        self._wake_waiting()
 
     async def _farewell(self, client: aiosmtplib.SMTP) -> None:
-        with suppress(*_BROKEN, TimeoutError):
-            async with asyncio.timeout(FAREWELL):
-                await client.quit()
-        self._abort(client)
+        try:
+            with suppress(*_BROKEN, TimeoutError):
+                async with asyncio.timeout(FAREWELL):
+                    await client.quit()
+        finally:
+            self._abort(client)
 
 
 def tls_context(settings: SmtpSettings) -> ssl.SSLContext:
@@ -451,7 +487,7 @@ def transports(settings: SmtpSettings, domain: str, answered: Answered | None = 
     for server in settings.servers:
         twins = sum(each.server.name == server.name for each in made)
         name = f"{server.name} ({twins + 1})" if twins else server.name
-        made.append(Transport(name, server, settings, domain, tls, answered=answered))
+        made.append(Transport(name, server, settings, ascii_domain(domain), tls, answered=answered))
     return made
 
 
@@ -493,6 +529,14 @@ def _check_expected(phase: Phase, reply: Reply) -> None:
     """Take a reply that fits no command of this phase (RFC 5321 section 4.3.2) for a broken dialogue."""
     if reply.code not in _REJECTION_CODES and not (phase is Phase.DOT and reply.code in _SUCCESS_CODES):
         raise SMTPException(f"unexpected reply: {reply.code} {reply.text}")
+
+
+def _still_open(client: aiosmtplib.SMTP) -> SMTPProtocol:
+    """Return what the message can be written to; raise if the connection is lost, and so nothing of it was sent."""
+    protocol = client.protocol
+    if protocol is None or not protocol.is_connected:
+        raise aiosmtplib.SMTPServerDisconnected("Connection lost")
+    return protocol
 
 
 def _check_in_step(client: aiosmtplib.SMTP) -> None:

@@ -17,7 +17,7 @@ from parts import PATIENCE
 from scripted import PHASES, Answer, Scripted, silent_at
 
 from notifier import clock
-from notifier.actors.sender import Limits, Sender
+from notifier.actors.sender import Claimed, Limits, Sender
 from notifier.demo.inbox import Inbox
 from notifier.errors import StoreUnusable
 from notifier.figures import Figures
@@ -687,5 +687,5 @@ async def test_a_mail_that_is_claimed_while_the_sender_ends_is_handed_back(store
         await add(store, 1)
         mail = (await mails(store))[0]
         start = Start(claimed(mail, clock.now()), clock.now())
-        assert [found.attempt for found in await sender._outcomes_of(lanes[0], start, is_trial=False)] == [0]
+        assert [found.attempt for found in await sender._outcomes_of(lanes[0], Claimed(start, 0.0), None)] == [0]
     assert server.count("MAIL") == 0

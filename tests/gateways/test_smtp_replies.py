@@ -243,37 +243,6 @@ async def test_one_login_is_under_way_at_a_time() -> None:
     assert most == 1
 
 
-async def test_a_delivery_that_waits_for_a_login_takes_a_connection_that_is_free() -> None:
-    """A login that hangs holds up nobody for whom there is another connection."""
-    logins, hung = 0, asyncio.Event()
-
-    async def answer(at: str, _line: bytes) -> bytes | None:
-        nonlocal logins
-        if at == "AUTH":
-            logins += 1
-            if logins == 2:
-                hung.set()
-                await asyncio.Event().wait()
-        return None
-
-    go_on = asyncio.Event()
-
-    async def in_a_while() -> None:
-        await go_on.wait()
-
-    async with Scripted.running(answer) as server, transport(server.url_with_login, TIMEOUT="1h") as smtp:
-        first = asyncio.create_task(smtp.deliver(ENVELOPE, MESSAGE, in_a_while, at_once))
-        second = asyncio.create_task(smtp.deliver(ENVELOPE, MESSAGE, at_once, at_once))
-        third = asyncio.create_task(smtp.deliver(ENVELOPE, MESSAGE, at_once, at_once))
-        await hung.wait()
-        go_on.set()
-        done, _ = await asyncio.wait({first, third}, timeout=PATIENCE)
-        second.cancel()
-        await asyncio.gather(second, return_exceptions=True)
-    assert {task.result().accepted for task in done} == {True}
-    assert len(done) == 2
-
-
 async def test_a_login_that_was_cancelled_lets_the_next_one_try() -> None:
     """Whoever waited for it logs in, and does not fail with it."""
     reached, stuck = asyncio.Event(), True
