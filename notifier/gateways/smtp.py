@@ -408,7 +408,9 @@ class Transport:
             # Whatever it was, no mail has been begun.
             self._abort(client)
             said = _clean(error.message) if isinstance(error, SMTPResponseException) else ""
-            raise Unreachable(f"{self.name}: {all_masked(_words(error))}", said=said) from error
+            # Connected by us, aiosmtplib knows no port to name; it is part of our own name.
+            words = all_masked(_words(error)).replace(" on port None", "")
+            raise Unreachable(f"{self.name}: {words}", said=said) from error
         except BaseException:
             self._abort(client)
             raise

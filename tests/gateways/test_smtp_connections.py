@@ -77,7 +77,10 @@ async def test_only_the_words_of_a_server_are_a_limit_of_connections(words: byte
         busy = asyncio.create_task(smtp.deliver(ENVELOPE, MESSAGE, held, at_once))
         await beside.wait()
         (found,) = await deliver(smtp, 1)
-        assert (isinstance(found, Result) and found.phase, smtp.capacity) == (Phase.CONNECT, 2)
+        assert isinstance(found, Result)
+        assert (found.phase, smtp.capacity) == (Phase.CONNECT, 2)
+        assert f"127.0.0.1:{server.port}: " in (found.fault or "")
+        assert "None" not in (found.fault or "")
         go_on.set()
         assert (await busy).accepted
 
