@@ -14,7 +14,7 @@ from aiormq.exceptions import ChannelNotFoundEntity
 from notifier import clock
 from notifier.contract import Origin
 from notifier.errors import Refused, Unreachable
-from notifier.gateways.connection import answered, connected, open_channel, words
+from notifier.gateways.connection import Calls, answered, connected, open_channel, words
 from notifier.gateways.dead_letters import dead_letter
 from notifier.gateways.oversized import Room, head, limited
 from notifier.gateways.properties import header, wire
@@ -31,7 +31,7 @@ ACKNOWLEDGE_TIMEOUT = 10.0
 GIVE_BACK_TIMEOUT = 1.0
 PROBE_INTERVAL = 5.0
 LOOK_TIMEOUT = 10.0
-"""Seconds that a look at a queue may take."""
+"""Seconds that a look at a queue may take while nothing is delivered."""
 LOOK_AGAIN = 60.0
 """Seconds between two looks for extra queues that do not exist yet."""
 IDLE_LOOKS = 3
@@ -79,7 +79,8 @@ class Consumption:
     """Deliveries of one connection; every acknowledgement goes to the channel that delivered.
 
     `share` is how many unacknowledged deliveries each queue may have. The session ends with our queue,
-    whereas an extra queue that cannot be consumed is left out, and `unusable` until it can be.
+    whereas an extra queue that cannot be consumed is left out, and `unusable` until it can be. A consumer
+    that is left out is closed.
     """
 
     def __init__(
@@ -102,12 +103,14 @@ class Consumption:
         self._room = room
         self._waiting: list[Delivery] = []
         self._consumers: dict[str, QueueConsumer] = {}
+        self._left_out: list[QueueConsumer] = []
         self._suspended = False
         self._consuming = asyncio.Lock()
         self._news = asyncio.Event()
         self._stop = stop
         self._lost: str | None = None
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.calls = Calls(self._ended, lambda: room.received)
         self.unusable = [queue for queue in queues if queue != self._ours]
         self.queue: Queue | None = None
 
@@ -117,15 +120,20 @@ class Consumption:
         Raises Unreachable if our own queue cannot be consumed.
         """
         async with self._consuming:
+            consumer: QueueConsumer | None = None
             try:
-                consumer = await QueueConsumer.open(self._connection, queue, self._share, self._ended)
-                await answered(consumer.channel.queue_declare(queue, passive=True), unless=self._ended)
+                consumer = await QueueConsumer.open(self._connection, queue, self._share, self.calls)
+                number = consumer.channel.number
+                consumer.channel.closing.add_done_callback(lambda _: self._room.forget(number))
+                await self.calls.answered(consumer.channel.queue_declare(queue, passive=True))
                 if not self._suspended:
                     await consumer.begin(self._receive)
             except Unreachable as error:
                 if queue == self._ours or self._ended.done():
                     raise Unreachable(self._lost or str(error)) from error
-                self._leave_out(queue, error)
+                self._warn(queue, error)
+                if consumer:
+                    self._left_out.append(consumer)
                 return False
             self._consumers[queue] = consumer
         closed = partial(self._closed, consumer)
@@ -136,7 +144,7 @@ class Consumption:
             self._broker.usable(queue)
         return True
 
-    def _leave_out(self, queue: str, error: Unreachable) -> None:
+    def _warn(self, queue: str, error: Unreachable) -> None:
         if isinstance(error.__cause__, ChannelNotFoundEntity):
             self._broker.warn("queue does not exist and is not consumed until it does", name=queue)
         elif _STREAM in str(error):
@@ -148,9 +156,14 @@ class Consumption:
         if consumer.queue == self._ours:
             self.lose(reason)
         elif self._lost is None and self._consumers.get(consumer.queue) is consumer:
-            del self._consumers[consumer.queue]
+            self._left_out.append(self._consumers.pop(consumer.queue))
             self.unusable.append(consumer.queue)
             self._broker.warn("queue is not consumed until it can be", name=consumer.queue, reason=reason)
+
+    async def close_left_out(self) -> None:
+        """Close the channels of consumers that are left out, which may still be open. Raises nothing."""
+        while self._left_out:
+            await self._left_out.pop().close()
 
     async def suspend(self) -> None:
         """Let the broker deliver nothing more; what was delivered stays with us, and must be acknowledged in time."""
@@ -204,8 +217,6 @@ class Consumption:
             tags.setdefault(delivery.consumer, []).append(delivery.tag)
         for consumer, of_one in tags.items():
             await self._within(consumer, consumer.acknowledge(of_one, ACKNOWLEDGE_TIMEOUT))
-        for delivery in deliveries:
-            self._room.give_back(len(delivery.body))
 
     async def dead_letter(self, letters: Sequence[tuple[Delivery, Refused]]) -> list[str | None]:
         """Publish the dead letters of deliveries that can never be used.
@@ -233,12 +244,13 @@ class Consumption:
                     await self._renew(consumer)
 
     async def _receive(self, consumer: QueueConsumer, message: DeliveredMessage) -> None:
-        """Take one delivery off the wire; of a body that is far too large only the beginning."""
+        """Take one delivery off the wire; of a body over the limit only the beginning."""
         properties, content_header = message.header.properties, wire(message.header)
         size = len(message.body)
-        body, digest = await head(message.body)
-        if digest:
-            self._room.give_back(size)
+        try:
+            body, digest = await head(message.body)
+        finally:
+            self._room.give_back(consumer.channel.number, size)
         origin = Origin(
             received_at=clock.now(),
             message_id=properties.message_id or None,
@@ -281,14 +293,9 @@ class Consumption:
         """The queues that are consumed, or will be when consuming is resumed."""
         return list(self._consumers.values())
 
-    @property
-    def busy(self) -> bool:
-        """Whether large bodies arrive, behind which an answer of the broker may wait for long."""
-        return self._room.busy
-
     def can_take_more(self, consumer: QueueConsumer) -> bool:
         """Return whether the broker should deliver if the queue has messages."""
-        return consumer.tag is not None and not consumer.is_full and not self._room.full
+        return consumer.tag is not None and not consumer.is_full and not self._room.busy
 
     async def renew(self, consumer: QueueConsumer) -> None:
         """Consume a queue anew."""
@@ -335,14 +342,14 @@ class _Watchdog:
         loop = asyncio.get_running_loop()
         look_again = loop.time() + LOOK_AGAIN
         while True:
-            for consumer in self._consumption.consumers if not self._consumption.busy else ():
+            for consumer in self._consumption.consumers:
                 try:
                     await self._look(consumer)
                 except Unreachable as error:
-                    # An answer waits behind a large body, for as long as that takes to arrive.
-                    if not self._consumption.busy:
-                        self._consumption.unwatched(consumer, str(error))
-            if self._consumption.unusable and loop.time() >= look_again and not self._consumption.busy:
+                    self._channel = None  # aiormq closes a channel on which a call was given up
+                    self._consumption.unwatched(consumer, str(error))
+            await self._consumption.close_left_out()
+            if self._consumption.unusable and loop.time() >= look_again:
                 look_again = loop.time() + LOOK_AGAIN
                 for queue in list(self._consumption.unusable):
                     await self._consumption.consume(queue)
@@ -350,9 +357,10 @@ class _Watchdog:
 
     async def _look(self, consumer: QueueConsumer) -> None:
         if self._channel is None or self._channel.is_closed:
-            self._channel = await open_channel(self._connection, confirms=False)
+            self._channel = await open_channel(self._connection, confirms=False, calls=self._consumption.calls)
         tag, delivered = consumer.tag, consumer.delivered
-        found = await answered(self._channel.queue_declare(consumer.queue, passive=True), within=LOOK_TIMEOUT)
+        looking = self._channel.queue_declare(consumer.queue, passive=True)
+        found = await self._consumption.calls.answered(looking, LOOK_TIMEOUT)
         messages, consumers = found.message_count or 0, found.consumer_count or 0
         if consumer.queue == self._ours:
             self._consumption.queue = Queue(messages, consumers)

@@ -89,19 +89,45 @@ async def connected(url: str, wrap: _Wrap | None = None) -> AsyncIterator[Abstra
         await close(connection)
 
 
-async def open_channel(connection: AbstractConnection, *, confirms: bool) -> AbstractChannel:
-    """Open a channel, with publisher confirms or without."""
+async def open_channel(
+    connection: AbstractConnection, *, confirms: bool, calls: "Calls | None" = None
+) -> AbstractChannel:
+    """Open a channel, with publisher confirms or without. Raises Unreachable."""
+    # The default buffer of 10 frames would make batches of 3 deliveries.
+    opening = connection.channel(publisher_confirms=confirms, frame_buffer_size=300)
     try:
-        # The default buffer of 10 frames would make batches of 3 deliveries.
-        return await answered(connection.channel(publisher_confirms=confirms, frame_buffer_size=300))
+        return await (calls.answered(opening) if calls else answered(opening))
     except Unreachable as error:
         raise Unreachable(f"no channel: {error}") from error
 
 
+class Calls:
+    """Awaits the broker's answers on a connection that also delivers, until the future `ended` is done.
+
+    An answer waits behind all that the broker has sent before, which may take long over a slow connection.
+    So the time limit of a call begins anew as long as `received`, a count of what was delivered, grows.
+    """
+
+    def __init__(self, ended: "asyncio.Future[Any]", received: Callable[[], int]) -> None:
+        self.ended = ended
+        self._received = received
+
+    async def answered(self, call: Coroutine[Any, Any, _T], within: float | None = None) -> _T:
+        """Await a call of aiormq, as the function of this name does, for TIMEOUT or `within` seconds."""
+        within = TIMEOUT if within is None else within
+        return await answered(call, within=within, unless=self.ended, received=self._received)
+
+
 async def answered(
-    call: Coroutine[Any, Any, _T], *, within: float = TIMEOUT, unless: "asyncio.Future[Any] | None" = None
+    call: Coroutine[Any, Any, _T],
+    *,
+    within: float = TIMEOUT,
+    unless: "asyncio.Future[Any] | None" = None,
+    received: Callable[[], int] = lambda: 0,
 ) -> _T:
     """Await a call of aiormq for at most `within` seconds, or until the future `unless` is done.
+
+    The seconds begin anew if `received` has grown in them.
 
     Raises Unreachable if the broker does not answer or the connection is lost; `__cause__`
     is aiormq's own error. Any other error is raised as it is.
@@ -112,8 +138,13 @@ async def answered(
     ends with its connection.
     """
     task = asyncio.create_task(call)
+    ends: set[asyncio.Future[Any]] = {task, unless} if unless else {task}
     try:
-        await asyncio.wait({task, unless} if unless else {task}, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+        while True:
+            before = received()
+            done, _ = await asyncio.wait(ends, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+            if done or received() == before:
+                break
     finally:
         if not task.done():
             task.cancel()

@@ -1,60 +1,69 @@
-"""Keeps messages over the size limit from filling the memory while they wait to be dead-lettered.
+"""Keeps bodies over the size limit from filling the memory.
 
-The broker sends as many messages as the prefetch allows, whatever their size. Here
-the connection is read more slowly while such bodies take more than their share of
-memory, so that TCP makes the broker wait. It is never quite still: a broker that
-cannot write for 30 s closes the connection, and so does aiormq if nothing comes.
+The broker sends as many messages as the prefetch allows, whatever their size. Such a
+body is cut as soon as it has arrived. While several of them wait to be cut and take more
+than their share of memory, the connection is read more slowly, so that TCP makes the
+broker wait. That ends with our own work and never depends on a peer: RabbitMQ writes the
+frames of a message in one piece, so all of these bodies but the last one have arrived whole.
+Reading is never quite still: a broker that cannot write for 30 s closes the connection.
 """
 
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import cast
 
-from pamqp.constants import FRAME_HEADER
+from pamqp.constants import FRAME_BODY, FRAME_HEADER
 
 from notifier.contract import MOST_BYTES
 
 ROOM = 64 * 1024 * 1024
-"""Bytes of bodies over the limit that may be held at a time; a single one may be larger."""
-MAX_WHOLE = 1024 * 1024
-"""Bytes of a body that is kept whole; of a longer one only the first MOST_BYTES are kept, as soon as it has arrived.
-
-A dead letter of this size is confirmed within CONFIRM_TIMEOUT even over a connection of 40 kB/s.
-"""
+"""Bytes of bodies over the limit that may be in memory at a time; a single one may be larger."""
 TRICKLE = 5.0
 """Seconds between two frames (of 128 KiB, as a rule) while there is no room."""
 
 
 class Room:
-    """The memory for bodies over the limit: taken when a message begins to arrive, given back when it is done with."""
+    """The memory for bodies over the limit: taken when one begins to arrive, given back when it has been cut."""
 
     def __init__(self) -> None:
-        self._sizes: list[int] = []
+        self.received = 0
+        """Pieces of deliveries that have arrived so far, behind which an answer of the broker may have to wait."""
+        self._sizes: dict[int, list[int]] = {}
         self._changed = asyncio.Event()
 
     @property
     def full(self) -> bool:
-        """Whether the latest body must wait for another one to be done with."""
-        return len(self._sizes) > 1 and sum(self._sizes) > ROOM
+        """Whether the latest body must wait for another one to be cut."""
+        sizes = [size for of_channel in self._sizes.values() for size in of_channel]
+        return len(sizes) > 1 and sum(sizes) > ROOM
 
     @property
     def busy(self) -> bool:
-        """Whether anything else that the broker sends may have to wait for a large body that arrives."""
-        return self.full or any(size > MAX_WHOLE for size in self._sizes)
+        """Whether a body over the limit arrives or is being cut."""
+        return any(self._sizes.values())
 
-    def take(self, size: int) -> None:
-        """Note a body that begins to arrive; one within the limit is not counted."""
+    def take(self, channel: int, size: int) -> None:
+        """Note a body that begins to arrive on a channel; one within the limit is not counted."""
         if size > MOST_BYTES:
-            self._sizes.append(size)
+            self._sizes.setdefault(channel, []).append(size)
 
-    def give_back(self, size: int) -> None:
-        """Note a body that is done with."""
-        if size > MOST_BYTES:
-            self._sizes.remove(size)
-            self._changed.set()
-            self._changed.clear()
+    def give_back(self, channel: int, size: int) -> None:
+        """Note a body that has been cut, or never will be."""
+        if size in (of_channel := self._sizes.get(channel, [])):
+            of_channel.remove(size)
+            self._let_on()
+
+    def forget(self, channel: int) -> None:
+        """Note a closed channel: what was arriving on it has no receiver."""
+        if self._sizes.pop(channel, None):
+            self._let_on()
+
+    def _let_on(self) -> None:
+        self._changed.set()
+        self._changed.clear()
 
     async def wait(self) -> None:
         """Wait for room, but no longer than TRICKLE."""
@@ -70,39 +79,56 @@ def limited(room: Room) -> Callable[[asyncio.StreamReader], asyncio.StreamReader
 
 
 async def head(body: bytes) -> tuple[bytes, str | None]:
-    """Return what is kept of a body, with the SHA-256 of the whole, in hexadecimal, if that is not all of it.
+    """Return the first MOST_BYTES of a body, and the SHA-256 of the whole, in hexadecimal, if it is longer.
 
-    It is computed in a thread: a body of 100 MB takes a tenth of a second.
+    The digest is computed in a thread: a body of 100 MB takes a tenth of a second.
     """
-    if len(body) <= MAX_WHOLE:
+    if len(body) <= MOST_BYTES:
         return body, None
     digest = await asyncio.to_thread(sha256, body)
     return body[:MOST_BYTES], digest.hexdigest()
 
 
+_FRAME_START = 7
+"""Bytes of a frame's type, channel and length."""
+
+
+@dataclass
 class _FrameReader:
     """Stands in for the stream that aiormq reads: of each frame one byte, its type, then six, then the rest."""
 
-    def __init__(self, reader: asyncio.StreamReader, room: Room) -> None:
-        self._reader = reader
-        self._room = room
-        self._type = 0
+    reader: asyncio.StreamReader
+    room: Room
+    start: bytes = field(default=b"", init=False)
+    """What has been read of a frame before the rest of it."""
 
     def at_eof(self) -> bool:
         """Return whether nothing more comes."""
-        return self._reader.at_eof()
+        return self.reader.at_eof()
 
     async def readexactly(self, size: int) -> bytes:
-        """Read so many bytes."""
-        if size == 1 and self._room.full:
-            await self._room.wait()
-        data = await self._reader.readexactly(size)
-        if size == 1:
-            self._type = data[0]
-        elif size > _FRAME_START and self._type == FRAME_HEADER:
-            self._room.take(int.from_bytes(data[4:12], "big"))
+        """Read so many bytes. Raises IncompleteReadError if the stream ends before."""
+        if not self.start and self.room.full:
+            await self.room.wait()
+        if len(self.start) < _FRAME_START:
+            data = await self.reader.readexactly(size)
+            self.start += data
+            return data
+        kind, channel, self.start = self.start[0], int.from_bytes(self.start[1:3], "big"), b""
+        if kind not in (FRAME_HEADER, FRAME_BODY):
+            return await self.reader.readexactly(size)
+        data = await self._content(size)
+        if kind == FRAME_HEADER:
+            self.room.take(channel, int.from_bytes(data[4:12], "big"))
         return data
 
-
-_FRAME_START = 6
-"""Bytes of a frame's channel and length."""
+    async def _content(self, size: int) -> bytes:
+        """Read piece by piece: over a slow connection a single frame may take many seconds."""
+        data = b""
+        while len(data) < size:
+            piece = await self.reader.read(size - len(data))
+            if not piece:
+                raise asyncio.IncompleteReadError(data, size)
+            self.room.received += 1
+            data = data + piece if data else piece
+        return data

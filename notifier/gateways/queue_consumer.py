@@ -1,13 +1,14 @@
 """Consumes one queue on a channel of its own, so that whatever the broker refuses for it leaves other queues alone."""
 
-import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
 from typing import Any
 
 from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
 
-from notifier.gateways.connection import answered, open_channel
+from notifier.errors import Unreachable
+from notifier.gateways.connection import Calls, answered, open_channel
 
 _NOT_A_STREAM: dict[str, Any] = {"x-priority": 0}
 """A consumer's default priority. RabbitMQ refuses it for a stream, from which nothing can be taken for good."""
@@ -18,11 +19,11 @@ Receive = Callable[["QueueConsumer", DeliveredMessage], Awaitable[None]]
 class QueueConsumer:
     """A queue, the channel that consumes it, and what was delivered there and is not acknowledged.
 
-    The broker delivers at most `share` messages to one consumer before it acknowledges some. `ended`
-    ends any call to the broker.
+    The broker delivers at most `share` messages to one consumer before it acknowledges some. `calls`
+    awaits the broker's answers.
     """
 
-    def __init__(self, queue: str, channel: AbstractChannel, share: int, ended: "asyncio.Future[Any]") -> None:
+    def __init__(self, queue: str, channel: AbstractChannel, share: int, calls: Calls) -> None:
         self.queue = queue
         self.channel = channel
         self.tag: str | None = None
@@ -30,17 +31,15 @@ class QueueConsumer:
         self.delivered = 0
         """Messages that were delivered so far."""
         self._share = share
-        self._ended = ended
+        self._calls = calls
         self._unacknowledged: dict[int, str | None] = {}
 
     @classmethod
-    async def open(
-        cls, connection: AbstractConnection, queue: str, share: int, ended: "asyncio.Future[Any]"
-    ) -> "QueueConsumer":
+    async def open(cls, connection: AbstractConnection, queue: str, share: int, calls: Calls) -> "QueueConsumer":
         """Open the channel. Raises Unreachable."""
-        channel = await open_channel(connection, confirms=False)
-        await answered(channel.basic_qos(prefetch_count=share), unless=ended)
-        return cls(queue, channel, share, ended)
+        channel = await open_channel(connection, confirms=False, calls=calls)
+        await calls.answered(channel.basic_qos(prefetch_count=share))
+        return cls(queue, channel, share, calls)
 
     async def begin(self, receive: Receive) -> None:
         """Consume; `receive` is called with each delivery. Raises Unreachable if the broker refuses."""
@@ -50,16 +49,19 @@ class QueueConsumer:
             self.delivered += 1
             await receive(self, message)
 
-        begun = await answered(
-            self.channel.basic_consume(self.queue, take, arguments=_NOT_A_STREAM), unless=self._ended
-        )
+        begun = await self._calls.answered(self.channel.basic_consume(self.queue, take, arguments=_NOT_A_STREAM))
         self.tag = begun.consumer_tag or ""
 
     async def end(self) -> None:
         """Consume no more; what was delivered can still be acknowledged."""
         if self.tag is not None:
             tag, self.tag = self.tag, None
-            await answered(self.channel.basic_cancel(tag), unless=self._ended)
+            await self._calls.answered(self.channel.basic_cancel(tag))
+
+    async def close(self) -> None:
+        """Close the channel; what is not acknowledged goes back to the queue, if that still exists."""
+        with suppress(Unreachable):
+            await self._calls.answered(self.channel.close())
 
     async def acknowledge(self, tags: Collection[int], within: float) -> None:
         """Acknowledge these deliveries and no other, with one frame for all that no unacknowledged one precedes."""
@@ -68,7 +70,8 @@ class QueueConsumer:
         first_left = min(self._unacknowledged, default=sys.maxsize)
         together = [tag for tag in tags if tag < first_left]
         singly = sorted(set(tags).difference(together))
-        await answered(self._acknowledge(together, singly), within=within, unless=self._ended)
+        # Nothing is answered, so it need not wait for what is delivered.
+        await answered(self._acknowledge(together, singly), within=within, unless=self._calls.ended)
 
     async def _acknowledge(self, together: Collection[int], singly: Collection[int]) -> None:
         if together:

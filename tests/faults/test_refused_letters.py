@@ -4,7 +4,7 @@ import asyncio
 from functools import partial
 
 import pytest
-from faults.load import bad, booking
+from faults.load import BAD, bad, booking
 from faults.scene import Scene
 from parts import PATIENCE
 
@@ -43,6 +43,25 @@ async def test_a_full_queue_of_dead_letters_stops_no_good_message(fragile: Scene
         await scene.end(victim)
     held = [line for line in victim.lines if "are held" in str(line.get("event"))]
     assert len(held) == 1
+
+
+async def test_a_held_letter_keeps_no_large_body_from_arriving(fragile: Scene, node: PrivateNode) -> None:
+    """A body over the limit, whose letter is held, and one of 70 MB do not delay the booking behind them."""
+    scene = fragile
+    await asyncio.to_thread(node.control, "set_policy", "full", f"^{DEAD}$", FULL, "--apply-to", "queues")
+    await scene.rabbit.channel.queue_purge(DEAD)
+    async with scene.service() as victim:
+        await scene.load.publish_raw(scene.rabbit.channel, "held", b" " * 300_000, BAD)
+        await victim.wait_line(lambda line: "are held" in str(line.get("event")))
+        await scene.load.publish_raw(scene.rabbit.channel, "large", b" " * 70_000_000, BAD)
+        await scene.load.publish(scene.rabbit.channel, *booking(1))
+        await scene.sink.wait_accepted(1)
+        assert not [line for line in victim.lines if line.get("event") == "cannot go on, will try again"]
+        await asyncio.to_thread(node.control, "clear_policy", "full")
+        async with asyncio.timeout(2 * PATIENCE):
+            while await _letters(scene) < 2:  # noqa: ASYNC110 - the broker sends no signal
+                await asyncio.sleep(0.1)
+        await scene.end(victim)
 
 
 async def _letters(scene: Scene) -> int:

@@ -22,6 +22,7 @@ from notifier.contract import MOST_BYTES, decode
 from notifier.demo.node import free_ports
 from notifier.errors import Refused, Unreachable
 from notifier.gateways import amqp, oversized, topology
+from notifier.gateways import connection as connection_module
 from notifier.gateways import publisher as publisher_module
 from notifier.gateways.amqp import Broker, Consumption
 from notifier.gateways.connection import _transports, answered, close, connect, open_channel, words
@@ -78,22 +79,23 @@ async def test_what_comes_beside_the_body_is_kept(rabbit: Rabbit) -> None:
     assert [each.origin.traceparent for each in (delivery, traced, wrong)] == [None, TRACE, None]
 
 
-async def test_of_a_body_far_too_large_the_beginning_is_kept(rabbit: Rabbit) -> None:
+async def test_of_a_body_over_the_limit_the_beginning_is_kept(rabbit: Rabbit) -> None:
     """So its letter can be published over a slow connection; it has the size and the digest of the whole."""
-    body = bytes(range(256)) * (oversized.MAX_WHOLE // 256) + b"x"
+    body = bytes(range(256)) * (MOST_BYTES // 256) + b"x"
     dead = await rabbit.listen(DEAD, "fanout")
     async with consuming(rabbit) as session:
         await rabbit.publish(body)
         await rabbit.publish(body[:-1])
         deliveries = sorted(await _all(session, 2), key=lambda delivery: delivery.tag)
-        assert [len(delivery.body) for delivery in deliveries] == [MOST_BYTES, len(body) - 1]
-        assert not session.busy
+        assert [len(delivery.body) for delivery in deliveries] == [MOST_BYTES, MOST_BYTES]
+        assert not session._room.busy
         reasons = []
         for delivery in deliveries:
             with pytest.raises(Refused) as refused:
                 decode(delivery.body, delivery.origin)
             reasons.append((delivery, refused.value))
-        assert [str(reason).split()[1] for _, reason in reasons] == [str(len(body)), str(len(body) - 1)]
+        assert [reason.code for _, reason in reasons] == ["too_large", "not_utf8"]
+        assert str(len(body)) in reasons[0][1].detail
         assert await session.dead_letter(reasons) == [None, None]
         await session.acknowledge(deliveries)
         async with asyncio.timeout(PATIENCE):
@@ -112,13 +114,35 @@ async def test_the_watchdog_waits_for_large_bodies(rabbit: Rabbit, monkeypatch: 
         async with consuming(rabbit, NOTIFIER_AMQP_URL=proxy.url(rabbit.url)) as session:
             proxy.limit = 20_000
             await rabbit.publish(bytes(3_000_000))
-            while not session.busy:  # noqa: ASYNC110 - a reader sends no signal
+            while not session._room.busy:  # noqa: ASYNC110 - a reader sends no signal
                 await asyncio.sleep(0.01)
             await session.rest(2.0)
-            assert session.busy
+            assert session._room.busy
             proxy.limit = None
             (delivery,) = await _all(session, 1)
             assert len(delivery.body) == MOST_BYTES
+
+
+async def test_a_slow_connection_ends_no_session(rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer waits behind what was delivered; neither the watchdog nor a pause gives up while that arrives."""
+    monkeypatch.setattr(amqp, "PROBE_INTERVAL", 0.01)
+    monkeypatch.setattr(amqp, "LOOK_TIMEOUT", 0.3)
+    monkeypatch.setattr(connection_module, "TIMEOUT", 0.3)
+    await rabbit.prepare()
+    async with Proxy.to(URL(rabbit.url).port or 0) as proxy, asyncio.timeout(PATIENCE):
+        async with consuming(rabbit, NOTIFIER_AMQP_URL=proxy.url(rabbit.url)) as session:
+            proxy.limit = 100_000
+            for n in range(10):
+                await rabbit.publish(str(n).encode() * 200_000)
+            taken = await _all(session, 1)
+            await session.suspend()
+            taken += await _all(session, 10 - len(taken))
+            await session.acknowledge(taken)
+            proxy.limit = None
+            await session.resume()
+            await rabbit.publish(b"last")
+            taken += await _all(session, 1)
+    assert [delivery.body[:1] for delivery in taken] == [*(str(n).encode() for n in range(10)), b"l"]
 
 
 async def test_what_is_not_acknowledged_comes_again(rabbit: Rabbit) -> None:
@@ -539,6 +563,58 @@ async def test_an_extra_queue_whose_channel_is_closed_does_not_end_the_session(r
     await rabbit.channel.queue_delete(extra)
 
 
+async def test_a_queue_that_is_left_out_has_no_channel(rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An extra queue that is deleted and declared again, however often, takes one channel."""
+    monkeypatch.setattr(amqp, "PROBE_INTERVAL", 0.05)
+    monkeypatch.setattr(amqp, "LOOK_AGAIN", 0.1)
+    extra = f"{rabbit.queue}-extra"
+    await rabbit.channel.queue_declare(extra)
+    async with consuming(rabbit, NOTIFIER_AMQP_EXTRA_QUEUES=extra) as session, asyncio.timeout(PATIENCE):
+        for _ in range(3):
+            await rabbit.channel.queue_delete(extra)
+            while not session.unusable:  # noqa: ASYNC110 - a session sends no signal
+                await asyncio.sleep(0.01)
+            await rabbit.channel.queue_declare(extra)
+            while session.unusable:  # noqa: ASYNC110 - a session sends no signal
+                await asyncio.sleep(0.01)
+        watchdog = 1
+        assert len(session._connection.channels) == len(session.consumers) + watchdog
+    await rabbit.channel.queue_delete(extra)
+
+
+async def test_a_look_without_an_answer_concerns_one_queue(
+    rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch, logged_lines: list[Any]
+) -> None:
+    """The channel on which a call is given up is closed by aiormq, so the other queues are looked at on a new one."""
+    monkeypatch.setattr(amqp, "PROBE_INTERVAL", 0.05)
+    monkeypatch.setattr(amqp, "LOOK_TIMEOUT", 0.2)
+    monkeypatch.setattr(amqp, "LOOK_AGAIN", 0.1)
+    extra = [f"{rabbit.queue}-{n}" for n in range(2)]
+    for queue in extra:
+        await rabbit.channel.queue_declare(queue)
+    declare, unanswered = aiormq.channel.Channel.queue_declare, [extra[0]]
+
+    async def look(channel: Any, queue: str, **how: Any) -> Any:
+        if queue in unanswered:
+            unanswered.remove(queue)
+            monkeypatch.setattr(channel.rpc_frames, "get", asyncio.Event().wait)
+        return await declare(channel, queue, **how)
+
+    async with consuming(rabbit, NOTIFIER_AMQP_EXTRA_QUEUES=",".join(extra)) as session, asyncio.timeout(PATIENCE):
+        monkeypatch.setattr(aiormq.channel.Channel, "queue_declare", look)
+        while not session.unusable:  # noqa: ASYNC110 - a session sends no signal
+            await asyncio.sleep(0.01)
+        while session.unusable:  # noqa: ASYNC110 - a session sends no signal
+            await asyncio.sleep(0.01)
+        for queue in (*extra, rabbit.queue):
+            await rabbit.channel.basic_publish(b"{}", routing_key=queue)
+        assert len(await _all(session, 3)) == 3
+    monkeypatch.undo()
+    for queue in extra:
+        await rabbit.channel.queue_delete(queue)
+    assert {line["name"] for line in logged_lines} == {extra[0]}
+
+
 async def test_a_stream_is_not_consumed(rabbit: Rabbit, logged_lines: list[Any]) -> None:
     """Nothing can be taken from it for good; one warning says so, whatever its arguments, and all else goes on."""
     extra = f"{rabbit.queue}-stream"
@@ -697,21 +773,62 @@ async def test_what_cannot_be_written_is_left_out(rabbit: Rabbit, logged_lines: 
     assert found.empty()
 
 
-async def test_bodies_over_the_limit_come_as_fast_as_they_are_done_with(
+async def test_bodies_over_the_limit_come_as_fast_as_they_are_cut(
     rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While two of them fill their share of the memory the third one is not read, whatever the prefetch."""
     monkeypatch.setattr(oversized, "ROOM", 1_000_000)
     monkeypatch.setattr(oversized, "TRICKLE", 60.0)
+    cuts = asyncio.Semaphore(0)
+    head = oversized.head
+
+    async def cut(body: bytes) -> tuple[bytes, str | None]:
+        await cuts.acquire()
+        return await head(body)
+
+    monkeypatch.setattr(amqp, "head", cut)
     async with consuming(rabbit) as session, asyncio.timeout(PATIENCE):
         for n in range(6):
-            await rabbit.publish(str(n).encode() * 400_000)
-        taken = await _all(session, 2)
-        for n in range(2, 6):
+            await rabbit.publish(str(n).encode() * 600_000)
+        taken: list[amqp.Delivery] = []
+        for n in range(5):
             while not session._room.full:  # noqa: ASYNC110 - a reader that waits sends no signal
                 await asyncio.sleep(0.01)
-            assert not session._waiting
-            await session.acknowledge(taken[n - 2 : n - 1])
+            assert len(session._room._sizes[_channel(session, rabbit.queue).number]) == 2, n
+            cuts.release()
             taken += await _all(session, 1)
+        cuts.release()
+        taken += await _all(session, 1)
         assert [delivery.body[:1] for delivery in taken] == [b"0", b"1", b"2", b"3", b"4", b"5"]
-        assert not session._room.full
+        assert not session._room.busy
+
+
+async def test_bodies_that_are_not_acknowledged_keep_none_from_arriving(
+    rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A letter that the broker does not take may be held for hours, and larger bodies pass meanwhile."""
+    monkeypatch.setattr(oversized, "ROOM", 1_000_000)
+    monkeypatch.setattr(oversized, "TRICKLE", 60.0)
+    async with consuming(rabbit) as session, asyncio.timeout(PATIENCE):
+        for size in (MOST_BYTES + 1, 3_000_000, 3_000_000):
+            await rabbit.publish(bytes(size))
+        await rabbit.publish(b"good")
+        assert sorted(len(delivery.body) for delivery in await _all(session, 4)) == [4, *[MOST_BYTES] * 3]
+
+
+async def test_a_body_that_arrives_on_a_closed_channel_keeps_no_memory(
+    rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An extra queue is lost while a large body of it arrives; the session goes on without that body's share."""
+    monkeypatch.setattr(oversized, "TRICKLE", 60.0)
+    extra = f"{rabbit.queue}-extra"
+    await rabbit.channel.queue_declare(extra)
+    async with consuming(rabbit, NOTIFIER_AMQP_EXTRA_QUEUES=extra) as session, asyncio.timeout(PATIENCE):
+        channel = _channel(session, extra)
+        session._room.take(channel.number, 2 * oversized.ROOM)
+        await channel.close()
+        await rabbit.publish(bytes(MOST_BYTES + 1))
+        await rabbit.publish(b"good")
+        assert len(await _all(session, 2)) == 2
+        assert not session._room.busy
+    await rabbit.channel.queue_delete(extra)
