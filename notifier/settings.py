@@ -39,6 +39,10 @@ _NOT_IN_A_HEADER = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"|\([^()]*\)|\[[^\]]*\]')
 """What may contain separators in `Name <address>`: a quoted name, a comment, the IP address behind an @."""
 _HOST_NAME = re.compile(rb"[A-Za-z0-9_.-]{1,253}")
+_AMQP_NAME = re.compile(r"[a-zA-Z0-9\-_.:@#,/+ ]+")
+"""An exchange or a queue as the AMQP library can write it; RabbitMQ takes more characters."""
+_MAX_EXCHANGE = 127
+_MAX_QUEUE = 255
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
 
@@ -128,6 +132,15 @@ def _amqp_url(text: str) -> str:
     return text
 
 
+def _amqp_name(most: int) -> Callable[[str], str]:
+    def check(text: str) -> str:
+        if not _AMQP_NAME.fullmatch(text) or len(text) > most:
+            raise ValueError(f"1 to {most} ASCII letters, digits, spaces and -_.:@#,/+ are expected in {text!r}")
+        return text
+
+    return check
+
+
 def _not_dead_letters(queue: str) -> str:
     if queue == DEAD_LETTERS:
         raise ValueError(f"{DEAD_LETTERS} cannot be consumed: each of its messages would become a dead letter again")
@@ -140,10 +153,6 @@ def _of_publishers(exchange: str) -> str:
             f"{exchange} is what notifier itself publishes to: each dead letter would come back as a message"
         )
     return exchange
-
-
-def _none_of_dead_letters(queues: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(_not_dead_letters(queue) for queue in queues)
 
 
 def _database_url(text: str) -> str:
@@ -272,6 +281,7 @@ Durations = Annotated[
     _shown_as(lambda value: ",".join(map(_duration_text, value))),
 ]
 Words = Annotated[tuple[str, ...], BeforeValidator(_words), _shown_as(",".join)]
+Queue = Annotated[str, AfterValidator(_amqp_name(_MAX_QUEUE)), AfterValidator(_not_dead_letters)]
 Token = Annotated[str, AfterValidator(check_token), _shown_as(_hide)]
 Cron = Annotated[str, BeforeValidator(_cron)]
 From = Annotated[Sender, BeforeValidator(_sender), _shown_as(lambda it: f"{it.name} <{it.address}>".strip())]
@@ -295,9 +305,13 @@ class AmqpSettings(_Group):
     """The broker: where it is and what we consume there."""
 
     url: Annotated[str, BeforeValidator(_amqp_url), _shown_as(_hide_secrets)] | None = _setting("AMQP_URL", None)
-    exchange: Annotated[str, AfterValidator(_of_publishers)] = _setting("AMQP_EXCHANGE", "bookings")
-    queue: Annotated[str, AfterValidator(_not_dead_letters)] = _setting("AMQP_QUEUE", "notifier.requests")
-    extra_queues: Annotated[Words, AfterValidator(_none_of_dead_letters)] = _setting("AMQP_EXTRA_QUEUES", ())
+    exchange: Annotated[str, AfterValidator(_amqp_name(_MAX_EXCHANGE)), AfterValidator(_of_publishers)] = _setting(
+        "AMQP_EXCHANGE", "bookings"
+    )
+    queue: Queue = _setting("AMQP_QUEUE", "notifier.requests")
+    extra_queues: Annotated[tuple[Queue, ...], BeforeValidator(_words), _shown_as(",".join)] = _setting(
+        "AMQP_EXTRA_QUEUES", ()
+    )
     prefetch: Annotated[int, Field(ge=1, le=65535)] = _setting("AMQP_PREFETCH", 500)
 
 

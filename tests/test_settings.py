@@ -1,12 +1,14 @@
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pamqp import commands
 from privacy import OPERATOR_TOKEN, VIEWER_TOKEN
 
 from notifier.errors import Misconfigured
@@ -143,6 +145,39 @@ def test_all_faults_are_listed_at_once() -> None:
     assert str(found.value).splitlines() == list(found.value.faults)
 
 
+def test_each_queue_with_a_wrong_name_is_a_fault() -> None:
+    """The names that the AMQP library cannot write are listed, each with the setting that has it."""
+    found = faults(AMQP_QUEUE="a|b", AMQP_EXTRA_QUEUES="ok,b|ro,notifier.dead,{x}")
+    assert [fault.partition(":")[0] for fault in found] == ["NOTIFIER_AMQP_QUEUE", *["NOTIFIER_AMQP_EXTRA_QUEUES"] * 3]
+    assert ["'a|b'" in found[0], "'b|ro'" in found[1], "notifier.dead cannot" in found[2], "'{x}'" in found[3]] == [
+        True
+    ] * 4
+
+
+def _succeeds(call: Callable[[], object]) -> bool:
+    try:
+        call()
+    except (Misconfigured, ValueError, TypeError):
+        return False
+    return True
+
+
+def test_a_name_is_valid_if_the_library_can_write_it() -> None:
+    """That of a queue and that of an exchange: all characters up to U+017F, and lengths around the limits."""
+    names = [f"q{chr(code)}q" for code in range(0x180)] + ["q" * length for length in (1, 127, 128, 255, 256, 257)]
+    for name in names:
+        queue, exchange = (
+            _written(commands.Queue.Declare, queue=name),
+            _written(commands.Exchange.Declare, exchange=name),
+        )
+        assert _succeeds(partial(loaded, AMQP_QUEUE=name)) == _succeeds(queue), name
+        assert _succeeds(partial(loaded, AMQP_EXCHANGE=name)) == _succeeds(exchange), name
+
+
+def _written(kind: Callable[..., Any], **names: str) -> Callable[[], object]:
+    return lambda: kind(**names).marshal()
+
+
 def test_nothing_set_names_what_is_required() -> None:
     """An empty environment, or empty variables, lack exactly the two required settings."""
     expected = ("NOTIFIER_SMTP_URL: is required", "NOTIFIER_MAIL_FROM: is required")
@@ -189,6 +224,8 @@ def test_nothing_set_names_what_is_required() -> None:
         ({"AMQP_EXCHANGE": "notifier.events"}, "notifier.events is what notifier itself publishes to"),
         ({"AMQP_QUEUE": "notifier.dead"}, "notifier.dead cannot be consumed"),
         ({"AMQP_EXTRA_QUEUES": "other,notifier.dead"}, "notifier.dead cannot be consumed"),
+        ({"AMQP_EXCHANGE": "größe"}, "1 to 127 ASCII letters"),
+        ({"AMQP_EXCHANGE": "e" * 128}, "1 to 127 ASCII letters"),
     ],
 )
 def test_a_fault_says_what_was_given_or_expected(values: dict[str, str], says: str) -> None:
