@@ -16,13 +16,13 @@ log = structlog.get_logger(__name__)
 BATCH_SIZE = 50
 """Dead letters that share one confirmation."""
 BATCH_BYTES = 1024 * 1024
-"""Bytes of their bodies, so that the confirmation comes in time over a slow connection; a single one may be larger."""
+"""Bytes of them, so that the confirmation comes in time over a slow connection; a single one may be larger."""
 RETRY_DELAYS = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds between two tries to publish what the broker did not take; the last one repeats."""
 MAX_HELD = 10_000
 """Deliveries whose letters wait to be published, without good messages having to wait for them."""
 MAX_HELD_BYTES = 64 * 1024 * 1024
-"""Bytes of their bodies."""
+"""Bytes of these deliveries."""
 
 
 class Delivery(Protocol):
@@ -30,7 +30,11 @@ class Delivery(Protocol):
 
     @property
     def body(self) -> bytes:
-        """The bytes that were published."""
+        """The bytes that were published, or the first of them."""
+
+    @property
+    def wire(self) -> bytes:
+        """The properties and headers, as they were received: headers may be far larger than the body."""
 
     @property
     def origin(self) -> Origin:
@@ -59,6 +63,9 @@ class Session(Protocol):
         With `make_room` the broker delivers as if they were acknowledged.
         """
 
+    def will_return(self, delivery: Any) -> bool:
+        """Return whether the broker has taken a delivery back, because its channel is closed."""
+
     async def rest(self, seconds: float) -> None:
         """Wait for some time, or until the service stops."""
 
@@ -80,7 +87,7 @@ class DeadLetters:
     def add(self, delivery: Delivery, reason: Refused) -> None:
         """Add one; it is published soon, and then acknowledged."""
         self._waiting.append(DeadLetter(delivery, reason))
-        self._bytes += len(delivery.body)
+        self._bytes += _size(delivery)
         self._added.set()
 
     def complete(self) -> None:
@@ -91,7 +98,8 @@ class DeadLetters:
     async def make_room(self) -> None:
         """Let good messages be delivered although these are not acknowledged, as long as they are not too many."""
         within = len(self._waiting) <= MAX_HELD and self._bytes <= MAX_HELD_BYTES
-        await self._session.hold([letter.delivery for letter in self._waiting], self._reason, make_room=within)
+        reason = self._reason if self._waiting else None
+        await self._session.hold([letter.delivery for letter in self._waiting], reason, make_room=within)
 
     async def run(self) -> None:
         """Publish and acknowledge what is added, until it is complete.
@@ -104,6 +112,8 @@ class DeadLetters:
             if not self._waiting:
                 self._added.clear()
                 await self._added.wait()
+                continue
+            if await self._forget_returned():
                 continue
             reason = await self._publish(self._next())
             if reason is not None or not self._waiting:
@@ -123,11 +133,24 @@ class DeadLetters:
                 await self._complete.wait()
                 return
 
+    async def _forget_returned(self) -> bool:
+        """Forget deliveries that the broker delivers again, of which each would make one more letter each time.
+
+        Return whether there were any.
+        """
+        kept = [letter for letter in self._waiting if not self._session.will_return(letter.delivery)]
+        if len(kept) == len(self._waiting):
+            return False
+        self._waiting = deque(kept)
+        self._bytes = sum(_size(letter.delivery) for letter in kept)
+        await self.make_room()
+        return True
+
     def _next(self) -> list[DeadLetter]:
         batch: list[DeadLetter] = []
         size = 0
         for letter in islice(self._waiting, self._batch_size):
-            size += len(letter.delivery.body)
+            size += _size(letter.delivery)
             if batch and size > BATCH_BYTES:
                 break
             batch.append(letter)
@@ -144,7 +167,7 @@ class DeadLetters:
             self._waiting.popleft()
         self._waiting.extend(left)
         for delivery, reason in taken:
-            self._bytes -= len(delivery.body)
+            self._bytes -= _size(delivery)
             origin = delivery.origin
             trace = {"traceparent": origin.traceparent} if origin.traceparent else {}
             log.warning(
@@ -159,3 +182,8 @@ class DeadLetters:
         elif reason is None and self._reason is not None:
             log.info("dead letters are taken by the broker again", actor="consumer")
         self._reason = reason
+
+
+def _size(delivery: Delivery) -> int:
+    """Return the bytes of a delivery that its letter has as well."""
+    return len(delivery.body) + len(delivery.wire)

@@ -243,6 +243,13 @@ class Consumption:
                 if tags and 2 * consumer.count(tags) >= self._share:
                     await self._renew(consumer)
 
+    def will_return(self, delivery: Delivery) -> bool:
+        """Return whether the broker has taken a delivery back, because its channel is closed.
+
+        With a queue that was deleted its messages are gone, as if they had not been delivered.
+        """
+        return delivery.consumer.channel.is_closed
+
     async def _receive(self, consumer: QueueConsumer, message: DeliveredMessage) -> None:
         """Take one delivery off the wire; of a body over the limit only the beginning."""
         properties, content_header = message.header.properties, wire(message.header)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import pytest
+from pamqp.commands import Basic
 from parts import PATIENCE, request
 from rabbit import Rabbit
 from samples import NOW, RULES, TRACE, booking_event, flight_data
@@ -31,6 +32,7 @@ class Given(NamedTuple):
 
     body: bytes
     origin: Origin
+    wire: bytes = b""
 
 
 class Script:
@@ -49,6 +51,7 @@ class Script:
         self.held: list[tuple[int, str | None, bool]] = []
         self.batches_of_letters: list[int] = []
         self.closes: str | None = None
+        self.returned: set[str | None] = set()
         self.refuses: Callable[[str | None], str | None] = lambda _: None
         self.letters_after = letters_after
         self.stop_after = stop_after
@@ -97,6 +100,10 @@ class Script:
         self.done.append(("rested", seconds))
         if self.stop_after and self.done.count(self.done[-1]) == self.stop_after:
             self.stop.set()
+
+    def will_return(self, delivery: Given) -> bool:
+        """Return whether the script says so."""
+        return delivery.origin.message_id in self.returned
 
     def lose(self, reason: str) -> None:
         """Deliver nothing more."""
@@ -367,17 +374,24 @@ async def test_a_stop_is_answered_between_two_transactions() -> None:
 
 @asynccontextmanager
 async def consuming(
-    rabbit: Rabbit, store: SqliteStore, letters_to: str | None = None, prefetch: int = 500
+    rabbit: Rabbit,
+    store: SqliteStore,
+    letters_to: str | None = None,
+    *,
+    prefetch: int = 500,
+    extra: str = "",
+    broker: amqp.Broker | None = None,
 ) -> AsyncIterator["asyncio.Task[None]"]:
     """Consume this test's queue into a store until the block ends; dead letters go to the same broker or another."""
-    settings = AmqpSettings.model_validate({**rabbit.environ, "NOTIFIER_AMQP_PREFETCH": str(prefetch)})
+    values = {"NOTIFIER_AMQP_PREFETCH": str(prefetch), "NOTIFIER_AMQP_EXTRA_QUEUES": extra}
+    settings = AmqpSettings.model_validate({**rabbit.environ, **values})
     publisher = Publisher(settings.model_copy(update={"url": letters_to or rabbit.url}))
     stop = asyncio.Event()
 
     async def add(messages: Sequence[Message]) -> None:
         await store.add(messages, RULES, NOW)
 
-    connect = partial(amqp.consume, settings, publisher, amqp.Broker())
+    connect = partial(amqp.consume, settings, publisher, broker or amqp.Broker())
     running = asyncio.Event()
     task = asyncio.create_task(consume(connect, Store(store.check, add), lambda _: None, running.set, stop))
     try:
@@ -529,6 +543,72 @@ async def test_too_many_held_letters_make_no_room(monkeypatch: pytest.MonkeyPatc
         assert {make_room for count, _, make_room in script.held if count <= 3} == {True}
         assert {make_room for count, _, make_room in script.held if count == 4} == {False}
         monkeypatch.undo()
+
+
+async def test_headers_count_as_bodies_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A letter has the headers of its message, which may be far larger than the body, in memory and when published."""
+    headed = [bad(number)._replace(wire=b"h" * 1000) for number in range(4)]
+    monkeypatch.setattr(dead_letters, "MAX_HELD_BYTES", 3500)
+    script = Script(headed[:3], headed[3:], stop_after=1)
+    script.refuses = lambda _: "full"
+    await run(script)
+    assert {(count, make_room) for count, _, make_room in script.held} == {(3, True), (4, False)}
+    monkeypatch.setattr(dead_letters, "BATCH_BYTES", 2500)
+    script = Script(headed, [bad(5)])
+    await run(script)
+    assert script.batches_of_letters[:2] == [2, 2]
+    assert script.held[-1] == (0, None, True)
+
+
+async def test_a_held_message_that_is_delivered_again_is_one_letter(logged_lines: list[Any]) -> None:
+    """When the broker closes a channel it takes back what was delivered there; the later delivery is the one to use."""
+    first, again = bad(1), bad(1)._replace(origin=Origin(NOW, message_id="again"))
+    script = Script([first, bad(2)], [again])
+    script.refuses = lambda _: None if script.returned else "full"
+
+    async def rest(seconds: float) -> None:
+        script.done.append(("rested", seconds))
+        script.returned.add("bad1")
+
+    script.rest = rest  # type: ignore[method-assign]
+    published = [each[1] for each in await run(script) if each[0] == "not_json"]
+    assert sorted(published) == ["again", "bad2"]
+    assert script.held[-1] == (0, None, True)
+    assert [line["event"] for line in logged_lines if "taken" in line["event"]] == [
+        "dead letters are not taken by the broker and are held",
+        "dead letters are taken by the broker again",
+    ]
+
+
+async def test_letters_of_a_closed_channel_are_not_held(
+    rabbit: Rabbit, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often an extra queue is consumed anew while letters are held, each message makes one letter."""
+    monkeypatch.setattr(amqp, "PROBE_INTERVAL", 0.05)
+    monkeypatch.setattr(amqp, "LOOK_AGAIN", 0.1)
+    monkeypatch.setattr(dead_letters, "RETRY_DELAYS", (0.05,))
+    extra = f"{rabbit.queue}-extra"
+    await rabbit.channel.queue_declare(extra)
+    ids = {f"bad{number}" for number in range(3)}
+    for id_ in sorted(ids):
+        await rabbit.channel.basic_publish(b"{", routing_key=extra, properties=Basic.Properties(message_id=id_))
+    (nobody,) = free_ports(1)
+    broker = amqp.Broker()
+    async with consuming(rabbit, store, f"amqp://127.0.0.1:{nobody}/", extra=extra, broker=broker) as task:
+        async with asyncio.timeout(PATIENCE):
+            for _ in range(3):
+                while broker.held.waiting < len(ids):  # noqa: ASYNC110 - a session sends no signal
+                    await asyncio.sleep(0.01)
+                session = broker.consumption
+                assert session
+                (lost,) = [consumer for consumer in session.consumers if consumer.queue == extra]
+                await lost.channel.close()
+                while broker.held.waiting:  # noqa: ASYNC110 - a session sends no signal
+                    await asyncio.sleep(0.01)
+        assert not task.done()
+    left = [await rabbit.channel.basic_get(extra, no_ack=True) for _ in ids]
+    assert {message.header.properties.message_id for message in left} == ids
+    await rabbit.channel.queue_delete(extra)
 
 
 async def test_good_messages_pass_many_that_cannot_be_dead_lettered(rabbit: Rabbit, store: SqliteStore) -> None:
