@@ -201,8 +201,8 @@ async def _purge(store: Store, settings: Settings, running: Callable[[], None], 
     await purge(store, memory, clock.ticks(kept.purge_cron), running, stop)
 
 
-async def _publish(publisher: Publisher, events: Sequence[Logged]) -> None:
-    await publisher.publish([_result(event) for event in events])
+async def _publish(publisher: Publisher, events: Sequence[Logged]) -> int:
+    return await publisher.publish([_result(event) for event in events])
 
 
 def _result(event: Logged) -> Outgoing:

@@ -1,9 +1,10 @@
-"""Tells the broker what became of every mail: the event log, in order, confirmed, at least once."""
+"""Publishes what became of every mail: the event log, in order, confirmed, at least once."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from notifier import clock
+from notifier.errors import Unreachable
 from notifier.events import Logged
 from notifier.storage.store import Store
 
@@ -11,6 +12,9 @@ READER = "reporter"
 """The name under which the store keeps how far the log has been reported."""
 
 PORTION = 200
+"""Events that share one confirmation at most."""
+REFUSED = "a queue bound to notifier.events is full or unavailable"
+"""Why the broker confirms no event although it answers: every queue that an event is routed to must take it."""
 GATHER = 0.05
 """Seconds that an event waits for others, so that they share one confirmation and one step of the cursor."""
 POLL = 30.0
@@ -19,25 +23,35 @@ POLL = 30.0
 
 async def report(
     store: Store,
-    publish: Callable[[Sequence[Logged]], Awaitable[None]],
+    publish: Callable[[Sequence[Logged]], Awaitable[int]],
     running: Callable[[], None],
     stop: asyncio.Event,
 ) -> None:
-    """Publish the log until told to stop; what was logged before that is still published.
+    """Publish the log until `stop` is set; what was logged before that is still published.
 
-    The cursor moves only after the broker's confirmation, so an event may be
-    published twice but never missed. Raises Unreachable when the broker is lost.
+    `publish` returns how many events were confirmed before the first that a queue refused. The cursor
+    moves only behind confirmed events, so an event may be published twice but never missed. Raises
+    Unreachable if the broker is lost, and if a queue refuses an event: what other queues have got by
+    then will be repeated. So the first portion is a single event and each further one is larger, and
+    `running` is called only when the log has been published or portions have their full size.
     """
     cursor = await store.cursor(READER)
-    # Nothing to say yet, but it shows whether the broker listens.
+    # An empty portion shows whether the broker can be reached.
     await publish(())
-    running()
+    portion = 1
     while True:
         ending = stop.is_set()
-        while events := await store.events(cursor, PORTION):
-            await publish(events)
-            cursor = events[-1].seq
-            await store.move_cursor(READER, cursor)
+        while events := await store.events(cursor, portion):
+            confirmed = await publish(events)
+            if confirmed:
+                cursor = events[confirmed - 1].seq
+                await store.move_cursor(READER, cursor)
+            if confirmed < len(events):
+                raise Unreachable(REFUSED)
+            if portion == PORTION:
+                running()
+            portion = min(2 * portion, PORTION)
+        running()
         if ending:
             return
         await clock.first_of(store.beyond(cursor), stop.wait(), within=POLL)

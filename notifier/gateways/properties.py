@@ -9,7 +9,7 @@ write: a header that is not UTF-8, a double, a name of more than 128 bytes.
 """
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 from uuid import uuid4
@@ -23,6 +23,9 @@ MAX_SHORT_STRING = 255
 
 ENCODING_ERRORS = (TypeError, ValueError, OverflowError, struct.error, RecursionError)
 """What pamqp raises if a value cannot be written; a mistake of ours, and no sign of a lost broker."""
+
+COPY_HEADERS = (b"CC", b"BCC")
+"""Headers that list more routing keys. With the default exchange each of them names a queue that gets a copy."""
 
 _PERSISTENT = b"\x02"
 _FIXED_SIZES = dict(zip(b"tbBsuIiflLdTDV", (1, 1, 1, 2, 2, 4, 4, 4, 8, 8, 8, 8, 5, 0), strict=True))
@@ -127,8 +130,20 @@ def with_headers(table: bytes, added: Mapping[str, bytes]) -> bytes:
     """
     kept = [entry for name, entry in _entries(table[4:]) if name.decode(errors="replace") not in added]
     new = [short(name.encode()) + b"S" + struct.pack(">I", len(value)) + value for name, value in added.items()]
-    entries = b"".join((*kept, *new))
-    return struct.pack(">I", len(entries)) + entries
+    return _table((*kept, *new))
+
+
+def without_headers(properties: Basic.Properties, names: Collection[bytes]) -> WireProperties:
+    """Return properties without the headers of these names. Raises ValueError if their headers make no sense."""
+    parts = apart(bytes(12) + properties.marshal())  # what is before them in a content header does not matter
+    if table := parts.get("headers"):
+        parts["headers"] = _table([entry for name, entry in _entries(table[4:]) if name not in names])
+    return WireProperties(parts)
+
+
+def _table(entries: Iterable[bytes]) -> bytes:
+    joined = b"".join(entries)
+    return struct.pack(">I", len(joined)) + joined
 
 
 def writable(properties: Basic.Properties) -> tuple[Basic.Properties, list[str]]:

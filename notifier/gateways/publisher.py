@@ -11,7 +11,7 @@ from pamqp.commands import Basic
 
 from notifier.errors import Unreachable
 from notifier.gateways.connection import answered, close, connect, open_channel, words
-from notifier.gateways.properties import ENCODING_ERRORS, writable
+from notifier.gateways.properties import COPY_HEADERS, ENCODING_ERRORS, without_headers, writable
 from notifier.gateways.topology import DEAD, declare
 from notifier.settings import AmqpSettings
 
@@ -39,18 +39,21 @@ class Publisher:
         self._channel: AbstractChannel | None = None
         self._lock = asyncio.Lock()
 
-    async def publish(self, messages: Sequence[Outgoing]) -> None:
-        """Publish in order; returns when the broker has confirmed every one.
+    async def publish(self, messages: Sequence[Outgoing]) -> int:
+        """Publish in order; return how many were confirmed before the first that a queue refused, or all.
 
-        Raises Unreachable when one was not confirmed; then any of them may have been published.
-        A property that cannot be written is left out: the same message would fail for ever.
+        Those behind it may have been published, and so may any of them if Unreachable is raised, because
+        the broker answered otherwise or not at all. A property that cannot be written is left out: the same
+        message would fail for ever.
         """
         messages = [_writable(message) for message in messages]
         async with self._lock:
-            for result in await self._publish(messages, mandatory=False):
-                if isinstance(result, BaseException):
+            results = await self._publish(messages, mandatory=False)
+            for result in results:
+                if isinstance(result, BaseException) and not _is_nack(result):
                     await self.close()
                     raise Unreachable(f"not published: {words(result)}")
+        return next((number for number, result in enumerate(results) if _is_nack(result)), len(results))
 
     async def dead_letter(self, letters: Sequence[Outgoing]) -> list[str | None]:
         """Publish dead letters; return for each why the broker did not take it, or None if it confirmed it.
@@ -65,7 +68,7 @@ class Publisher:
                     results = await self._publish([letters[number] for number in numbers], mandatory=True)
                     returned = [number for number, result in zip(numbers, results, strict=True) if _is_returned(result)]
                     if returned:
-                        direct = [letters[number]._replace(exchange="", routing_key=DEAD) for number in returned]
+                        direct = [_direct(letters[number]) for number in returned]
                         results += await self._publish(direct, mandatory=True)
                     for number, result in zip((*numbers, *returned), results, strict=True):
                         reasons[number] = _refusal(result)
@@ -142,6 +145,12 @@ def _distinct(letters: Sequence[Outgoing]) -> list[list[int]]:
         runs[-1].append(number)
         seen.add(letter.properties.message_id)
     return runs
+
+
+def _direct(letter: Outgoing) -> Outgoing:
+    """Address a letter to the queue of dead letters, and to no other that its publisher may have named."""
+    properties = without_headers(letter.properties, COPY_HEADERS)
+    return letter._replace(exchange="", routing_key=DEAD, properties=properties)
 
 
 def _is_returned(result: Any) -> bool:

@@ -112,6 +112,7 @@ async def test_the_watchdog_waits_for_large_bodies(rabbit: Rabbit, monkeypatch: 
     monkeypatch.setattr(amqp, "LOOK_TIMEOUT", 0.3)
     async with Proxy.to(URL(rabbit.url).port or 0) as proxy, asyncio.timeout(PATIENCE):
         async with consuming(rabbit, NOTIFIER_AMQP_URL=proxy.url(rabbit.url)) as session:
+            await _looked(session)
             proxy.limit = 20_000
             await rabbit.publish(bytes(3_000_000))
             while not session._room.busy:  # noqa: ASYNC110 - a reader sends no signal
@@ -123,6 +124,12 @@ async def test_the_watchdog_waits_for_large_bodies(rabbit: Rabbit, monkeypatch: 
             assert len(delivery.body) == MOST_BYTES
 
 
+async def _looked(session: Consumption) -> None:
+    """Wait until the watchdog has its channel, which has a longer time limit."""
+    while session.queue is None:  # noqa: ASYNC110 - a watchdog sends no signal
+        await asyncio.sleep(0.01)
+
+
 async def test_a_slow_connection_ends_no_session(rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer waits behind what was delivered; neither the watchdog nor a pause gives up while that arrives."""
     monkeypatch.setattr(amqp, "PROBE_INTERVAL", 0.01)
@@ -131,6 +138,7 @@ async def test_a_slow_connection_ends_no_session(rabbit: Rabbit, monkeypatch: py
     await rabbit.prepare()
     async with Proxy.to(URL(rabbit.url).port or 0) as proxy, asyncio.timeout(PATIENCE):
         async with consuming(rabbit, NOTIFIER_AMQP_URL=proxy.url(rabbit.url)) as session:
+            await _looked(session)
             proxy.limit = 100_000
             for n in range(10):
                 await rabbit.publish(str(n).encode() * 200_000)
@@ -316,6 +324,20 @@ async def test_a_letter_that_reaches_no_queue_is_published_to_the_queue_itself(r
         assert await publisher.dead_letter(letters) == [None] * 4
     bodies = [(await rabbit.channel.basic_get(DEAD, no_ack=True)).body for _ in range(4)]
     assert sorted(bodies) == [b"0", b"1", b"2", b"3"]
+
+
+async def test_a_letter_to_the_queue_itself_goes_nowhere_else(rabbit: Rabbit) -> None:
+    """A publisher may name more queues in the headers CC and BCC, to which the default exchange would copy it."""
+    copies = f"{rabbit.queue}-copies"
+    await rabbit.channel.queue_declare(copies)
+    named: dict[str, Any] = {"CC": [copies], "BCC": [copies], "colour": "blue"}
+    async with publishing(rabbit) as publisher:
+        properties = Basic.Properties(message_id="a", correlation_id="c", headers=named)
+        assert await publisher.dead_letter([letter("amq.topic", "")._replace(properties=properties)]) == [None]
+    found = await rabbit.channel.basic_get(DEAD, no_ack=True)
+    assert headers(found) == {"colour": "blue"}
+    assert (found.header.properties.message_id, found.header.properties.correlation_id) == ("a", "c")
+    assert (await rabbit.channel.queue_delete(copies)).message_count == 0
 
 
 async def test_a_letter_that_has_no_queue_is_refused_until_it_is_declared_again(rabbit: Rabbit) -> None:
