@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import structlog
@@ -28,15 +28,15 @@ ERASE_LOOKS = 50
 ERASE_AGAIN = 0.2
 """Seconds between two looks at what is being handed over; an SMTP dialogue takes less than one as a rule."""
 
-_BEYOND = 2**63
-"""The first number that no database row can have."""
+_BEYOND = 2**63 - 1
+"""The last number that a database row can have, which none will."""
 
 Take = Callable[[Sequence[Message]], Awaitable[list[Added]]]
 Way = Callable[[Mail], Mail]
 Write = Callable[[Mail], bytes]
 Offer = Callable[[str], str]
-Command = Callable[[Mapping[str, Any], Role], Awaitable[Any]]
-"""Called with the arguments of the command and the role of the client that sent it."""
+Command = Callable[[msgspec.Raw, Role], Awaitable[Any]]
+"""Called with the arguments of the command, not decoded yet, and the role of the client that sent it."""
 
 
 def commands(store: Store, take: Take, write: Write, offer: Offer) -> dict[str, tuple[Role, Command]]:
@@ -77,13 +77,28 @@ def commands(store: Store, take: Take, write: Write, offer: Offer) -> dict[str, 
     }
 
 
+class _List(msgspec.Struct, frozen=True):
+    """The arguments of `mail.list`. Viewers send them too, so nothing is built of any other field."""
+
+    filter: msgspec.Raw = msgspec.Raw(b"null")
+    before: Annotated[int, msgspec.Meta(ge=0, lt=_BEYOND)] | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=frames.MOST_MAILS)] = 100
+
+
 def _of_operators(run: Callable[[Mapping[str, Any]], Awaitable[Any]]) -> tuple[Role, Command]:
     """Make a command for operators only, which need not know the role."""
 
-    async def command(args: Mapping[str, Any], _: Role) -> Any:
-        return await run(args)
+    async def command(args: msgspec.Raw, _: Role) -> Any:
+        return await run(_decoded(args, dict[str, Any] | None) or {})
 
     return "operator", command
+
+
+def _decoded(args: msgspec.Raw, type_: Any) -> Any:
+    try:
+        return msgspec.json.decode(args, type=type_)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise CommandError("invalid", f"args: {error}") from None
 
 
 async def _submit(take: Take, args: Mapping[str, Any]) -> dict[str, Any]:
@@ -202,15 +217,11 @@ async def _pause(store: Store, *, paused: bool) -> dict[str, Any]:
     return {"paused": paused}
 
 
-async def _mail_list(store: Store, args: Mapping[str, Any], role: Role) -> msgspec.Raw:
+async def _mail_list(store: Store, args: msgspec.Raw, role: Role) -> msgspec.Raw:
     """List mails, newest first; `before` takes the `next` of the list before."""
-    limit, before = args.get("limit", 100), args.get("before")
-    if not isinstance(limit, int) or not 1 <= limit <= frames.MOST_MAILS:
-        raise CommandError("invalid", f"args.limit: 1 to {frames.MOST_MAILS} is expected")
-    if before is not None and not (isinstance(before, int) and 0 <= before < _BEYOND):
-        raise CommandError("invalid", "args.before: the next of an earlier list is expected")
+    asked: _List = _decoded(args, _List | None) or _List()
     try:
-        wanted = frames.read_filter(args.get("filter"))
+        wanted = frames.read_filter(asked.filter)
     except frames.BadFrame as bad:
         raise CommandError("invalid", f"args.{bad}") from bad
-    return msgspec.Raw(await store.listing(wanted, before, limit, urgent=role == "operator"))
+    return msgspec.Raw(await store.listing(wanted, asked.before, asked.limit, urgent=role == "operator"))

@@ -1,20 +1,23 @@
 """The feed's frames, `notifier.feed.v1`: one JSON object per WebSocket text frame, both directions. Pure."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeVar
 from zlib import crc32
 
 import msgspec
+from msgspec import Meta, Struct
 
 from notifier.airports import parse
 from notifier.events import Filter, Logged
-from notifier.mail import Status
+from notifier.mail import Kind, Status
 
 PROTOCOL = "notifier.feed.v1"
 MOST_MAILS = 500
 """Mails in one snapshot or list."""
+DEFAULT_MAILS = 200
+"""Mails in a snapshot for a client that does not say how many it wants."""
 MOST_EVENTS = 100
 """Events in one frame."""
 MOST_VALUES = 500
@@ -24,6 +27,7 @@ MOST_SECONDS = 3600
 HEARTBEAT = 20
 """Seconds without an event after which an empty `events` frame moves the cursor."""
 
+_T = TypeVar("_T")
 _CURSOR = re.compile(r"([0-9a-f]{32})-(\d{1,18})-([0-9a-f]{8})")
 
 
@@ -31,30 +35,60 @@ class BadFrame(Exception):
     """A frame that breaks the protocol: the connection is closed with 4400 and this reason."""
 
 
-class Hello(NamedTuple):
-    """The first frame of a client."""
-
-    token: str | None
-    resume: str | None
-    wanted: Filter
-    snapshot: int
-    stats: float
+_NOTHING = msgspec.Raw(b"null")
+_Count = Annotated[int, Meta(ge=0, le=MOST_MAILS)]
+_Values = Annotated[list[str], Meta(max_length=MOST_VALUES)]
+_Id = str | int | float | None
 
 
-class Refilter(NamedTuple):
-    """`filter`: from now on the client wants to see other mails."""
+class _Asking(Struct, frozen=True, kw_only=True):
+    """What a client may see and how much of it; `filter` is decoded once it is known that the client may ask."""
 
-    id: str | float | None
-    wanted: Filter
-    snapshot: int
+    filter: msgspec.Raw = _NOTHING
+    snapshot: _Count | None = None
+
+    def wanted(self) -> Filter:
+        """Decode the filter. Raises BadFrame."""
+        return read_filter(self.filter)
+
+    @property
+    def mails(self) -> int:
+        """How many mails its snapshot has at most."""
+        return DEFAULT_MAILS if self.snapshot is None else self.snapshot
 
 
-class Command(NamedTuple):
-    """Something to do; its result carries the same `id`."""
+class Hello(_Asking, frozen=True, kw_only=True):
+    """The first frame of a client. `stats`: seconds between two `stats` frames; without it or with 0 there are none."""
 
-    id: str | float | None
-    name: str
-    args: Mapping[str, Any]
+    token: str | None = None
+    resume: str | None = None
+    stats: Annotated[float, Meta(ge=0, le=MOST_SECONDS)] | None = None
+
+
+class Refilter(_Asking, frozen=True, kw_only=True):
+    """`filter`: from now on the client wants to see other mails. Its snapshot carries the same `id`."""
+
+    id: _Id = None
+
+
+class Command(Struct, frozen=True, kw_only=True):
+    """Something to do; its result carries the same `id`. Each command decodes its own `args`, once it is permitted."""
+
+    id: _Id = None
+    name: str | None = None
+    args: msgspec.Raw = _NOTHING
+
+
+class _Frame(Struct, frozen=True):
+    type: str
+
+
+class _Filter(Struct, frozen=True):
+    status: Status | Annotated[list[Status], Meta(max_length=MOST_VALUES)] | None = None
+    kind: Kind | Annotated[list[Kind], Meta(max_length=MOST_VALUES)] | None = None
+    booking: str | _Values | None = None
+    mail: str | _Values | None = None
+    since: str | None = None
 
 
 class Place(NamedTuple):
@@ -65,52 +99,59 @@ class Place(NamedTuple):
     filter_hash: str
 
 
+_read_type = msgspec.json.Decoder(_Frame).decode
+_read: Mapping[str, Callable[[str], Hello | Refilter | Command]] = {
+    "hello": msgspec.json.Decoder(Hello).decode,
+    "filter": msgspec.json.Decoder(Refilter).decode,
+    "command": msgspec.json.Decoder(Command).decode,
+}
+_read_filter = msgspec.json.Decoder(_Filter | None).decode
+
+
 def read_frame(text: str | bytes) -> Hello | Refilter | Command | None:
-    """Read a client's frame; None for a type this version does not know. Raises BadFrame."""
+    """Read a client's frame; None for a type this version does not know. Raises BadFrame.
+
+    Nothing is built of fields that are unknown here, nor of a filter or arguments: anyone can send them, also without a
+    valid token, and deeply nested arrays of 64 KiB would occupy the event loop for milliseconds.
+    """
     if isinstance(text, bytes):
         raise BadFrame("text frames only")
     try:
-        frame = msgspec.json.decode(text)
+        type_ = _read_type(text).type
+        return _read[type_](text) if type_ in _read else None
+    except msgspec.ValidationError as error:
+        raise BadFrame(f"an object with a type and valid fields is expected: {error}") from None
     except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
         raise BadFrame("not JSON") from None
-    if not isinstance(frame, dict) or not isinstance(frame.get("type"), str):
-        raise BadFrame("an object with a type is expected")
-    match frame["type"]:
-        case "hello":
-            return Hello(
-                token=_optional(frame, "token", str, None),
-                resume=_optional(frame, "resume", str, None),
-                wanted=read_filter(frame.get("filter")),
-                snapshot=_count(frame, "snapshot", 200),
-                stats=_seconds(frame, "stats"),
-            )
-        case "filter":
-            return Refilter(_id(frame), read_filter(frame.get("filter")), _count(frame, "snapshot", 200))
-        case "command":
-            name = _optional(frame, "name", str, "")
-            return Command(_id(frame), name, _optional(frame, "args", dict, {}))
-    return None
 
 
 def read_filter(given: Any) -> Filter:
-    """Read a filter: each field a value or a list of values, `since` an RFC 3339 time. Raises BadFrame."""
-    if given is None:
-        return Filter()
-    if not isinstance(given, dict):
-        raise BadFrame("filter: an object is expected")
-    lists = {name: given[name] for name in ("status", "kind", "booking", "mail") if given.get(name) is not None}
-    if any(isinstance(value, list) and len(value) > MOST_VALUES for value in lists.values()):
-        raise BadFrame(f"filter: at most {MOST_VALUES} values of a field are taken")
+    """Read a filter, decoded or as JSON (`msgspec.Raw`): each field a value or a list, `since` an RFC 3339 time.
+
+    Raises BadFrame.
+    """
     try:
-        found = msgspec.convert({n: v if isinstance(v, list) else [v] for n, v in lists.items()}, Filter)
-        since = parse(msgspec.convert(given["since"], str)) if given.get("since") is not None else None
-    except (msgspec.ValidationError, ValueError, TypeError) as error:
+        found = _read_filter(given) if isinstance(given, msgspec.Raw) else msgspec.convert(given, _Filter | None)
+        since = parse(found.since) if found and found.since is not None else None
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise BadFrame(f"filter: {error}") from None
-    if since is None:
-        return found
-    if since.tzinfo is None:
+    if since and since.tzinfo is None:
         raise BadFrame("filter: since needs an offset or Z")
-    return msgspec.structs.replace(found, since=since.astimezone(UTC))
+    return (
+        Filter(
+            status=_set(found.status),
+            kind=_set(found.kind),
+            booking=_set(found.booking),
+            mail=_set(found.mail),
+            since=since and since.astimezone(UTC),
+        )
+        if found
+        else Filter()
+    )
+
+
+def _set(given: _T | list[_T] | None) -> frozenset[_T]:
+    return frozenset(given if isinstance(given, list) else () if given is None else (given,))
 
 
 def cursor(store: str, seq: int, hashed: str) -> str:
@@ -158,32 +199,3 @@ def write_events(at: str, events: Sequence[Logged]) -> bytes:
 def write_bodies(at: str, bodies: bytes) -> tuple[bytes, ...]:
     """Return the parts of `events`; `bodies`, separated by commas, is one of them and is not copied."""
     return b'{"type":"events","cursor":"%s","events":[' % at.encode(), bodies, b"]}"
-
-
-def _optional(frame: Mapping[str, Any], name: str, type_: Any, default: Any) -> Any:
-    value = frame.get(name)
-    if value is None:
-        return default
-    if not isinstance(value, type_) or isinstance(value, bool):
-        raise BadFrame(f"{name}: of the wrong type")
-    return value
-
-
-def _id(frame: Mapping[str, Any]) -> str | float | None:
-    """Return the id that the answer will carry. An id that is nested could be too deep to be written again."""
-    found: str | float | None = _optional(frame, "id", str | int | float, None)
-    return found
-
-
-def _seconds(frame: Mapping[str, Any], name: str) -> float:
-    value = _optional(frame, name, int | float, 0)
-    if not 0 <= value <= MOST_SECONDS:
-        raise BadFrame(f"{name}: 0 to {MOST_SECONDS} is expected")
-    return float(value)
-
-
-def _count(frame: Mapping[str, Any], name: str, default: int) -> int:
-    value: int = _optional(frame, name, int, default)
-    if not 0 <= value <= MOST_MAILS:
-        raise BadFrame(f"{name}: 0 to {MOST_MAILS} is expected")
-    return value

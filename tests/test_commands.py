@@ -1,15 +1,20 @@
 """What operators ask of the service, through the feed."""
 
+import json
+import tracemalloc
 from typing import Any
 
+import msgspec
 import pytest
 from parts import changed, request, result, serving, submit, wait_event, wait_frame
 from samples import booking_event
 
 from notifier import clock
 from notifier.client import FeedClient
+from notifier.commands import commands
 from notifier.demo.inbox import Inbox
-from notifier.events import timestamp
+from notifier.events import Filter, timestamp
+from notifier.gateways.session import CommandError
 from notifier.mail import due_now, expired
 from notifier.settings import Settings
 from notifier.storage.sqlite import SqliteStore
@@ -84,3 +89,39 @@ async def test_a_failed_mail_of_a_cancelled_booking_cannot_be_retried(environ: d
                 "mail.pending",
                 "mail.cancelled",
             ]
+
+
+class _Lists:
+    """A store that lists nothing."""
+
+    async def listing(self, _: Filter, before: int | None, limit: int, *, urgent: bool) -> bytes:
+        return json.dumps([before, limit, urgent]).encode()
+
+
+async def test_nothing_is_built_of_arguments_that_a_list_does_not_have() -> None:
+    """A viewer's list costs hardly more memory than its text, however nested; a null is nothing."""
+    nothing: Any = None
+    lists: Any = _Lists()
+    role, run = commands(lists, nothing, nothing, nothing)["mail.list"]
+    nested = ",".join(["[" * 900 + "]" * 900] * 35).encode()
+    tracemalloc.start()
+    try:
+        found = await run(msgspec.Raw(b'{"limit":7,"x":[%s]}' % nested), "viewer")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (role, json.loads(bytes(found))) == ("viewer", [None, 7, False])
+    assert peak < 4 * len(nested)
+    for args in (b"null", b"{}", b'{"filter":null,"before":null}'):
+        assert json.loads(bytes(await run(msgspec.Raw(args), "operator"))) == [None, 100, True]
+
+
+@pytest.mark.parametrize("name", ["mail.list", "mail.show"])
+@pytest.mark.parametrize("args", [b"[]", b"5", b"[" * 2000 + b"]" * 2000, b'{"filter":[]}', b'{"limit":"x"}'])
+async def test_arguments_of_a_wrong_kind_are_invalid(name: str, args: bytes) -> None:
+    """They are a result that is not ok, and do not end the connection."""
+    nothing: Any = None
+    _, run = commands(nothing, nothing, nothing, nothing)[name]
+    with pytest.raises(CommandError, match="args") as refused:
+        await run(msgspec.Raw(args), "operator")
+    assert refused.value.code == "invalid"

@@ -1,7 +1,8 @@
 import json
+import tracemalloc
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import given
@@ -28,6 +29,7 @@ from notifier.frames import (
 from notifier.mail import Kind, Status
 
 STORE = "0123456789abcdef" * 2
+_Frame = TypeVar("_Frame", Hello, Refilter, Command)
 FIELDS = ["type", "id", "token", "resume", "filter", "snapshot", "stats", "name", "args", "status", "kind", "since"]
 WORDS = st.sampled_from(["hello", "filter", "command", "sent", "flight.reminder", "2026-11-24T10:00:00Z", *FIELDS])
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
@@ -50,29 +52,63 @@ def frame(**fields: Any) -> str:
     return json.dumps(fields)
 
 
+def read(type_: type[_Frame], **fields: Any) -> _Frame:
+    found = read_frame(frame(**fields))
+    assert isinstance(found, type_)
+    return found
+
+
 def test_a_bare_hello_asks_for_the_usual() -> None:
-    """Without any field a client gets no stats, two hundred mails, and all events."""
-    assert read_frame(frame(type="hello")) == Hello(None, None, Filter(), 200, 0.0)
+    """Without any field, or with nulls, a client gets no stats, two hundred mails, and all events."""
+    for nulls in ({}, dict.fromkeys(["token", "resume", "filter", "snapshot", "stats"])):
+        found = read(Hello, type="hello", **nulls)
+        assert (found.token, found.resume, found.wanted(), found.mails) == (None, None, Filter(), 200)
+        assert not found.stats
 
 
 def test_a_hello_says_all_that_a_client_wants() -> None:
     """Token, cursor, filter, snapshot and stats are read; unknown fields are ignored."""
-    text = frame(type="hello", token="t", resume="c", filter={"status": "sent"}, snapshot=0, stats=2, new=[1])
-    assert read_frame(text) == Hello("t", "c", Filter(status=frozenset({Status.SENT})), 0, 2.0)
+    found = read(Hello, type="hello", token="t", resume="c", filter={"status": "sent"}, snapshot=0, stats=2, new=[1])
+    assert (found.token, found.resume, found.mails, found.stats) == ("t", "c", 0, 2.0)
+    assert found.wanted() == Filter(status=frozenset({Status.SENT}))
 
 
 def test_a_filter_frame_is_read() -> None:
     """A client may ask for other mails at any time."""
-    found = read_frame(frame(type="filter", id=5, filter={"kind": ["notification"]}, snapshot=MOST_MAILS))
-    assert found == Refilter(5, Filter(kind=frozenset({Kind.NOTIFICATION})), 500)
+    found = read(Refilter, type="filter", id=5, filter={"kind": ["notification"]}, snapshot=MOST_MAILS)
+    assert (found.id, found.wanted(), found.mails) == (5, Filter(kind=frozenset({Kind.NOTIFICATION})), 500)
 
 
 def test_a_command_is_read() -> None:
-    """A command has an id, a name and arguments."""
-    assert read_frame(frame(type="command", id="a", name="mail.show", args={"id": "m"})) == Command(
-        "a", "mail.show", {"id": "m"}
-    )
-    assert read_frame(frame(type="command")) == Command(None, "", {})
+    """A command has an id, a name and arguments, which are decoded later."""
+    found = read(Command, type="command", id="a", name="mail.show", args={"id": "m"})
+    assert (found.id, found.name, json.loads(bytes(found.args))) == ("a", "mail.show", {"id": "m"})
+    bare = read(Command, type="command")
+    assert (bare.id, bare.name, bytes(bare.args)) == (None, None, b"null")
+
+
+NESTED = ",".join(["[" * 900 + "]" * 900] * 35)
+"""Arrays of which a decoder makes 31,500 lists."""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{{"type":"other","x":[{NESTED}]}}',
+        f'{{"type":"hello","x":[{NESTED}],"filter":[{NESTED}]}}',
+        f'{{"type":"command","name":"mail.list","args":{{"x":[{NESTED}]}}}}',
+    ],
+)
+def test_nothing_is_built_of_what_is_not_asked_for(text: str) -> None:
+    """Before a client's token or role is known, its frame takes hardly more memory than its text, however nested."""
+    tracemalloc.start()
+    try:
+        found = read_frame(text)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * len(text)
+    assert found is None or isinstance(found, Hello | Command)
 
 
 @pytest.mark.parametrize("type_", ["", "HELLO", "welcome", "later"])
@@ -89,7 +125,7 @@ def test_an_unknown_type_is_ignored(type_: str) -> None:
         ("hello", "not JSON"),
         ("{", "not JSON"),
         ('{"type":"hello"}x', "not JSON"),
-        ("[" * 100_000, "not JSON"),
+        ('{"type":"x","x":' + "[" * 100_000, "not JSON"),
         ("\ud800", "not JSON"),
         ('{"type":"\\ud800"}', "not JSON"),
         ("[]", "object with a type"),
@@ -106,25 +142,38 @@ def test_an_unknown_type_is_ignored(type_: str) -> None:
         (frame(type="hello", snapshot=True), "snapshot"),
         (frame(type="filter", snapshot=10**300), "snapshot"),
         (frame(type="command", name=5), "name"),
-        (frame(type="command", args=[]), "args"),
-        (frame(type="hello", filter=[]), "filter: an object"),
-        (frame(type="hello", filter={"status": "done"}), "filter: .*done"),
-        (frame(type="hello", filter={"status": {}}), "filter"),
-        (frame(type="hello", filter={"kind": ["x"]}), "filter"),
-        (frame(type="hello", filter={"booking": [5]}), "filter"),
-        (frame(type="hello", filter={"mail": [[]]}), "filter"),
-        (frame(type="hello", filter={"since": "yesterday"}), "filter"),
-        (frame(type="hello", filter={"since": "2026-11-24T10:00:00"}), "since needs an offset"),
-        (frame(type="hello", filter={"since": 5}), "filter"),
-        (frame(type="hello", filter={"since": {}}), "filter"),
-        (frame(type="hello", filter={"since": ["2026-11-24T10:00:00Z"] * 20}), "filter"),
-        (frame(type="filter", filter={"since": {str(n): n for n in range(20)}}), "filter"),
     ],
 )
 def test_a_frame_that_breaks_the_protocol_is_bad(text: str | bytes, says: str) -> None:
     """Each fault closes the connection with a reason that names what is wrong."""
     with pytest.raises(BadFrame, match=says):
         read_frame(text)
+
+
+@pytest.mark.parametrize(
+    ("given_filter", "says"),
+    [
+        ([], "filter: .*object"),
+        ({"status": "done"}, "filter: .*done"),
+        ({"status": {}}, "filter"),
+        ({"kind": ["x"]}, "filter"),
+        ({"booking": [5]}, "filter"),
+        ({"mail": [[]]}, "filter"),
+        ({"mail": ["x"] * 501}, "filter: .*500"),
+        ({"since": "yesterday"}, "filter"),
+        ({"since": "2026-11-24T10:00:00"}, "since needs an offset"),
+        ({"since": 5}, "filter"),
+        ({"since": {}}, "filter"),
+        ({"since": ["2026-11-24T10:00:00Z"] * 20}, "filter"),
+        ({"since": {str(n): n for n in range(20)}}, "filter"),
+    ],
+)
+def test_a_filter_that_breaks_the_protocol_is_bad(given_filter: Any, says: str) -> None:
+    """It is decoded when the client is let in, and says then what is wrong; so does one that is decoded already."""
+    with pytest.raises(BadFrame, match=says):
+        read(Hello, type="hello", filter=given_filter).wanted()
+    with pytest.raises(BadFrame, match=says):
+        read_filter(given_filter)
 
 
 def test_a_huge_number_is_a_bad_frame() -> None:
@@ -146,9 +195,11 @@ def test_no_json_does_more_than_be_bad(type_: str, fields: dict[str, Any]) -> No
     raises_only_bad_frame(lambda: read_frame(json.dumps(fields)))
 
 
-def raises_only_bad_frame(read: Callable[[], Hello | Refilter | Command | None]) -> None:
+def raises_only_bad_frame(reading: Callable[[], Hello | Refilter | Command | None]) -> None:
     try:
-        found = read()
+        found = reading()
+        if isinstance(found, Hello | Refilter):
+            found.wanted()
     except BadFrame as bad:
         assert str(bad)  # noqa: PT017 - both ends are allowed
     else:

@@ -2247,4 +2247,25 @@ mail.status is Status.PENDING
         "while False:",
         ("tests/gateways/test_limits.py::test_a_viewer_has_a_bounded_number_of_commands_in_memory",),
     ),
+    Mutant(
+        "frames-decoded-before-the-token-is-judged",
+        "notifier/frames.py",
+        "        type_ = _read_type(text).type\n",
+        '        type_ = msgspec.json.decode(text)["type"]\n',
+        ("tests/test_frames.py::test_nothing_is_built_of_what_is_not_asked_for",),
+    ),
+    Mutant(
+        "arguments-of-viewers-decoded-at-will",
+        "notifier/commands.py",
+        "_decoded(args, _List | None) or _List()",
+        "msgspec.convert(_decoded(args, Any), _List | None) or _List()",
+        ("tests/test_commands.py::test_nothing_is_built_of_arguments_that_a_list_does_not_have",),
+    ),
+    Mutant(
+        "viewer-sends-any-number-of-bytes",
+        "notifier/gateways/session.py",
+        " or sum(each for _, each in self._recent) > MAX_VIEWER_BYTES:",
+        ":",
+        ("tests/gateways/test_limits.py::test_a_viewer_may_send_512_kib_in_ten_seconds",),
+    ),
 )

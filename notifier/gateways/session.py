@@ -1,11 +1,13 @@
 """One client of the feed, from its hello to its close."""
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
 import structlog
 from websockets.asyncio.connection import broadcast
 from websockets.exceptions import ConnectionClosed
@@ -31,8 +33,9 @@ STALLED = 60.0
 MOST_REPLAYED = 10_000
 """Events looked through for a resuming client; one that missed more gets a snapshot."""
 MOST_FRAMES = 50
+MAX_VIEWER_BYTES = 512 * 1024
 FRAMES_WINDOW = 10.0
-"""A viewer may send MOST_FRAMES in this many seconds."""
+"""A viewer may send MOST_FRAMES frames and MAX_VIEWER_BYTES bytes in this many seconds."""
 MOST_COMMANDS = 500
 """Commands of an operator that may be without their result."""
 MOST_OPERATOR_QUERIES = 4
@@ -75,7 +78,7 @@ class Feed(NamedTuple):
     store: Store
     hub: Hub
     stats: Callable[[], Awaitable[Mapping[str, Any]]]
-    commands: Mapping[str, tuple[Role, Callable[[Mapping[str, Any], Role], Awaitable[Any]]]]
+    commands: Mapping[str, tuple[Role, Callable[[msgspec.Raw, Role], Awaitable[Any]]]]
     server: str
     dropped: Callable[[], None]
     tokens: Tokens
@@ -103,7 +106,7 @@ class Session:
         self._behind = 0
         self._clear_at = asyncio.get_running_loop().time()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._recent: list[float] = []
+        self._recent: deque[tuple[float, int]] = deque()
         self.wanted = Filter()
         self.filter_hash = frames.filter_hash(self.wanted)
         self.after = 0
@@ -118,7 +121,7 @@ class Session:
             await self._greet(await self._hello())
             async for text in self._websocket:
                 size = self._websocket.taken()
-                self._count_frame()
+                self._count_frame(size)
                 await self._handle(frames.read_frame(text), size)
                 await self._keep_up()
         except _Close as close:
@@ -176,7 +179,7 @@ class Session:
         return hello
 
     async def _greet(self, hello: frames.Hello) -> None:
-        self._watch(hello.wanted)
+        self._watch(hello.wanted())
         missed, reason = await self._missed(hello)
         await self._send(
             "welcome",
@@ -190,9 +193,9 @@ class Session:
             now=timestamp(clock.now()),
         )
         if reason is not None:
-            await self._send_snapshot(None, hello.snapshot)
+            await self._send_snapshot(None, hello.mails)
         await self._go_live()
-        if hello.stats > 0:
+        if hello.stats:
             self._spawn(self._send_stats(max(0.5, hello.stats)))
 
     def _watch(self, wanted: Filter) -> None:
@@ -245,8 +248,8 @@ class Session:
                 raise frames.BadFrame("a second hello")
             case frames.Refilter():
                 self._feed.hub.remove(self)
-                self._watch(frame.wanted)
-                await self._send_snapshot(frame.id, frame.snapshot)
+                self._watch(frame.wanted())
+                await self._send_snapshot(frame.id, frame.mails)
                 await self._go_live()
             case None:
                 pass
@@ -290,11 +293,12 @@ class Session:
         return (frames.write("result", id=command.id, **_failed(code, message)),)
 
     def _permitted(self, command: frames.Command) -> Callable[[], Awaitable[Any]]:
-        if command.name not in self._feed.commands:
-            raise CommandError("unknown_command", f"{command.name[:40]!r} is no command")
-        role, run = self._feed.commands[command.name]
+        name = command.name or ""
+        if name not in self._feed.commands:
+            raise CommandError("unknown_command", f"{name[:40]!r} is no command")
+        role, run = self._feed.commands[name]
         if role == "operator" and self._role != "operator":
-            raise CommandError("forbidden", f"{command.name} is for operators")
+            raise CommandError("forbidden", f"{name} is for operators")
         return partial(run, command.args, self._role or role)
 
     async def _send_stats(self, every: float) -> None:
@@ -327,15 +331,19 @@ class Session:
         except TimeoutError:
             raise _Close(*_SLOW) from None
 
-    def _count_frame(self) -> None:
-        if self._role == "operator":
+    def _count_frame(self, size: int) -> None:
+        """Close a client that asks for too much; `size` is the bytes of its latest frame."""
+        if self._is_operator:
             if len(self._tasks) > MOST_COMMANDS:
                 raise _Close(TOO_MANY, f"more than {MOST_COMMANDS} commands without their result")
             return
         now = asyncio.get_running_loop().time()
-        self._recent = [at for at in self._recent if now - at < FRAMES_WINDOW] + [now]
-        if len(self._recent) > MOST_FRAMES:
-            raise _Close(TOO_MANY, f"more than {MOST_FRAMES} frames in {FRAMES_WINDOW:g} s")
+        self._recent.append((now, size))
+        while now - self._recent[0][0] > FRAMES_WINDOW:
+            self._recent.popleft()
+        if len(self._recent) > MOST_FRAMES or sum(each for _, each in self._recent) > MAX_VIEWER_BYTES:
+            limit = f"{MOST_FRAMES} frames or {MAX_VIEWER_BYTES // 1024} KiB"
+            raise _Close(TOO_MANY, f"more than {limit} in {FRAMES_WINDOW:g} s")
 
     async def _close(self, code: int, reason: str) -> None:
         """Close; a client that does not take part is cut off."""

@@ -130,6 +130,24 @@ async def test_a_viewer_may_send_fifty_frames_in_ten_seconds(environ: dict[str, 
             assert (await until_result(ws, "after all"))["ok"]
 
 
+async def test_a_viewer_may_send_512_kib_in_ten_seconds(environ: dict[str, str]) -> None:
+    """Eight frames of 63 KiB are read, the next one is 4429; an operator may send more."""
+    large = json.dumps({"type": "other", "x": "x" * 63 * 1024})
+    async with serving(changed(environ, VIEWER_TOKEN=VIEWER_TOKEN, OPERATOR_TOKEN=OPERATOR_TOKEN)) as feed:
+        for token, limited in ((VIEWER_TOKEN, True), (OPERATOR_TOKEN, False)):
+            async with greeted(feed, token) as ws:
+                for _ in range(8):
+                    await ws.send(large)
+                await ws.send(listing("eighth"))
+                assert (await until_result(ws, "eighth"))["ok"]
+                await ws.send(large)
+                if limited:
+                    assert await close_code(ws) == 4429
+                else:
+                    await ws.send(listing("after all"))
+                    assert (await until_result(ws, "after all"))["ok"]
+
+
 async def test_an_operator_may_have_five_hundred_commands_under_way(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -426,6 +444,7 @@ LIMITS: Mapping[tuple[ModuleType, str], float] = {
     (session, "MOST_EVENTS_BEHIND"): 1000,
     (session, "MOST_REPLAYED"): 10_000,
     (session, "MOST_FRAMES"): 50,
+    (session, "MAX_VIEWER_BYTES"): 512 * 1024,
     (session, "FRAMES_WINDOW"): 10,
     (session, "MOST_COMMANDS"): 500,
     (session, "MOST_OPERATOR_QUERIES"): 4,
