@@ -281,6 +281,7 @@ Durations = Annotated[
     _shown_as(lambda value: ",".join(map(_duration_text, value))),
 ]
 Words = Annotated[tuple[str, ...], BeforeValidator(_words), _shown_as(",".join)]
+Exchange = Annotated[str, AfterValidator(_amqp_name(_MAX_EXCHANGE)), AfterValidator(_of_publishers)]
 Queue = Annotated[str, AfterValidator(_amqp_name(_MAX_QUEUE)), AfterValidator(_not_dead_letters)]
 Token = Annotated[str, AfterValidator(check_token), _shown_as(_hide)]
 Cron = Annotated[str, BeforeValidator(_cron)]
@@ -305,7 +306,7 @@ class AmqpSettings(_Group):
     """The broker: where it is and what we consume there."""
 
     url: Annotated[str, BeforeValidator(_amqp_url), _shown_as(_hide_secrets)] | None = _setting("AMQP_URL", None)
-    exchange: Annotated[str, AfterValidator(_amqp_name(_MAX_EXCHANGE)), AfterValidator(_of_publishers)] = _setting(
+    exchange: Exchange = _setting(
         "AMQP_EXCHANGE", "bookings"
     )
     queue: Queue = _setting("AMQP_QUEUE", "notifier.requests")
