@@ -306,9 +306,7 @@ class AmqpSettings(_Group):
     """The broker: where it is and what we consume there."""
 
     url: Annotated[str, BeforeValidator(_amqp_url), _shown_as(_hide_secrets)] | None = _setting("AMQP_URL", None)
-    exchange: Exchange = _setting(
-        "AMQP_EXCHANGE", "bookings"
-    )
+    exchange: Exchange = _setting("AMQP_EXCHANGE", "bookings")
     queue: Queue = _setting("AMQP_QUEUE", "notifier.requests")
     extra_queues: Annotated[tuple[Queue, ...], BeforeValidator(_words), _shown_as(",".join)] = _setting(
         "AMQP_EXTRA_QUEUES", ()
