@@ -30,12 +30,12 @@ _amendment = msgspec.json.Decoder(Amendment)
 
 
 _CONTENT = rows.MAIL_COLUMNS.index("content")
-_OPEN_OF = f"INDEXED BY mails_open WHERE matter = ? AND {OPEN} AND (amendment IS NULL OR amendment <> ?) ORDER BY n"
+_OPEN_OF = f"INDEXED BY mails_open WHERE matter = ? AND {OPEN} AND (amendment IS NULL OR amendment <> ?)"
 _NEWEST_NOTICE = (
     f"INDEXED BY mails_open WHERE matter = ? AND address = ? AND {OPEN} AND status = 'pending' AND kind = ? "
     "ORDER BY n DESC LIMIT 1"
 )
-_OPEN_WEIGHTS = f"SELECT length(content) FROM mails INDEXED BY mails_open WHERE matter = ? AND {OPEN}"
+_OPEN_WEIGHTS = f"SELECT length(content) FROM mails {_OPEN_OF}"
 _CAUSED = "SELECT id FROM mails INDEXED BY mails_caused WHERE matter = ? AND event = ? ORDER BY n"
 
 
@@ -87,7 +87,7 @@ def _work(db: sqlite3.Connection, message: Message) -> _Work:
     known = _known_of(db, message)
     if not message.concerns_mails(known):
         return _Work(message, repeated=False, known=known, read=0, rows=1)
-    read = sum(weight(size) for (size,) in db.execute(_OPEN_WEIGHTS, (message.matter,)))
+    read = sum(weight(size) for (size,) in db.execute(_OPEN_WEIGHTS, (message.matter, _written(SUPERSEDED))))
     return _Work(message, repeated=False, known=known, read=read, rows=max(message.rows, read))
 
 
@@ -99,7 +99,7 @@ def _add(db: sqlite3.Connection, work: _Work, rules: Rules, now: datetime) -> _D
         return _Done(Added(tuple(id_ for (id_,) in ids), repeated=True), 0)
     handled = (message.source, message.id, rows.millis(now))
     db.execute("INSERT OR REPLACE INTO messages (source, id, handled_at) VALUES (?, ?, ?)", handled)
-    existing = mails(db, _OPEN_OF, message.matter, _written(SUPERSEDED)) if work.read else ()
+    existing = mails(db, f"{_OPEN_OF} ORDER BY n", message.matter, _written(SUPERSEDED)) if work.read else ()
     plan = message.plan(work.known, existing, rules, now, _Stored(db))
     wrote = _follow(db, plan, message.matter, now)
     return _Done(Added(tuple(mail.id for mail in plan.added), repeated=False), wrote)
