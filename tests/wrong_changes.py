@@ -1681,7 +1681,7 @@ if wanted.since is True else 0
         "notifier/lane.py",
         "min(connections, self.transport.capacity) - self.under_way",
         "connections - self.under_way",
-        (f"{_ROOM}::test_a_server_that_allows_few_connections_pauses_nobody", "tests/test_lane.py"),
+        (f"{_ROOM}::test_a_server_that_allows_few_connections_pauses_nobody",),
     ),
     Mutant(
         "another-account-without-room",

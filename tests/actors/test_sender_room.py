@@ -190,12 +190,12 @@ async def test_mail_goes_on_beside_a_dialogue_when_the_store_can_be_written_agai
             await go_on.wait()
         return None
 
-    async def claimed(*args: Any) -> Claim:
+    async def claimed(*args: Any, **options: Any) -> Claim:
         nonlocal tried
         if is_locked:
             tried += 1
             raise StoreUnusable("database is locked")
-        return await claim(*args)
+        return await claim(*args, **options)
 
     monkeypatch.setattr(store, "claim", claimed)
     async with Scripted.running(answer) as server, sending(store, [server.url], timeout="1h"):
