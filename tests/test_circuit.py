@@ -18,7 +18,7 @@ def ready() -> Circuit:
 def test_a_transport_logs_in_before_its_first_mail() -> None:
     """A new transport is paused with no time left and without a fault to tell."""
     circuit = Circuit(PAUSES)
-    assert (circuit.state, circuit.wait(1000.0), circuit.reason, circuit.until) == (State.PAUSED, 0.0, None, None)
+    assert (circuit.state, circuit.wait(0.0), circuit.reason, circuit.until) == (State.PAUSED, 0.0, None, None)
 
 
 def test_a_login_under_way_is_waited_for() -> None:
@@ -34,6 +34,7 @@ def test_a_first_login_ends_no_fault() -> None:
     circuit.probe()
     assert not circuit.admitted()
     assert (circuit.state, circuit.wait(0.0), circuit.room(8)) == (State.HALF_OPEN, None, 1)
+    assert not circuit.tries_newest
     assert not circuit.is_recovering
 
 
@@ -43,6 +44,13 @@ def test_a_fault_pauses_the_transport() -> None:
     assert circuit.fault("421 too many", 100.0, NOW)
     assert (circuit.state, circuit.reason, circuit.until) == (State.PAUSED, "421 too many", NOW + PAUSES[0])
     assert [circuit.wait(at) for at in (100.0, 101.5, 102.0, 500.0)] == [2.0, 0.5, 0.0, 0.0]
+
+
+def test_a_server_that_closes_for_a_moment_before_the_first_login_is_believed() -> None:
+    """An account that was never used has no pause that would be longer."""
+    circuit = Circuit(PAUSES)
+    assert circuit.fault("closed", 100.0, NOW, asked=timedelta(seconds=1))
+    assert circuit.wait(100.0) == 1.0
 
 
 def test_deliveries_that_fail_side_by_side_are_one_fault() -> None:

@@ -1427,7 +1427,7 @@ if wanted.since is True else 0
         "notifier/cohort.py",
         "            self._cleared |= self._recipients\n",
         "            pass\n",
-        ("tests/test_lane.py::test_rejections_after_the_account_was_cleared_pause_nothing",),
+        ("tests/test_cohort.py::test_recipients_of_a_streak_are_cleared_by_an_accepted_mail",),
     ),
     Mutant(
         "reprieved-mails-go-first",
@@ -1555,7 +1555,7 @@ if wanted.since is True else 0
         "notifier/circuit.py",
         "pause = min(self._next_pause(), SUSPECTED_PAUSE)",
         "pause = self._next_pause()",
-        ("tests/test_circuit.py::test_a_suspicion_pauses_for_a_minute_at_most",),
+        ("tests/test_circuit.py::test_a_suspicion_is_cut_short_where_all_pauses_are_long",),
     ),
     Mutant(
         "accepted-mail-does-not-end-a-suspicion",
@@ -1595,8 +1595,8 @@ if wanted.since is True else 0
     Mutant(
         "hourly-limit-is-the-mail-s-rejection",
         "notifier/replies.py",
-        "limit|exceeds|exceeded|reached",
-        "limit|exceeds|reached",
+        "(e-?mails|messages|recipients)",
+        "(messages|recipients)",
         (f"{_ACCOUNTS}::test_a_limit_that_lets_some_mails_through_fails_none",),
     ),
     Mutant(
