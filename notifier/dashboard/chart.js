@@ -37,8 +37,9 @@ export class Chart {
   }
 
   add(at, ...values) {
+    // What is later than now was told before the service's clock was set back.
+    this.points = this.points.filter(([then]) => then < at && then >= at - SPAN * 1000);
     this.points.push([at, ...values]);
-    while (this.points[0][0] < at - SPAN * 1000) this.points.shift();
   }
 
   draw() {

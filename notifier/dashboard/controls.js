@@ -4,11 +4,12 @@ import { byId } from "./dom.js";
 import { Filters } from "./filters.js";
 import { CONDITIONS, KINDS } from "./words.js";
 
-/** `onNarrow(filters)` hears every change of what the reader wants to see. */
+/** `onNarrow(filters)` hears every change of what the reader wants to see; `now()` is the service's time (ms). */
 export class Controls {
-  constructor({ onNarrow }) {
+  constructor({ onNarrow, now }) {
     this.filters = Filters.read(location.search);
     this.onNarrow = onNarrow;
+    this.now = now;
     for (const [name, { icon, word }] of Object.entries(CONDITIONS)) byId("chips").append(chip(name, icon, word));
     for (const kind of KINDS) byId("kind").append(new Option(kind, kind));
     byId("filters").addEventListener("submit", (event) => event.preventDefault());
@@ -31,7 +32,8 @@ export class Controls {
   }
 
   narrow(changes) {
-    this.filters = new Filters({ ...this.filters, show: [...this.filters.show], ...changes });
+    const from = "since" in changes ? undefined : this.filters.from;
+    this.filters = new Filters({ ...this.filters, show: [...this.filters.show], ...changes, from }, this.now());
     history.replaceState(null, "", location.pathname + this.filters.write() + location.hash);
     this.show();
     this.onNarrow(this.filters);

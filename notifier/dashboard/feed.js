@@ -3,6 +3,7 @@
 const PROTOCOL = "notifier.feed.v1";
 export const BACK_OFF = [200, 500, 1000, 2000, 5000]; // ms between two tries, the last one repeats
 const SILENCES = 2.5; // heartbeats without any frame after which the connection is taken for dead
+const FIRST_STATE_TIMEOUT = 600_000; // ms until the first snapshot or events: before it there is no heartbeat
 
 export class CommandError extends Error {
   constructor({ code, message }) {
@@ -34,6 +35,7 @@ export class Feed {
     this.role = null;
     this.cursor = null; // of this filter, never of another one
     this.isGreeted = false; // hello was said on this connection
+    this.isFollowing = false; // it has shown a first state, and sends heartbeats from then on
     this.awaited = null; // id of the snapshot that answers the latest filter
     this.heartbeat = 20;
     this.tries = 0;
@@ -91,10 +93,12 @@ export class Feed {
     if (this.cursor) hello.resume = this.cursor;
     this.send(hello);
     this.isGreeted = true;
+    this.listen();
   }
 
   receive(frame) {
     this.heardAt = Date.now();
+    if (frame.cursor) this.isFollowing = true;
     this.listen();
     if (frame.type === "result") this.settle(frame);
     if (frame.type === "bye") this.bye = frame;
@@ -138,7 +142,9 @@ export class Feed {
   /** Take silence for loss: a connection that died without a word closes only after many minutes. */
   listen() {
     clearTimeout(this.watchdog);
-    this.watchdog = setTimeout(() => this.lost(0, "nothing was heard"), this.heartbeat * SILENCES * 1000);
+    const isWaiting = this.isGreeted && !this.isFollowing;
+    const patience = isWaiting ? FIRST_STATE_TIMEOUT : this.heartbeat * SILENCES * 1000;
+    this.watchdog = setTimeout(() => this.lost(0, "nothing was heard"), patience);
   }
 
   abandon() {
@@ -146,7 +152,7 @@ export class Feed {
     clearTimeout(this.watchdog);
     this.awaited = null;
     this.bye = null;
-    this.isGreeted = false;
+    this.isGreeted = this.isFollowing = false;
     for (const { reject } of this.results.values()) {
       reject(new CommandError({ code: "lost", message: "the connection was lost before the result came" }));
     }

@@ -1,15 +1,19 @@
 // What the reader wants to see: kept in the page's address, asked of the feed, and narrowed here. Pure but for `Date.now`.
 
-import { CONDITIONS, condition } from "./words.js";
+import { CONDITIONS, KINDS, condition } from "./words.js";
 
 const SPANS = { "15m": 15, "1h": 60, "6h": 360, "24h": 1440 }; // minutes
 
-/** `show`: conditions, none for all; `kind`; `since`: a key of SPANS; `q`: searched text. */
+/**
+ * `show`: conditions, none for all; `kind`; `since`: a key of SPANS; `q`: searched text. `from` (ms) is where the span of
+ * `since` begins: without it that is chosen now. It must not move on: the feed would be asked for another filter each time.
+ */
 export class Filters {
-  constructor({ show = [], kind = "", since = "", q = "" } = {}) {
-    this.show = new Set(show.filter((name) => name in CONDITIONS));
-    this.kind = kind;
-    this.since = since in SPANS ? since : "";
+  constructor({ show = [], kind = "", since = "", q = "", from } = {}, now = Date.now()) {
+    this.show = new Set(show.filter((name) => Object.hasOwn(CONDITIONS, name)));
+    this.kind = KINDS.includes(kind) ? kind : "";
+    this.since = Object.hasOwn(SPANS, since) ? since : "";
+    this.from = this.since ? from ?? now - SPANS[this.since] * 60_000 : undefined;
     this.q = q;
   }
 
@@ -35,7 +39,7 @@ export class Filters {
     const found = {};
     if (this.show.size) found.status = [...new Set([...this.show].map((name) => CONDITIONS[name].status))];
     if (this.kind) found.kind = [this.kind];
-    if (this.since) found.since = new Date(Date.now() - SPANS[this.since] * 60_000).toISOString();
+    if (this.since) found.since = new Date(this.from).toISOString();
     return found;
   }
 

@@ -13,13 +13,15 @@ import { Tiles, split } from "./tiles.js";
 import { number } from "./words.js";
 
 const KEPT = 500;
+const MOST_SKEW = 60_000; // ms between two clocks that make no difference
 const LOOK_UP_AFTER = 300; // ms without another letter
 
 const feedUrl = new URL("feed", location.origin + location.pathname);
 feedUrl.protocol = feedUrl.protocol.replace("http", "ws");
 
 const state = new State(KEPT);
-const controls = new Controls({ onNarrow: narrow });
+let skew = 0; // ms that the service's clock is ahead of ours
+const controls = new Controls({ onNarrow: narrow, now: () => Date.now() + skew });
 const feed = new Feed(feedUrl, {
   snapshot: KEPT,
   stats: 1,
@@ -38,7 +40,6 @@ const drawer = new Drawer(byId("drawer"), {
 const traffic = new Chart(byId("charts"), "Mails a second", ["received", "sent"]);
 const backlog = new Chart(byId("charts"), "Backlog", ["waiting"]);
 
-let skew = 0; // ms that the service's clock is ahead of ours
 let isPaused = false;
 let isScrolled = false; // beyond the top of the list
 let isRearranged = false; // another list than before: nothing of it is held back
@@ -49,7 +50,7 @@ function receive(frame) {
   const reloads = state.reloads;
   const changed = state.apply(frame, feed.filter);
   if (state.reloads > reloads) say("The list was loaded anew: what happened meanwhile is no longer in the log.");
-  if (frame.type === "welcome") skew = Date.parse(frame.now) - Date.now();
+  if (frame.type === "welcome") setClock(Date.parse(frame.now) - Date.now());
   if (frame.type === "stats") drawCharts(frame);
   if (frame.type === "snapshot") {
     isRearranged = true;
@@ -57,6 +58,13 @@ function receive(frame) {
   }
   if (drawer.open && changed.includes(drawer.id)) drawer.look(drawer.id, state.mails.get(drawer.id));
   draw();
+}
+
+/** Note how far the service's clock is ahead of ours; a span that was chosen by ours begins elsewhere if that is much. */
+function setClock(ahead) {
+  const isElsewhere = Math.abs(ahead - skew) > MOST_SKEW;
+  skew = ahead;
+  if (isElsewhere && controls.filters.since) controls.narrow({ since: controls.filters.since });
 }
 
 function connectionChanged() {
@@ -68,7 +76,8 @@ function connectionChanged() {
   }
   if (feed.state === "live") {
     byId("login").hidden = true;
-    if (location.hash && !drawer.open) look(location.hash.slice(1));
+    if (drawer.open) look(drawer.id); // it may have changed, or could not be shown
+    else if (location.hash) look(location.hash.slice(1));
   }
   draw();
 }
@@ -135,7 +144,10 @@ async function act({ target }) {
   const clicked = command(target);
   if (!clicked) return;
   clicked.button.disabled = true;
-  clicked.button.disabled = await order(...clicked.order);
+  const isDone = await order(...clicked.order);
+  clicked.button.disabled = isDone;
+  // The feed says nothing of a mail that its filter leaves out.
+  if (isDone && drawer.id === clicked.button.dataset.id) look(drawer.id);
 }
 
 function look(id) {

@@ -1,6 +1,7 @@
 """What a reader sees on the page, and what can be waited for there."""
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -67,3 +68,11 @@ def word_of(mail: dict[str, Any]) -> str:
     """Say what the page should call a mail's status; those that are pending wait for a time to come, or were tried."""
     pending = "Retrying" if mail["attempt"] else "Scheduled"
     return WORDS.get(mail["status"], pending)
+
+
+def free_port() -> int:
+    """Find a port that a service can have again and again."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

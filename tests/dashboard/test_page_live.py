@@ -2,14 +2,13 @@
 
 import asyncio
 import json
-import socket
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from dashboard.conftest import LOST, Watch
-from dashboard.look import live, rows, wait_row, wait_rows, wait_same
+from dashboard.look import free_port, live, rows, wait_row, wait_rows, wait_same
 from faults.victim import Victim
 from parts import PATIENCE, changed, request, serving, submit, wait_event
 from playwright.async_api import Browser, WebSocketRoute
@@ -23,14 +22,6 @@ from notifier.settings import Settings
 from notifier.storage.sqlite import SqliteStore
 
 LATER = "2099-01-01T00:00:00Z"
-
-
-def free_port() -> int:
-    """Find a port that a service can have again and again."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 async def forget_all(database: Path) -> None:

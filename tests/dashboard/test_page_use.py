@@ -1,16 +1,19 @@
 """The page for everyone: by keyboard, by ear, on a small screen, and whatever a stranger wrote."""
 
+import json
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from dashboard.conftest import Watch
-from dashboard.look import live, wait_row, wait_rows, wait_same
+from dashboard.conftest import LOST, Watch
+from dashboard.look import free_port, live, wait_row, wait_rows, wait_same
 from parts import PATIENCE, changed, request, serving, submit, wait_event
 from playwright.async_api import Page
 from samples import booking_event
 
+from notifier import frames
 from notifier.client import FeedClient
 from notifier.demo.inbox import Inbox
 from notifier.settings import Settings
@@ -186,3 +189,104 @@ async def audit(page: Page) -> None:
     ]
     assert serious == []
     assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+async def test_searching_asks_the_feed_for_nothing_new(
+    settings: Settings, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a span chosen, each letter narrows what is there already; another span is asked for once."""
+    asked: list[dict[str, Any]] = []
+    read = frames.read_frame
+
+    def noted(text: str) -> Any:
+        asked.append(json.loads(text))
+        return read(text)
+
+    async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
+        for number in (1, 2):
+            await submit(client, request(number, send_at=LATER))
+        async with watch(feed, "?since=15m") as page:
+            await wait_rows(page, lambda rows: len(rows) == 2)
+            monkeypatch.setattr(frames, "read_frame", noted)
+            await page.locator("#search").press_sequentially("No. 1")
+            await page.locator("#search").fill("")
+            await page.locator("#search").press_sequentially("Number 1")
+            await wait_rows(page, lambda rows: len(rows) == 1)
+            assert [each for each in asked if each["type"] == "filter"] == []
+            await page.locator("#since").select_option("1h")
+            await wait_rows(page, lambda rows: len(rows) == 1)
+            await page.locator("#search").fill("")
+            await wait_rows(page, lambda rows: len(rows) == 2)
+    assert len([each for each in asked if each["type"] == "filter"]) == 1
+
+
+async def test_an_address_with_nonsense_shows_everything(settings: Settings, watch: Watch) -> None:
+    """Names that are no filter are left out, also those that every object of JavaScript has."""
+    async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
+        await submit(client, request(1, send_at=LATER))
+        async with watch(feed, "?since=constructor&show=constructor,toString&kind=bogus") as page:
+            await wait_same(page, client)
+            await wait_rows(page, lambda rows: len(rows) == 1)
+
+
+async def test_the_drawer_shows_what_became_of_a_mail_outside_the_filter(settings: Settings, watch: Watch) -> None:
+    """After a command it is shown anew, although the feed says nothing of that mail."""
+    async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
+        (id_,) = (await submit(client, request(1, send_at=LATER)))["mails"]
+        async with watch(feed, f"?kind=flight.reminder#{id_}") as page:
+            await page.locator("#drawer").get_by_role("button", name="Cancel").click()
+            await page.locator("#drawer .facts", has_text="Cancelled").wait_for()
+            assert await page.locator("#drawer .action").count() == 0
+
+
+async def test_a_mail_that_is_opened_while_the_service_is_gone_is_shown_when_it_is_back(
+    environ: dict[str, str], watch: Watch
+) -> None:
+    """Until then the drawer says why it is not."""
+    settings = changed(environ, PORT=str(free_port()))
+    async with AsyncExitStack() as stack:
+        async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
+            (id_,) = (await submit(client, request(1, send_at=LATER)))["mails"]
+            page = await stack.enter_async_context(watch(feed, expects=LOST))
+            row = await wait_row(page, id_, "Scheduled")
+        await page.locator("body.stale").wait_for()
+        await row.locator(".open").click()
+        await page.locator("#drawer", has_text="not connected").wait_for()
+        async with serving(settings):
+            await page.locator("#drawer .timeline").wait_for()
+
+
+async def test_the_page_keeps_its_wits_about_time(settings: Settings, watch: Watch) -> None:
+    """A clock that is set back empties a chart; before its first state the feed may be silent for ten minutes."""
+    async with serving(settings) as feed, watch(feed) as page:
+        points = await page.evaluate(
+            """async () => {
+                const { Chart } = await import("./chart.js");
+                const chart = new Chart(document.createElement("section"), "t", ["a"]);
+                for (let s = 0; s < 1000; s++) chart.add(86_400_000 + s * 1000, 1);
+                const before = chart.points.length;
+                for (let s = 0; s < 5; s++) chart.add(s * 1000, 1);
+                return [before, chart.points.length];
+            }"""
+        )
+        patience = await page.evaluate(
+            """async () => {
+                const { Feed } = await import("./feed.js");
+                const [later, Socket, waits] = [window.setTimeout, window.WebSocket, []];
+                window.setTimeout = (_, ms) => waits.push(ms) && 0;
+                window.WebSocket = class { send() {} close() {} };
+                try {
+                    const feed = new Feed("ws://nowhere", { onFrame() {} });
+                    feed.open();
+                    feed.socket.onopen();
+                    feed.receive({ type: "welcome", heartbeat: 20 });
+                    feed.receive({ type: "snapshot", cursor: "c" });
+                    feed.open();
+                } finally {
+                    [window.setTimeout, window.WebSocket] = [later, Socket];
+                }
+                return waits;
+            }"""
+        )
+    assert points == [301, 5]
+    assert patience == [50_000, 600_000, 600_000, 50_000, 50_000]
