@@ -1260,7 +1260,7 @@ if wanted.since is True else 0
         future = queue.waiting[key]
         future.add_done_callback(lambda _: queue.waiting.pop(key, None))
 """,
-        ("tests/storage/test_store.py::test_pending_mails_are_counted_by_what_they_wait_for",),
+        ("tests/storage/test_reader.py::test_an_answer_is_not_older_than_its_question",),
     ),
     Mutant(
         "batch-of-any-size-is-one-transaction",
@@ -2134,8 +2134,8 @@ mail.status is Status.PENDING
     Mutant(
         "id-of-any-type",
         "notifier/frames.py",
-        '_optional(frame, "id", str | int | float, None)',
-        'frame.get("id")',
+        "_Id = str | int | float | None",
+        "_Id = Any",
         ("tests/test_frames.py::test_an_id_of_any_other_type_is_bad",),
     ),
     Mutant(
@@ -2236,7 +2236,7 @@ mail.status is Status.PENDING
     Mutant(
         "viewers-fill-the-memory",
         "notifier/gateways/door.py",
-        "while self.outstanding > MAX_OUTSTANDING:",
+        "while self.incoming > MAX_INCOMING:",
         "while False:",
         ("tests/gateways/test_limits.py::test_all_viewers_together_occupy_a_bounded_number_of_bytes",),
     ),
@@ -2267,5 +2267,89 @@ mail.status is Status.PENDING
         " or sum(each for _, each in self._recent) > MAX_VIEWER_BYTES:",
         ":",
         ("tests/gateways/test_limits.py::test_a_viewer_may_send_512_kib_in_ten_seconds",),
+    ),
+    Mutant(
+        "abandoned-query-is-asked",
+        "notifier/storage/reader.py",
+        "                del queue.waiting[key]\n",
+        "                pass\n",
+        ("tests/storage/test_reader.py::test_a_query_that_nobody_waits_for_any_more_is_not_begun",),
+    ),
+    Mutant(
+        "client-that-hung-up-is-still-served",
+        "notifier/gateways/session.py",
+        "await asyncio.wait((serving, gone), return",
+        "await asyncio.wait((serving,), return",
+        ("tests/gateways/test_leaving.py::test_a_viewer_that_hangs_up_takes_its_query_with_it",),
+    ),
+    Mutant(
+        "command-of-an-operator-lost-midway",
+        "notifier/gateways/session.py",
+        "        return await asyncio.shield(working)\n",
+        "        return await working\n",
+        ("tests/gateways/test_leaving.py::test_what_an_operator_has_begun_is_done_although_it_hangs_up",),
+    ),
+    Mutant(
+        "endless-command-delays-the-end",
+        "notifier/gateways/websocket.py",
+        "            task.cancel()\n",
+        "            pass\n",
+        ("tests/gateways/test_leaving.py::test_a_command_that_takes_too_long_does_not_delay_the_end",),
+    ),
+    Mutant(
+        "late-handshake-delays-the-end",
+        "notifier/gateways/websocket.py",
+        "        way_in.close()\n        await asyncio.gather(*(session.leave() for session in sessions))\n",
+        "        await asyncio.gather(*(session.leave() for session in sessions))\n        way_in.close()\n",
+        ("tests/gateways/test_leaving.py::test_a_handshake_that_completes_as_the_feed_closes_is_cut",),
+    ),
+    Mutant(
+        "abandoned-answer-keeps-its-share",
+        "notifier/gateways/share.py",
+        "                self._free_at -= _cost(size)\n",
+        "",
+        ("tests/gateways/test_leaving.py::test_an_answer_that_nobody_waits_for_any_more_costs_no_share",),
+    ),
+    Mutant(
+        "unfinished-message-held-for-ever",
+        "notifier/gateways/door.py",
+        "            self._set_deadline(MESSAGE_TIMEOUT)\n        self.door",
+        "            pass\n        self.door",
+        ("tests/gateways/test_leaving.py::test_a_viewer_must_complete_what_it_begins",),
+    ),
+    Mutant(
+        "ping-is-an-unfinished-message",
+        "notifier/gateways/door.py",
+        "        if not self._parts:  # no message is under way\n",
+        "        if False:\n",
+        ("tests/gateways/test_leaving.py::test_a_viewer_must_complete_what_it_begins",),
+    ),
+    Mutant(
+        "message-of-any-number-of-parts",
+        "notifier/gateways/door.py",
+        "if self._parts > MAX_PARTS:",
+        "if False:",
+        ("tests/gateways/test_leaving.py::test_a_message_has_a_bounded_number_of_parts",),
+    ),
+    Mutant(
+        "latest-answer-gives-way",
+        "notifier/gateways/door.py",
+        "next(iter(self._bodies)).cut()",
+        "next(reversed(self._bodies)).cut()",
+        ("tests/gateways/test_leaving.py::test_the_oldest_answers_give_way",),
+    ),
+    Mutant(
+        "viewers-lock-operators-out",
+        "notifier/gateways/door.py",
+        "inside = self._viewers if is_viewer else self._operators",
+        "inside = self._viewers",
+        ("tests/gateways/test_misbehaviour.py::test_beyond_the_most_viewers_one_is_asked_to_come_later",),
+    ),
+    Mutant(
+        "download-of-an-answer-is-slowness",
+        "notifier/gateways/session.py",
+        "get_write_buffer_size() - self._under_way)",
+        "get_write_buffer_size())",
+        ("tests/gateways/test_leaving.py::test_a_client_that_downloads_its_own_answer_is_not_too_slow",),
     ),
 )

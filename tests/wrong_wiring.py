@@ -336,8 +336,8 @@ WIRING = (
     Mutant(
         "fifty-frames-are-too-many",
         "notifier/gateways/session.py",
-        "if len(self._recent) > MOST_FRAMES:",
-        "if len(self._recent) >= MOST_FRAMES:",
+        "if len(self._recent) > MOST_FRAMES or",
+        "if len(self._recent) >= MOST_FRAMES or",
         (f"{_LIMITS}::test_a_viewer_may_send_fifty_frames_in_ten_seconds",),
     ),
     Mutant(
@@ -350,8 +350,8 @@ WIRING = (
     Mutant(
         "gone-clients-still-counted",
         "notifier/gateways/session.py",
-        "            self._feed.hub.remove(self)\n            for task in self._tasks:\n",
-        "            for task in self._tasks:\n",
+        "            self._feed.hub.remove(self)\n            await _cancelled(",
+        "            await _cancelled(",
         (f"{_WIRING}::test_clients_are_counted_until_they_leave",),
     ),
     Mutant(

@@ -30,10 +30,11 @@ CLOSE_CODES = {
     1009: "a frame was too large",
     1011: "an internal error, or no pong within 20 s: connect again and resume",
     1012: "the service restarts: connect again and resume",
+    1013: "there are too many viewers, or too many operators: connect again later",
     4400: "a frame broke the protocol",
     4401: "no valid token",
     4408: "no hello within 10 s",
-    4429: "too many frames or commands",
+    4429: "too many frames, bytes or commands",
     4508: "read too slowly: connect again and resume",
 }
 

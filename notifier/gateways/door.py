@@ -3,9 +3,9 @@
 import asyncio
 import ipaddress
 import struct
-from collections import deque
-from collections.abc import Sequence
-from contextlib import suppress
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from enum import Enum, auto
 from http import HTTPStatus
 from typing import Any
@@ -15,6 +15,7 @@ from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import State
 
 MOST_CLIENTS = 2000
+"""Viewers whose hello was accepted, and as many operators: each of them has places of their own."""
 MOST_WAITING = 1000
 """Connections that may wait for their hello to be accepted. Beyond that the oldest one is closed of the network that
 has most of them: silent connections lock nobody out, and a flood from one network closes its own connections only."""
@@ -26,22 +27,26 @@ MOST_HELD = 8 * 1024 * 1024
 """Bytes behind a hello, of all connections together, that may wait in memory until it is accepted."""
 MAX_VIEWER_FRAME = 64 * 1024
 """Bytes of a viewer's frame after its hello: a filter with 500 values of each field. Only operators submit messages."""
-MAX_OUTSTANDING = 64 * 1024 * 1024
-"""Bytes that all viewers together may occupy: frames that are not handled yet, also those of commands without their
-result, and answers that are being sent. Beyond that the viewer with most of them is disconnected."""
+MAX_INCOMING = 32 * 1024 * 1024
+"""Bytes that all viewers together have sent and that are not handled yet: messages, complete or not, and commands
+without their result. Beyond that the viewer with most of them is disconnected: who sends little never is."""
+MAX_ANSWERS = 32 * 1024 * 1024
+"""Bytes of answers of viewers that wait to be sent or to be read, each answer that several of them share counted once.
+Beyond that the viewer with the oldest one is disconnected: who reads at once never is."""
+MESSAGE_TIMEOUT = 10.0
+"""Seconds in which a viewer must send the whole of a message that it has begun."""
+MAX_PARTS = 64
+"""Frames of one message: each takes much more memory than its bytes."""
 MOST_EARLY_EXTRA_FRAMES = 20
-"""Pings, pongs and further parts of messages before the hello is accepted."""
+"""Pings and pongs before the hello is accepted."""
 MOST_EXTRA_FRAMES = 1000
 EXTRA_WINDOW = 10.0
-"""Pings, pongs and further parts of messages that a client may send in this many seconds."""
+"""Pings and pongs that a client may send in this many seconds."""
 PORTION = 4096
 """Bytes read from one connection at a time: thousands of empty frames fit into what the loop passes on at once."""
 EARLY_PORTION = 256
 """The same before the hello is accepted: what stands in the portion behind the hello is parsed with it."""
 
-
-MAX_HEADER = 14
-"""Bytes before the payload of a client's frame, at most (RFC 6455 section 5.2)."""
 _FINAL_TEXT, _SHORT = 0x81, 125
 
 
@@ -64,18 +69,19 @@ class Door:
     def __init__(self) -> None:
         self.held = 0
         """Bytes of all connections that wait for their hello to be accepted."""
-        self.outstanding = 0
-        """Bytes that all viewers together occupy."""
+        self.incoming = 0
+        """Bytes that all viewers together have sent and that are not handled yet."""
+        self.answers = _Answers()
         self._waiting: dict[str, dict[Connection, None]] = {}
-        self._inside: set[Connection] = set()
-
-    @property
-    def is_full(self) -> bool:
-        """Whether no more clients are taken; those without a hello do not count."""
-        return len(self._inside) >= MOST_CLIENTS
+        self._viewers: set[Connection] = set()
+        self._operators: set[Connection] = set()
+        self._is_closed = False
 
     def enter(self, connection: "Connection") -> None:
         """Let it wait for its hello; if too many wait, close the oldest of the network that has most of them."""
+        if self._is_closed:
+            connection.transport.abort()
+            return
         if sum(map(len, self._waiting.values())) >= MOST_WAITING:
             busiest = max(self._waiting, key=lambda network: len(self._waiting[network]))
             oldest = next(iter(self._waiting[busiest]))
@@ -83,32 +89,64 @@ class Door:
             oldest.transport.abort()
         self._waiting.setdefault(connection.network, {})[connection] = None
 
-    def welcome(self, connection: "Connection") -> None:
-        """Count it among the clients from its hello on."""
+    def welcome(self, connection: "Connection", *, is_viewer: bool) -> bool:
+        """Count it among the viewers or operators from its hello on; return whether there is a place for it."""
+        inside = self._viewers if is_viewer else self._operators
+        if len(inside) >= MOST_CLIENTS:
+            return False
         if connection in self._waiting.get(connection.network, ()):
             self.leave(connection)
-            self._inside.add(connection)
+            inside.add(connection)
+        return True
 
     def occupy(self, size: int) -> None:
-        """Count bytes of a viewer, or fewer of them; beyond the limit disconnect the viewer that occupies most."""
-        self.outstanding += size
-        while self.outstanding > MAX_OUTSTANDING:
-            largest = max(self._inside, key=lambda each: each.outstanding)
-            largest.transport.abort()
-            largest.release(largest.outstanding)
+        """Count bytes that came from a viewer; beyond the limit disconnect the viewer that occupies most."""
+        self.incoming += size
+        while self.incoming > MAX_INCOMING:
+            max(self._viewers, key=lambda each: each.incoming).cut()
 
     def close(self) -> None:
-        """Close all connections without a hello: they would delay the end of the service."""
+        """Close all connections without a hello, also those that still come: they would delay the end."""
+        self._is_closed = True
         for connection in [each for network in self._waiting.values() for each in network]:
             connection.transport.abort()
 
     def leave(self, connection: "Connection") -> None:
         """Count it no longer."""
-        self._inside.discard(connection)
+        self._viewers.discard(connection)
+        self._operators.discard(connection)
         if (of_network := self._waiting.get(connection.network)) is not None:
             of_network.pop(connection, None)
             if not of_network:
                 del self._waiting[connection.network]
+
+
+class _Answers:
+    """The answers that viewers wait for or read, the oldest first. Viewers who asked the same share one in memory."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._bodies: dict[Connection, bytes] = {}
+        self._readers: Counter[int] = Counter()
+
+    def add(self, connection: "Connection", body: bytes) -> None:
+        """Count the body of its answer; beyond MAX_ANSWERS disconnect the viewers with the oldest ones."""
+        self._bodies[connection] = body
+        self._readers[id(body)] += 1
+        if self._readers[id(body)] == 1:
+            self.size += len(body)
+        while self.size > MAX_ANSWERS:
+            next(iter(self._bodies)).cut()
+
+    def remove(self, connection: "Connection") -> None:
+        """Count the answer of a viewer no longer."""
+        body = self._bodies.pop(connection, None)
+        if body is None:
+            return
+        self._readers[id(body)] -= 1
+        if not self._readers[id(body)]:
+            del self._readers[id(body)]
+            self.size -= len(body)
 
 
 class Connection(ServerConnection):
@@ -129,11 +167,13 @@ class Connection(ServerConnection):
         self._has_hello = False
         self._received = 0
         self._held = b""
-        self.outstanding = 0
-        """Bytes that it occupies as a viewer; always 0 for others."""
+        self.incoming = 0
+        """Bytes that came from it as a viewer and are not handled yet; always 0 for others."""
         self._is_limited = False
         self._message = 0
         self._messages: deque[int] = deque()
+        self._parts = 0
+        self._deadline: asyncio.TimerHandle | None = None
         self._extra = 0
         self._extra_since = self.loop.time()
         self.network = network_of(transport.get_extra_info("peername"))
@@ -142,8 +182,7 @@ class Connection(ServerConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         """Leave."""
         self._take_held()
-        self.release(self.outstanding)
-        self._is_limited = False
+        self._forget()
         self.door.leave(self)
         super().connection_lost(exc)
 
@@ -153,33 +192,50 @@ class Connection(ServerConnection):
             self.request.headers.clear()
         self._go_on(Stage.HELLO)
 
-    def welcome(self, *, is_limited: bool) -> None:
+    def welcome(self, *, is_limited: bool) -> bool:
         """Accept its hello: from now on it is a client, and what it sent after the hello is read.
 
-        What a viewer sends and is sent `is_limited`.
+        What a viewer sends and is sent `is_limited`. Returns False, and does nothing, if there are too many clients.
         """
-        self.door.welcome(self)
+        if not self.door.welcome(self, is_viewer=is_limited):
+            return False
         self._messages.popleft()  # the hello
         self._is_limited = is_limited
         if is_limited:
             self.protocol.max_message_size = MAX_VIEWER_FRAME
         self._go_on(Stage.OPEN)
+        return True
 
     def taken(self) -> int:
         """Return the bytes on the wire of the message that was received last; they count until they are released."""
         return self._messages.popleft() if self._messages else 0
 
-    def occupy(self, size: int) -> None:
-        """Count bytes that it occupies, if it is a viewer; see MAX_OUTSTANDING."""
-        if self._is_limited and not self.transport.is_closing():
-            self.outstanding += size
-            self.door.occupy(size)
-
     def release(self, size: int) -> None:
-        """Count bytes no longer."""
-        size = min(size, self.outstanding)
-        self.outstanding -= size
-        self.door.outstanding -= size
+        """Count the bytes of a message no longer: it is handled."""
+        size = min(size, self.incoming)
+        self.incoming -= size
+        self.door.incoming -= size
+
+    @contextmanager
+    def answering(self, body: bytes) -> Iterator[None]:
+        """Count an answer while it waits to be sent and to be read, if this is a viewer; see MAX_ANSWERS."""
+        if self._is_limited and not self.transport.is_closing():
+            self.door.answers.add(self, body)
+        try:
+            yield
+        finally:
+            self.door.answers.remove(self)
+
+    def cut(self) -> None:
+        """Disconnect it without a close code, and count nothing of it any more."""
+        self.transport.abort()
+        self._forget()
+
+    def _forget(self) -> None:
+        self.release(self.incoming)
+        self.door.answers.remove(self)
+        self._is_limited = False
+        self._set_deadline(None)
 
     async def linger(self, seconds: float) -> None:
         """Wait before it gets an answer, at most until it is closed; meanwhile nothing is read."""
@@ -222,39 +278,60 @@ class Connection(ServerConnection):
                 return
             size = PORTION if self._stage is Stage.OPEN else EARLY_PORTION
             portion = data[start : start + size]
-            if self._stage is Stage.OPEN:
-                self.occupy(len(portion))
+            if self._stage is Stage.OPEN and self._is_limited:
+                self._occupy(len(portion))
             super().data_received(portion)
             self._limit(len(portion))
             start += size
 
     def process_event(self, event: Any) -> None:
-        """Notice the end of the handshake and of the first message, and close who sends too much that is no message.
+        """Notice the end of the handshake and of each message, and close who sends too many frames that are no message.
 
         It is closed without a word: that would cost more.
         """
         super().process_event(event)
         if not isinstance(event, Frame):
             self._stage, self._received = Stage.UPGRADE, 0
-            return
-        if event.fin and event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
-            self._has_hello = True
-        self._count_message(event)
-        if event.opcode not in (Opcode.TEXT, Opcode.BINARY):
+        elif event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            self._count_part(is_last=event.fin)
+        else:
             self._count_extra()
 
-    def _count_message(self, event: Frame) -> None:
-        """Note how much of what was received belongs to which message; control frames are done with."""
-        size = len(event.data) + MAX_HEADER
-        if event.opcode in (Opcode.PING, Opcode.PONG, Opcode.CLOSE):
-            self.release(size)
-            return
+    def _occupy(self, size: int) -> None:
+        """Count bytes of a message that is not complete. They may belong to the next one: that is at most a PORTION."""
         self._message += size
-        if event.fin:
+        self.incoming += size
+        if self._deadline is None:
+            self._set_deadline(MESSAGE_TIMEOUT)
+        self.door.occupy(size)
+
+    def _set_deadline(self, seconds: float | None) -> None:
+        if self._deadline:
+            self._deadline.cancel()
+        self._deadline = None if seconds is None else self.loop.call_later(seconds, self._end_of_patience)
+
+    def _end_of_patience(self) -> None:
+        """Disconnect a client that did not complete its message, unless it is we who do not read the rest."""
+        if self.recv_messages.paused:
+            self._set_deadline(MESSAGE_TIMEOUT)
+        else:
+            self.cut()
+
+    def _count_part(self, *, is_last: bool) -> None:
+        self._parts += 1
+        if self._parts > MAX_PARTS:
+            self.transport.abort()
+        elif is_last:
+            self._has_hello = True
             self._messages.append(self._message)
-            self._message = 0
+            self._message = self._parts = 0
+            self._set_deadline(None)
 
     def _count_extra(self) -> None:
+        if not self._parts:  # no message is under way
+            self.release(self._message)
+            self._message = 0
+            self._set_deadline(None)
         now = self.loop.time()
         if now - self._extra_since > EXTRA_WINDOW:
             self._extra, self._extra_since = 0, now

@@ -45,7 +45,16 @@ AWAY = 1000
 FAREWELL = 2.0
 """Seconds that a closing handshake may take before the connection is cut."""
 
-FAULT, RESTART, BAD_FRAME, UNAUTHORIZED, NO_HELLO, TOO_MANY, TOO_SLOW = 1011, 1012, 4400, 4401, 4408, 4429, 4508
+FAULT, RESTART, FULL, BAD_FRAME, UNAUTHORIZED, NO_HELLO, TOO_MANY, TOO_SLOW = (
+    1011,
+    1012,
+    1013,
+    4400,
+    4401,
+    4408,
+    4429,
+    4508,
+)
 _SLOW = TOO_SLOW, "reads too slowly; resume from the last cursor"
 
 
@@ -106,42 +115,48 @@ class Session:
         self._behind = 0
         self._clear_at = asyncio.get_running_loop().time()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._begun: set[asyncio.Task[tuple[bytes, ...]]] = set()
+        self._turn = asyncio.Lock()
+        self._under_way = 0
         self._recent: deque[tuple[float, int]] = deque()
         self.wanted = Filter()
         self.filter_hash = frames.filter_hash(self.wanted)
         self.after = 0
 
     @property
+    def _waiting(self) -> int:
+        """Bytes that wait for the client to read, without the answer under way: that may well be large."""
+        return max(0, self._websocket.transport.get_write_buffer_size() - self._under_way)
+
+    @property
     def _is_operator(self) -> bool:
         return self._role == "operator"
 
     async def run(self) -> None:
-        """Serve the client until either side closes."""
+        """Serve the client until either side closes; its connection takes with it whatever still waits to be done.
+
+        Commands of an operator that have begun are done nevertheless.
+        """
+        serving = asyncio.create_task(self._until_closed(self._serve()))
+        gone = asyncio.create_task(self._websocket.wait_closed())
         try:
-            await self._greet(await self._hello())
-            async for text in self._websocket:
-                size = self._websocket.taken()
-                self._count_frame(size)
-                await self._handle(frames.read_frame(text), size)
-                await self._keep_up()
-        except _Close as close:
-            await self._close(close.code, close.reason)
-        except frames.BadFrame as bad:
-            await self._close(BAD_FRAME, str(bad)[:120])
-        except ConnectionClosed:
-            return
-        except Exception:
-            log.exception("session failed")
-            await self._close(FAULT, "a fault of notifier's")
+            await asyncio.wait((serving, gone), return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._feed.hub.remove(self)
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await _cancelled(serving, gone, *self._tasks)
+        await asyncio.gather(*self._begun, return_exceptions=True)
+
+    async def _serve(self) -> None:
+        await self._greet(await self._hello())
+        async for text in self._websocket:
+            size = self._websocket.taken()
+            self._count_frame(size)
+            await self._handle(frames.read_frame(text), size)
+            await self._keep_up()
 
     def push(self, frame: bytes, events: int) -> None:
         """Queue a frame of events without waiting; a client that reads too slowly is let go, it can resume."""
-        waiting, now = self._websocket.transport.get_write_buffer_size(), asyncio.get_running_loop().time()
+        waiting, now = self._waiting, asyncio.get_running_loop().time()
         self._behind = self._behind + events if waiting else events
         self._clear_at = self._clear_at if waiting else now
         if waiting > MOST_BEHIND or self._behind > MOST_EVENTS_BEHIND or now - self._clear_at > STALLED:
@@ -172,10 +187,11 @@ class Session:
             now = asyncio.get_running_loop().time()
             await self._websocket.linger(self._feed.tokens.refused(hello.token, self._websocket.network, now))
             raise _Close(UNAUTHORIZED, "a valid token is needed")
+        if not self._websocket.welcome(is_limited=role != "operator"):
+            raise _Close(FULL, f"there are too many {role}s already")
         self._role = role
         if role == "operator":
             self._queries = asyncio.Semaphore(MOST_OPERATOR_QUERIES)
-        self._websocket.welcome(is_limited=role != "operator")
         return hello
 
     async def _greet(self, hello: frames.Hello) -> None:
@@ -236,7 +252,8 @@ class Session:
                 if portion.events:
                     at = frames.cursor(self._feed.store.id, self.after, self.filter_hash)
                     await self._answer(frames.write_bodies(at, portion.bodies))
-        hub.add(self, asyncio.get_running_loop().time())
+        self._clear_at = asyncio.get_running_loop().time()
+        hub.add(self, self._clear_at)
 
     async def _handle(self, frame: frames.Hello | frames.Refilter | frames.Command | None, size: int) -> None:
         """Do what a frame of `size` bytes asks for; the bytes count until that is done."""
@@ -274,11 +291,16 @@ class Session:
             return
         # What is submitted at the same moment is stored in one transaction: it need not wait.
         async with nullcontext() if command.name == "submit" else self._queries:
-            result = await self._result(command, run)
-            if not self._is_operator:  # one answer in memory at a time
-                await self._answer(result)
-        if self._is_operator:
-            await self._answer(result)
+            await self._answer(await self._to_its_end(command, run))
+
+    async def _to_its_end(self, command: frames.Command, run: Callable[[], Awaitable[Any]]) -> tuple[bytes, ...]:
+        """Return the result of a command. One that only operators can give is done also if its client hangs up."""
+        if self._feed.commands[command.name or ""][0] != "operator":
+            return await self._result(command, run)
+        working = asyncio.create_task(self._result(command, run))
+        self._begun.add(working)
+        working.add_done_callback(self._begun.discard)
+        return await asyncio.shield(working)
 
     async def _result(self, command: frames.Command, run: Callable[[], Awaitable[Any]]) -> tuple[bytes, ...]:
         try:
@@ -311,20 +333,25 @@ class Session:
         await self._write((frames.write(type_, **fields),))
 
     async def _answer(self, parts: Sequence[bytes]) -> None:
-        """Send what the client asked for, within the share of all viewers if it is one."""
+        """Send what the client asked for, one answer at a time, and within the share of all viewers if it is one."""
         size = sum(map(len, parts))
-        if not self._is_operator:
-            await self._feed.viewers.take(size)
-        self._websocket.occupy(size)
-        try:
-            await self._write(parts)
-        finally:
-            self._websocket.release(size)
+        with self._websocket.answering(max(parts, key=len)):
+            if not self._is_operator:
+                await self._feed.viewers.take(size)
+            async with self._turn:
+                try:
+                    await self._write(parts, answer=size)
+                finally:
+                    self._under_way = 0
 
-    async def _write(self, parts: Sequence[bytes]) -> None:
-        """Send a frame, waiting until the client takes it; one that does not, or lets too much gather, is closed."""
-        if self._websocket.transport.get_write_buffer_size() > MOST_BEHIND:
+    async def _write(self, parts: Sequence[bytes], answer: int = 0) -> None:
+        """Send a frame, waiting until the client takes it; one that does not, or lets too much gather, is closed.
+
+        `answer` is how many of the bytes are an answer, and no sign of slowness.
+        """
+        if self._waiting > MOST_BEHIND:
             raise _Close(*_SLOW)
+        self._under_way += answer
         try:
             async with asyncio.timeout(STALLED):
                 await self._websocket.send_parts(parts)
@@ -365,6 +392,8 @@ class Session:
             await work
         except _Close as close:
             await self._close(close.code, close.reason)
+        except frames.BadFrame as bad:
+            await self._close(BAD_FRAME, str(bad)[:120])
         except ConnectionClosed:
             return
         except Exception:
@@ -375,6 +404,12 @@ class Session:
         task: asyncio.Task[None] = asyncio.create_task(self._until_closed(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+async def _cancelled(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _failed(code: str, message: str) -> dict[str, Any]:

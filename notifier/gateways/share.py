@@ -15,12 +15,21 @@ class Share:
         self._free_at = 0.0
 
     async def take(self, size: int) -> None:
-        """Wait until an answer of `size` bytes may be sent."""
+        """Wait until an answer of `size` bytes may be sent; one that is cancelled gives its bytes back."""
         delay = self.reserve(size, asyncio.get_running_loop().time())
         if delay > 0:
-            await asyncio.sleep(delay)
+            try:
+                await asyncio.sleep(delay)
+            except asyncio.CancelledError:
+                self._free_at -= _cost(size)
+                raise
 
     def reserve(self, size: int, now: float) -> float:
         """Take bytes from the bucket; return the seconds until they are there."""
-        self._free_at = max(self._free_at, now - 1) + max(size, MIN_ANSWER) / MAX_RATE
+        self._free_at = max(self._free_at, now - 1) + _cost(size)
         return max(0.0, self._free_at - now)
+
+
+def _cost(size: int) -> float:
+    """Return the seconds that an answer takes of the rate."""
+    return max(size, MIN_ANSWER) / MAX_RATE

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from http import HTTPStatus
 from typing import Any
 
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -28,7 +27,7 @@ PING_EVERY, PONG_WITHIN = 20.0, 20.0
 @asynccontextmanager
 async def serve_feed(settings: FeedSettings, feed: Feed, pages: Pages) -> AsyncIterator[Server]:
     """Listen until the block ends, then say goodbye to everyone; Misconfigured where the port is taken."""
-    sessions: set[Session] = set()
+    sessions: dict[Session, asyncio.Task[Any] | None] = {}
     way_in = Door()
 
     class Visitor(Connection):
@@ -38,18 +37,15 @@ async def serve_feed(settings: FeedSettings, feed: Feed, pages: Pages) -> AsyncI
         assert isinstance(websocket, Connection)  # noqa: S101 - what `create_connection` makes
         websocket.upgraded()
         session = Session(websocket, feed)
-        sessions.add(session)
+        sessions[session] = asyncio.current_task()
         try:
             await session.run()
         finally:
-            sessions.discard(session)
+            del sessions[session]
 
     async def answer(connection: ServerConnection, request: Request) -> Response | None:
         assert isinstance(connection, Connection)  # noqa: S101 - as above
-        response = await pages.answer(request, connection)
-        if response is None and way_in.is_full:
-            return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "too many clients\n")
-        return response
+        return await pages.answer(request, connection)
 
     try:
         server = await serve(
@@ -76,9 +72,19 @@ async def serve_feed(settings: FeedSettings, feed: Feed, pages: Pages) -> AsyncI
         yield server
     finally:
         server.close(close_connections=False)
-        await asyncio.gather(*(session.leave() for session in sessions))
+        # Before anything is awaited: whoever completes a handshake from now on is closed and not welcomed.
         way_in.close()
+        await asyncio.gather(*(session.leave() for session in sessions))
+        await _ended([task for task in sessions.values() if task])
         await server.wait_closed()
+
+
+async def _ended(tasks: list[asyncio.Task[Any]]) -> None:
+    """Give what operators have begun a little time, then cancel it: no client delays the end of the service."""
+    if tasks:
+        _, pending = await asyncio.wait(tasks, timeout=FAREWELL)
+        for task in pending:
+            task.cancel()
 
 
 def _select(_: ServerConnection, offered: Any) -> Subprotocol | None:

@@ -7,6 +7,7 @@ only a writer checkpoints.
 
 import asyncio
 import sqlite3
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -57,6 +58,7 @@ class Reader:
     def __init__(self, connection: aiosqlite.Connection) -> None:
         self._connection = connection
         self._urgent, self._others = _Queue(), _Queue()
+        self._askers: Counter[asyncio.Future[Any]] = Counter()
         self._asked = asyncio.Event()
         self._busy = asyncio.Lock()
         self._closed = False
@@ -87,7 +89,7 @@ class Reader:
         """Call `query` with the connection and hashable `args`, at one state of the database.
 
         The state is at least as new as the call. Calls with equal arguments that wait for their turn share one answer,
-        which comes as early as the most urgent of them needs it.
+        which comes as early as the most urgent of them needs it. If all who wait for it are cancelled it is not asked.
         """
         if self._closed:
             raise StoreUnusable("the store is closed")
@@ -101,9 +103,23 @@ class Reader:
         self._asked.set()
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work(), name="queries of watchers and operators")
-        # A caller that is cancelled must not take the answer from the others.
-        answer: _T = await asyncio.shield(future)
+        self._askers[future] += 1
+        try:
+            # A caller that is cancelled must not take the answer from the others.
+            answer: _T = await asyncio.shield(future)
+        finally:
+            self._left(future, key)
         return answer
+
+    def _left(self, future: "asyncio.Future[Any]", key: _Key) -> None:
+        """Count one asker less; drop a query that has not begun and that nobody waits for any more."""
+        self._askers[future] -= 1
+        if self._askers[future]:
+            return
+        del self._askers[future]
+        for queue in (self._urgent, self._others):
+            if queue.waiting.get(key) is future:
+                del queue.waiting[key]
 
     @asynccontextmanager
     async def idle(self) -> AsyncIterator[None]:

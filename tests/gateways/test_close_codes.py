@@ -30,7 +30,7 @@ LIST = json.dumps({"type": "command", "id": 1, "name": "mail.list", "args": {}})
 
 def test_every_described_code_has_a_test_here() -> None:
     """The codes of the AsyncAPI document, and no other; 1001 is what a restart may be closed with by a proxy."""
-    assert set(described.CLOSE_CODES) == {1009, 1011, 1012, 4400, 4401, 4408, 4429, 4508}
+    assert set(described.CLOSE_CODES) == {1009, 1011, 1012, 1013, 4400, 4401, 4408, 4429, 4508}
 
 
 def closing(code: int, reason: str = "") -> bytes:
@@ -103,7 +103,7 @@ async def test_a_client_that_does_not_answer_pings_is_closed_with_1011(
      '{"type":"filter","snapshot":501}',
      '{"type":"filter","filter":{"since":"2026-01-01"}}', '{"type":"filter","filter":{"mail":7}}',
      json.dumps({"type": "filter", "filter": {"mail": ["x"] * 501}}),
-     '{"type":"command","name":7}', '{"type":"command","name":"mail.list","args":[]}',
+     '{"type":"command","name":7}',
      '{"type":"filter","id":' + "[" * 985 + "]" * 985 + "}"],
 )  # fmt: skip
 async def test_a_frame_that_breaks_the_protocol_is_closed_with_4400(settings: Settings, sent: Any) -> None:

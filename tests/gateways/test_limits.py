@@ -212,7 +212,7 @@ async def test_all_viewers_together_occupy_a_bounded_number_of_bytes(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever occupies most is disconnected; the others and operators are not, and in the end nothing is counted."""
-    monkeypatch.setattr(door, "MAX_OUTSTANDING", 150_000)
+    monkeypatch.setattr(door, "MAX_INCOMING", 150_000)
     entrance = door.Door()
     monkeypatch.setattr(websocket, "Door", lambda: entrance)
     read, go_on = SqliteStore.listing, asyncio.Event()
@@ -234,11 +234,11 @@ async def test_all_viewers_together_occupy_a_bounded_number_of_bytes(
         for _ in range(3):
             await greedy.send(large)
         assert await close_code(greedy) is None or greedy.close_code == 1006
-        assert 40_000 < entrance.outstanding < 50_000
+        assert 40_000 < entrance.incoming < 50_000
         go_on.set()
         for ws in (modest, operator):
             assert (await until_result(ws, "l"))["ok"]
-    assert entrance.outstanding == 0
+    assert (entrance.incoming, entrance.answers.size) == (0, 0)
 
 
 async def test_a_viewer_has_a_bounded_number_of_commands_in_memory(
@@ -433,8 +433,10 @@ LIMITS: Mapping[tuple[ModuleType, str], float] = {
     (door, "MOST_HELLO"): 24 * 1024,
     (door, "MOST_HELD"): 8 * 1024 * 1024,
     (door, "MAX_VIEWER_FRAME"): 64 * 1024,
-    (door, "MAX_OUTSTANDING"): 64 * 1024 * 1024,
-    (door, "MAX_HEADER"): 14,
+    (door, "MAX_INCOMING"): 32 * 1024 * 1024,
+    (door, "MAX_ANSWERS"): 32 * 1024 * 1024,
+    (door, "MESSAGE_TIMEOUT"): 10,
+    (door, "MAX_PARTS"): 64,
     (door, "MOST_EARLY_EXTRA_FRAMES"): 20,
     (door, "MOST_EXTRA_FRAMES"): 1000,
     (door, "EXTRA_WINDOW"): 10,
@@ -467,6 +469,7 @@ CLOSE_CODES = {
     1009: "tests/gateways/test_limits.py::test_a_frame_has_at_most_half_a_megabyte",
     1011: "tests/gateways/test_websocket.py::test_a_fault_of_ours_in_a_session_ends_only_that",
     1012: "tests/gateways/test_websocket.py::test_clients_are_told_when_the_service_ends",
+    1013: "tests/gateways/test_misbehaviour.py::test_beyond_the_most_viewers_one_is_asked_to_come_later",
     4400: "tests/gateways/test_websocket.py::test_a_first_frame_that_is_no_proper_hello_is_closed_with_4400",
     4401: "tests/gateways/test_websocket.py::test_tokens_decide_who_may_do_what",
     4408: "tests/gateways/test_websocket.py::test_who_says_no_hello_is_closed_with_4408",
@@ -494,7 +497,7 @@ def test_no_close_code_is_forgotten() -> None:
     documented = (ROOT / "docs" / "feed.md").read_text(encoding="utf-8").partition("| code | meaning |")[2]
     table = documented.partition("\n\n")[0]
     assert set(CLOSE_CODES) == {int(code) for code in re.findall(r"\b[14]\d{3}\b", table.replace("1,000", ""))}
-    own = {value for value in vars(session).values() if isinstance(value, int) and 4000 <= value < 5000}
+    own = {value for value in vars(session).values() if isinstance(value, int) and 1000 < value < 5000}
     assert own <= set(CLOSE_CODES)
     for test in CLOSE_CODES.values():
         file, _, function = test.partition("::")

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
-from parts import PATIENCE, request, serving, submit
+from parts import PATIENCE, changed, request, result, serving, submit
+from privacy import OPERATOR_TOKEN, VIEWER_TOKEN
 from test_frames import JSON, WORDS
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
@@ -20,6 +21,7 @@ from wire import CONTINUED, HELLO, PING, TEXT, UPGRADE, dialled, drained, frame
 
 from notifier.actors import broadcaster
 from notifier.client import FeedClient
+from notifier.errors import Unreachable
 from notifier.gateways import door, session, websocket
 from notifier.settings import FeedSettings, Settings, load
 
@@ -192,20 +194,30 @@ def test_a_network_is_what_a_host_cannot_change_at_will(peer: Any, network: str)
     assert door.network_of(peer) == network
 
 
-async def test_beyond_the_most_clients_one_is_told_to_come_later(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+async def test_beyond_the_most_viewers_one_is_asked_to_come_later(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """HTTP 503 for the one too many, until another has left; who has not said hello does not count."""
+    """1013 for the one too many, until another has left; operators have places of their own, and as many."""
     monkeypatch.setattr(door, "MOST_CLIENTS", 2)
-    async with serving(settings) as feed, dialled(feed, UPGRADE), dialled(feed, UPGRADE):
-        async with FeedClient.connect(feed) as first:
-            await first.frame()
-            async with FeedClient.connect(feed) as second:
+    async with (
+        serving(changed(environ, VIEWER_TOKEN=VIEWER_TOKEN, OPERATOR_TOKEN=OPERATOR_TOKEN)) as operators,
+        dialled(operators, UPGRADE),
+        dialled(operators, UPGRADE),
+    ):
+        viewers = operators.model_copy(update={"operator_token": None})
+        for known in (viewers, operators):
+            async with FeedClient.connect(known) as first, FeedClient.connect(known) as second:
+                await first.frame()
                 await second.frame()
-                async with dialled(feed, UPGRADE) as third:
-                    assert (await drained(third)).startswith(b"HTTP/1.1 503")
-        async with asyncio.timeout(PATIENCE), FeedClient.connect(feed) as third_again:
-            await third_again.frame()
+                with pytest.raises(Unreachable, match="1013"):
+                    async with FeedClient.connect(known) as third:
+                        await third.frame()
+                if known is viewers:
+                    async with FeedClient.connect(operators, snapshot=0) as operator:
+                        await result(operator, await operator.command("send.pause", {}))
+            async with asyncio.timeout(PATIENCE), FeedClient.connect(known) as third_again:
+                while (await third_again.frame())["type"] != "welcome":
+                    pass
 
 
 async def test_a_client_that_takes_nothing_is_let_go(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,12 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import Any, Self
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import pytest
+from gate import Gate
 from parts import PATIENCE, changed, request, result, serving, submit, wait_frame
 from privacy import OPERATOR_TOKEN, VIEWER_TOKEN
 
@@ -19,49 +20,9 @@ from notifier.gateways.share import MAX_RATE, MIN_ANSWER, Share
 from notifier.settings import Settings
 from notifier.storage import queries, reader
 from notifier.storage.reader import Reader
-from notifier.storage.sqlite import SqliteStore
 from notifier.storage.store import Portion, Snapshot
 
 FAR = "2126-01-01T00:00:00Z"
-
-
-class Gate:
-    """Lets the calls of one method of the store begin, and holds them until it is opened."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
-        self.inside = 0
-        self.most = 0
-        self._open = asyncio.Event()
-        self._call = getattr(SqliteStore, method)
-        gate = self
-
-        async def held(store: SqliteStore, *args: Any, **options: Any) -> Any:
-            async with gate:
-                return await gate._call(store, *args, **options)
-
-        monkeypatch.setattr(SqliteStore, method, held)
-
-    @classmethod
-    @contextmanager
-    def before(cls, monkeypatch: pytest.MonkeyPatch, method: str) -> Iterator[Self]:
-        """Put one before a method of the store, to be opened within the block or at its end."""
-        gate = cls(monkeypatch, method)
-        try:
-            yield gate
-        finally:
-            gate.open()
-
-    def open(self) -> None:
-        """Let all go on."""
-        self._open.set()
-
-    async def __aenter__(self) -> None:
-        self.inside += 1
-        self.most = max(self.most, self.inside)
-        await self._open.wait()
-
-    async def __aexit__(self, *_: object) -> None:
-        self.inside -= 1
 
 
 @asynccontextmanager

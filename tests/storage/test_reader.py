@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable
 from datetime import timedelta
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import pytest
 from parts import PATIENCE, request
@@ -139,11 +140,58 @@ async def test_watchers_who_ask_the_same_share_an_answer(store: SqliteStore, mon
         await store.add([message(1)], RULES, NOW)
         late = [asyncio.create_task(store.snapshot(Filter(), 200)) for _ in range(200)]
         await asyncio.sleep(0)
-    snapshots = await asyncio.gather(*early, *late)
+    async with asyncio.timeout(PATIENCE):
+        snapshots = await asyncio.gather(*early, *late)
     assert {len(json.loads(snapshot.mails)) for snapshot in snapshots} == {1}
     assert len({id(snapshot.mails) for snapshot in snapshots}) == 1
     assert (await other).mails == b"[]"
     assert len(calls) == 2
+
+
+async def test_an_answer_is_not_older_than_its_question(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks while the same is being answered gets an answer of its own, with what was stored meanwhile."""
+    begun, end, read = threading.Event(), threading.Event(), queries.page
+
+    def page(*args: Any) -> Page:
+        found = read(*args)
+        begun.set()
+        end.wait(PATIENCE)
+        return found
+
+    monkeypatch.setattr(queries, "page", page)
+    first = asyncio.create_task(store.snapshot(Filter(), 200))
+    await asyncio.to_thread(begun.wait, PATIENCE)
+    await store.add([message(1)], RULES, NOW)
+    second = asyncio.create_task(store.snapshot(Filter(), 200))
+    await asyncio.sleep(0)
+    end.set()
+    async with asyncio.timeout(PATIENCE):
+        found = [len(json.loads((await each).mails)) for each in (first, second)]
+    assert found == [0, 1]
+
+
+@pytest.mark.parametrize("urgent", [False, True])
+async def test_a_query_that_nobody_waits_for_any_more_is_not_begun(store: SqliteStore, *, urgent: bool) -> None:
+    """It is dropped with the last one who asked; one that somebody still waits for is answered."""
+    asked: list[str] = []
+
+    def query(_: sqlite3.Connection, name: str) -> str:
+        asked.append(name)
+        return name
+
+    async with Held(store):
+        tasks = {
+            name: [asyncio.create_task(store._reads.query(query, name, urgent=each)) for each in (False, urgent)]
+            for name in ("gone", "shared")
+        }
+        await asyncio.sleep(0)
+        for task in (*tasks["gone"], tasks["shared"][0]):
+            task.cancel()
+        await asyncio.wait(tasks["gone"])
+    async with asyncio.timeout(PATIENCE):
+        assert await tasks["shared"][1] == "shared"
+    assert asked == ["shared"]
+    assert not store._reads._askers
 
 
 async def test_operators_and_the_service_are_answered_before_viewers(
