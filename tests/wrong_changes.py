@@ -505,7 +505,7 @@ MUTANTS = (
         "notifier/gateways/session.py",
         "code == TOO_SLOW and not self._is_dropped",
         "code == TOO_SLOW",
-        ("tests/gateways/test_close_codes.py::test_a_client_that_takes_no_results_is_closed_with_4508",),
+        ("tests/gateways/test_close_codes.py::test_a_client_that_is_too_slow_in_two_ways_is_counted_once",),
     ),
     Mutant(
         "readiness-tells-everyone-everything",

@@ -197,6 +197,23 @@ async def test_a_client_that_takes_no_results_is_closed_with_4508(
         assert (await scrape(feed)).get("notifier_feed_drops_total") == 1
 
 
+async def test_a_client_that_is_too_slow_in_two_ways_is_counted_once(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An event and an answer can meet their limits at the same moment."""
+    run, found = session.Session.run, list[session.Session]()
+
+    async def noted(self: session.Session) -> None:
+        found.append(self)
+        await run(self)
+
+    monkeypatch.setattr(session.Session, "run", noted)
+    async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
+        await client.frame()
+        await asyncio.gather(*(found[0]._close(session.TOO_SLOW, "too slow") for _ in range(2)))
+        assert (await scrape(feed)).get("notifier_feed_drops_total") == 1
+
+
 async def test_missed_events_that_are_deleted_meanwhile_close_with_4508(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
