@@ -152,8 +152,8 @@ async def test_an_answer_is_not_older_than_its_question(store: SqliteStore, monk
     """Who asks while the same is being answered gets an answer of its own, with what was stored meanwhile."""
     begun, end, read = threading.Event(), threading.Event(), queries.page
 
-    def page(*args: Any) -> Page:
-        found = read(*args)
+    def page(*args: Any, **options: Any) -> Page:
+        found = read(*args, **options)
         begun.set()
         end.wait(PATIENCE)
         return found
