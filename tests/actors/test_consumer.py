@@ -516,6 +516,7 @@ async def test_a_letter_that_is_always_refused_keeps_no_other_back(monkeypatch: 
         return [each[1] for each in script.done if each[0] == "not_json"]
 
     async def rest(_: float) -> None:
+        await asyncio.sleep(0)
         if len(published()) == 199:
             script.stop.set()
 
