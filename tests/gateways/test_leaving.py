@@ -245,7 +245,7 @@ async def test_a_client_that_downloads_its_own_answer_is_not_too_slow(
             for number in range(4):
                 await asyncio.get_running_loop().sock_sendall(client, frame(TEXT, asking % number))
             got = await until(client, b'"result"')
-            await submit(watcher, request(9, send_at=FAR))
+            await watcher.command("submit", {"message": request(9, send_at=FAR)})
             await wait_event(watcher, "mail.pending", event="r9")
             async with asyncio.timeout(PATIENCE):
                 while got.count(b'"result"') < 4 or b'"event":"r9"' not in got:
