@@ -1,6 +1,6 @@
 """Start the command line: `notifier` and `python -m notifier`."""
 
-from notifier.cli import main
+from notifier.cli.app import main
 
 if __name__ == "__main__":
     main()

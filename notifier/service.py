@@ -9,39 +9,42 @@ import structlog
 from pamqp.commands import Basic
 from websockets.asyncio.server import Server
 
-from notifier import __version__, airports, clock, journal, lag
+from notifier import __version__, clock
 from notifier.actors.broadcaster import Hub, broadcast
 from notifier.actors.consumer import Store as Intake
 from notifier.actors.consumer import consume
 from notifier.actors.purger import Memory, purge
 from notifier.actors.reporter import READER, report
 from notifier.actors.sender import LAST_RECORDS, Limits, Sender
-from notifier.circuit import Circuit
-from notifier.commands import commands
 from notifier.composing.message import compose
 from notifier.composing.templates import Wording
-from notifier.contract import Message
+from notifier.domain import airports
+from notifier.domain.claims import Quota
+from notifier.domain.events import Logged
+from notifier.domain.mail import Mail, RetryPolicy
+from notifier.domain.messages import Message
+from notifier.domain.planning import Rules
 from notifier.errors import StoreUnusable
-from notifier.events import Logged
-from notifier.figures import Figures
-from notifier.gateways import amqp, smtp
-from notifier.gateways.http import Pages
+from notifier.feed.auth import Tokens
+from notifier.feed.commands import commands
+from notifier.feed.pages import Pages
+from notifier.feed.server import serve_feed
+from notifier.feed.session import Feed
+from notifier.feed.share import Share
+from notifier.gateways import rabbitmq, smtp
 from notifier.gateways.properties import MAX_SHORT_STRING, cut
 from notifier.gateways.publisher import Outgoing, Publisher
-from notifier.gateways.session import Feed
-from notifier.gateways.share import Share
-from notifier.gateways.tokens import Tokens
 from notifier.gateways.topology import EVENTS
-from notifier.gateways.websocket import serve_feed
-from notifier.gauges import gauges
-from notifier.lane import Lane
-from notifier.mail import Mail, RetryPolicy
-from notifier.metrics import Metrics
-from notifier.planning import Rules
-from notifier.rate import Guard
+from notifier.observability import loop_lag, mail_log
+from notifier.observability.counters import Metrics
+from notifier.observability.gauges import gauges
+from notifier.observability.status import Figures
+from notifier.sending.circuit_breaker import Circuit
+from notifier.sending.pacing import Guard
+from notifier.sending.transport_health import Lane
 from notifier.settings import MailSettings, Settings
-from notifier.storage.sqlite import SqliteStore
-from notifier.storage.store import Added, Quota, Store
+from notifier.storage.sqlite.store import SqliteStore
+from notifier.storage.store import Added, Store
 from notifier.supervisor import Actor, Supervisor
 
 log = structlog.get_logger(__name__)
@@ -94,14 +97,14 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
     wording = Wording(settings.mail.templates)
     async with AsyncExitStack() as stack:
         metrics = Metrics()
-        stack.enter_context(lag.measured(metrics.lagged))
+        stack.enter_context(loop_lag.measured(metrics.lagged))
         transports = smtp.transports(settings.smtp, settings.mail.sender.domain, metrics.answered)
         store = await SqliteStore.open(settings.store.path, metrics.transacted, metrics.took)
         stack.push_async_callback(store.close)
         for transport in transports:
             stack.push_async_callback(transport.close)
         lanes = _lanes(transports, settings, wording)
-        broker = amqp.Broker() if settings.amqp.url else None
+        broker = rabbitmq.Broker() if settings.amqp.url else None
         publisher = Publisher(settings.amqp)
         stack.push_async_callback(publisher.close)
         rules = Rules(
@@ -127,12 +130,12 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
 
         stack.push_async_callback(_stop, supervisor, _longest_dialogue(settings))
         supervisor.start(
-            "broadcaster", partial(broadcast, store, hub, (figures.observe, metrics.observe, journal.tell))
+            "broadcaster", partial(broadcast, store, hub, (figures.observe, metrics.observe, mail_log.tell))
         )
         supervisor.start("sender", _sending(store, lanes, settings))
         supervisor.start("purger", partial(_purge, store, settings))
         if broker:
-            connect = partial(amqp.consume, settings.amqp, publisher, broker)
+            connect = partial(rabbitmq.consume, settings.amqp, publisher, broker)
             supervisor.start("reporter", partial(report, store, partial(_publish, publisher)))
             supervisor.start("consumer", partial(consume, connect, Intake(store.check, take), metrics.dead_lettered))
         else:

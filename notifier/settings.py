@@ -17,8 +17,8 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
-from notifier.addresses import normalised
 from notifier.clock import check_cron
+from notifier.domain.addresses import normalised
 from notifier.errors import Misconfigured
 
 PREFIX = "NOTIFIER_"

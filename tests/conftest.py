@@ -14,10 +14,10 @@ import psutil
 import pytest
 import structlog
 import uvloop
-from described import check_frame
-from privacy import leaks
-from provided import one_at_a_time
-from rabbit import Rabbit
+from support.described import check_frame
+from support.privacy import leaks
+from support.provided import one_at_a_time
+from support.rabbit import Rabbit
 from websockets.asyncio.client import ClientConnection
 
 from notifier.demo.broker import find_broker

@@ -8,8 +8,8 @@ from typing import Protocol
 import structlog
 
 from notifier import clock
-from notifier.events import Batch, Filter, Logged
-from notifier.frames import HEARTBEAT, MOST_EVENTS, cursor, write_events
+from notifier.domain.events import MOST_EVENTS, Batch, Filter, Logged
+from notifier.feed.protocol import HEARTBEAT, cursor, write_events
 from notifier.storage.store import Store
 
 log = structlog.get_logger(__name__)

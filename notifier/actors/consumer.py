@@ -11,7 +11,7 @@ import structlog
 
 from notifier.actors import dead_letters
 from notifier.actors.dead_letters import DeadLetter, DeadLetters, Delivery
-from notifier.contract import Message, decode
+from notifier.domain.messages import Message, decode
 from notifier.errors import DeadLetterCode, Refused, StoreUnusable, Unreachable
 
 log = structlog.get_logger(__name__)

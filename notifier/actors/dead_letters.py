@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import structlog
 
-from notifier.contract import Origin
+from notifier.domain.messages import Origin
 from notifier.errors import DeadLetterCode, Refused
 
 log = structlog.get_logger(__name__)

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from notifier import clock
+from notifier.domain.events import Logged
 from notifier.errors import Unreachable
-from notifier.events import Logged
 from notifier.storage.store import Store
 
 READER = "reporter"

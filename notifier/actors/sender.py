@@ -12,13 +12,14 @@ from msgspec.structs import replace
 from structlog.contextvars import bind_contextvars
 
 from notifier import clock
-from notifier.circuit import State, Trial
+from notifier.domain.claims import Claim, Start
+from notifier.domain.events import ids, timestamp
+from notifier.domain.mail import Mail, RetryPolicy, handed_back, refused, unknown
 from notifier.errors import Busy, StoreUnusable, Unreachable
-from notifier.events import ids, timestamp
-from notifier.lane import Lane, Result, Situation, unsupported
-from notifier.mail import Mail, RetryPolicy, handed_back, refused, unknown
-from notifier.rate import AHEAD, Guard
-from notifier.storage.store import Claim, Start, Store
+from notifier.sending.circuit_breaker import State, Trial
+from notifier.sending.pacing import AHEAD, Guard
+from notifier.sending.transport_health import Lane, Result, Situation, unsupported
+from notifier.storage.store import Store
 
 log = structlog.get_logger(__name__)
 

@@ -6,7 +6,7 @@ from typing import Any, get_args
 import msgspec
 
 from notifier.asyncapi.schemas import TEXT, Schema, constant, nullable, one_of, record, ref
-from notifier.contract import LINE, MAX_ID_BYTES, MOST_BYTES, OLDER, OLDER_SERVICES, SHAPES, WORD
+from notifier.domain.messages import LINE, MAX_ID_BYTES, MOST_BYTES, OLDER, OLDER_SERVICES, SHAPES, WORD
 from notifier.errors import DeadLetterCode
 
 _REFS = "#/components/schemas/"

@@ -8,7 +8,7 @@ import yaml
 from notifier import __version__
 from notifier.asyncapi import amqp, feed
 from notifier.asyncapi.schemas import EVENT, MAIL
-from notifier.frames import PROTOCOL
+from notifier.feed.protocol import PROTOCOL
 from notifier.gateways.topology import BINDINGS, DEAD, EVENTS
 from notifier.settings import AmqpSettings, FeedSettings
 

@@ -22,8 +22,9 @@ from notifier.asyncapi.schemas import (
     ref,
     several,
 )
-from notifier.frames import MOST_EVENTS, MOST_MAILS, MOST_SECONDS, MOST_VALUES
-from notifier.mail import Kind, Status
+from notifier.domain.events import MOST_EVENTS
+from notifier.domain.mail import Kind, Status
+from notifier.feed.protocol import MOST_MAILS, MOST_SECONDS, MOST_VALUES
 
 REASONS = ("none", "expired", "restarted", "filter_changed", "invalid")
 CLOSE_CODES = {

@@ -5,8 +5,8 @@ They are open: a reader ignores fields that it does not know.
 
 from typing import Any
 
-from notifier.events import EVENT_TYPES
-from notifier.mail import Kind, Status
+from notifier.domain.events import EVENT_TYPES
+from notifier.domain.mail import Kind, Status
 
 Schema = dict[str, Any]
 

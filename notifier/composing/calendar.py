@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from urllib.parse import quote
 
-from notifier.airports import city
-from notifier.mail import Flight, Itinerary, Kind, Mail, mail_id
+from notifier.domain.airports import city
+from notifier.domain.mail import Flight, Itinerary, Kind, Mail, mail_id
 
 _CRLF = "\r\n"
 _LINE = 75

@@ -16,11 +16,11 @@ from email.policy import default
 from email.utils import format_datetime, quote
 from typing import Any
 
-from notifier.booking import confirmation_id
 from notifier.composing.calendar import Calendar, calendars
 from notifier.composing.reservation import reservations
 from notifier.composing.templates import Wording
-from notifier.mail import Itinerary, Kind, Mail
+from notifier.domain.booking import confirmation_id
+from notifier.domain.mail import Itinerary, Kind, Mail
 from notifier.settings import Sender
 
 FOLD_AT = 78

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from notifier.airports import city
-from notifier.mail import AirportTime, Flight, Itinerary, Kind, Mail
+from notifier.domain.airports import city
+from notifier.domain.mail import AirportTime, Flight, Itinerary, Kind, Mail
 
 MOST = 40
 """Reservations in one mail; a large group on many flights goes without, before its mail is mostly this."""

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from msgspec.structs import replace
 
-from notifier.mail import AirportTime, Flight, Itinerary, Kind, Mail, Price, mail_id
+from notifier.domain.mail import AirportTime, Flight, Itinerary, Kind, Mail, Price, mail_id
 
 BOOKING = "RXJ34P"
 NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)

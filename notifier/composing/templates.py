@@ -31,8 +31,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from notifier.composing.sample import dated_mails, sample_mails
 from notifier.composing.view import mail_view, subject_view
 from notifier.composing.words import Words
+from notifier.domain.mail import Flight, Itinerary, Kind, Mail
 from notifier.errors import Misconfigured
-from notifier.mail import Flight, Itinerary, Kind, Mail
 
 log = structlog.get_logger(__name__)
 

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from notifier.airports import city
 from notifier.composing.words import Words
-from notifier.mail import AirportTime, Flight, Itinerary, Kind, Mail
+from notifier.domain.airports import city
+from notifier.domain.mail import AirportTime, Flight, Itinerary, Kind, Mail
 
 _DAY = timedelta(days=1)
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 
-from notifier.mail import AirportTime
+from notifier.domain.mail import AirportTime
 
 _LEAP_YEAR = 2028
 """Any year with a 29 February: between them its days have every weekday, every month and every day of the month."""

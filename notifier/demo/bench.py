@@ -30,22 +30,23 @@ from pamqp.commands import Basic
 from rich.console import Console
 from rich.table import Table
 
-from notifier import airports, clock
+from notifier import clock
 from notifier.composing.message import compose
 from notifier.composing.reservation import reservations
 from notifier.composing.templates import Wording
-from notifier.contract import Origin, decode
 from notifier.demo.broker import BrokerUnavailable, find_broker
 from notifier.demo.inbox import Inbox
 from notifier.demo.publisher import booking
-from notifier.gateways.amqp import Broker, consume
+from notifier.domain import airports
+from notifier.domain.mail import Mail, claimed
+from notifier.domain.messages import Origin, decode
+from notifier.domain.planning import Rules
 from notifier.gateways.connection import connected
 from notifier.gateways.publisher import Publisher
+from notifier.gateways.rabbitmq import Broker, consume
 from notifier.gateways.smtp import Envelope, Transport
-from notifier.mail import Mail, claimed
-from notifier.planning import Rules
 from notifier.settings import AmqpSettings, Sender, SmtpServer, SmtpSettings
-from notifier.storage.sqlite import SqliteStore
+from notifier.storage.sqlite.store import SqliteStore
 
 TURNS = 5
 BATCH = 100

@@ -15,13 +15,13 @@ import psutil
 from aiormq.abc import DeliveredMessage
 
 from notifier import clock
-from notifier.client import FeedClient
 from notifier.demo.inbox import Inbox
 from notifier.demo.ledger import Ledger
 from notifier.demo.plot import Sample
 from notifier.demo.process import ServiceProcess, serving
 from notifier.demo.publisher import booking, publish
 from notifier.errors import NotifierError
+from notifier.feed.client import FeedClient
 from notifier.gateways.connection import connect
 from notifier.gateways.topology import declare
 from notifier.settings import FeedSettings, load, load_feed

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import typer
 
 from notifier import clock
-from notifier.addresses import normalised
 from notifier.doctor import peers
 from notifier.doctor.examination import examine
 from notifier.doctor.finding import Finding, Level
+from notifier.domain.addresses import normalised
 from notifier.errors import Misconfigured
 from notifier.gateways.smtp import transports
 from notifier.settings import Settings

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from notifier.composing.message import compose
 from notifier.composing.templates import Wording
 from notifier.doctor.finding import Finding, fault, note, ok, warning
+from notifier.domain.mail import Kind, Letter, Mail, mail_id
 from notifier.errors import Unreachable
 from notifier.gateways import connection, smtp, topology
-from notifier.mail import Kind, Letter, Mail, mail_id
 from notifier.settings import AmqpSettings, MailSettings
 
 PATIENCE = 30.0

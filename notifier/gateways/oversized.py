@@ -17,7 +17,7 @@ from typing import cast
 
 from pamqp.constants import FRAME_BODY, FRAME_HEADER
 
-from notifier.contract import MOST_BYTES
+from notifier.domain.messages import MOST_BYTES
 
 ROOM = 64 * 1024 * 1024
 """Bytes of bodies over the limit that may be in memory at a time; a single one may be larger."""

@@ -25,11 +25,11 @@ import aiosmtplib
 from aiosmtplib.errors import SMTPAuthenticationError, SMTPException, SMTPResponseException
 from aiosmtplib.protocol import SMTPProtocol
 
-from notifier.addresses import all_masked, ascii_domain
+from notifier.domain.addresses import all_masked, ascii_domain
+from notifier.domain.mail import Reply
 from notifier.errors import Busy, Misconfigured, Unreachable
 from notifier.gateways.dial import dial
-from notifier.mail import Reply
-from notifier.replies import Phase, is_connection_limit, is_used_up
+from notifier.sending.replies import Phase, is_connection_limit, is_used_up
 from notifier.settings import SmtpServer, SmtpSettings
 
 IDLE = 30.0

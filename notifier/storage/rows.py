@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from notifier.events import Logged, event_id
-from notifier.mail import FINISHED, Flight, Itinerary, Kind, Letter, Mail, Reply, Status
+from notifier.domain.events import Logged, event_id
+from notifier.domain.mail import FINISHED, Flight, Itinerary, Kind, Letter, Mail, Reply, Status
 
 FIXED_COLUMNS = (
     *("id", "matter", "kind", "address", "subject", "content", "booking", "flight", "event", "correlation"),

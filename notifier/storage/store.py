@@ -16,10 +16,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from notifier.contract import Message
-from notifier.events import Filter, Logged
-from notifier.mail import Mail, Status
-from notifier.planning import Rules
+from notifier.domain.claims import Claim, Quota
+from notifier.domain.events import Filter, Logged
+from notifier.domain.mail import Mail, Status
+from notifier.domain.messages import Message
+from notifier.domain.planning import Rules
 
 
 class Added(NamedTuple):
@@ -27,33 +28,6 @@ class Added(NamedTuple):
 
     mails: tuple[str, ...]
     repeated: bool
-
-
-class Start(NamedTuple):
-    """A claimed mail and the moment (UTC) from which it may be handed over."""
-
-    mail: Mail
-    at: datetime
-
-
-class Quota(NamedTuple):
-    """How many mails one SMTP account may start in any 24 hours; `account` is what they are counted by."""
-
-    account: str
-    mails: int
-
-
-class Claim(NamedTuple):
-    """Mails to hand over now, and when (UTC) it is worth asking again; None: when new mail arrives.
-
-    `quota_left` is how many more the account may start; None where it has no quota. If `more_expired`, more mails
-    have expired than one claim ends, so it is worth asking again at once, whatever else holds.
-    """
-
-    starts: tuple[Start, ...]
-    again_at: datetime | None
-    quota_left: int | None = None
-    more_expired: bool = False
 
 
 class Page(NamedTuple):

@@ -1,19 +1,16 @@
 """The page in a real browser."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from browser import browser
 from playwright.async_api import Browser, Page
+from support.browser import browser
+from support.look import Watch
 
 from notifier.settings import FeedSettings
 
-Watch = Callable[..., AbstractAsyncContextManager[Page]]
-
-LOST = ("WebSocket connection",)
-"""What the browser says of a service that is gone."""
 # What the policy of the page forbade, told by the browser to the page itself.
 LISTEN = "window.reports = []; addEventListener('securitypolicyviolation', e => reports.push(e.violatedDirective))"
 

@@ -7,19 +7,18 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from dashboard.conftest import LOST, Watch
-from dashboard.look import free_port, live, rows, wait_row, wait_rows, wait_same
-from faults.victim import Victim
-from parts import PATIENCE, changed, request, serving, submit, wait_event
 from playwright.async_api import Browser, WebSocketRoute
-from privacy import OPERATOR_TOKEN, VIEWER_TOKEN
-from samples import booking_event
+from support.faults.victim import Victim
+from support.look import LOST, Watch, free_port, live, rows, wait_row, wait_rows, wait_same
+from support.parts import PATIENCE, changed, request, serving, submit, wait_event
+from support.privacy import OPERATOR_TOKEN, VIEWER_TOKEN
+from support.samples import booking_event
 
 from notifier import clock
-from notifier.client import FeedClient
 from notifier.demo.inbox import Inbox
+from notifier.feed.client import FeedClient
 from notifier.settings import Settings
-from notifier.storage.sqlite import SqliteStore
+from notifier.storage.sqlite.store import SqliteStore
 
 LATER = "2099-01-01T00:00:00Z"
 

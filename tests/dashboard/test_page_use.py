@@ -2,27 +2,26 @@
 
 import json
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from dashboard.conftest import LOST, Watch
-from dashboard.look import free_port, live, wait_row, wait_rows, wait_same
-from parts import PATIENCE, changed, request, serving, submit, wait_event
 from playwright.async_api import Page
-from samples import booking_event
+from support.look import LOST, Watch, free_port, live, wait_row, wait_rows, wait_same
+from support.parts import PATIENCE, changed, request, serving, submit, wait_event
+from support.places import PICTURES
+from support.samples import booking_event
 
-from notifier import frames
-from notifier.client import FeedClient
 from notifier.demo.inbox import Inbox
+from notifier.feed import protocol
+from notifier.feed.client import FeedClient
 from notifier.settings import Settings
 
 LATER = "2099-01-01T00:00:00Z"
 HOSTILE = "<img src=x onerror=alert(1)></td><script>alert(2)</script>&amp;\u202e"
 BLOCKED = ("Blocked script execution", "Refused to", "Loading the image", "Framing", "Running the JavaScript URL")
 """What the browser says of the things in a hostile mail that it does not do."""
-PICTURES = Path(__file__).parents[2] / "artefacts" / "page"
+PAGES = PICTURES / "page"
 SIZES = {"wide": {"width": 1400, "height": 900}, "phone": {"width": 390, "height": 844}}
 
 
@@ -170,12 +169,12 @@ async def test_how_it_looks_and_sounds(environ: dict[str, str], watch: Watch, th
                 await live(page)
                 await wait_same(page, client)
                 await page.locator('#tiles [data-condition="retrying"] strong', has_text="1").wait_for()
-                PICTURES.mkdir(parents=True, exist_ok=True)
-                await page.screenshot(path=PICTURES / f"list-{theme}-{size}.png")
+                PAGES.mkdir(parents=True, exist_ok=True)
+                await page.screenshot(path=PAGES / f"list-{theme}-{size}.png")
                 await audit(page)
                 await page.locator("#mails .open").last.click()
                 await page.get_by_role("tab", name="Headers").wait_for()
-                await page.screenshot(path=PICTURES / f"mail-{theme}-{size}.png")
+                await page.screenshot(path=PAGES / f"mail-{theme}-{size}.png")
                 await audit(page)
 
 
@@ -196,7 +195,7 @@ async def test_searching_asks_the_feed_for_nothing_new(
 ) -> None:
     """With a span chosen, each letter narrows what is there already; another span is asked for once."""
     asked: list[dict[str, Any]] = []
-    read = frames.read_frame
+    read = protocol.read_frame
 
     def noted(text: str) -> Any:
         asked.append(json.loads(text))
@@ -207,7 +206,7 @@ async def test_searching_asks_the_feed_for_nothing_new(
             await submit(client, request(number, send_at=LATER))
         async with watch(feed, "?since=15m") as page:
             await wait_rows(page, lambda rows: len(rows) == 2)
-            monkeypatch.setattr(frames, "read_frame", noted)
+            monkeypatch.setattr(protocol, "read_frame", noted)
             await page.locator("#search").press_sequentially("No. 1")
             await page.locator("#search").fill("")
             await page.locator("#search").press_sequentially("Number 1")

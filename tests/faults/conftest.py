@@ -3,23 +3,20 @@
 import asyncio
 import os
 import random
-import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from faults.clocks import SOURCE, Clock
-from faults.proxy import Proxy
-from faults.scene import Scene
-from faults.sink import Sink
-from rabbit import Rabbit
+from support.faults.clocks import SOURCE, Clock
+from support.faults.proxy import Proxy
+from support.faults.scene import DOT_DELAY, Scene, prepared
+from support.faults.sink import Sink
+from support.provided import missing, needed
+from support.rabbit import Rabbit
 from yarl import URL
 
 from notifier.demo.node import SERVER, PrivateNode
-
-DOT_DELAY = 0.03
-"""Seconds that the ledger takes for a message, so that faults find some of them past their final dot."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -81,29 +78,6 @@ async def fragile(tmp_path: Path, sink: Sink, node: PrivateNode) -> AsyncIterato
         # RabbitMQ 3.10 writes a new quorum queue's registration with a delay; who is killed before it forgets.
         await asyncio.sleep(4)
         yield scene
-
-
-async def prepared(folder: Path, sink: Sink, rabbit: Rabbit) -> Scene:
-    """Set the scene: the queue is there, and dead letters are collected."""
-    await rabbit.prepare()
-    scene = Scene(folder, sink, rabbit)
-    scene.letters = await rabbit.listen("notifier.dead", "fanout")
-    return scene
-
-
-def needed(tool: str, package: str) -> str:
-    """Find a tool that a test cannot do without."""
-    found = shutil.which(tool)
-    if not found:
-        missing(f"{tool} is not installed: apt-get install {package}")
-    return str(found)
-
-
-def missing(what: str) -> None:
-    """Skip a test for what this machine lacks, and say what that is; where CI is set that is a failure."""
-    if os.environ.get("CI"):
-        pytest.fail(what)
-    pytest.skip(what)
 
 
 @pytest.fixture(scope="session")

@@ -9,12 +9,12 @@ from functools import partial
 import aiormq
 import pytest
 from aiormq.abc import DeliveredMessage
-from faults.equation import stored
-from faults.load import bad, booking
-from faults.proxy import Proxy
-from faults.scene import Scene
-from faults.victim import Victim
-from parts import PATIENCE
+from support.faults.equation import stored
+from support.faults.load import bad, booking
+from support.faults.proxy import Proxy
+from support.faults.scene import Scene
+from support.faults.victim import Victim
+from support.parts import PATIENCE
 
 from notifier.demo.node import PrivateNode
 from notifier.gateways.topology import EVENTS

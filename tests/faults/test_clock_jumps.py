@@ -3,12 +3,12 @@
 from datetime import timedelta
 
 import pytest
-from faults.clocks import Clock
-from faults.load import booking
-from faults.scene import Scene
-from parts import wait_event
+from support.faults.clocks import Clock
+from support.faults.load import booking
+from support.faults.scene import Scene
+from support.parts import wait_event
 
-from notifier.client import FeedClient
+from notifier.feed.client import FeedClient
 
 pytestmark = pytest.mark.faults
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.load import booking
-from faults.proxy import Proxy
-from faults.scene import Scene
+from support.faults.load import booking
+from support.faults.proxy import Proxy
+from support.faults.scene import Scene
 from yarl import URL
 
 from notifier.demo.node import PrivateNode

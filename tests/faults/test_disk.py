@@ -10,10 +10,10 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from faults.conftest import missing, needed
-from faults.load import booking
-from faults.scene import Scene
-from faults.victim import Victim
+from support.faults.load import booking
+from support.faults.scene import Scene
+from support.faults.victim import Victim
+from support.provided import missing, needed
 
 pytestmark = pytest.mark.faults
 

@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from faults import load
-from faults.clocks import Clock
-from faults.proxy import Proxy
-from faults.scene import Scene
-from parts import wait_event
+from support.faults import load
+from support.faults.clocks import Clock
+from support.faults.proxy import Proxy
+from support.faults.scene import Scene
+from support.parts import wait_event
 
-from notifier.client import FeedClient
+from notifier.feed.client import FeedClient
 
 SOON = timedelta(seconds=3)
 LATER = timedelta(hours=1)

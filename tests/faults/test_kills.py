@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from faults.scene import Scene
+from support.faults.scene import Scene
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.faults)])

@@ -5,14 +5,14 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
-from faults.load import bad, booking
-from faults.proxy import Proxy
-from faults.scene import Scene
-from faults.victim import Line, Victim
 from pamqp import commands
-from parts import PATIENCE
+from support.faults.load import bad, booking
+from support.faults.proxy import Proxy
+from support.faults.scene import Scene
+from support.faults.victim import Line, Victim
+from support.parts import PATIENCE
 
-from notifier.client import readiness
+from notifier.feed.client import readiness
 
 SILENCE = 120.0
 """Seconds within which the service must have noticed; most steps have 10 s, and three heartbeats take 35."""

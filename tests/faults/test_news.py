@@ -3,11 +3,11 @@
 from typing import Any
 
 import pytest
-from faults.load import booking, request
-from faults.scene import Scene
-from parts import wait_event
+from support.faults.load import booking, request
+from support.faults.scene import Scene
+from support.parts import wait_event
 
-from notifier.client import FeedClient
+from notifier.feed.client import FeedClient
 
 STEPS = ("CONNECT", "MAIL", "RCPT", "DATA", "DOT")
 PHASES = [pytest.param(phase, marks=() if phase == "RCPT" else pytest.mark.faults) for phase in STEPS]

@@ -3,10 +3,10 @@
 import asyncio
 
 import pytest
-from faults.conftest import needed
-from faults.load import booking
-from faults.scene import Scene
-from faults.strace import Call, check_order, command, read
+from support.faults.load import booking
+from support.faults.scene import Scene
+from support.faults.strace import Call, check_order, command, read
+from support.provided import needed
 from yarl import URL
 
 pytestmark = pytest.mark.faults

@@ -6,13 +6,13 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from faults.load import BAD, booking
-from faults.scene import Scene
-from faults.victim import Victim
-from parts import PATIENCE
-from rabbit import headers
+from support.faults.load import BAD, booking
+from support.faults.scene import Scene
+from support.faults.victim import Victim
+from support.parts import PATIENCE
+from support.rabbit import headers
 
-from notifier.contract import MOST_BYTES
+from notifier.domain.messages import MOST_BYTES
 from notifier.gateways.oversized import ROOM
 from notifier.gateways.topology import DEAD
 

@@ -4,8 +4,8 @@ import asyncio
 import re
 
 import pytest
-from faults.load import bad, booking
-from faults.scene import Scene
+from support.faults.load import bad, booking
+from support.faults.scene import Scene
 from yarl import URL
 
 from notifier.demo.node import PrivateNode

@@ -6,11 +6,11 @@ from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from typing import Any
 
-from faults.load import BAD, BOOKING, REQUEST, booking
-from faults.scene import Scene
 from pamqp.commands import Basic
+from support.faults.load import BAD, BOOKING, REQUEST, booking
+from support.faults.scene import Scene
 
-from notifier.contract import MOST_BYTES
+from notifier.domain.messages import MOST_BYTES
 
 CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 TITLE = "\x1b]0;owned\x07\x1b[2J\x9b31m"

@@ -4,12 +4,12 @@ import asyncio
 from functools import partial
 
 import pytest
-from faults.load import BAD, bad, booking
-from faults.scene import Scene
-from parts import PATIENCE
+from support.faults.load import BAD, bad, booking
+from support.faults.scene import Scene
+from support.parts import PATIENCE
 
-from notifier.client import readiness
 from notifier.demo.node import PrivateNode
+from notifier.feed.client import readiness
 from notifier.gateways.topology import DEAD
 
 pytestmark = pytest.mark.faults

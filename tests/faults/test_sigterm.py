@@ -6,11 +6,11 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from faults.load import booking
-from faults.proxy import Proxy
-from faults.scene import Scene
 from pamqp import commands
-from samples import booking_event, flight_data
+from support.faults.load import booking
+from support.faults.proxy import Proxy
+from support.faults.scene import Scene
+from support.samples import booking_event, flight_data
 
 PASSENGERS, FLIGHTS, LARGE = 100, 20, 3
 """The largest permitted booking, and how many of them come at once."""

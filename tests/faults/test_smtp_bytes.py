@@ -5,11 +5,11 @@ import random
 from typing import Any
 
 import pytest
-from faults.scene import Scene
-from pages import get
-from parts import wait_frame
+from support.faults.scene import Scene
+from support.pages import get
+from support.parts import wait_frame
 
-from notifier.client import FeedClient
+from notifier.feed.client import FeedClient
 
 PHASES = ("CONNECT", "EHLO", "AUTH", "MAIL", "RCPT", "DATA", "DOT", "RSET")
 CODES = ("", "250 ", "354 ", "421 ", "450 4.2.2 ", "535 5.7.8 ", "550 5.1.1 ", "554 ", "250-", "\udcff")

@@ -3,12 +3,12 @@
 from typing import Any
 
 import pytest
-from faults.equation import stored
-from faults.load import request
-from faults.scene import Scene
-from parts import result, wait_frame
+from support.faults.equation import stored
+from support.faults.load import request
+from support.faults.scene import Scene
+from support.parts import result, wait_frame
 
-from notifier.client import FeedClient
+from notifier.feed.client import FeedClient
 
 PHASES = ("CONNECT", "EHLO", "MAIL", "RCPT", "DATA", "DOT")
 OF_THE_MAIL = ("RCPT", "DATA", "DOT")

@@ -6,11 +6,11 @@ import re
 from contextlib import AsyncExitStack, suppress
 
 import pytest
-from faults.scene import Scene
-from pages import get
-from parts import PATIENCE
-from privacy import OPERATOR_TOKEN, VIEWER_TOKEN
-from wire import TEXT, UPGRADE, dialled, frame
+from support.faults.scene import Scene
+from support.pages import get
+from support.parts import PATIENCE
+from support.privacy import OPERATOR_TOKEN, VIEWER_TOKEN
+from support.wire import TEXT, UPGRADE, dialled, frame
 
 from notifier.settings import FeedSettings
 

@@ -6,13 +6,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from faults.conftest import DOT_DELAY, needed, prepared
-from faults.load import bad, booking, request
-from faults.scene import Scene
-from faults.sink import Sink
-from faults.strace import Call, command, killing, read
-from faults.victim import Victim
-from rabbit import Rabbit
+from support.faults.load import bad, booking, request
+from support.faults.scene import DOT_DELAY, Scene, prepared
+from support.faults.sink import Sink
+from support.faults.strace import Call, command, killing, read
+from support.faults.victim import Victim
+from support.provided import needed
+from support.rabbit import Rabbit
 
 pytestmark = pytest.mark.faults
 

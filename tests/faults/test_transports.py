@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import trustme
-from faults.proxy import Proxy
-from faults.scene import Scene
-from faults.sink import Sink
+from support.faults.proxy import Proxy
+from support.faults.scene import Scene
+from support.faults.sink import Sink
 
 from notifier.demo.inbox import Inbox
 

@@ -8,12 +8,12 @@ from itertools import cycle
 from typing import Any
 
 import pytest
-from faults.load import largest
-from faults.scene import Scene
-from parts import PATIENCE, request, result, submit, wait_frame
+from support.faults.load import largest
+from support.faults.scene import Scene
+from support.parts import PATIENCE, request, result, submit, wait_frame
 
-from notifier.client import FeedClient
 from notifier.errors import Unreachable
+from notifier.feed.client import FeedClient
 from notifier.settings import FeedSettings
 
 PACE = 0.21

@@ -10,16 +10,15 @@ from typing import Any, TypeVar
 
 import pytest
 import uvloop
-from browser import browser
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
-from model.stage import OUTCOMES, Stage
-from model.watchers import QUICK, PageWatcher, PythonWatcher, Watcher
+from support.browser import browser
+from support.model.stage import OUTCOMES, Stage
+from support.model.watchers import QUICK, PageWatcher, PythonWatcher, Watcher
 
-from notifier import client
 from notifier.actors import broadcaster
-from notifier.gateways import session
+from notifier.feed import client, session
 
 PATIENCE = 5.0
 """Seconds without any change after which a view is taken for final."""

@@ -1,0 +1,177 @@
+"""What `notifier send` and `notifier watch` make of the feed: data to stdout, the rest to stderr."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import typer
+
+from notifier import clock
+from notifier.domain.events import timestamp
+from notifier.domain.mail import FINISHED
+from notifier.errors import NotifierError, Unreachable
+from notifier.feed.client import FeedClient, Follower
+from notifier.feed.protocol import MOST_MAILS
+from notifier.feed.replica import Replica
+from notifier.settings import FeedSettings
+
+_ENDED = {str(status) for status in FINISHED} | {"uncertain"}
+
+
+async def submit(settings: FeedSettings, message: Mapping[str, Any], *, wait: bool, as_json: bool) -> None:
+    """Submit one message and say what was stored; with `wait` follow its mails that are due now to their end.
+
+    Raises NotifierError where the message is refused; exits 1 where a mail that was waited for was not sent.
+    """
+    async with FeedClient.connect(settings, snapshot=0) as client:
+        ids = await _store(client, message, as_json=as_json)
+        if wait:
+            await _follow_to_end(client, ids, as_json=as_json)
+
+
+async def _store(client: FeedClient, message: Mapping[str, Any], *, as_json: bool) -> list[str]:
+    result = await _result(client, await client.command("submit", {"message": message}))
+    ids: list[str] = result["mails"]
+    if as_json:
+        typer.echo(json.dumps(result))
+    else:
+        typer.echo(f"{'already handled' if result['repeated'] else 'stored'}: {len(ids)} mails", err=True)
+    return ids
+
+
+async def _follow_to_end(client: FeedClient, ids: Sequence[str], *, as_json: bool) -> None:
+    """Print each mail's changes until all that are due now are finished; exit 1 where one was not sent."""
+    mails: dict[str, Mapping[str, Any]] = {}
+    wanted = frozenset(ids)
+    for first in range(0, len(ids), MOST_MAILS):
+        await _look_up(client, ids[first : first + MOST_MAILS], wanted, mails)
+    now = timestamp(clock.now()) or ""
+    for mail in mails.values():
+        _show(mail, as_json=as_json)
+    while any(mail["status"] not in _ENDED and mail["send_at"] <= now for mail in mails.values()):
+        for mail in _newer(await client.frame(), wanted, mails):
+            _show(mail, as_json=as_json)
+    if any(mail["status"] in _ENDED - {"sent"} for mail in mails.values()):
+        raise typer.Exit(1)
+
+
+async def _look_up(
+    client: FeedClient, ids: Sequence[str], wanted: frozenset[str], mails: dict[str, Mapping[str, Any]]
+) -> None:
+    """Add mails as they are now, and those of all that are wanted whose events come before the list does."""
+    id_ = await client.command("mail.list", {"filter": {"mail": ids}, "limit": MOST_MAILS})
+    async for frame in client:
+        list(_newer(frame, wanted, mails))
+        if frame["type"] == "result" and frame["id"] == id_:
+            for mail in _value(frame)["mails"]:
+                _keep(mail, mails)
+            return
+
+
+def _newer(
+    frame: Mapping[str, Any], wanted: frozenset[str], mails: dict[str, Mapping[str, Any]]
+) -> Iterator[Mapping[str, Any]]:
+    """Keep and yield the wanted mails that a frame shows in a newer state."""
+    for event in frame.get("events", ()):
+        mail = event["data"]["mail"]
+        if mail["id"] in wanted and _keep(mail, mails):
+            yield mail
+
+
+def _keep(mail: Mapping[str, Any], mails: dict[str, Mapping[str, Any]]) -> bool:
+    """Keep a mail unless a newer state of it is there; return whether it was kept."""
+    is_newer = mail["id"] not in mails or mail["rev"] > mails[mail["id"]]["rev"]
+    if is_newer:
+        mails[mail["id"]] = mail
+    return is_newer
+
+
+async def order(settings: FeedSettings, name: str, args: Mapping[str, Any], *, as_json: bool) -> None:
+    """Give the running service one command, and print what it answers. Raises NotifierError where it refuses."""
+    async with FeedClient.connect(settings, snapshot=0) as client:
+        value = await _result(client, await client.command(name, args))
+    if as_json:
+        typer.echo(json.dumps(value))
+        _complain_of_rest(value)
+    elif name == "mail.list":
+        for mail in value["mails"]:
+            _show(mail, as_json=False, with_id=True)
+        if value["next"]:
+            typer.echo(f"notifier: there are more, from --before {value['next']} on", err=True)
+    elif name == "address.erase":
+        _show_erased(value)
+    elif name == "mail.show":
+        _show_whole(value)
+    elif "id" in value:
+        _show(value, as_json=False, with_id=True)
+    else:
+        typer.echo(f"sending is {'paused' if value['paused'] else 'going on'}", err=True)
+
+
+def _show_erased(value: Mapping[str, int]) -> None:
+    """Say what was erased."""
+    typer.echo(
+        f"erased: {value['mails']} mails ({value['cancelled']} of them cancelled), {value['bookings']} bookings",
+        err=True,
+    )
+    _complain_of_rest(value)
+
+
+def _complain_of_rest(value: Mapping[str, Any]) -> None:
+    """Raise NotifierError where not everything was erased."""
+    if value.get("remaining"):
+        why = f"{value['remaining']} mails are being handed over and still there: erase the address again in a minute"
+        raise NotifierError(why)
+
+
+async def watch(settings: FeedSettings, *, as_json: bool) -> None:
+    """Print the latest mails and then every change, across restarts of the service."""
+    replica = Replica()
+    async for frame in Follower(settings, snapshot=20):
+        for mail in replica.apply(frame):
+            _show(mail, as_json=as_json)
+        if frame["type"] == "lost":
+            typer.echo(f"notifier: {frame['reason']}; connecting again", err=True)
+
+
+async def _result(client: FeedClient, id_: str) -> Any:
+    async for frame in client:
+        if frame["type"] == "result" and frame["id"] == id_:
+            return _value(frame)
+    raise Unreachable("the feed ended")
+
+
+def _value(result: Mapping[str, Any]) -> Any:
+    if not result["ok"]:
+        raise NotifierError(f"{result['error']['code']}: {result['error']['message']}")
+    return result["value"]
+
+
+def _show_whole(mail: Mapping[str, Any]) -> None:
+    """Print a mail as its reader gets it, below what has happened to it."""
+    for step in mail["timeline"]:
+        smtp = f"  {step['smtp']['code']} {step['smtp']['text']}" if step["smtp"] else ""
+        later = f"  next try at {step['next_attempt_at']}" if step["next_attempt_at"] else ""
+        error = f"  {step['error']}" if step["error"] else ""
+        typer.echo(_printable(f"{step['at']}  {step['type']:<15} attempt {step['attempt']}{later}{smtp}{error}"))
+    typer.echo()
+    for name, value in mail["headers"]:
+        typer.echo(_printable(f"{name}: {value}"))
+    typer.echo()
+    for line in (mail["text"] or "").splitlines():
+        typer.echo(_printable(line))
+
+
+def _show(mail: Mapping[str, Any], *, as_json: bool, with_id: bool = False) -> None:
+    if as_json:
+        typer.echo(json.dumps(mail))
+        return
+    smtp = f"  {mail['smtp']['code']} {mail['smtp']['text']}" if mail["smtp"] else ""
+    error = f"  {mail['error']}" if mail["error"] else ""
+    later = f"  at {mail['next_attempt_at'] or mail['send_at']}" if mail["status"] == "pending" else ""
+    line = f"{mail['status']:<10} {mail['kind']:<21} {mail['to']:<24} {mail['subject']}{later}{smtp}{error}"
+    typer.echo(_printable(f"{mail['id']}  {line}" if with_id else line))
+
+
+def _printable(line: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in line)

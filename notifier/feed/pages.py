@@ -1,0 +1,212 @@
+"""The plain GET pages beside the feed: the page that shows it, and how the service is."""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from http import HTTPStatus
+from importlib import resources
+from pathlib import PurePath
+from types import MappingProxyType
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import msgspec
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
+
+from notifier.feed.auth import Role, Tokens
+from notifier.settings import FeedSettings, is_loopback
+
+_TYPES: Mapping[str, str] = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+}
+MOST_OFFERS = 20
+"""Pages of mails that wait to be looked at; older ones are withdrawn."""
+
+_GUARD = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data:; frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+# A mail brings its own styles, and whatever its author wrote: no script, nothing from any host, no origin.
+_MAIL_GUARD = {
+    **_GUARD,
+    "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'self'",
+    "Cache-Control": "no-store",
+}
+
+_PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Caller(Protocol):
+    """The connection on which a request came."""
+
+    network: str
+
+    async def linger(self, seconds: float) -> None:
+        """Wait before it gets an answer, at most until it is closed."""
+
+
+class Pages:
+    """Answers every GET that is not the feed's."""
+
+    def __init__(
+        self,
+        settings: FeedSettings,
+        tokens: Tokens,
+        readiness: Callable[[], tuple[bool, Mapping[str, Any]]],
+        metrics: Callable[[], Awaitable[bytes]],
+    ) -> None:
+        self._settings = settings
+        self._tokens = tokens
+        self._readiness = readiness
+        self._metrics = metrics
+        self._offers: dict[str, bytes] = {}
+        self._pages = dict(_dashboard())
+
+    def offer(self, html: str) -> str:
+        """Show the page of a mail once, under the path that this gives and that nobody can guess.
+
+        So a mail is not shown under the strict policy of our own page, which its frame would inherit.
+        """
+        path = f"/preview/{secrets.token_urlsafe(24)}"
+        self._offers[path] = html.encode()
+        if len(self._offers) > MOST_OFFERS:
+            del self._offers[next(iter(self._offers))]
+        return path
+
+    async def answer(self, request: Request, caller: Caller) -> Response | None:
+        """Answer a request; None lets it become a WebSocket."""
+        try:
+            path = urlsplit(request.path).path
+        except ValueError:
+            return _text(HTTPStatus.BAD_REQUEST, "this path is malformed\n")
+        refusal = self._refusal(request.headers)
+        if refusal or path == "/feed":
+            return refusal or self._feed(request.headers)
+        if path == "/metrics":
+            return await self._scrape(await self._role(request.headers, caller))
+        if path == "/readyz":
+            return self._ready(await self._role(request.headers, caller))
+        return self._page(path)
+
+    async def _role(self, headers: Headers, caller: Caller) -> Role | None:
+        """Judge the bearer token; returns late if it is a wrong one."""
+        token = _bearer(headers)
+        role = self._tokens.role(token)
+        if role is None:
+            now = asyncio.get_running_loop().time()
+            await caller.linger(self._tokens.refused(token, caller.network, now))
+        return role
+
+    def _ready(self, role: Role | None) -> Response:
+        """Show everything to those who may watch, and to anyone else states only: health checks have no token."""
+        ready, parts = self._readiness()
+        status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
+        shown = parts if role else {name: _states(part) for name, part in parts.items()}
+        return _json(status, {"status": "ok" if ready else "not ready", **shown})
+
+    def _page(self, path: str) -> Response:
+        if path in self._pages:
+            return _response(HTTPStatus.OK, *self._pages[path])
+        if path in self._offers:
+            return _response(HTTPStatus.OK, "text/html; charset=utf-8", self._offers.pop(path), _MAIL_GUARD)
+        if path == "/healthz":
+            return _json(HTTPStatus.OK, {"status": "ok"})
+        return _text(HTTPStatus.NOT_FOUND, "not found\n")
+
+    async def _scrape(self, role: Role | None) -> Response:
+        """Give the metrics to those who may watch: they tell how much mail goes out, and by which account."""
+        if role is None:
+            refusal = _text(HTTPStatus.UNAUTHORIZED, "a bearer token of a viewer or operator is expected\n")
+            refusal.headers["WWW-Authenticate"] = "Bearer"
+            return refusal
+        return _response(HTTPStatus.OK, _PROMETHEUS, await self._metrics())
+
+    def _refusal(self, headers: Headers) -> Response | None:
+        """Refuse foreign host names where no token protects us: a web page could point its own name at loopback."""
+        hosts = headers.get_all("Host")
+        named = _named(hosts[0]) if len(hosts) == 1 else None
+        if named is None:
+            return _text(HTTPStatus.BAD_REQUEST, "one Host header with a valid name is expected\n")
+        settings = self._settings
+        if settings.insecure or settings.viewer_token or settings.operator_token:
+            return None
+        if is_loopback(named) or any(urlsplit(origin).netloc == hosts[0] for origin in settings.allowed_origins):
+            return None
+        return _text(HTTPStatus.FORBIDDEN, "this host name is not served here: see NOTIFIER_ALLOWED_ORIGINS\n")
+
+    def _feed(self, headers: Headers) -> Response | None:
+        if "websocket" not in ", ".join(headers.get_all("Upgrade")).lower():
+            return _text(HTTPStatus.UPGRADE_REQUIRED, "this is a WebSocket: see the README on the feed\n")
+        origins = headers.get_all("Origin")
+        if len(origins) > 1:
+            return _text(HTTPStatus.BAD_REQUEST, "at most one Origin header is expected\n")
+        if any(origins) and not self._knows_origin(origins[0], headers["Host"]):
+            return _text(HTTPStatus.FORBIDDEN, "this origin may not open the feed: see NOTIFIER_ALLOWED_ORIGINS\n")
+        return None
+
+    def _knows_origin(self, origin: str, host: str) -> bool:
+        return _authority(origin) == host or origin in self._settings.allowed_origins
+
+
+def _authority(url: str) -> str | None:
+    """Return the host and port of a URL; None if it is malformed, as anyone may send anything."""
+    try:
+        return urlsplit(url).netloc
+    except ValueError:
+        return None
+
+
+def _named(host: str) -> str | None:
+    """Return the name in a Host header without its port; None if it is malformed."""
+    return urlsplit(f"//{host}").hostname or "" if _authority(f"//{host}") == host else None
+
+
+def _bearer(headers: Headers) -> str | None:
+    """Return the one bearer token (RFC 6750 section 2.1), read as UTF-8; None if there is no such header, or several.
+
+    The library reads headers as Latin-1, in which the end of some letters in UTF-8 would pass for a space.
+    """
+    given = headers.get_all("Authorization")
+    kind, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
+    return (
+        token.strip(" \t").encode("latin-1", errors="replace").decode(errors="replace")
+        if kind.lower() == "bearer"
+        else None
+    )
+
+
+def _states(part: Any) -> Any:
+    """Keep the states of a part of the readiness: no server's words, no host name, no reason."""
+    if isinstance(part, list):
+        return [_states(each) for each in part]
+    if "state" in part:
+        return {"state": part["state"]}
+    return {name: _states(each) for name, each in part.items()}
+
+
+def _dashboard() -> Iterator[tuple[str, tuple[str, bytes]]]:
+    for file in (resources.files("notifier") / "dashboard").iterdir():
+        path = "/" if file.name == "index.html" else f"/{file.name}"
+        yield path, (_TYPES[PurePath(file.name).suffix], file.read_bytes())
+
+
+def _response(
+    status: HTTPStatus, content_type: str, body: bytes, guard: Mapping[str, str] = MappingProxyType(_GUARD)
+) -> Response:
+    headers = Headers({"Content-Type": content_type, "Content-Length": str(len(body)), "Connection": "close", **guard})
+    return Response(status.value, status.phrase, headers, body)
+
+
+def _text(status: HTTPStatus, text: str) -> Response:
+    return _response(status, "text/plain; charset=utf-8", text.encode())
+
+
+def _json(status: HTTPStatus, value: Any) -> Response:
+    return _response(status, "application/json", msgspec.json.encode(value) + b"\n")

@@ -1,0 +1,423 @@
+"""One client of the feed, from its hello to its close."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import nullcontext, suppress
+from functools import lru_cache, partial
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+import structlog
+from websockets.asyncio.connection import broadcast
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+
+from notifier import clock
+from notifier.domain.events import Filter, timestamp
+from notifier.errors import NotifierError, StoreUnusable
+from notifier.feed import protocol
+from notifier.feed.auth import Role, Tokens
+from notifier.feed.connection_limiter import Connection
+from notifier.feed.share import Share
+from notifier.storage.store import Store
+
+log = structlog.get_logger(__name__)
+
+HELLO_TIMEOUT = 10.0
+MOST_BEHIND = 1024 * 1024
+"""Bytes that may wait for a slow client."""
+MOST_EVENTS_BEHIND = 1000
+STALLED = 60.0
+"""Seconds after which a client that takes nothing of what waits for it is let go, however little that is."""
+MOST_REPLAYED = 10_000
+"""Events looked through for a resuming client; one that missed more gets a snapshot."""
+MOST_FRAMES = 50
+MAX_VIEWER_BYTES = 512 * 1024
+FRAMES_WINDOW = 10.0
+"""A viewer may send MOST_FRAMES frames and MAX_VIEWER_BYTES bytes in this many seconds."""
+MOST_COMMANDS = 500
+"""Commands of an operator that may be without their result."""
+MOST_OPERATOR_QUERIES = 4
+"""Commands and snapshots of one operator that the store is asked for at the same time; a viewer's go one by one."""
+AWAY = 1000
+"""Milliseconds that clients are asked to stay away when the service ends."""
+FAREWELL = 2.0
+"""Seconds that a closing handshake may take before the connection is cut."""
+
+FAULT, RESTART, FULL, BAD_FRAME, UNAUTHORIZED, NO_HELLO, TOO_MANY, TOO_SLOW = (
+    1011,
+    1012,
+    1013,
+    4400,
+    4401,
+    4408,
+    4429,
+    4508,
+)
+_SLOW = TOO_SLOW, "reads too slowly; resume from the last cursor"
+
+
+class CommandError(NotifierError):
+    """A command that cannot be done; `code` is for programs, the text for people."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Hub(Protocol):
+    """Where live events come from."""
+
+    position: int
+
+    def add(self, subscriber: Any, now: float) -> None:
+        """Push to it from now on."""
+
+    def remove(self, subscriber: Any) -> None:
+        """Push to it no longer."""
+
+
+class Feed(NamedTuple):
+    """What sessions draw on: the log, its live end, the figures, and what can be done by whom.
+
+    `dropped` is called for each client that read too slowly. `viewers` is what all viewers together may be sent.
+    """
+
+    store: Store
+    hub: Hub
+    stats: Callable[[], Awaitable[Mapping[str, Any]]]
+    commands: Mapping[str, tuple[Role, Callable[[msgspec.Raw, Role], Awaitable[Any]]]]
+    server: str
+    dropped: Callable[[], None]
+    tokens: Tokens
+    viewers: Share
+
+
+class _Close(Exception):
+    """End the session with this code and reason."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason[:120]
+
+
+class Session:
+    """One client: greets it, tells it what it missed, then passes on what happens."""
+
+    def __init__(self, websocket: Connection, feed: Feed) -> None:
+        self._websocket = websocket
+        self._feed = feed
+        self._role: Role | None = None
+        self._queries = asyncio.Semaphore(1)
+        self._is_dropped = False
+        self._behind = 0
+        self._clear_at = asyncio.get_running_loop().time()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._begun: set[asyncio.Task[tuple[bytes, ...]]] = set()
+        self._turn = asyncio.Lock()
+        self._under_way = 0
+        self._recent: deque[tuple[float, int]] = deque()
+        self.wanted = Filter()
+        self.filter_hash = protocol.filter_hash(self.wanted)
+        self.after = 0
+
+    @property
+    def _waiting(self) -> int:
+        """Bytes that wait for the client to read, without the answer under way: that may well be large."""
+        return max(0, self._websocket.transport.get_write_buffer_size() - self._under_way)
+
+    @property
+    def _is_operator(self) -> bool:
+        return self._role == "operator"
+
+    async def run(self) -> None:
+        """Serve the client until either side closes; its connection takes with it whatever still waits to be done.
+
+        Commands of an operator that have begun are done nevertheless.
+        """
+        serving = asyncio.create_task(self._until_closed(self._serve()))
+        gone = asyncio.create_task(self._websocket.wait_closed())
+        try:
+            await asyncio.wait((serving, gone), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._feed.hub.remove(self)
+            await _cancelled(serving, gone, *self._tasks)
+        await asyncio.gather(*self._begun, return_exceptions=True)
+
+    async def _serve(self) -> None:
+        await self._greet(await self._hello())
+        async for text in self._websocket:
+            size = self._websocket.taken()
+            self._count_frame(size)
+            await self._handle(protocol.read_frame(text), size)
+            await self._keep_up()
+
+    def push(self, frame: bytes, events: int) -> None:
+        """Queue a frame of events without waiting; a client that reads too slowly is let go, it can resume."""
+        waiting, now = self._waiting, asyncio.get_running_loop().time()
+        self._behind = self._behind + events if waiting else events
+        self._clear_at = self._clear_at if waiting else now
+        if waiting > MOST_BEHIND or self._behind > MOST_EVENTS_BEHIND or now - self._clear_at > STALLED:
+            self._feed.hub.remove(self)
+            self._spawn(self._close(*_SLOW))
+        elif self._websocket.protocol.state is State.OPEN:
+            self._websocket.transport.write(_framed(frame))
+
+    def fail(self) -> None:
+        """Close it: an event could not be pushed, and the client gets it when it resumes."""
+        self._spawn(self._close(FAULT, "a fault of notifier's"))
+
+    async def leave(self) -> None:
+        """Say goodbye before the service ends."""
+        broadcast([self._websocket], protocol.write("bye", code=RESTART, reconnect=True, after_ms=AWAY), text=True)
+        await self._close(RESTART, "the service is restarting")
+
+    async def _hello(self) -> protocol.Hello:
+        try:
+            async with asyncio.timeout(HELLO_TIMEOUT):
+                hello = protocol.read_frame(await self._websocket.recv())
+        except TimeoutError:
+            raise _Close(NO_HELLO, "no hello within 10 s") from None
+        if not isinstance(hello, protocol.Hello):
+            raise protocol.BadFrame("the first frame must be hello")
+        role = self._feed.tokens.role(hello.token)
+        if role is None:
+            now = asyncio.get_running_loop().time()
+            await self._websocket.linger(self._feed.tokens.refused(hello.token, self._websocket.network, now))
+            raise _Close(UNAUTHORIZED, "a valid token is needed")
+        if not self._websocket.welcome(is_limited=role != "operator"):
+            raise _Close(FULL, f"there are too many {role}s already")
+        self._role = role
+        if role == "operator":
+            self._queries = asyncio.Semaphore(MOST_OPERATOR_QUERIES)
+        return hello
+
+    async def _greet(self, hello: protocol.Hello) -> None:
+        self._watch(hello.wanted())
+        missed, reason = await self._missed(hello)
+        await self._send(
+            "welcome",
+            protocol=1,
+            server=self._feed.server,
+            role=self._role,
+            resumed=reason is None,
+            replay=missed,
+            **({} if reason is None else {"reason": reason}),
+            heartbeat=protocol.HEARTBEAT,
+            now=timestamp(clock.now()),
+        )
+        if reason is not None:
+            await self._send_snapshot(None, hello.mails)
+        await self._go_live()
+        if hello.stats:
+            self._spawn(self._send_stats(max(0.5, hello.stats)))
+
+    def _watch(self, wanted: Filter) -> None:
+        self.wanted, self.filter_hash = wanted, protocol.filter_hash(wanted)
+
+    async def _missed(self, hello: protocol.Hello) -> tuple[int, str | None]:
+        """Count the matching events after the client's cursor, or say why it cannot resume."""
+        if hello.resume is None:
+            return 0, "none"
+        place = protocol.read_cursor(hello.resume)
+        if place is None or place.store != self._feed.store.id:
+            return 0, "invalid" if place is None else "restarted"
+        if place.filter_hash != self.filter_hash:
+            return 0, "filter_changed"
+        async with self._queries:
+            missed = await self._feed.store.missed(place.seq, self.wanted, MOST_REPLAYED, urgent=self._is_operator)
+        if missed.events is None:
+            return 0, "invalid" if place.seq > missed.span.head else "expired"
+        self.after = place.seq
+        return missed.events, None
+
+    async def _send_snapshot(self, id_: str | float | None, limit: int) -> None:
+        async with self._queries:
+            snapshot = await self._feed.store.snapshot(self.wanted, limit, urgent=self._is_operator)
+            self.after = snapshot.seq
+            at = protocol.cursor(self._feed.store.id, snapshot.seq, self.filter_hash)
+            await self._answer(protocol.write_snapshot(id_, at, snapshot.totals, snapshot.mails, more=snapshot.more))
+
+    async def _go_live(self) -> None:
+        """Catch up with the hub, then join it: between the last look and the joining nothing can happen."""
+        hub = self._feed.hub
+        while self.after < hub.position:
+            async with self._queries:
+                portion = await self._feed.store.replay(self.after, self.wanted, urgent=self._is_operator)
+                if portion.purged_through > self.after:  # it took so long that part of what it missed was deleted
+                    raise _Close(*_SLOW)
+                self.after = portion.seq
+                if portion.events:
+                    at = protocol.cursor(self._feed.store.id, self.after, self.filter_hash)
+                    await self._answer(protocol.write_bodies(at, portion.bodies))
+        self._clear_at = asyncio.get_running_loop().time()
+        hub.add(self, self._clear_at)
+
+    async def _handle(self, frame: protocol.Hello | protocol.Refilter | protocol.Command | None, size: int) -> None:
+        """Do what a frame of `size` bytes asks for; the bytes count until that is done."""
+        if isinstance(frame, protocol.Command):
+            self._spawn(self._command(frame, size))
+            return
+        match frame:
+            case protocol.Hello():
+                raise protocol.BadFrame("a second hello")
+            case protocol.Refilter():
+                self._feed.hub.remove(self)
+                self._watch(frame.wanted())
+                await self._send_snapshot(frame.id, frame.mails)
+                await self._go_live()
+            case None:
+                pass
+        self._websocket.release(size)
+
+    async def _keep_up(self) -> None:
+        """Read no further frame of a viewer while as many commands as it may send at once have no result."""
+        while not self._is_operator and len(self._tasks) > MOST_FRAMES:
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _command(self, command: protocol.Command, size: int) -> None:
+        try:
+            await self._run(command)
+        finally:
+            self._websocket.release(size)
+
+    async def _run(self, command: protocol.Command) -> None:
+        try:
+            run = self._permitted(command)
+        except CommandError as error:
+            await self._send("result", id=command.id, **_failed(error.code, str(error)))
+            return
+        # What is submitted at the same moment is stored in one transaction: it need not wait.
+        async with nullcontext() if command.name == "submit" else self._queries:
+            await self._answer(await self._to_its_end(command, run))
+
+    async def _to_its_end(self, command: protocol.Command, run: Callable[[], Awaitable[Any]]) -> tuple[bytes, ...]:
+        """Return the result of a command. One that only operators can give is done also if its client hangs up."""
+        if self._feed.commands[command.name or ""][0] != "operator":
+            return await self._result(command, run)
+        working = asyncio.create_task(self._result(command, run))
+        self._begun.add(working)
+        working.add_done_callback(self._begun.discard)
+        return await asyncio.shield(working)
+
+    async def _result(self, command: protocol.Command, run: Callable[[], Awaitable[Any]]) -> tuple[bytes, ...]:
+        try:
+            return protocol.write_result(command.id, await run())
+        except CommandError as error:
+            code, message = error.code, str(error)
+        except NotifierError as error:
+            code, message = "unavailable", str(error)
+        except Exception:
+            log.exception("command failed", command=command.name)
+            code, message = "internal", "this is a fault of notifier's; its log tells more"
+        return (protocol.write("result", id=command.id, **_failed(code, message)),)
+
+    def _permitted(self, command: protocol.Command) -> Callable[[], Awaitable[Any]]:
+        name = command.name or ""
+        if name not in self._feed.commands:
+            raise CommandError("unknown_command", f"{name[:40]!r} is no command")
+        role, run = self._feed.commands[name]
+        if role == "operator" and self._role != "operator":
+            raise CommandError("forbidden", f"{name} is for operators")
+        return partial(run, command.args, self._role or role)
+
+    async def _send_stats(self, every: float) -> None:
+        while True:
+            with suppress(StoreUnusable):  # a store that cannot be read now may be readable next time
+                await self._send("stats", **await self._feed.stats())
+            await asyncio.sleep(every)
+
+    async def _send(self, type_: str, **fields: Any) -> None:
+        await self._write((protocol.write(type_, **fields),))
+
+    async def _answer(self, parts: Sequence[bytes]) -> None:
+        """Send what the client asked for, one answer at a time, and within the share of all viewers if it is one."""
+        size = sum(map(len, parts))
+        with self._websocket.answering(max(parts, key=len)):
+            if not self._is_operator:
+                await self._feed.viewers.take(size)
+            async with self._turn:
+                try:
+                    await self._write(parts, answer=size)
+                finally:
+                    self._under_way = 0
+
+    async def _write(self, parts: Sequence[bytes], answer: int = 0) -> None:
+        """Send a frame, waiting until the client takes it; one that does not, or lets too much gather, is closed.
+
+        `answer` is how many of the bytes are an answer, and no sign of slowness.
+        """
+        if self._waiting > MOST_BEHIND:
+            raise _Close(*_SLOW)
+        self._under_way += answer
+        try:
+            async with asyncio.timeout(STALLED):
+                await self._websocket.send_parts(parts)
+        except TimeoutError:
+            raise _Close(*_SLOW) from None
+
+    def _count_frame(self, size: int) -> None:
+        """Close a client that asks for too much; `size` is the bytes of its latest frame."""
+        if self._is_operator:
+            if len(self._tasks) > MOST_COMMANDS:
+                raise _Close(TOO_MANY, f"more than {MOST_COMMANDS} commands without their result")
+            return
+        now = asyncio.get_running_loop().time()
+        self._recent.append((now, size))
+        while now - self._recent[0][0] > FRAMES_WINDOW:
+            self._recent.popleft()
+        if len(self._recent) > MOST_FRAMES or sum(each for _, each in self._recent) > MAX_VIEWER_BYTES:
+            limit = f"{MOST_FRAMES} frames or {MAX_VIEWER_BYTES // 1024} KiB"
+            raise _Close(TOO_MANY, f"more than {limit} in {FRAMES_WINDOW:g} s")
+
+    async def _close(self, code: int, reason: str) -> None:
+        """Close; a client that does not take part is cut off."""
+        if code == TOO_SLOW and not self._is_dropped:
+            self._is_dropped = True  # several of its frames may meet the limit at the same moment
+            self._feed.dropped()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL):
+                if self._role is None:
+                    self._websocket.turn_away(code, reason)
+                    await self._websocket.wait_closed()
+                else:
+                    await self._websocket.close(code, reason)
+        if not self._websocket.transport.is_closing():
+            self._websocket.transport.abort()
+
+    async def _until_closed(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except _Close as close:
+            await self._close(close.code, close.reason)
+        except protocol.BadFrame as bad:
+            await self._close(BAD_FRAME, str(bad)[:120])
+        except ConnectionClosed:
+            return
+        except Exception:
+            log.exception("session failed")
+            await self._close(FAULT, "a fault of notifier's")
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task: asyncio.Task[None] = asyncio.create_task(self._until_closed(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _cancelled(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _failed(code: str, message: str) -> dict[str, Any]:
+    return {"ok": False, "error": {"code": code, "message": message}}
+
+
+@lru_cache(maxsize=32)
+def _framed(frame: bytes) -> bytes:
+    """Write the WebSocket frame once for all who get the same: a server's is not masked, and nothing is compressed."""
+    return Frame(Opcode.TEXT, frame).serialize(mask=False, extensions=None)

@@ -1,0 +1,118 @@
+"""What is counted for Prometheus as it happens: messages, changes of mails, and how long things take."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import get_args
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from notifier.domain.events import EVENT_TYPES, Logged
+from notifier.domain.messages import Message
+from notifier.errors import DeadLetterCode
+from notifier.sending.replies import Phase
+from notifier.storage.store import Added
+
+RESULTS = ("stored", "repeated", "dead_lettered")
+
+_PHASE_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 600)
+_STORE_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+_LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class Metrics:
+    """The counters and histograms of one service; they begin at zero with it, as Prometheus expects."""
+
+    def __init__(self) -> None:
+        # A series beside each other one, to tell when it began: nothing here asks for it.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self._messages = self._counter("messages", "Messages by what became of them.", "result")
+        self._dead_letters = self._counter("dead_letters", "Messages that could not be used, by the reason.", "code")
+        self._flawed = self._counter(
+            "flawed_messages", "Messages that were taken with a flaw, which the error of their mails names."
+        )
+        self._transitions = self._counter("transitions", "Changes of mails, by the type of their event.", "type")
+        self._drops = self._counter("feed_drops", "Clients of the feed that were let go since they read too slowly.")
+        self._refused_tokens = self._counter(
+            "feed_auth_failures", "Wrong tokens, in a hello of the feed or as a bearer token."
+        )
+        self._phases = self._histogram(
+            "smtp_phase_seconds",
+            "Time to an SMTP server's answer; CONNECT is all up to being logged in.",
+            _PHASE_BUCKETS,
+            ("transport", "phase"),
+        )
+        self._transactions = self._histogram(
+            "store_transaction_seconds",
+            "Time from asking for a transaction to its end.",
+            _STORE_BUCKETS,
+            ("operation",),
+        )
+        self._lag = self._histogram("loop_lag_seconds", "How late the event loop comes to what is due.", _LAG_BUCKETS)
+        # A series that is there before it first counts lets rate() see the first count.
+        for result in RESULTS:
+            self._messages.labels(result)
+        for code in get_args(DeadLetterCode):
+            self._dead_letters.labels(code)
+        for type_ in EVENT_TYPES:
+            self._transitions.labels(type_)
+
+    def took(self, messages: Sequence[Message], added: Sequence[Added]) -> None:
+        """Count messages that the store has taken."""
+        for message, each in zip(messages, added, strict=True):
+            self._messages.labels("repeated" if each.repeated else "stored").inc()
+            if getattr(message, "note", None) and not each.repeated:
+                self._flawed.inc()
+
+    def dead_lettered(self, code: DeadLetterCode) -> None:
+        """Count a message that was put aside."""
+        self._messages.labels("dead_lettered").inc()
+        self._dead_letters.labels(code).inc()
+
+    def observe(self, events: Iterable[Logged]) -> None:
+        """Count events as they pass."""
+        for event in events:
+            self._transitions.labels(event.type).inc()
+
+    def dropped(self) -> None:
+        """Count a client of the feed that was too slow."""
+        self._drops.inc()
+
+    def refused_token(self) -> None:
+        """Count a wrong token."""
+        self._refused_tokens.inc()
+
+    def answered(self, transport: str, phase: Phase, seconds: float) -> None:
+        """Note how long an SMTP server took for an answer."""
+        self._phases.labels(transport, phase).observe(seconds)
+
+    def transacted(self, operation: str, seconds: float) -> None:
+        """Note how long a transaction of the store took."""
+        self._transactions.labels(operation).observe(seconds)
+
+    def lagged(self, seconds: float) -> None:
+        """Note how late the event loop was."""
+        self._lag.observe(seconds)
+
+    def page(self, gauges: Iterable[Metric]) -> bytes:
+        """Write everything in Prometheus' text format, with what was just read."""
+        return generate_latest(self._registry) + generate_latest(_Read(gauges))
+
+    def _counter(self, name: str, what: str, *labels: str) -> Counter:
+        return Counter(name, what, labels, namespace="notifier", registry=self._registry)
+
+    def _histogram(self, name: str, what: str, buckets: Sequence[float], labels: Sequence[str] = ()) -> Histogram:
+        return Histogram(name, what, labels, namespace="notifier", registry=self._registry, buckets=buckets)
+
+
+class _Read(Collector):
+    """Hands over metrics that are made already."""
+
+    def __init__(self, gauges: Iterable[Metric]) -> None:
+        self._gauges = gauges
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._gauges

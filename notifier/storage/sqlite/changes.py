@@ -1,0 +1,191 @@
+"""What is written into a SQLite database, each step of a mail with its event; inside a transaction of the store's."""
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import msgspec
+
+from notifier.domain.booking import BookingMessage
+from notifier.domain.events import encode_event, event_type
+from notifier.domain.mail import Amendment, Kind, Mail, Status, amended
+from notifier.domain.messages import Message
+from notifier.domain.planning import SUPERSEDED, Known, KnownBooking, Plan, Rules, handing_on, recognising
+from notifier.storage import rows
+from notifier.storage.sqlite.portions import MAX_WEIGHT, weight
+from notifier.storage.sqlite.queries import OPEN, mails, one, salt
+from notifier.storage.store import Added
+
+_INSERT_MAIL = (
+    f"INSERT OR IGNORE INTO mails ({','.join(rows.MAIL_COLUMNS)}) VALUES ({','.join('?' * len(rows.MAIL_COLUMNS))})"
+)
+_CHANGE_MAIL = f"UPDATE mails SET {','.join(f'{column}=?' for column in rows.CHANGING_COLUMNS)} WHERE id=?"
+_REWRITE_MAIL = "UPDATE mails SET subject=?,content=?,flight=?,expires_at=? WHERE id=?"
+_AMEND_MAIL = "UPDATE mails SET amendment=? WHERE id=?"
+_APPEND = f"INSERT INTO events ({','.join(rows.EVENT_COLUMNS)}) VALUES ({','.join('?' * len(rows.EVENT_COLUMNS))})"
+
+_known = msgspec.json.Decoder(Known)
+_amendment = msgspec.json.Decoder(Amendment)
+
+
+_CONTENT = rows.MAIL_COLUMNS.index("content")
+_OPEN_OF = f"INDEXED BY mails_open WHERE matter = ? AND {OPEN} AND (amendment IS NULL OR amendment <> ?)"
+_NEWEST_NOTICE = (
+    f"INDEXED BY mails_open WHERE matter = ? AND address = ? AND {OPEN} AND status = 'pending' AND kind = ? "
+    "ORDER BY n DESC LIMIT 1"
+)
+_OPEN_WEIGHTS = f"SELECT length(content) FROM mails {_OPEN_OF}"
+_CAUSED = "SELECT id FROM mails INDEXED BY mails_caused WHERE matter = ? AND event = ? ORDER BY n"
+
+
+def add_some(
+    db: sqlite3.Connection, messages: Sequence[Message], rules: Rules, now: datetime, *, large: bool
+) -> list[Added]:
+    """Add messages from the first on, until they weigh MAX_WEIGHT; a larger message is added alone.
+
+    Only if it may be `large`: otherwise nothing is added if the first one is. Whatever is read and added counts.
+    Repeats and outdated messages read no mail, so each counts as one.
+    """
+    added: list[Added] = []
+    spent = 0
+    for message in messages:
+        work = _work(db, message)
+        is_first = not added
+        if (spent + work.rows > MAX_WEIGHT and not (is_first and large)) or spent >= MAX_WEIGHT:
+            break
+        done = _add(db, work, rules, now)
+        added.append(done.added)
+        spent += max(work.read + done.wrote, 1)
+    return added
+
+
+class _Work(NamedTuple):
+    """A message that is to be added: whether it is a repeat, what is known of its matter, and the mails it concerns.
+
+    `read` is the weight of the mails that have to be read for it, and `rows` that of all that it needs, as an estimate.
+    """
+
+    message: Message
+    repeated: bool
+    known: Known | None
+    read: int
+    rows: int
+
+
+class _Done(NamedTuple):
+    """What became of a message, and the weight of the mails that it added."""
+
+    added: Added
+    wrote: int
+
+
+def _work(db: sqlite3.Connection, message: Message) -> _Work:
+    """Find out what a message needs without reading any mail."""
+    if one(db, "SELECT 1 FROM messages WHERE source = ? AND id = ?", message.source, message.id):
+        return _Work(message, repeated=True, known=None, read=0, rows=1)
+    known = _known_of(db, message)
+    if not message.concerns_mails(known):
+        return _Work(message, repeated=False, known=known, read=0, rows=1)
+    read = sum(weight(size) for (size,) in db.execute(_OPEN_WEIGHTS, (message.matter, _written(SUPERSEDED))))
+    return _Work(message, repeated=False, known=known, read=read, rows=max(message.rows, read))
+
+
+def _add(db: sqlite3.Connection, work: _Work, rules: Rules, now: datetime) -> _Done:
+    """Let a message make, change and cancel mails; one that was handled before does nothing."""
+    message = work.message
+    if work.repeated:
+        ids = db.execute(_CAUSED, (message.matter, message.id))
+        return _Done(Added(tuple(id_ for (id_,) in ids), repeated=True), 0)
+    handled = (message.source, message.id, rows.millis(now))
+    db.execute("INSERT OR REPLACE INTO messages (source, id, handled_at) VALUES (?, ?, ?)", handled)
+    existing = mails(db, f"{_OPEN_OF} ORDER BY n", message.matter, _written(SUPERSEDED)) if work.read else ()
+    plan = message.plan(work.known, existing, rules, now, _Stored(db))
+    wrote = _follow(db, plan, message.matter, now)
+    return _Done(Added(tuple(mail.id for mail in plan.added), repeated=False), wrote)
+
+
+class _Stored:
+    """The ids of all stored mails; each is looked up when it is asked for, because there may be very many."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def __contains__(self, id_: object) -> bool:
+        return one(self._db, "SELECT 1 FROM mails WHERE id = ?", id_) is not None
+
+
+def _known_of(db: sqlite3.Connection, message: Message) -> Known | None:
+    written = one(db, "SELECT known FROM matters WHERE matter = ?", message.matter)
+    known = _known.decode(written) if written else None
+    if isinstance(known, KnownBooking) and isinstance(message, BookingMessage):
+        return recognising(known, message.named, salt(db))
+    return known
+
+
+def _follow(db: sqlite3.Connection, plan: Plan, matter: str, now: datetime) -> int:
+    """Store what a message does; return the weight of the mails that it adds."""
+    wrote = 0
+    for mail in plan.added:
+        row = rows.mail_row(mail, now)
+        wrote += weight(len(row[_CONTENT]))
+        if not db.execute(_INSERT_MAIL, row).rowcount:
+            # Ignoring it would lose a mail that somebody is waiting for.
+            raise RuntimeError(f"there is a mail {mail.id} already")
+        _append(db, event_type(None, mail), None, mail, now)
+    for mail in plan.changed:
+        change(db, mail, now)
+    db.executemany(_AMEND_MAIL, [(_written(amendment), id_) for id_, amendment in plan.amended])
+    if plan.known is not None and plan.forget_at is not None:
+        db.execute(
+            "INSERT OR REPLACE INTO matters VALUES (?, ?, ?)",
+            (matter, msgspec.json.encode(plan.known), rows.millis(plan.forget_at)),
+        )
+    return wrote
+
+
+def change(db: sqlite3.Connection, mail: Mail, now: datetime) -> None:
+    """Store the next step of a mail; one that was made from an outdated mail does nothing.
+
+    A mail that becomes pending again is decided again: what newer messages made of it
+    meanwhile takes effect in the same transaction.
+    """
+    sql = "SELECT status, attempt, amendment FROM mails WHERE id = ? AND rev = ? AND address = ?"
+    before = db.execute(sql, (mail.id, mail.rev - 1, mail.to)).fetchone()
+    if before is None:
+        return
+    prev, attempt, amendment = Status(before[0]), before[1], before[2]
+    returns = mail.status is Status.PENDING and amendment is not None
+    counted = mail.attempt >= attempt
+    for step in amended(mail, _amendment.decode(amendment)) if returns else (mail,):
+        db.execute(_CHANGE_MAIL, (*rows.change_row(step, now), step.id))
+        if step.status is Status.PENDING:
+            db.execute(_REWRITE_MAIL, rows.rewrite_row(step))
+        _append(db, event_type(prev, step, counted=counted), prev, step, now)
+        prev = step.status
+    if returns:
+        db.execute(_AMEND_MAIL, (None, mail.id))
+        if before[2] == _written(SUPERSEDED):
+            _hand_on(db, mail, now)
+    if not counted:
+        db.execute("DELETE FROM starts WHERE n = (SELECT max(n) FROM starts WHERE mail = ?)", (mail.id,))
+
+
+def _hand_on(db: sqlite3.Connection, superseded: Mail, now: datetime) -> None:
+    """Let the newer notice that waits say what has changed since before one that was not sent after all."""
+    for newer in mails(db, _NEWEST_NOTICE, superseded.matter, superseded.to, Kind.CHANGE):
+        if waiting := handing_on(superseded, newer):
+            change(db, waiting, now)
+
+
+def _written(amendment: Amendment | None) -> bytes | None:
+    return msgspec.json.encode(amendment) if amendment else None
+
+
+def _append(db: sqlite3.Connection, type_: str, prev: Status | None, mail: Mail, now: datetime) -> None:
+    db.execute(_APPEND, rows.event_row(type_, prev, mail, encode_event(type_, prev, mail, now)))
+
+
+def set_meta(db: sqlite3.Connection, name: str, value: Any) -> None:
+    """Store a value that concerns the whole database."""
+    db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, str(value)))

@@ -1,0 +1,249 @@
+"""Which mail goes next, and when, decided in a SQLite database: due, in order, within rate and quota."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from datetime import datetime, timedelta
+from heapq import merge
+from itertools import chain, islice
+from typing import Any, NamedTuple
+
+from notifier.domain.addresses import identity
+from notifier.domain.claims import Claim, Quota, Start
+from notifier.domain.mail import Mail, claimed, expired, failed
+from notifier.sending.pacing import AHEAD, schedule
+from notifier.storage import rows
+from notifier.storage.sqlite.changes import change, set_meta
+from notifier.storage.sqlite.portions import MAX_WEIGHT, portion, weight
+from notifier.storage.sqlite.purging import DAY, forget_starts
+from notifier.storage.sqlite.queries import MINUTE, OPEN, VISITS, is_paused, mails, meta, one, without_content
+
+_HOUR_LONG = 3_600_000
+_HOUR = f"due_at / {_HOUR_LONG}"
+_DEADLINE = "coalesce(expires_at, send_at + 172800000)"
+"""When a mail should be out at the latest: one that never expires is no use after two days.
+
+Both expressions are those of the index `mails_deadline`.
+"""
+
+UNREADABLE = "the stored mail cannot be decoded"
+_LOOKED_AT = 1000
+"""Hours with due mails that a claim under a short quota looks at, the latest ones: six weeks, if each hour has some."""
+_MERGED = 100
+"""Hours of those that it chooses from: those in which the earliest deadlines are."""
+
+_LIVE = "due_at <= ? AND (expires_at IS NULL OR expires_at > ?)"
+_OF_HOUR = f"FROM mails INDEXED BY mails_deadline WHERE due_at IS NOT NULL AND {_HOUR}"
+_EARLIEST_HOURS = f"""
+WITH RECURSIVE hours (hour) AS (
+    SELECT (SELECT max({_HOUR}) {_OF_HOUR} <= ?)
+    UNION ALL SELECT (SELECT max({_HOUR}) {_OF_HOUR} < hour) FROM hours WHERE hour IS NOT NULL LIMIT ?
+)
+SELECT hour FROM hours WHERE hour IS NOT NULL ORDER BY (SELECT min({_DEADLINE}) {_OF_HOUR} = hour) LIMIT ?
+"""
+_OLDEST = f"SELECT min(n) FROM mails INDEXED BY mails_open WHERE matter = ? AND address = ? AND {OPEN} AND {_LIVE}"
+
+_Row = Sequence[Any]
+"""A mail's number, whether it is due, and whether it is due and has not expired."""
+
+
+def claim(
+    db: sqlite3.Connection, limit: int, rate: float, now: datetime, quota: Quota | None, *, newest: bool = False
+) -> Claim:
+    """Let at most `limit` due mails be sending, each with the moment at which it may start; see `Store.claim`."""
+    at = rows.millis(now)
+    more_expired = _expire(db, at, now)
+    left = _quota_left(db, quota, now) if quota else None
+    if is_paused(db):
+        return Claim((), None, left, more_expired=more_expired)
+    due = _newest(db, now) if newest and limit and left != 0 else _due(db, limit, left, now)
+    next_start = meta(db, "next_start")
+    grant = schedule(datetime.fromisoformat(next_start) if next_start else None, len(due.mails), rate, now)
+    starts = tuple(Start(claimed(mail, now), start) for mail, start in zip(due.mails, grant.starts, strict=False))
+    for start in starts:
+        change(db, start.mail, now)
+    if starts:
+        set_meta(db, "next_start", grant.next_start.isoformat())
+    if quota and left is not None:
+        _book(db, quota, [start.mail.id for start in starts], now)
+        left -= len(starts)
+    if len(starts) < len(due.mails):
+        return Claim(starts, grant.next_start - AHEAD, left, more_expired=more_expired)
+    if quota and left == 0:
+        return Claim(starts, _quota_again(db, quota), left, more_expired=more_expired)
+    if due.more:
+        return Claim(starts, now, left, more_expired=more_expired)
+    next_due = one(db, "SELECT min(due_at) FROM mails INDEXED BY mails_due WHERE due_at > ?", at)
+    again_at = rows.moment(next_due) if next_due is not None else None
+    return Claim(starts, again_at, left, more_expired=more_expired)
+
+
+def _expire(db: sqlite3.Connection, at: int, now: datetime) -> bool:
+    """End one portion of the mails that have expired; return whether there are more."""
+    sql = (
+        "SELECT n, length(content) FROM mails INDEXED BY mails_expiring WHERE due_at IS NOT NULL AND expires_at <= ? "
+        "LIMIT ?"
+    )
+    found = portion((n, weight(size)) for n, size in db.execute(sql, (at, MAX_WEIGHT + 1)))
+    for n in found.items:
+        if mail := _mail(db, n, now):
+            change(db, expired(mail), now)
+    return found.more
+
+
+def _mail(db: sqlite3.Connection, n: int, now: datetime) -> Mail | None:
+    """Read a waiting mail; one that cannot be decoded fails, so that it is seen and does not come up again."""
+    if found := mails(db, "WHERE n = ?", n):
+        return found[0]
+    if known := without_content(db, n):
+        attempt = claimed(known, now)
+        change(db, attempt, now)
+        change(db, failed(attempt, None, UNREADABLE), now)
+    else:
+        db.execute("UPDATE mails SET due_at = NULL WHERE n = ?", (n,))
+    return None
+
+
+def rebook(
+    db: sqlite3.Connection, mail: str, before: Quota | None, after: Quota | None, now: datetime
+) -> datetime | None:
+    """Count the latest start of a mail against another account's quota; see `Store.rebook`."""
+    if after and not _quota_left(db, after, now):
+        return _quota_again(db, after)
+    if before:
+        latest = "SELECT max(n) FROM starts WHERE mail = ? AND account = ?"
+        db.execute(f"DELETE FROM starts WHERE n = ({latest})", (mail, before.account))
+    if after:
+        _book(db, after, [mail], now)
+    return None
+
+
+def _quota_again(db: sqlite3.Connection, quota: Quota) -> datetime:
+    """Return when an account whose quota is used up may start a mail again."""
+    return rows.moment(one(db, "SELECT min(at) FROM starts WHERE account = ?", quota.account)) + DAY
+
+
+def _book(db: sqlite3.Connection, quota: Quota, ids: Iterable[str], now: datetime) -> None:
+    starts = [(quota.account, rows.millis(now), id_) for id_ in ids]
+    db.executemany("INSERT INTO starts (account, at, mail) VALUES (?, ?, ?)", starts)
+
+
+class _Due(NamedTuple):
+    """Mails to claim, and whether there may be `more` that could be claimed at once."""
+
+    mails: list[Mail]
+    more: bool
+
+
+def _quota_left(db: sqlite3.Connection, quota: Quota, now: datetime) -> int:
+    forget_starts(db, now, quota.account)
+    used = one(db, "SELECT mails FROM used WHERE account = ?", quota.account) or 0
+    return max(0, quota.mails - int(used))
+
+
+def _due(db: sqlite3.Connection, limit: int, left: int | None, now: datetime) -> _Due:
+    """Choose what to claim: at most `limit` and, of an account with a quota, at most what is `left` of it.
+
+    Of the due mails of one matter to one address only the oldest is chosen, and none while
+    another is being sent: what is sent last must be the latest news. The others can be chosen
+    when an outcome is recorded.
+    """
+    at = rows.millis(now)
+    most = limit if left is None else min(limit, left)
+    if most == 0:
+        return _Due([], more=False)
+    sending = db.execute("SELECT matter, address FROM mails INDEXED BY mails_sending WHERE status = 'sending'")
+    taken = {(matter, identity(address)) for matter, address in sending.fetchall()}
+    chosen: list[int] = []
+    passed_expired = False
+    with ExitStack() as cursors:
+        for n, is_due, is_live in _candidates(db, cursors, at, short=left is not None and left < _are_due(db, at)):
+            if len(chosen) == most:
+                break
+            if not is_live:
+                passed_expired = passed_expired or bool(is_due)
+                continue
+            matter, address = db.execute("SELECT matter, address FROM mails WHERE n = ?", (n,)).fetchone()
+            key = matter, identity(address)
+            if key not in taken:
+                taken.add(key)
+                chosen.append(one(db, _OLDEST, matter, address, at, at))
+    found = [_mail(db, n, now) for n in chosen]
+    return _Due([mail for mail in found if mail], passed_expired or len(chosen) == most)
+
+
+def _newest(db: sqlite3.Connection, now: datetime) -> _Due:
+    """Choose one mail, the one that has become due last; those that wait for another attempt come after all others.
+
+    For mails of one matter to one address the same holds as in `_due`.
+    """
+    at = rows.millis(now)
+    sending = db.execute("SELECT matter, address FROM mails INDEXED BY mails_sending WHERE status = 'sending'")
+    taken = {(matter, identity(address)) for matter, address in sending.fetchall()}
+    columns = f"SELECT matter, address, next_attempt_at IS NULL, {_LIVE} FROM mails INDEXED BY mails_due"
+    sql = f"{columns} WHERE due_at <= ? ORDER BY due_at DESC, n DESC LIMIT ?"
+    chosen: tuple[str, str] | None = None
+    passed_expired = False
+    with closing(db.execute(sql, (at, at, at, VISITS))) as found:
+        for matter, address, is_new, is_live in found:
+            passed_expired = passed_expired or not is_live
+            if is_live and (is_new or chosen is None) and (matter, identity(address)) not in taken:
+                chosen = matter, address
+                if is_new:
+                    break
+    if chosen is None:
+        return _Due([], more=passed_expired)
+    mail = _mail(db, one(db, _OLDEST, *chosen, at, at), now)
+    return _Due([mail] if mail else [], more=True)
+
+
+def _candidates(db: sqlite3.Connection, cursors: ExitStack, at: int, *, short: bool) -> Iterator[_Row]:
+    """List a bounded number of mails in the order in which they go; it is by deadline if the quota is `short`.
+
+    By deadline the bound may be used up by mails that are not due yet. Those that are due longest follow.
+    """
+    longest = islice(_by_due_time(db, cursors, at), VISITS)
+    return chain(islice(_by_deadline(db, cursors, at), VISITS), longest) if short else longest
+
+
+def _are_due(db: sqlite3.Connection, at: int) -> int:
+    """Count the mails that are due or will be within a minute."""
+    count = "SELECT total(mails) FROM waiting WHERE tried = ? AND minute <= ?"
+    return int(one(db, count, 0, at // MINUTE) + one(db, count, 1, at // MINUTE))
+
+
+def _by_due_time(db: sqlite3.Connection, cursors: ExitStack, at: int) -> Iterator[_Row]:
+    columns = f"SELECT n, due_at <= ?, {_LIVE} FROM mails INDEXED BY mails_due"
+    sql = f"{columns} WHERE due_at <= ? ORDER BY due_at, n"
+    return cursors.enter_context(closing(db.execute(sql, (at, at, at, at))))
+
+
+def _by_deadline(db: sqlite3.Connection, cursors: ExitStack, at: int) -> Iterator[_Row]:
+    """Merge the hours in which mails are due; the current one also has some that are not due yet.
+
+    Only the hours with the earliest deadlines are merged: as many mails as there are such hours come in exact order.
+    """
+    sql = f"SELECT {_DEADLINE}, n, due_at <= ?, {_LIVE} {_OF_HOUR} = ? ORDER BY {_DEADLINE}, n"
+    earliest = db.execute(_EARLIEST_HOURS, (at // _HOUR_LONG, _LOOKED_AT, _MERGED)).fetchall()
+    hours = [cursors.enter_context(closing(db.execute(sql, (at, at, at, hour)))) for (hour,) in earliest]
+    return (row for _, *row in merge(*hours))
+
+
+def follow_clock(db: sqlite3.Connection, set_back: timedelta, now: datetime) -> None:
+    """Shift what was reckoned by the time before the clock was set back.
+
+    A mail that goes at once is due now, and one that is retried waits as long as it had to. Only
+    a mail with a `send_at` of its own waits for the clock. Starts of the last 24 hours that would
+    lie ahead are moved back, so that the quota recovers a day after them. What ended or was handled ahead counts as of
+    now, so that it is purged in time, and a mail is given up after the time that it has really been tried.
+    """
+    by, at = set_back // timedelta(milliseconds=1), rows.millis(now)
+    retried = "SET due_at = due_at - ?, next_attempt_at = next_attempt_at - ?"
+    db.execute(f"UPDATE mails {retried} WHERE due_at > ? AND next_attempt_at IS NOT NULL", (by, by, at))
+    db.execute("UPDATE starts SET at = at - ? WHERE at > ? AND at <= ?", (by, at, rows.millis(now + DAY)))
+    at_once = "next_attempt_at IS NULL AND send_at <= created_at"
+    db.execute(f"UPDATE mails SET due_at = ? WHERE due_at > ? AND {at_once}", (at, at))
+    for table, column in (("mails", "finished_at"), ("messages", "handled_at")):
+        db.execute(f"UPDATE {table} SET {column} = ? WHERE {column} > ?", (at, at))
+    for tried in ("due_at IS NOT NULL AND attempt > 0", "status = 'sending'"):
+        db.execute(f"UPDATE mails SET counted_since = ? WHERE {tried} AND counted_since > ?", (at, at))

@@ -1,0 +1,98 @@
+"""Forgetting one address in a SQLite database: portion by portion, each inside a transaction of the store's."""
+
+import sqlite3
+from datetime import datetime
+from typing import NamedTuple
+
+import msgspec
+
+from notifier.domain.addresses import identity
+from notifier.domain.events import erased_body
+from notifier.domain.mail import ERASED, Mail, Status, cancelled, erased
+from notifier.domain.planning import HEAVY, Known, KnownBooking, forgetting
+from notifier.storage import rows
+from notifier.storage.sqlite.changes import change
+from notifier.storage.sqlite.portions import portion, weight
+from notifier.storage.sqlite.queries import mails, salt
+
+PORTION = 1000
+"""Rows that one transaction looks at, so that it holds up the others for some milliseconds only."""
+
+_ERASE_MAIL = (
+    f"UPDATE mails SET {','.join(f'{column}=?' for column in rows.PERSONAL_COLUMNS)},amendment=NULL WHERE id=?"
+)
+
+_known = msgspec.json.Decoder(Known)
+
+
+class Step(NamedTuple):
+    """What became of each mail found in one portion, or how many bookings were, and where to go on (None: the end)."""
+
+    found: list[Status]
+    bookings: int
+    next: int | str | None
+
+
+def erase_mails(db: sqlite3.Connection, who: str, after: int, now: datetime) -> Step:
+    """Erase the mails to an address, given by its identity.
+
+    Those that wait are cancelled, those that are being handed over stay as they are.
+    """
+    seen = db.execute("SELECT n, address FROM mails WHERE n > ? ORDER BY n LIMIT ?", (after, PORTION)).fetchall()
+    weights = (
+        "SELECT length(content), (SELECT count(*) FROM events WHERE events.mail = mails.id) FROM mails WHERE n = ?"
+    )
+    numbers = [n for n, address in seen if identity(address) == who]
+    some = portion((n, weight(*db.execute(weights, (n,)).fetchone())) for n in numbers)
+    ours = [mail for n in some.items for mail in mails(db, "WHERE n = ?", n)]
+    for mail in ours:
+        if mail.status is not Status.SENDING:
+            _erase_mail(db, mail, now)
+    end = some.items[-1] if some.more else seen[-1][0] if len(seen) == PORTION else None
+    return Step([mail.status for mail in ours], 0, end)
+
+
+def _erase_mail(db: sqlite3.Connection, mail: Mail, now: datetime) -> None:
+    left = erased(mail)
+    db.execute(_ERASE_MAIL, rows.personal_row(left))
+    events = db.execute("SELECT seq, body FROM events WHERE mail = ?", (mail.id,)).fetchall()
+    db.executemany("UPDATE events SET body = ? WHERE seq = ?", [(erased_body(body), seq) for seq, body in events])
+    if mail.status is Status.PENDING:
+        change(db, cancelled(left, ERASED), now)
+
+
+def erase_bookings(db: sqlite3.Connection, who: str, after: str) -> Step:
+    """Let what is known of bookings remember no more of an address than its salted hash."""
+    sql = "SELECT matter, known FROM matters WHERE matter > ? ORDER BY matter LIMIT ?"
+    some = portion(((matter, known), len(known) // HEAVY) for matter, known in db.execute(sql, (after, PORTION)))
+    seen = some.items
+    named = msgspec.json.encode(who).decode()
+    changed: list[tuple[bytes, str]] = []
+    for matter, written in seen:
+        # Decoding all of them would take long; an address can be written with capital letters.
+        known = _known.decode(written) if named in written.decode().lower() else None
+        left = forgetting(known, who, salt(db)) if isinstance(known, KnownBooking) else known
+        if left is not known:
+            changed.append((msgspec.json.encode(left), matter))
+    db.executemany("UPDATE matters SET known = ? WHERE matter = ?", changed)
+    return Step([], len(changed), seen[-1][0] if some.more or len(seen) == PORTION else None)
+
+
+def rewrite(db: sqlite3.Connection) -> None:
+    """Write the whole database anew, for unused parts of its pages still hold what rows once said.
+
+    `secure_delete` alone overwrites a row where it is, and not where a full page that was
+    divided held it before. Takes about 10 s a gigabyte. The write-ahead log still holds
+    the old rows until `empty_log` is called.
+    """
+    db.execute("VACUUM")
+
+
+def empty_log(db: sqlite3.Connection) -> None:
+    """Move everything from the write-ahead log into the database and empty it.
+
+    Raises sqlite3.OperationalError where another program reads the database.
+    """
+    busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if busy:
+        raise sqlite3.OperationalError("another program reads the database, so its log cannot be emptied now")

@@ -1,0 +1,71 @@
+"""Forgetting in a SQLite database what has served its time, some rows at a time so that nobody is held up for long."""
+
+import sqlite3
+from datetime import datetime, timedelta
+
+from notifier.storage import rows
+from notifier.storage.sqlite.changes import set_meta
+from notifier.storage.sqlite.portions import MAX_WEIGHT, portion, weight
+from notifier.storage.sqlite.queries import MINUTE, meta, one
+
+DAY = timedelta(hours=24)
+_PORTION = MAX_WEIGHT
+"""Rows that one call purges at most."""
+
+
+def purge_mails(db: sqlite3.Connection, finished_before: datetime, read_through: int | None) -> int:
+    """Delete finished mails with their events, but for those of which an event after `read_through` is unread.
+
+    Looks only at those that finished first: if their events are unread, so are those of the others.
+    """
+    first = "SELECT id, length(content) FROM mails WHERE finished_at < ? ORDER BY finished_at LIMIT ?"
+    finished = db.execute(first, (rows.millis(finished_before), _PORTION)).fetchall()
+    read = [(id_, size) for id_, size in finished if read_through is None or _newest(db, id_) <= read_through]
+    events = "SELECT count(*) FROM events WHERE mail = ?"
+    ids = [(id_,) for id_ in portion((id_, weight(size, one(db, events, id_))) for id_, size in read).items]
+    last = max((_newest(db, *id_) for id_ in ids), default=0)
+    db.executemany("DELETE FROM events WHERE mail = ?", ids)
+    db.executemany("DELETE FROM mails WHERE id = ?", ids)
+    if last > int(meta(db, "purged_through") or 0):
+        set_meta(db, "purged_through", last)
+    return len(ids)
+
+
+def _newest(db: sqlite3.Connection, mail: str) -> int:
+    """Return the number of the latest event of a mail, 0 if it has none."""
+    return one(db, "SELECT max(seq) FROM events WHERE mail = ?", mail) or 0
+
+
+def forget_messages(db: sqlite3.Connection, handled_before: datetime) -> int:
+    """Forget which messages were handled: a repeat that is this late would be taken for a new one."""
+    portion = "SELECT source, id FROM messages WHERE handled_at < ? LIMIT ?"
+    sql = f"DELETE FROM messages WHERE (source, id) IN ({portion})"
+    return db.execute(sql, (rows.millis(handled_before), _PORTION)).rowcount
+
+
+def forget_matters(db: sqlite3.Connection, now: datetime) -> int:
+    """Forget the bookings and requests whose time is over."""
+    sql = "SELECT matter, length(known) FROM matters WHERE forget_at < ? LIMIT ?"
+    found = portion((name, weight(size)) for name, size in db.execute(sql, (rows.millis(now), _PORTION)))
+    db.executemany("DELETE FROM matters WHERE matter = ?", [(name,) for name in found.items])
+    return len(found.items)
+
+
+def forget_starts(db: sqlite3.Connection, now: datetime, account: str | None = None) -> int:
+    """Forget the starts of an account, or of all, that are no longer in the last 24 hours.
+
+    One that lies a day ahead was written by a clock that went wrong.
+    """
+    forgotten = 0
+    for name in [account] if account else [each for (each,) in db.execute("SELECT account FROM used").fetchall()]:
+        for side, at in (("<=", now - DAY), (">", now + DAY)):
+            old = f"SELECT n FROM starts WHERE account = ? AND at {side} ? LIMIT ?"
+            found = db.execute(f"DELETE FROM starts WHERE n IN ({old})", (name, rows.millis(at), _PORTION))
+            forgotten += found.rowcount
+    return forgotten
+
+
+def forget_counts(db: sqlite3.Connection, now: datetime) -> None:
+    """Remove counters that are zero and will stay so."""
+    db.execute("DELETE FROM waiting WHERE mails = 0 AND minute < ? AND tried IN (0, 1)", (rows.millis(now) // MINUTE,))
+    db.execute("DELETE FROM used WHERE mails = 0")

@@ -1,0 +1,363 @@
+"""The store in one SQLite file, owned by one process.
+
+Each method is one function that runs in one hop on a connection's own thread,
+so no two transactions can mix. `synchronous=FULL` makes a commit durable.
+
+There are two connections. One writes, and reads for the actors. The other one is
+read-only: it answers watchers and operators, and since it neither writes nor
+checkpoints, SQLite's WAL-reset bug (3.7.0 to 3.51.2) cannot occur.
+"""
+
+import asyncio
+import fcntl
+import os
+import secrets
+import sqlite3
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any, NamedTuple, Self, TypeVar
+
+import aiosqlite
+
+from notifier import clock
+from notifier.domain.addresses import identity
+from notifier.domain.claims import Claim, Quota
+from notifier.domain.events import Filter, Logged
+from notifier.domain.mail import Mail, Status
+from notifier.domain.messages import Message
+from notifier.domain.planning import Rules
+from notifier.errors import StoreUnusable
+from notifier.storage import rows
+from notifier.storage.sqlite import changes, claiming, erasure, purging, queries
+from notifier.storage.sqlite.connection import PATIENCE, run
+from notifier.storage.sqlite.migrate import migrate
+from notifier.storage.sqlite.reader import Reader
+from notifier.storage.store import Added, Erased, Missed, Page, Portion, Purged, Snapshot, Span, Waiting
+
+_T = TypeVar("_T")
+
+_STEADY = timedelta(seconds=1)
+"""A clock that goes back by no more than this was not set back."""
+
+Transacted = Callable[[str, float], None]
+"""Told of every transaction: for which of the store's methods, and how many seconds from the request to the end."""
+Took = Callable[[Sequence[Message], Sequence[Added]], None]
+"""Called with the messages of each transaction that took some in, and what became of them."""
+
+
+class SqliteStore:
+    """See `Store` for what each method promises.
+
+    What follows from a commit in this process (`paused`, `wake`, counters) is done where the commit is known, in
+    `_transact`: a caller can be cancelled after the commit and before it sees the result.
+    """
+
+    def __init__(
+        self, writer: aiosqlite.Connection, locks: Sequence[int], transacted: Transacted | None, took: Took | None
+    ) -> None:
+        self._writer = writer
+        self._reader: Reader | None = None
+        self._locks = locks
+        self._transacted = transacted
+        self._took = took
+        self._loop = asyncio.get_running_loop()
+        self._head = 0
+        self._latest = rows.moment(0)
+        self._grown = asyncio.Event()
+        self._large = asyncio.Lock()
+        self.fault: str | None = None
+        self.paused = False
+        self.wake = asyncio.Event()
+        self.id = ""
+
+    @classmethod
+    async def open(cls, path: Path, transacted: Transacted | None = None, took: Took | None = None) -> Self:
+        """Open or create the file; StoreUnusable says in one line why that cannot be."""
+        path, locks = _own(path)
+        try:
+            connection = await aiosqlite.connect(path, isolation_level=None, timeout=PATIENCE)
+        except (sqlite3.Error, OSError) as error:
+            _release(locks)
+            raise StoreUnusable(f"{path}: {error}") from error
+        store = cls(connection, locks, transacted, took)
+        try:
+            store.id, store._head, store._latest = await store._run(partial(_prepare, path=path))
+            store.paused = await store._run(queries.is_paused)
+            store._reader = await Reader.open(path)
+        except StoreUnusable as error:
+            await store.close()
+            raise StoreUnusable(f"{path}: {error}") from error
+        return store
+
+    async def close(self) -> None:
+        if self._reader:
+            await self._reader.close()
+        # Last, because the last connection to be closed empties the log.
+        await self._writer.close()
+        _release(self._locks)
+
+    async def check(self) -> None:
+        at = rows.millis(clock.now())
+        await self._transact("check", lambda db: changes.set_meta(db, "checked", at))
+
+    async def add(self, messages: Sequence[Message], rules: Rules, now: datetime) -> list[Added]:
+        added: list[Added] = []
+        while len(added) < len(messages):
+            rest = messages[len(added) :]
+            if not (some := await self._add_some(rest, rules, now, large=False)):
+                # One large message at a time, so that nobody waits for more than one of them.
+                async with self._large:
+                    some = await self._add_some(rest, rules, now, large=True)
+            added += some
+        return added
+
+    async def _add_some(self, messages: Sequence[Message], rules: Rules, now: datetime, *, large: bool) -> list[Added]:
+        work = partial(changes.add_some, messages=messages, rules=rules, now=now, large=large)
+        return await self._transact("add", work, partial(self._have_taken, messages), wake=True)
+
+    async def claim(
+        self, limit: int, rate: float, now: datetime, quota: Quota | None = None, *, newest: bool = False
+    ) -> Claim:
+        set_back = self._latest - now
+
+        def work(db: sqlite3.Connection) -> tuple[Claim, bool]:
+            if set_back > _STEADY:
+                claiming.follow_clock(db, set_back, now)
+            return claiming.claim(db, limit, rate, now, quota, newest=newest), queries.is_paused(db)
+
+        def committed(result: tuple[Claim, bool]) -> None:
+            _, self.paused = result
+            self._latest = now
+
+        claim, _ = await self._transact("claim", work, committed)
+        return claim
+
+    async def record(self, changed: Sequence[Mail], now: datetime) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            for mail in changed:
+                changes.change(db, mail, now)
+
+        await self._transact("record", work, wake=any(mail.status is Status.PENDING for mail in changed))
+
+    async def rebook(self, mail: Mail, before: Quota | None, after: Quota | None, now: datetime) -> datetime | None:
+        work = partial(claiming.rebook, mail=mail.id, before=before, after=after, now=now)
+        return await self._transact("rebook", work)
+
+    async def mark(self, mail: Mail) -> None:
+        sql = "UPDATE mails SET past_data = 1 WHERE id = ? AND rev = ?"
+        await self._transact("mark", lambda db: db.execute(sql, (mail.id, mail.rev)).close())
+
+    async def sending(self) -> list[Mail]:
+        return await self._run(lambda db: queries.mails(db, "WHERE status = 'sending' ORDER BY n"))
+
+    async def pause(self, *, paused: bool) -> None:
+        def committed(_: None) -> None:
+            self.paused = paused
+            self.wake.set()
+
+        await self._transact("pause", lambda db: changes.set_meta(db, "paused", int(paused)), committed)
+
+    async def is_paused(self) -> bool:
+        return await self._reads.query(queries.is_paused, urgent=True)
+
+    async def history(self, mail: str) -> list[Logged]:
+        return await self._reads.query(queries.history, mail, urgent=True)
+
+    async def events(self, after: int, limit: int) -> list[Logged]:
+        return await self._run(partial(queries.events, after=after, limit=limit))
+
+    async def missed(self, after: int, wanted: Filter, most: int, *, urgent: bool = False) -> Missed:
+        return await self._reads.query(queries.missed, after, wanted, most, urgent=urgent)
+
+    async def replay(self, after: int, wanted: Filter, *, urgent: bool = False) -> Portion:
+        return await self._reads.query(queries.portion, after, wanted, urgent=urgent)
+
+    async def span(self) -> Span:
+        return await self._reads.query(queries.span, urgent=True)
+
+    async def beyond(self, seq: int) -> None:
+        while self._head <= seq:
+            await self._grown.wait()
+
+    async def cursor(self, reader: str) -> int:
+        return await self._run(lambda db: queries.cursor(db, reader))
+
+    async def move_cursor(self, reader: str, seq: int) -> None:
+        await self._transact(
+            "move_cursor",
+            lambda db: db.execute("INSERT OR REPLACE INTO cursors (reader, seq) VALUES (?, ?)", (reader, seq)).close(),
+        )
+
+    async def snapshot(self, wanted: Filter, limit: int, *, urgent: bool = False) -> Snapshot:
+        return await self._reads.query(queries.snapshot, wanted, limit, urgent=urgent)
+
+    async def page(self, wanted: Filter, before: int | None, limit: int, *, urgent: bool = False) -> Page:
+        return await self._reads.query(queries.page, wanted, before, limit, urgent=urgent)
+
+    async def listing(self, wanted: Filter, before: int | None, limit: int, *, urgent: bool = False) -> bytes:
+        return await self._reads.query(queries.listing, wanted, before, limit, urgent=urgent)
+
+    async def totals(self) -> Mapping[Status, int]:
+        return await self._reads.query(queries.totals, urgent=True)
+
+    async def waiting(self, now: datetime) -> Waiting:
+        return await self._reads.query(queries.waiting, rows.millis(now), urgent=True)
+
+    async def purge(
+        self, finished_before: datetime, handled_before: datetime, reader: str | None, now: datetime
+    ) -> Purged:
+        def work(db: sqlite3.Connection) -> Purged:
+            purging.forget_counts(db, now)
+            return Purged(
+                purging.purge_mails(db, finished_before, queries.cursor(db, reader) if reader else None),
+                purging.forget_messages(db, handled_before),
+                purging.forget_matters(db, now),
+                purging.forget_starts(db, now),
+            )
+
+        return await self._transact("purge", work)
+
+    async def erase(self, address: str, now: datetime) -> Erased:
+        who, found, bookings = identity(address), list[Status](), 0
+        # Bookings first: a message that is planned in between must not find the address in one and write to it again
+        # behind the mails that have been looked at.
+        place: Any = ""
+        while place is not None:
+            step = await self._transact("erase", partial(erasure.erase_bookings, who=who, after=place))
+            place, bookings = step.next, bookings + step.bookings
+        place = 0
+        while place is not None:
+            step = await self._transact("erase", partial(erasure.erase_mails, who=who, after=place, now=now))
+            place, found = step.next, [*found, *step.found]
+        await self._run(erasure.rewrite)
+        # Whoever read meanwhile would keep the log from being emptied.
+        async with self._reads.idle():
+            await self._run(erasure.empty_log)
+        remaining = found.count(Status.SENDING)
+        return Erased(len(found) - remaining, found.count(Status.PENDING), bookings, remaining)
+
+    @property
+    def _reads(self) -> Reader:
+        if self._reader is None:
+            raise StoreUnusable("the store is not open")
+        return self._reader
+
+    async def _transact(
+        self,
+        operation: str,
+        work: Callable[[sqlite3.Connection], _T],
+        committed: Callable[[_T], None] | None = None,
+        *,
+        wake: bool = False,
+    ) -> _T:
+        """Run `work` in a transaction, then `committed` on the event loop with its result, before this returns.
+
+        If the log has grown, its readers and, with `wake`, the sender are woken. All this happens after every commit,
+        also if the caller has been cancelled, and in the order of the commits.
+        """
+
+        def transaction(db: sqlite3.Connection) -> _T:
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                result = work(db)
+                head = queries.head(db)
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+            self._loop.call_soon_threadsafe(self._announce, head, wake)
+            if committed:
+                self._loop.call_soon_threadsafe(committed, result)
+            return result
+
+        began = perf_counter()
+        try:
+            result = await self._run(transaction)
+        finally:
+            if self._transacted:
+                self._transacted(operation, perf_counter() - began)
+        self.fault = None
+        return result
+
+    def _announce(self, head: int, wake: bool) -> None:  # noqa: FBT001 - called by the loop, positionally
+        if head > self._head:
+            self._head = head
+            self._grown.set()
+            self._grown.clear()
+            if wake:
+                self.wake.set()
+
+    def _have_taken(self, messages: Sequence[Message], added: Sequence[Added]) -> None:
+        if self._took:
+            self._took(messages[: len(added)], added)
+
+    async def _run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Run `work` on the thread of the connection that writes."""
+        try:
+            return await run(self._writer, work)
+        except StoreUnusable as error:
+            # Only a transaction shows that this is over: a full disk can still be read.
+            self.fault = str(error)
+            raise
+
+
+class _Owned(NamedTuple):
+    """The file that a path leads to, and the open files whose locks keep other processes away from it."""
+
+    path: Path
+    locks: tuple[int, ...]
+
+
+def _own(path: Path) -> _Owned:
+    """Lock the file for this process; the locks go with the process, however it ends.
+
+    A symbolic link leads to the same lock and write-ahead log as the file itself. Another hard
+    link has its own, so the database is locked as well: with flock, which SQLite does not use.
+    """
+    path = path.resolve()
+    locks: list[int] = []
+    try:
+        # SQLite keeps the mode of an existing file; one that it creates would let everyone read the addresses.
+        for each in (Path(f"{path}.lock"), path):
+            locks.append(_opened(each))
+            fcntl.flock(locks[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        _release(locks)
+        raise StoreUnusable(f"{path}: another notifier is using this database") from None
+    except StoreUnusable:
+        _release(locks)
+        raise
+    return _Owned(path, tuple(locks))
+
+
+def _release(locks: Sequence[int]) -> None:
+    for lock in locks:
+        os.close(lock)
+
+
+def _opened(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreUnusable(f"{path}: cannot be opened for writing: {error.strerror}") from error
+
+
+def _prepare(db: sqlite3.Connection, path: Path) -> tuple[str, int, datetime]:
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    # What was purged is gone from the disk as well; SQLite would leave it in free places of the file.
+    db.execute("PRAGMA secure_delete = ON")
+    # VACUUM copies the whole database to a file of its own: not into /tmp, which may be memory. SQLITE_TMPDIR would
+    # have to be set before Python loads SQLite. A test fails if a version of SQLite does without this pragma.
+    folder = str(path.absolute().parent).replace("'", "''")
+    db.execute(f"PRAGMA temp_store_directory = '{folder}'")
+    migrate(db)
+    db.execute("INSERT OR IGNORE INTO meta VALUES ('store', ?)", (uuid.uuid4().hex,))
+    db.execute("INSERT OR IGNORE INTO meta VALUES ('salt', ?)", (secrets.token_hex(32),))
+    latest = queries.one(db, "SELECT created_at FROM mails ORDER BY n DESC LIMIT 1")
+    return str(queries.meta(db, "store")), queries.head(db), rows.moment(latest or 0)

@@ -1,0 +1,314 @@
+"""Every command of the documentation is run as it stands there, or looked at as far as that goes; none is unknown."""
+
+import asyncio
+import json
+import os
+import re
+import shlex
+import sqlite3
+import uuid
+from contextlib import closing
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from support import manual
+from support.parts import PATIENCE, changed, request, serving, submit, wait_event
+from support.places import ROOT
+from support.provided import provided
+from support.rabbit import Rabbit
+from support.shell import Shell
+
+from notifier import clock
+from notifier.cli.app import app
+from notifier.demo.inbox import Inbox
+from notifier.demo.process import serving as serving_process
+from notifier.feed.client import FeedClient
+from notifier.settings import load
+from notifier.storage.sqlite.store import SqliteStore
+
+LATER = "2126-01-01T00:00:00Z"
+
+TOUR = (
+    ".venv/bin/notifier doctor",
+    ".venv/bin/notifier send --to you@gmail.com --subject 'Hello' --text 'It works.' --wait",
+    ".venv/bin/notifier mails list",
+    "notifier preview booking.confirmation --locale de --out preview",
+    "notifier pause",
+    "notifier resume",
+)
+PUBLISH = ("notifier topology declare", "python docs/examples/publish.py 3")
+LIST_FAILED = "notifier mails list --status failed"
+SHOW = "notifier mails show ID"
+RETRY = "notifier mails retry ID"
+CANCEL = "notifier mails cancel ID"
+RETRY_ALL = (
+    "notifier mails list --status failed --limit 500 --json | python3 -c 'import json, sys; "
+    'print(*(mail["id"] for mail in json.load(sys.stdin)["mails"]), sep="\\n")\' | xargs -r -n 1 notifier mails retry'
+)
+LIST_UNCERTAIN = "notifier mails list --status uncertain"
+FOUND_SENT = "notifier mails resolve ID --as sent"
+RESEND = "notifier mails resolve ID --as resend"
+LOOK = ".venv/bin/python docs/examples/dead_letters.py look"
+TAKE = ".venv/bin/python docs/examples/dead_letters.py take letters.jsonl"
+PUBLISH_AGAIN = ".venv/bin/python docs/examples/dead_letters.py publish letters.jsonl"
+MASK = "umask 077"
+BACKUP = "sqlite3 -readonly notifier.db \"VACUUM INTO 'backup.db'\""
+BACKUP_WITH_PYTHON = (
+    "python3 -c \"import sqlite3; sqlite3.connect('file:notifier.db?mode=ro', uri=True)"
+    '.execute(\\"VACUUM INTO \'backup.db\'\\")"'
+)
+START_ANEW = (
+    "sqlite3 notifier.db \"DELETE FROM meta WHERE name = 'store'; INSERT OR REPLACE INTO meta VALUES ('paused', '1');\""
+)
+RESTORE = ("mkdir damaged", "mv notifier.db* damaged/", "cp backup.db notifier.db", START_ANEW)
+DOCKER_RUN = (
+    "docker run --name notifier -p 127.0.0.1:8025:8025 -v notifier-data:/data"
+    " -e NOTIFIER_SMTP_URL='smtp://you%40gmail.com:app-password@smtp.gmail.com:587'"
+    " -e NOTIFIER_MAIL_FROM='Example Air <you@gmail.com>' notifier"
+)
+DOCKER_EXEC = "docker exec notifier notifier send --to you@gmail.com --subject 'Hello' --text 'It works.' --wait"
+LIST_PENDING = "notifier mails list --status pending"
+
+RUN_HERE = {
+    *(*TOUR, *PUBLISH, LIST_FAILED, SHOW, RETRY, CANCEL, RETRY_ALL, LIST_UNCERTAIN, FOUND_SENT, RESEND),
+    *(LOOK, TAKE, PUBLISH_AGAIN, MASK, BACKUP, BACKUP_WITH_PYTHON, *RESTORE, LIST_PENDING),
+}
+NOT_RUN_HERE = {
+    "./scripts/demo": "runs until Ctrl-C; tests/unit/demo/test_command.py runs it to its end",
+    "./scripts/test": "is what runs this",
+    "./scripts/setup": "was run by ./scripts/test",
+    "./scripts/check": "takes long and is what CI runs first",
+    "./scripts/mutants": "takes minutes; tests/unit/support/test_mutants.py tries its parts",
+    "./scripts/mutants --sample 300 --report survivors.md": "takes an hour; tests/unit/support/test_trial.py does",
+    "./scripts/mutants --file notifier/domain/booking.py --own": "takes minutes; tests/unit/support/test_trial.py does",
+    "./scripts/test tests/unit/domain/test_booking.py -k reminder": "is a part of what runs this",
+    "./scripts/test tests/faults --faults": "takes minutes",
+    "./scripts/load --publish-rate 100 --send-rate 20 --seconds 60 --plot load.svg": (
+        "takes minutes; tests/unit/demo/test_command.py runs a shorter one"
+    ),
+    """rabbitmqctl set_policy notifier '^notifier.requests$' '{"delivery-limit":1000000}' --apply-to queues""": (
+        "would change the broker of all tests; tests/unit/gateways/test_rabbitmq.py compares it with the log"
+    ),
+    "./scripts/crowd --watchers 1000 --stuck 10 --rate 100": "takes minutes; tests/unit/support/test_crowd.py does",
+    "export NOTIFIER_SMTP_URL='smtp://you%40gmail.com:abcdefghijklmnop@smtp.gmail.com:587'": (
+        "wants a Gmail account; tests/docs/test_docs.py loads it"
+    ),
+    "export NOTIFIER_MAIL_FROM='Your Name <you@gmail.com>'": "tests/docs/test_docs.py loads it",
+    ".venv/bin/notifier serve": "runs until it is stopped; tests/unit/cli/test_app.py does that",
+    ".venv/bin/notifier watch": "runs until Ctrl-C; tests/unit/cli/test_app.py sends that",
+    "docker compose -f docker/compose.yaml up": "wants a Docker engine; tests/packaging/test_compose.py reads the file",
+    "docker build -f docker/Dockerfile -t notifier .": "wants a Docker engine; tests/packaging/test_image.py does not",
+    DOCKER_RUN: "wants a Docker engine; tests/packaging/test_image.py runs the image as one would",
+    DOCKER_EXEC: "wants a Docker engine; the same without it is part of the tour",
+    "./scripts/test tests/packaging/test_image.py --image": "takes minutes, and is what CI runs",
+    "git pull": "wants a remote",
+    "pip install aio-pika": "was done by ./scripts/setup, since aio-pika is an extra of the tests",
+    "npm install amqplib": "tests/docs/test_examples.py does it",
+    "node publish.mjs 3": "tests/docs/test_examples.py runs it",
+    "javac -cp amqp-client.jar -d . docs/examples/Publish.java": "tests/docs/test_examples.py does",
+    "java -cp .:amqp-client.jar:slf4j-api.jar:slf4j-nop.jar:sqlite-jdbc.jar Publish 3": (
+        "tests/docs/test_examples.py does"
+    ),
+}
+"""Why a command is not run here, and where it is if anywhere."""
+
+
+def ids(listed: str) -> list[str]:
+    """Read the ids from what `mails list` prints."""
+    return [line.split()[0] for line in listed.splitlines()]
+
+
+def test_every_command_is_run_here_or_there_is_a_reason() -> None:
+    """One that was added to a page, and one that is no longer on any, fails until it is dealt with."""
+    assert RUN_HERE.isdisjoint(NOT_RUN_HERE)
+    assert set(manual.commands()) == RUN_HERE | NOT_RUN_HERE.keys()
+
+
+@pytest.mark.parametrize("command", NOT_RUN_HERE)
+def test_a_command_that_is_not_run_here_is_looked_at(command: str) -> None:
+    """Its script can be executed, its files exist, our command line takes it; and so does the test that runs it."""
+    program, *words = shlex.split(command)
+    if program.startswith("./scripts/"):
+        assert os.access(ROOT / program, os.X_OK)
+    if program.endswith("/notifier"):
+        understood(words)
+    if program == "docker" and "-f" in words:
+        assert (ROOT / words[words.index("-f") + 1]).is_file()
+    if words[:3] == ["exec", "notifier", "notifier"]:
+        understood(words[3:])
+    if words[:1] == ["run"]:
+        load(dict(given.split("=", 1) for flag, given in pairwise(words) if flag == "-e"))
+    if program == "pip":
+        assert f'"{words[-1]}>=' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    for file in re.findall(r"(?:tests|docs)/[\w/]+\.\w+", f"{command} {NOT_RUN_HERE[command]}"):
+        assert (ROOT / file).exists(), file
+
+
+def understood(words: list[str]) -> None:
+    """Parse a command line of ours without running it."""
+    command: Any = typer.main.get_command(app)
+    context = command.context_class(command, info_name="notifier")
+    while hasattr(command, "resolve_command"):
+        name, command, words = command.resolve_command(context, words)
+        context = command.make_context(name, list(words), parent=context)
+
+
+async def test_the_tour_works(environ: dict[str, str], inbox: Inbox, tmp_path: Path) -> None:
+    """Doctor, a mail of one's own, the list, a preview, a pause."""
+    async with serving_process(environ) as service:
+        shell = Shell(tmp_path, {**environ, "NOTIFIER_PORT": str(service.port)})
+        for command in TOUR:
+            await shell.run(command)
+        assert await service.stop() == 0
+    assert [mail.to for mail in inbox.received] == ["you@gmail.com"]
+    assert list((tmp_path / "preview").glob("*.html"))
+
+
+async def test_a_publisher_can_come_before_the_service(
+    environ: dict[str, str], inbox: Inbox, rabbit: Rabbit, tmp_path: Path
+) -> None:
+    """Once the topology is declared, its bookings wait; each is confirmed when the service runs."""
+    await Shell(tmp_path, rabbit.environ).run(*PUBLISH)
+    with closing(sqlite3.connect(tmp_path / "outbox.db")) as db:
+        published = [id_ for (id_,) in db.execute("SELECT id FROM outbox WHERE published_at IS NOT NULL")]
+    async with serving(changed({**environ, **rabbit.environ})):
+        await inbox.wait_for(3, PATIENCE)
+    assert sorted(mail.event for mail in inbox.received) == sorted(published)
+
+
+async def test_failed_mails_are_shown_retried_and_cancelled(environ: dict[str, str], tmp_path: Path) -> None:
+    """One by one, and all that are left together; each is then sent once."""
+    refusing = True
+    async with Inbox(
+        reply=lambda phase, _: "550 5.1.1 no such user" if refusing and phase == "RCPT" else None
+    ) as inbox:
+        async with serving(changed(environ, SMTP_URL=inbox.url)) as feed, FeedClient.connect(feed) as client:
+            shell = Shell(tmp_path, {"NOTIFIER_PORT": str(feed.port)})
+            for number in (1, 2, 3):
+                await submit(client, request(number))
+                await wait_event(client, "mail.failed", event=f"r{number}")
+            (later,) = (await submit(client, request(4, send_at=LATER)))["mails"]
+            failed = ids(await shell.run(LIST_FAILED))
+            assert "550 5.1.1 no such user" in await shell.run(SHOW, mail=failed[0])
+            refusing = False
+            await shell.run(RETRY, mail=failed[0])
+            await shell.run(CANCEL, mail=later)
+            await inbox.wait_for(1, PATIENCE)
+            await wait_event(client, "mail.cancelled", id=later)
+            await shell.run(RETRY_ALL)
+            await inbox.wait_for(3, PATIENCE)
+    assert sorted(mail.mail_id for mail in inbox.received) == sorted(failed)
+
+
+async def test_uncertain_mails_are_resolved(environ: dict[str, str], inbox: Inbox, tmp_path: Path) -> None:
+    """What was found sent is closed, what was not is sent once more."""
+    async with serving(changed(environ, SMTP_URL="smtp+plain://127.0.0.1:1")) as feed:
+        async with FeedClient.connect(feed, snapshot=0) as client:
+            for number in (1, 2):
+                await submit(client, request(number))
+    store = await SqliteStore.open(tmp_path / "notifier.db")
+    for start in (await store.claim(2, 0, clock.now())).starts:
+        await store.mark(start.mail)
+    await store.close()
+    async with serving(changed(environ, ON_UNCERTAIN="hold")) as feed, FeedClient.connect(feed) as client:
+        shell = Shell(tmp_path, {"NOTIFIER_PORT": str(feed.port)})
+        while len(uncertain := ids(await shell.run(LIST_UNCERTAIN))) < 2:
+            await wait_event(client, "mail.uncertain")
+        closed, again = uncertain
+        assert "Message-ID: " in await shell.run(SHOW, mail=closed)
+        await shell.run(FOUND_SENT, mail=closed)
+        await shell.run(RESEND, mail=again)
+        await inbox.wait_for(1, PATIENCE)
+    assert [mail.mail_id for mail in inbox.received] == [again]
+
+
+async def test_a_dead_letter_is_looked_at_mended_and_published_again(
+    environ: dict[str, str], inbox: Inbox, rabbit: Rabbit, tmp_path: Path
+) -> None:
+    """Looking takes nothing away; what is mended is mailed under its own id, what nobody needs is gone."""
+    letters = f"dead-{uuid.uuid4().hex[:8]}"
+    await rabbit.prepare()
+    await rabbit.channel.queue_declare(letters, durable=True)
+    await rabbit.channel.queue_bind(letters, "notifier.dead")
+    shell = Shell(tmp_path, {**rabbit.environ, "DEAD_LETTERS": letters})
+    try:
+        async with serving(changed({**environ, **rabbit.environ})):
+            await rabbit.publish(request(1, subject=""))
+            await rabbit.publish(b"{", message_id="rubbish")
+            await filled(rabbit, letters, 2)
+            looked = [json.loads(line) for line in (await shell.run(LOOK)).splitlines()]
+            assert looked[0]["error"] == "invalid"
+            assert looked[0]["detail"].startswith("data.subject:")
+            assert (looked[1]["error"], looked[1]["message_id"], looked[1]["body"]) == ("not_json", "rubbish", "{")
+            await shell.run(TAKE)
+            taken = [json.loads(line) for line in (tmp_path / "letters.jsonl").read_text().splitlines()]
+            assert taken == looked
+            taken[0]["body"]["data"]["subject"] = "Mended"
+            (tmp_path / "letters.jsonl").write_text(json.dumps(taken[0]) + "\n")
+            await shell.run(PUBLISH_AGAIN)
+            await inbox.wait_for(1, PATIENCE)
+        assert (await rabbit.channel.queue_declare(letters, passive=True)).message_count == 0
+    finally:
+        await rabbit.channel.queue_delete(letters)
+    assert [(mail.event, mail.subject) for mail in inbox.received] == [("r1", "Mended")]
+
+
+async def filled(rabbit: Rabbit, queue: str, messages: int) -> None:
+    """Wait until a queue holds so many messages."""
+    async with asyncio.timeout(PATIENCE):
+        while ((await rabbit.channel.queue_declare(queue, passive=True)).message_count or 0) < messages:
+            pass
+
+
+async def test_a_backup_made_while_the_service_runs_is_restored(
+    environ: dict[str, str], inbox: Inbox, tmp_path: Path
+) -> None:
+    """Both ways give the same mails; restored, they are as they were, nothing goes yet, and watchers begin anew."""
+    provided("sqlite3", "sqlite3")
+    shell = Shell(tmp_path, {})
+    async with (
+        serving_process(environ) as service,
+        FeedClient.connect(changed(environ, PORT=str(service.port)).feed) as client,
+    ):
+        await submit(client, request(1))
+        await wait_event(client, "mail.sent", event="r1")
+        await submit(client, request(2, send_at=LATER))
+        await client.command("send.pause", {})
+        await submit(client, request(3))
+        await shell.run(MASK, BACKUP_WITH_PYTHON)
+        before = kept(tmp_path / "backup.db")
+        (tmp_path / "backup.db").unlink()
+        await shell.run(MASK, BACKUP)
+        assert kept(tmp_path / "backup.db") == before
+        assert (tmp_path / "backup.db").stat().st_mode & 0o077 == 0
+        await client.command("send.resume", {})
+        await wait_event(client, "mail.sent", event="r3")
+        await submit(client, request(4, send_at=LATER))
+        assert await service.stop() == 0
+    await shell.run(*RESTORE)
+    async with serving_process(environ) as service:
+        shell = Shell(tmp_path / "damaged", {"NOTIFIER_PORT": str(service.port)})
+        pending = ids(await shell.run(LIST_PENDING))
+        assert kept(tmp_path / "notifier.db") == before
+        assert len(pending) == 2
+        await shell.run(CANCEL, mail=next(id_ for id_ in pending if ("r3", id_) in before))
+        await shell.run("notifier resume")
+        assert await service.stop() == 0
+    assert sorted(mail.event for mail in inbox.received) == ["r1", "r3"]
+    assert identity(tmp_path / "notifier.db") != identity(tmp_path / "damaged" / "notifier.db")
+
+
+def kept(database: Path) -> dict[tuple[str, str], str]:
+    """Read what a database says of each mail, by its message and its id."""
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as db:
+        return {(event, id_): status for event, id_, status in db.execute("SELECT event, id, status FROM mails")}
+
+
+def identity(database: Path) -> str:
+    """Read the identity of a store."""
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as db:
+        (found,) = db.execute("SELECT value FROM meta WHERE name = 'store'").fetchone()
+    return str(found)

@@ -1,0 +1,134 @@
+"""The compose file, held against the image, the settings and the commands; no engine runs it here."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import typer
+import yaml
+from support.places import DOCKER
+
+from notifier.cli.app import app
+from notifier.settings import Settings, load, load_feed, unknown
+
+DOCKERFILE = (DOCKER / "Dockerfile").read_text(encoding="utf-8")
+COMPOSE: Mapping[str, Any] = yaml.safe_load((DOCKER / "compose.yaml").read_text(encoding="utf-8"))
+SERVICES: Mapping[str, Mapping[str, Any]] = COMPOSE["services"]
+OURS = {name: service for name, service in SERVICES.items() if service["image"] == "notifier"}
+TAKEN = {"rabbitmq": 5672, "mailpit": 1025}
+"""Where the images of others take in what we send them."""
+
+
+def environ(name: str) -> dict[str, str]:
+    """Give what a service of ours finds in its environment: the image's variables, then the file's."""
+    of_image = dict(re.findall(r"(NOTIFIER_\w+)=(\S+)", DOCKERFILE.split("ENV PATH", 1)[1].split("WORKDIR", 1)[0]))
+    given = SERVICES[name]["environment"]
+    assert all(isinstance(value, str) for value in given.values()), "YAML took a value for something else than text"
+    return {**of_image, **given}
+
+
+def settings() -> Settings:
+    """Give the service's settings."""
+    return load(environ("notifier"))
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_variable_is_a_setting(name: str) -> None:
+    """Nothing is misspelt, and every value is one that the service takes."""
+    assert not unknown(environ(name))
+    load_feed(environ(name))
+    assert set(OURS) == {"notifier", "example"}
+
+
+def test_the_peers_are_services_of_the_file() -> None:
+    """Broker and mail server are reached under their names, at the ports where they listen, and with their password."""
+    found = settings()
+    (server,) = found.smtp.servers
+    assert TAKEN[server.host] == server.port
+    broker = re.fullmatch(r"amqp://(\w+):(\w+)@(\w+):(\d+)/", found.amqp.url or "")
+    assert broker
+    user, password, host, port = broker.groups()
+    assert TAKEN[host] == int(port)
+    given = SERVICES[host]["environment"]
+    assert (given["RABBITMQ_DEFAULT_USER"], given["RABBITMQ_DEFAULT_PASS"]) == (user, password)
+    assert SERVICES[host]["image"] == "rabbitmq:4"
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_who_depends_waits_for_health(name: str) -> None:
+    """Each condition is the health of a service that has a health check, its own or its image's."""
+    for needed, how in SERVICES[name].get("depends_on", {}).items():
+        assert how == {"condition": "service_healthy"}
+        assert "healthcheck" in SERVICES[needed] or needed in OURS
+    assert re.search(r'^HEALTHCHECK .* CMD \["notifier", "health"\]$', DOCKERFILE, re.MULTILINE)
+
+
+def test_the_service_begins_after_its_peers_and_the_example_after_it() -> None:
+    """So that the first look shows nothing that is still to come up."""
+    assert set(SERVICES["notifier"]["depends_on"]) == set(TAKEN)
+    assert set(SERVICES["example"]["depends_on"]) == {"notifier"}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_ports_are_open_to_this_machine_alone(name: str) -> None:
+    """Every one of them on loopback, no two the same."""
+    assert all(port.startswith("127.0.0.1:") for port in SERVICES[name].get("ports", []))
+    published = [port.rsplit(":", 1)[0] for service in SERVICES.values() for port in service.get("ports", [])]
+    assert len(published) == len(set(published)) == 3
+
+
+def test_the_service_s_port_is_the_one_it_listens_on() -> None:
+    """The image exposes it, the service listens there beyond loopback, and the file publishes it."""
+    found = settings().feed
+    assert (found.host, SERVICES["example"]["environment"]["NOTIFIER_HOST"]) == ("0.0.0.0", "notifier")  # noqa: S104 - in a container
+    assert f"EXPOSE {found.port}" in DOCKERFILE.splitlines()
+    assert SERVICES["notifier"]["ports"] == [f"127.0.0.1:{found.port}:{found.port}"]
+
+
+def test_its_data_is_on_a_volume() -> None:
+    """Named volumes, declared, where the image keeps its database; beyond them only /tmp can be written."""
+    service = SERVICES["notifier"]
+    (volume,) = service["volumes"]
+    name, _, folder = volume.partition(":")
+    assert f"VOLUME {folder}" in DOCKERFILE.splitlines()
+    assert settings().store.path.parent == Path(folder)
+    assert name in COMPOSE["volumes"]
+    assert (service["read_only"], service["tmpfs"]) == (True, ["/tmp"])  # noqa: S108 - the container's own
+    mounted = {each.partition(":")[0] for each in SERVICES.values() for each in each.get("volumes", [])}
+    assert mounted == set(COMPOSE["volumes"])
+
+
+def test_the_image_is_built_from_the_repository() -> None:
+    """Context and file exist; what the ignore file lets through is what the build copies."""
+    build = SERVICES["notifier"]["build"]
+    context = (DOCKER / build["context"]).resolve()
+    assert (context / build["dockerfile"]).is_file()
+    let_through = {
+        line[1:] for line in (context / ".dockerignore").read_text("utf-8").splitlines() if line.startswith("!")
+    }
+    copied = {
+        name
+        for line in DOCKERFILE.splitlines()
+        if line.startswith("COPY ") and "--from" not in line
+        for name in line.split()[1:-1]
+    }
+    assert copied <= let_through
+    assert all((context / name).exists() for name in copied)
+
+
+def test_the_example_is_a_command() -> None:
+    """What the one-shot service runs is known to the command line, with its option."""
+    command, option = SERVICES["example"]["command"]
+    known = cast("Any", typer.main.get_command(app)).commands[command]
+    assert option in {name for parameter in known.params for name in parameter.opts}
+    assert 'ENTRYPOINT ["notifier"]' in DOCKERFILE.splitlines()
+
+
+def test_the_passwords_in_comments_are_the_ones_in_use() -> None:
+    """Who follows the first lines gets in."""
+    text = (DOCKER / "compose.yaml").read_text(encoding="utf-8").split("name:", 1)[0]
+    found = settings()
+    assert f"(token: {found.feed.operator_token})" in text
+    assert (found.amqp.url or "").replace("@rabbitmq", "@127.0.0.1").rstrip("/") in text.replace("\n# ", " ")

@@ -1,0 +1,176 @@
+"""Proof that the tests can fail: small wrong changes, each of which must make a test fail.
+
+Each change is made in a copy of the tree. First the same tests must pass in an
+unchanged copy, for what always fails would notice everything.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, NamedTuple
+
+import typer
+from support.mutation.wrong_changes import MUTANTS as CHANGES
+from support.mutation.wrong_changes import Mutant
+from support.mutation.wrong_wiring import WIRING
+from support.places import ROOT
+
+MUTANTS = (*CHANGES, *WIRING)
+LIMIT = 300.0
+"""Seconds after which a run of tests is ended; a change that makes them hang was not noticed by a test."""
+GRACE = 60.0
+"""Seconds that an interrupted run has to end its broker."""
+TESTS_FAILED = 1
+"""pytest's exit code for this alone; 2 to 5 are its own troubles, such as a file that cannot be imported."""
+
+
+class Run(NamedTuple):
+    """How a run of tests ended: pytest's exit code (None: not in time), its output, and the seconds it took."""
+
+    code: int | None
+    output: str
+    seconds: float
+
+    @property
+    def killer(self) -> str | None:
+        """The first test that failed; None where none did, whatever else went wrong."""
+        failed = [line.split(" - ")[0] for line in self.output.splitlines() if line.startswith("FAILED ")]
+        return failed[0].removeprefix("FAILED ") if self.code == TESTS_FAILED and failed else None
+
+
+@contextmanager
+def copied() -> Iterator[Path]:
+    """Copy the files that git knows or would add, as they are now; the copy is gone afterwards."""
+    command = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout  # noqa: S603 - our own
+    with TemporaryDirectory(prefix="notifier-mutant-") as folder:
+        for name in filter(None, listed.split("\0")):
+            if (ROOT / name).is_file():
+                (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
+                (Path(folder) / name).write_bytes((ROOT / name).read_bytes())
+                (Path(folder) / name).chmod((ROOT / name).stat().st_mode)
+        yield Path(folder).resolve()
+
+
+def changed(mutant: Mutant, tree: Path) -> str:
+    """Give the text of the file as the mutant has it; ValueError where it is not known what to replace."""
+    text = (tree / mutant.file).read_text(encoding="utf-8")
+    if text.count(mutant.right) != 1:
+        raise ValueError(f"{mutant.name}: {mutant.file} must have this exactly once: {mutant.right!r}")
+    return text.replace(mutant.right, mutant.wrong)
+
+
+def run(mutant: Mutant | None, tests: Sequence[str]) -> Run:
+    """Run tests in a copy with (None: without) one wrong change."""
+    with copied() as copy:
+        if mutant:
+            (copy / mutant.file).write_text(changed(mutant, copy), encoding="utf-8")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+        environ = {**kept, "PYTHONPATH": str(copy)}
+        _prove_import(copy, environ)
+        began = time.monotonic()
+        with (copy / "output").open("w+", encoding="utf-8") as output:
+            code = _pytest(copy, environ, tests, output.fileno())
+            output.seek(0)
+            return Run(code, output.read(), time.monotonic() - began)
+
+
+def _prove_import(copy: Path, environ: dict[str, str]) -> None:
+    """Make sure that the copy is what will be tested, and not the checkout, which is installed as editable."""
+    # With -P the current folder is not searched: tests start processes of ours in other ones.
+    command = (sys.executable, "-P", "-c", "import notifier; print(notifier.__file__)")
+    found = subprocess.run(command, cwd=copy, env=environ, check=True, capture_output=True, text=True)  # noqa: S603 - our own
+    if not Path(found.stdout.strip()).is_relative_to(copy):
+        raise RuntimeError(f"the tests would import {found.stdout.strip()} and not the copy in {copy}")
+
+
+def _pytest(copy: Path, environ: dict[str, str], tests: Sequence[str], output: int) -> int | None:
+    command = (sys.executable, "-m", "pytest", "-x", "--basetemp=basetemp", "--color=no", *tests)
+    # In a session of its own: a terminal's Ctrl-C would else come twice, and the second leave its broker running.
+    process = subprocess.Popen(  # noqa: S603 - our own
+        command, cwd=copy, env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+    )
+    try:
+        return process.wait(LIMIT)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        if process.poll() is None:
+            _interrupt(process)
+
+
+def _interrupt(process: "subprocess.Popen[bytes]") -> None:
+    try:
+        process.send_signal(signal.SIGINT)
+        process.wait(GRACE)
+    except subprocess.TimeoutExpired:
+        return
+    finally:
+        process.kill()
+        process.wait()
+
+
+def main(names: Sequence[str]) -> int:
+    """Judge the named mutants, or all; gives the exit code: 0 where a test failed for each of them."""
+    unknown = set(names) - {mutant.name for mutant in MUTANTS}
+    if unknown:
+        known = "".join(f"\n  {mutant.name}" for mutant in MUTANTS)
+        typer.echo(f"no mutant is called {', '.join(sorted(unknown))}; there are:{known}", err=True)
+        return 2
+    chosen = [mutant for mutant in MUTANTS if not names or mutant.name in names]
+    before = run(None, sorted({test for mutant in chosen for test in mutant.tests}))
+    if before.code != 0:
+        typer.echo(f"{before.output}\nthe tests must pass before anything is changed", err=True)
+        return 1
+    return max([judge(mutant) for mutant in chosen])
+
+
+def judge(mutant: Mutant) -> int:
+    """Tell whether a test notices the mutant; gives 0 or 1, for the exit code."""
+    found = run(mutant, mutant.tests)
+    if found.killer:
+        typer.echo(f"{mutant.name}: killed by {found.killer} in {found.seconds:.1f} s")
+        return 0
+    ended = "the tests did not end" if found.code is None else f"pytest's exit code is {found.code}"
+    typer.echo(f"{mutant.name}: SURVIVED ({ended})" + (f"\n{found.output}" if found.code else ""))
+    return 1
+
+
+def command(
+    names: Annotated[list[str] | None, typer.Argument(help="Mutants to judge; all, if none is named.")] = None,
+    *,
+    all_pure: Annotated[bool, typer.Option(help="Make every change to the pure files instead.")] = False,
+    sample: Annotated[int, typer.Option(help="Make so many changes, chosen at random, to the other files.")] = 0,
+    file: Annotated[list[str] | None, typer.Option(help="Make every change, or the sample, to this file.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Repeat the sample of this seed.")] = None,
+    own: Annotated[bool, typer.Option(help="Run only the own tests of each file: quick, with more survivors.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Changes tried at a time.")] = 2,
+    report: Annotated[Path, typer.Option(help="Where to write the score and the survivors.")] = Path("mutation.md"),
+) -> None:
+    """Judge the mutants that are written down, or with an option those that a tool makes."""
+    if not (all_pure or sample or file):
+        raise typer.Exit(main(names or []))
+    from support.mutation import trial  # noqa: PLC0415 - it needs the tool, and this file
+
+    seed = random.SystemRandom().randrange(10**6) if seed is None else seed
+    jobs = trial.chosen(pure=all_pure, sample=sample, files=file or [], seed=seed)
+    raise typer.Exit(trial.mutate(jobs, workers, lambda text: report.write_text(text, encoding="utf-8"), own=own))
+
+
+if __name__ == "__main__":
+    # Both end a run in order, also where it was started in the background, with SIGINT ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        app.command()(command)
+        app()
+    except KeyboardInterrupt:
+        sys.exit("interrupted")

@@ -1,0 +1,121 @@
+"""A running sender with a real store and real SMTP conversations, and what its tests wait for."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+from support.parts import PATIENCE, request
+from support.samples import RULES, WORDING
+
+from notifier import clock
+from notifier.actors.sender import Limits, Sender
+from notifier.domain.claims import Quota
+from notifier.domain.events import Filter, Logged
+from notifier.domain.mail import Mail, RetryPolicy, Status
+from notifier.domain.messages import Origin, decode
+from notifier.gateways.smtp import Envelope, Transport, transports
+from notifier.sending.circuit_breaker import Circuit
+from notifier.sending.pacing import Guard
+from notifier.sending.transport_health import Lane
+from notifier.service import MailTransport
+from notifier.settings import load
+from notifier.storage.sqlite.store import SqliteStore
+
+PAUSES = (timedelta(milliseconds=50), timedelta(milliseconds=100))
+ENVELOPE = Envelope("fly@example.org", "asha@example.com")
+DELAYS, GIVE_UP_AFTER = (timedelta(milliseconds=200),), timedelta(hours=1)
+
+
+async def never() -> AsyncIterator[datetime]:
+    """Tick never."""
+    await asyncio.Event().wait()
+    yield clock.now()
+
+
+async def add(store: SqliteStore, *numbers: int, **data: Any) -> None:
+    """Store a request for each number."""
+    now = clock.now()
+    messages = [decode(json.dumps(request(n, **data)).encode(), Origin(now)) for n in numbers]
+    await store.add(messages, RULES, now)
+
+
+@asynccontextmanager
+async def sending(
+    store: SqliteStore,
+    urls: Sequence[str],
+    *,
+    rate: float = 0,
+    connections: int = 4,
+    hold: bool = False,
+    quota: int = 0,
+    timeout: str = "1s",
+    pauses: Sequence[timedelta] = PAUSES,
+    delays: tuple[timedelta, ...] = DELAYS,
+    again: Sequence[Lane] = (),
+) -> AsyncIterator[list[Lane]]:
+    """Run a sender; leaving ends it in order. With `again` it is another run with the same lanes."""
+    environ = {"NOTIFIER_SMTP_URL": ",".join(urls), "NOTIFIER_MAIL_FROM": "Air <fly@example.org>"}
+    settings = load({**environ, "NOTIFIER_SMTP_TIMEOUT": timeout, "NOTIFIER_SMTP_DOT_TIMEOUT": timeout})
+    gateways = transports(settings.smtp, "example.org")
+    quotas = [Quota(each.server.account, quota) if quota else None for each in gateways]
+    lanes = list(again) or [
+        Lane(MailTransport(each, settings.mail, WORDING), Circuit(pauses), its)
+        for each, its in zip(gateways, quotas, strict=True)
+    ]
+    stop = asyncio.Event()
+    retry = RetryPolicy(delays, GIVE_UP_AFTER, hold_uncertain=hold)
+    sender = Sender(store, lanes, Limits(connections, rate, retry), Guard(rate))
+    task = asyncio.create_task(sender.run(never(), lambda: None, stop))
+    try:
+        yield lanes
+    finally:
+        stop.set()
+        async with asyncio.timeout(PATIENCE):
+            await task
+        for gateway in gateways:
+            await gateway.close()
+
+
+async def logged(store: SqliteStore, type_: str, count: int = 1) -> list[Logged]:
+    """Wait until the log has so many events of a type."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            head = (await store.span()).head
+            found = [event for event in await store.events(0, 10_000) if event.type == type_]
+            if len(found) >= count:
+                return found
+            await store.beyond(head)
+
+
+async def total(store: SqliteStore, status: Status, count: int) -> None:
+    """Wait until so many mails have a status."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            head = (await store.span()).head
+            if (await store.totals())[status] >= count:
+                return
+            await store.beyond(head)
+
+
+async def mails(store: SqliteStore) -> list[Mail]:
+    """List every mail, oldest first."""
+    return list(reversed((await store.page(Filter(), None, 500)).mails))
+
+
+async def at_once() -> None:
+    """Take the turn."""
+
+
+@asynccontextmanager
+async def transport(url: str, **settings: str) -> AsyncIterator[Transport]:
+    """Make a transport; every idle connection is closed at the end."""
+    environ = {"NOTIFIER_SMTP_URL": url, "NOTIFIER_MAIL_FROM": "fly@example.org", "NOTIFIER_SMTP_TIMEOUT": "2s"}
+    loaded = load({**environ, **{f"NOTIFIER_SMTP_{name}": value for name, value in settings.items()}})
+    (only,) = transports(loaded.smtp, "example.org")
+    try:
+        yield only
+    finally:
+        await only.close()

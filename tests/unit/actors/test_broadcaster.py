@@ -1,0 +1,242 @@
+"""The hub: who gets which events, encoded how often."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.parts import request
+from support.samples import NOW, RULES, mail
+
+from notifier.actors import broadcaster
+from notifier.actors.broadcaster import Hub, broadcast
+from notifier.domain.events import Filter, Logged, encode_event, event_id, event_type
+from notifier.domain.mail import Kind, Mail, Status, claimed
+from notifier.domain.messages import Origin, decode
+from notifier.feed import protocol
+from notifier.feed.protocol import HEARTBEAT, cursor, filter_hash, read_cursor
+from notifier.storage.sqlite.store import SqliteStore
+
+STORE = "0" * 32
+
+
+class Watcher:
+    """A subscriber that keeps what it is pushed."""
+
+    def __init__(self, after: int = 0, **wanted: Any) -> None:
+        self.after = after
+        self.wanted = Filter(**wanted)
+        self.filter_hash = filter_hash(self.wanted)
+        self.frames: list[bytes] = []
+        self.failed = False
+
+    def push(self, frame: bytes, events: int) -> None:
+        """Keep the frame."""
+        del events
+        self.frames.append(frame)
+
+    def fail(self) -> None:
+        """Note that it was ended."""
+        self.failed = True
+
+    @property
+    def seen(self) -> list[str]:
+        """Give the ids of the events in all frames."""
+        return [event["id"] for frame in self.frames for event in json.loads(frame)["events"]]
+
+
+def logged(seq: int, prev: Status | None, changed: Mail) -> Logged:
+    """Build an event of the log."""
+    type_ = event_type(prev, changed)
+    return Logged(
+        seq=seq,
+        body=encode_event(type_, prev, changed, NOW),
+        type=type_,
+        id=event_id(changed),
+        mail=changed.id,
+        prev=prev,
+        status=changed.status,
+        kind=changed.kind,
+        booking=changed.booking,
+        created_at=changed.created_at,
+        event=changed.event,
+        correlation=None,
+    )
+
+
+NEW = mail()
+EVENTS = [logged(1, None, NEW), logged(2, Status.PENDING, claimed(NEW, NOW))]
+
+
+def test_each_subscriber_gets_what_its_filter_lets_pass() -> None:
+    """With a filter on the status an event passes when the mail matched before or after."""
+    hub = Hub(STORE, 0)
+    everything, pending, sent = Watcher(), Watcher(status=frozenset({"pending"})), Watcher(status=frozenset({"sent"}))
+    for watcher in (everything, pending, sent):
+        hub.add(watcher, 0)
+    hub.publish(EVENTS, 1)
+    assert [len(watcher.seen) for watcher in (everything, pending, sent)] == [2, 2, 0]
+    assert (hub.position, everything.after) == (2, 2)
+
+
+def test_events_that_a_subscriber_has_are_not_pushed_again() -> None:
+    """Who joined with a snapshot from further on gets only what is newer."""
+    hub = Hub(STORE, 0)
+    watcher = Watcher(after=1)
+    hub.add(watcher, 0)
+    hub.publish(EVENTS, 1)
+    assert watcher.seen == [EVENTS[1].id]
+
+
+def test_a_frame_is_encoded_once_for_all_with_the_same_filter() -> None:
+    """Two subscribers with equal filters get the very same bytes."""
+    hub = Hub(STORE, 0)
+    first, second = Watcher(), Watcher()
+    hub.add(first, 0)
+    hub.add(second, 0)
+    hub.publish(EVENTS, 1)
+    assert first.frames[0] is second.frames[0]
+
+
+def test_subscribers_whom_no_event_concerns_cost_nearly_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For hundreds of filters that no event passes none is hashed, no frame is made, and no event is looked at."""
+    hub = Hub(STORE, 0)
+    nothing: dict[str, Any] = {
+        "mail": frozenset({"another"}),
+        "booking": frozenset({"another"}),
+        "kind": frozenset({Kind.CANCELLATION}),
+        "status": frozenset({Status.UNCERTAIN}),
+        "since": NEW.created_at + timedelta(milliseconds=1),
+    }
+    idle = [Watcher(**{name: value}) for name, value in nothing.items() for _ in range(100)]
+    reader = Watcher(mail=frozenset({NEW.id}), since=NEW.created_at)
+    for watcher in (*idle, reader):
+        hub.add(watcher, 0)
+    looked: list[Filter] = []
+    cursors: list[str] = []
+    passes = Filter.passes
+
+    def look(wanted: Filter, event: Logged) -> bool:
+        looked.append(wanted)
+        return passes(wanted, event)
+
+    def make(store: str, seq: int, hashed: str) -> str:
+        cursors.append(hashed)
+        return cursor(store, seq, hashed)
+
+    monkeypatch.setattr(Filter, "passes", look)
+    monkeypatch.setattr(broadcaster, "cursor", make)
+    monkeypatch.setattr(protocol, "filter_hash", lambda _: 1 / 0)
+    hub.publish(EVENTS, 1)
+    assert (looked, cursors) == ([reader.wanted] * len(EVENTS), [reader.filter_hash])
+    assert not any(watcher.frames for watcher in idle)
+    assert len(reader.seen) == len(EVENTS)
+    assert {watcher.after for watcher in idle} == {2}
+
+
+def test_a_quiet_subscriber_gets_a_heartbeat_that_moves_its_cursor() -> None:
+    """Twenty seconds without a matching event bring an empty frame with the newest place of the log."""
+    hub = Hub(STORE, 0)
+    watcher = Watcher(status=frozenset({"sent"}))
+    hub.add(watcher, 100)
+    hub.publish(EVENTS, 110)
+    assert hub.beat(119) == 1
+    assert watcher.frames == []
+    assert hub.beat(120) == HEARTBEAT
+    (frame,) = map(json.loads, watcher.frames)
+    place = read_cursor(frame["cursor"])
+    assert frame["events"] == []
+    assert place is not None
+    assert place.seq == 2
+
+
+def test_who_has_left_gets_nothing() -> None:
+    """After its removal a subscriber is not pushed to; removing it again is no error."""
+    hub = Hub(STORE, 0)
+    watcher = Watcher()
+    hub.add(watcher, 0)
+    hub.remove(watcher)
+    hub.remove(watcher)
+    hub.publish(EVENTS, 1)
+    assert watcher.frames == []
+
+
+async def test_the_log_is_passed_on_as_it_grows_and_to_its_end(tmp_path: Path) -> None:
+    """Events that were stored before the stop are still passed on, in order and each once."""
+    store = await SqliteStore.open(tmp_path / "n.db")
+    hub, watcher, stop = Hub(store.id, 0), Watcher(), asyncio.Event()
+    hub.add(watcher, 0)
+    observed: list[Logged] = []
+
+    def observe(events: Sequence[Logged]) -> None:
+        observed.extend(events)
+
+    task = asyncio.create_task(broadcast(store, hub, [observe], lambda: None, stop))
+    for n in range(250):
+        await store.add([decode(json.dumps(request(n)).encode(), Origin(NOW))], RULES, NOW)
+    stop.set()
+    async with asyncio.timeout(10):
+        await task
+    assert watcher.seen == [event.id for event in await store.events(0, 1000)]
+    assert [event.seq for event in observed] == list(range(1, 251))
+    assert max(len(json.loads(frame)["events"]) for frame in watcher.frames) <= 100
+    await store.close()
+
+
+class Broken(Watcher):
+    """A subscriber that cannot be pushed to, nor be ended."""
+
+    def push(self, frame: bytes, events: int) -> None:
+        """Fail."""
+        raise RuntimeError(frame, events)
+
+    def fail(self) -> None:
+        """Fail as well."""
+        super().fail()
+        raise RuntimeError("no end for me")
+
+
+def test_a_subscriber_that_fails_costs_the_others_nothing(logged_lines: list[dict[str, Any]]) -> None:
+    """It is ended and pushed to no more, whether by an event or by a heartbeat; the log says so once for each."""
+    hub = Hub(STORE, 0)
+    first, bad, last, beaten = Watcher(), Broken(), Watcher(), Broken(kind=frozenset({"flight.reminder"}))
+    for watcher in (first, bad, last, beaten):
+        hub.add(watcher, 0)
+    hub.publish(EVENTS[:1], 1)
+    hub.publish(EVENTS[1:], 2)
+    hub.beat(2 + HEARTBEAT)
+    assert first.seen == last.seen == [event.id for event in EVENTS]
+    assert len(first.frames) == len(last.frames) == 3
+    assert (bad.failed, beaten.failed, hub.subscribers) == (True, True, 2)
+    assert [line["event"] for line in logged_lines] == ["a watcher of the feed failed and is closed"] * 2
+
+
+async def test_an_observer_that_fails_costs_the_others_nothing(
+    tmp_path: Path, logged_lines: list[dict[str, Any]]
+) -> None:
+    """Watchers and the other observers get every event once; the log has the trace."""
+    store = await SqliteStore.open(tmp_path / "n.db")
+    hub, watcher, stop = Hub(store.id, 0), Watcher(), asyncio.Event()
+    hub.add(watcher, 0)
+    observed: list[str] = []
+
+    def fail(_: Sequence[Logged]) -> None:
+        raise RuntimeError("cannot count that")
+
+    def observe(events: Sequence[Logged]) -> None:
+        observed.extend(event.id for event in events)
+
+    try:
+        task = asyncio.create_task(broadcast(store, hub, [fail, observe], lambda: None, stop))
+        for n in range(150):
+            await store.add([decode(json.dumps(request(n)).encode(), Origin(NOW))], RULES, NOW)
+        stop.set()
+        async with asyncio.timeout(10):
+            await task
+        assert watcher.seen == observed == [event.id for event in await store.events(0, 1000)]
+    finally:
+        await store.close()
+    assert {line["event"] for line in logged_lines} == {"an observer of the events failed"}

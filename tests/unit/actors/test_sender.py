@@ -1,0 +1,520 @@
+"""The sender with a real store and a real SMTP conversation."""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.outgoing import add, logged, mails, sending
+from support.parts import PATIENCE, request
+from support.samples import NOW, RULES
+
+from notifier import clock
+from notifier.demo.inbox import Inbox
+from notifier.demo.ledger import most_in_window
+from notifier.domain.mail import Mail, Status
+from notifier.domain.messages import Origin, decode
+from notifier.errors import StoreUnusable
+from notifier.sending.circuit_breaker import Circuit
+from notifier.sending.pacing import Guard
+from notifier.storage.sqlite.store import SqliteStore
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+    """Give an empty store."""
+    store = await SqliteStore.open(tmp_path / "n.db")
+    yield store
+    await store.close()
+
+
+async def test_due_mail_is_sent_as_soon_as_it_arrives(store: SqliteStore, inbox: Inbox) -> None:
+    """Mail that arrives wakes the sender; no tick is needed."""
+    async with sending(store, [inbox.url]):
+        await add(store, 1, 2)
+        await inbox.wait_for(2, PATIENCE)
+        await logged(store, "mail.sent", 2)
+    assert {mail.status for mail in await mails(store)} == {Status.SENT}
+    assert {mail.mail_id for mail in inbox.received} == {mail.id for mail in await mails(store)}
+
+
+async def test_mail_for_later_is_sent_when_its_time_comes(store: SqliteStore, inbox: Inbox) -> None:
+    """Between ticks the sender wakes by itself for the next mail that becomes due."""
+    due = clock.now() + timedelta(milliseconds=400)
+    async with sending(store, [inbox.url]):
+        await add(store, 1, send_at=due.isoformat())
+        await inbox.wait_for(1, PATIENCE)
+    assert inbox.received[0].started_at >= due.timestamp()
+
+
+async def test_all_that_has_expired_ends_while_sending_is_paused(store: SqliteStore, inbox: Inbox) -> None:
+    """One claim ends a bounded number of mails; the sender asks again at once and not at its next tick."""
+    expiring = [request(n, expires_at=(NOW + timedelta(hours=1)).isoformat()) for n in range(1600)]
+    await store.add([decode(json.dumps(each).encode(), Origin(NOW)) for each in expiring], RULES, NOW)
+    await store.pause(paused=True)
+    async with sending(store, [inbox.url]):
+        await logged(store, "mail.expired", 1600)
+    assert (await store.totals())[Status.EXPIRED] == 1600
+
+
+async def test_connections_are_used_again(store: SqliteStore, inbox: Inbox) -> None:
+    """A hundred mails take no more connections than may be open at a time."""
+    await add(store, *range(100))
+    async with sending(store, [inbox.url], connections=3):
+        await inbox.wait_for(100, PATIENCE)
+    assert inbox.connections <= 3
+
+
+@pytest.fixture
+def starts(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Note when each mail starts: what its server sees of that is later by as much as the machine is busy."""
+    found: list[float] = []
+    started = Guard.started
+
+    def noted(self: Guard, now: float) -> None:
+        found.append(now)
+        started(self, now)
+
+    monkeypatch.setattr(Guard, "started", noted)
+    return found
+
+
+async def test_the_rate_holds_in_every_second(store: SqliteStore, inbox: Inbox, starts: list[float]) -> None:
+    """At 50 a second, with backlog, no second has more than 51 starts, and nearly 50 are reached.
+
+    How near is told by as many mails without a limit, right before: the machine may be busy.
+    """
+    await add(store, *range(120))
+    async with sending(store, [inbox.url]):
+        await inbox.wait_for(120, PATIENCE)
+    unlimited = starts[-1] - starts[0]
+    starts.clear()
+    await add(store, *range(120, 240))
+    async with sending(store, [inbox.url], rate=50):
+        await inbox.wait_for(240, PATIENCE)
+    assert len(starts) == 120
+    assert most_in_window(starts) <= 51
+    assert starts[-1] - starts[0] < 119 / 50 / 0.975 + 0.5 + 2 * unlimited
+
+
+async def test_the_rate_holds_after_a_stall(store: SqliteStore, inbox: Inbox, starts: list[float]) -> None:
+    """What was claimed and overdue when the process could go on does not come on top of the next second's mail."""
+    await add(store, *range(80))
+    async with sending(store, [inbox.url], rate=30, connections=20):
+        await inbox.wait_for(20, PATIENCE)
+        time.sleep(0.3)  # noqa: ASYNC251 - the stall
+        await inbox.wait_for(80, PATIENCE)
+    assert len(starts) == 80
+    assert most_in_window(starts) <= 31
+
+
+async def test_a_temporary_refusal_is_tried_again(store: SqliteStore) -> None:
+    """450 for a recipient sets the next attempt by the retry delays; the second attempt succeeds."""
+    refusals = iter(["450 4.2.1 come back later"])
+    async with Inbox(reply=lambda phase, _: next(refusals, None) if phase == "RCPT" else None) as inbox:
+        async with sending(store, [inbox.url]):
+            await add(store, 1)
+            await inbox.wait_for(1, PATIENCE)
+            await logged(store, "mail.sent")
+    (mail,) = await mails(store)
+    types = [event.type for event in await store.events(0, 10)]
+    assert types == ["mail.pending", "mail.sending", "mail.retrying", "mail.sending", "mail.sent"]
+    assert mail.attempt == 2
+
+
+async def test_a_refusal_for_good_fails_only_its_mail(store: SqliteStore) -> None:
+    """550 for one recipient is that mail's end, with the server's words; the others go."""
+
+    def reply(phase: str, address: str) -> str | None:
+        return "550 5.1.1 no such user" if phase == "RCPT" and address.startswith("p1@") else None
+
+    async with Inbox(reply=reply) as inbox, sending(store, [inbox.url]):
+        await add(store, 1, 2, 3)
+        await inbox.wait_for(2, PATIENCE)
+        await logged(store, "mail.failed")
+        await logged(store, "mail.sent", 2)
+    first, *others = await mails(store)
+    assert (first.status, first.smtp and first.smtp.code) == (Status.FAILED, 550)
+    assert {mail.status for mail in others} == {Status.SENT}
+
+
+async def test_a_fault_of_the_transport_counts_no_attempt(store: SqliteStore, logged_lines: list[Any]) -> None:
+    """A refused MAIL FROM pauses the transport; the mail goes back uncounted, and goes when the pause is over."""
+    refusals = iter(["451 4.7.0 try later"] * 2)
+    async with Inbox(reply=lambda phase, _: next(refusals, None) if phase == "MAIL" else None) as inbox:
+        async with sending(store, [inbox.url], connections=1):
+            await add(store, 1)
+            await inbox.wait_for(1, PATIENCE)
+            await logged(store, "mail.sent")
+    (mail,) = await mails(store)
+    assert mail.attempt == 1
+    assert [event.type for event in await store.events(0, 20)].count("mail.pending") == 3
+    assert logged_lines
+
+
+async def test_a_server_that_is_down_is_reported_once_and_recovered_from(
+    store: SqliteStore, logged_lines: list[Any]
+) -> None:
+    """Nothing is claimed while the server hangs up; one warning says so; mail goes as soon as it is back."""
+    tried = asyncio.Semaphore(0)
+
+    def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+        tried.release()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with sending(store, [f"smtp+plain://127.0.0.1:{port}"]):
+        await add(store, 1)
+        async with asyncio.timeout(PATIENCE):
+            for _ in range(3):
+                await tried.acquire()
+        server.close()
+        await server.wait_closed()
+        async with Inbox(port=port) as inbox:
+            await inbox.wait_for(1, PATIENCE)
+            await logged(store, "mail.sent")
+    assert [event.type for event in await store.events(0, 10)] == ["mail.pending", "mail.sending", "mail.sent"]
+    events = [line["event"] for line in logged_lines if "transport" in line["event"]]
+    assert events == ["transport is paused", "transport is back"]
+
+
+async def test_a_time_that_a_server_names_is_obeyed(store: SqliteStore) -> None:
+    """Greylisting that asks for half an hour is not tried again after our own two tenths of a second."""
+
+    def reply(phase: str, _: str) -> str | None:
+        return "450 4.2.0 greylisted, try again in 30 minutes" if phase == "RCPT" else None
+
+    async with Inbox(reply=reply) as inbox, sending(store, [inbox.url]):
+        await add(store, 1)
+        await logged(store, "mail.retrying")
+    (mail,) = await mails(store)
+    assert mail.next_attempt_at is not None
+    assert mail.next_attempt_at > clock.now() + timedelta(minutes=29)
+
+
+async def test_a_daily_limit_rests_the_transport_for_long_and_fails_no_mail(store: SqliteStore) -> None:
+    """Gmail's 550 5.4.5 at the end of DATA takes the last pause at once; the mail waits, uncounted."""
+
+    def reply(phase: str, _: str) -> str | None:
+        return "550 5.4.5 Daily user sending limit exceeded" if phase == "DATA" else None
+
+    async with Inbox(reply=reply) as inbox, sending(store, [inbox.url], connections=1) as lanes:
+        lanes[0].circuit = Circuit((timedelta(milliseconds=1), timedelta(hours=1)))
+        await add(store, 1)
+        await logged(store, "mail.pending", 2)
+        until = lanes[0].circuit.until
+    (mail,) = await mails(store)
+    assert (mail.status, mail.attempt) == (Status.PENDING, 0)
+    assert until is not None
+    assert until > clock.now() + timedelta(minutes=59)
+
+
+async def test_a_slow_server_is_spoken_to_on_several_connections(store: SqliteStore) -> None:
+    """Where each answer takes a while, mails go side by side, each on a connection of its own."""
+    open_now = most = accepted = 0
+    done = asyncio.Event()
+
+    async def slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal open_now, most, accepted
+        open_now += 1
+        most = max(most, open_now)
+        writer.write(b"220 here\r\n")
+        in_data = False
+        while line := await reader.readline():
+            if in_data and line != b".\r\n":
+                continue
+            await asyncio.sleep(0.05)
+            accepted += in_data
+            in_data = line.startswith(b"DATA")
+            writer.write(b"354 go on\r\n" if in_data else b"250 OK\r\n")
+        open_now -= 1
+        writer.close()
+        if accepted == 12:
+            done.set()
+
+    server = await asyncio.start_server(slowly, "127.0.0.1", 0)
+    await add(store, *range(12))
+    async with sending(store, [f"smtp+plain://127.0.0.1:{server.sockets[0].getsockname()[1]}"], connections=3):
+        await logged(store, "mail.sent", 12)
+    async with asyncio.timeout(PATIENCE):
+        await done.wait()
+    server.close()
+    await server.wait_closed()
+    assert most == 3
+
+
+async def test_a_silent_server_rests_while_another_one_is_used(
+    store: SqliteStore, inbox: Inbox, logged_lines: list[Any]
+) -> None:
+    """A server that accepts connections and says nothing is paused after its timeout, once in the log."""
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    async with sending(store, [f"smtp+plain://127.0.0.1:{server.sockets[0].getsockname()[1]}", inbox.url]) as lanes:
+        await add(store, 1)
+        await inbox.wait_for(1, PATIENCE)
+        await logged(store, "mail.sent")
+        async with asyncio.timeout(PATIENCE):
+            while not any("paused" in line["event"] for line in logged_lines):
+                await store.totals()
+        assert "Timed out" in str(lanes[0].circuit.reason)
+    server.close()
+    await server.wait_closed()
+    assert [line["event"] for line in logged_lines] == ["transport is paused"]
+
+
+async def test_the_second_transport_takes_over(store: SqliteStore, inbox: Inbox) -> None:
+    """While the preferred server refuses logins, mail goes through the next one."""
+    async with Inbox(credentials=("user", "right")) as closed:
+        closed_url = closed.url.replace("://", "://user:wrong@")
+        async with sending(store, [closed_url, inbox.url]):
+            await add(store, 1)
+            await inbox.wait_for(1, PATIENCE)
+            await logged(store, "mail.sent")
+    assert closed.received == []
+
+
+async def test_the_second_transport_takes_over_when_the_quota_of_the_first_is_used_up(
+    store: SqliteStore, inbox: Inbox, logged_lines: list[Any]
+) -> None:
+    """Each account sends as much as it may and no more; the rest waits, and one line for each account says why."""
+    async with Inbox() as second, sending(store, [inbox.url, second.url], quota=3) as lanes:
+        await add(store, *range(8))
+        await logged(store, "mail.sent", 6)
+        async with asyncio.timeout(PATIENCE):
+            while any(lane.used_up_until is None for lane in lanes):
+                await store.totals()
+        tomorrow = [lane.used_up_until for lane in lanes if lane.used_up_until]
+    assert (len(inbox.received), len(second.received)) == (3, 3)
+    assert [lane.quota_left for lane in lanes] == [0, 0]
+    assert all(until > clock.now() + timedelta(hours=23) for until in tomorrow)
+    assert [line["event"] for line in logged_lines] == ["transport has used up its quota"] * 2
+    assert [mail.status for mail in await mails(store)].count(Status.PENDING) == 2
+
+
+async def test_what_a_quota_has_left_is_known_before_the_first_mail(store: SqliteStore, inbox: Inbox) -> None:
+    """A service that starts again shows what its accounts may still send."""
+    await add(store, 1, 2)
+    async with sending(store, [inbox.url], quota=5):
+        await logged(store, "mail.sent", 2)
+    async with sending(store, ["smtp+plain://127.0.0.1:9", inbox.url], quota=5) as lanes:
+        await add(store, 3)
+        await logged(store, "mail.sent", 3)
+    assert [lane.quota_left for lane in lanes] == [5, 2]
+
+
+async def test_a_refusal_that_meets_everyone_fails_nobody(store: SqliteStore, logged_lines: list[Any]) -> None:
+    """The same 554 for each recipient rests the transport; when it is over, everyone gets their mail."""
+    refusing, refused_to = True, asyncio.Semaphore(0)
+
+    def reply(phase: str, _: str) -> str | None:
+        if phase != "DATA" or not refusing:
+            return None
+        refused_to.release()
+        return "554 5.7.1 we do not like this"
+
+    async with Inbox(reply=reply) as inbox, sending(store, [inbox.url], connections=2):
+        await add(store, *range(10))
+        async with asyncio.timeout(PATIENCE):
+            for _ in range(8):
+                await refused_to.acquire()
+        refusing = False
+        await logged(store, "mail.sent", 10)
+    assert {line["reason"] for line in logged_lines if "paused" in line["event"]} == {"554 5.7.1 we do not like this"}
+    found = await mails(store)
+    assert {mail.status for mail in found} == {Status.SENT}
+    assert sorted(mail.mail_id for mail in inbox.received) == sorted(mail.id for mail in found)
+
+
+async def test_a_few_refused_alike_do_not_hold_up_the_others(store: SqliteStore) -> None:
+    """On one connection, three that are refused for ever and one that is not: it goes, and they are tried later."""
+
+    def reply(phase: str, address: str) -> str | None:
+        return "550 5.7.1 not here" if phase == "RCPT" and not address.startswith("p9@") else None
+
+    async with Inbox(reply=reply) as inbox, sending(store, [inbox.url], connections=1) as lanes:
+        await add(store, 1, 2, 3)
+        async with asyncio.timeout(PATIENCE):
+            while lanes[0].circuit.reason is None:
+                await store.totals()
+        await add(store, 9)
+        await logged(store, "mail.sent")
+        # Their words could mean a limit that lets some mails through, so they are not failed by it.
+        await logged(store, "mail.retrying", 3)
+    assert [mail.event for mail in inbox.received] == ["r9"]
+    assert Counter(mail.status for mail in await mails(store)) == {Status.PENDING: 3, Status.SENT: 1}
+
+
+async def test_mails_of_a_dead_process_are_sent_again_unchanged(store: SqliteStore) -> None:
+    """What was being sent when a process died counts as an attempt of unknown outcome and is sent again, unchanged."""
+    await add(store, 1)
+    (start,) = (await store.claim(1, 0, clock.now())).starts
+    async with Inbox(keep_bodies=True) as inbox, sending(store, [inbox.url]):
+        await inbox.wait_for(1, PATIENCE)
+        await logged(store, "mail.sent")
+    types = [event.type for event in await store.events(0, 10)]
+    assert types == ["mail.pending", "mail.sending", "mail.retrying", "mail.sending", "mail.sent"]
+    assert inbox.received[0].message_id == start.mail.message_id
+    (mail,) = await mails(store)
+    assert mail.first_attempt_at == start.mail.first_attempt_at
+
+
+async def test_what_was_sent_is_not_sent_again_after_a_restart(tmp_path: Path, inbox: Inbox) -> None:
+    """The next process sends what has come since, and nothing else."""
+    for number in (1, 2):
+        store = await SqliteStore.open(tmp_path / "restarted.db")
+        async with sending(store, [inbox.url]):
+            await add(store, number)
+            await logged(store, "mail.sent", number)
+        await store.close()
+    assert [mail.event for mail in inbox.received] == ["r1", "r2"]
+
+
+@asynccontextmanager
+async def losing_replies(count: int) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """Run a server that takes mails and hangs up instead of answering the first ones; gives what it took."""
+    taken: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 here\r\n")
+        while line := await reader.readline():
+            if line.startswith(b"DATA"):
+                writer.write(b"354 go on\r\n")
+                taken.append(await reader.readuntil(b"\r\n.\r\n"))
+                if len(taken) <= count:
+                    break
+            writer.write(b"250 OK\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    yield f"smtp+plain://127.0.0.1:{server.sockets[0].getsockname()[1]}", taken
+    server.close()
+    await server.wait_closed()
+
+
+async def test_a_lost_reply_to_the_message_is_sent_again_to_the_byte(store: SqliteStore) -> None:
+    """Nobody knows whether the first one was accepted; the second is the same mail for every reader."""
+    async with losing_replies(1) as (url, taken):
+        async with sending(store, [url]):
+            await add(store, 1)
+            await logged(store, "mail.sent")
+    (mail,) = await mails(store)
+    assert taken[0] == taken[1]
+    assert mail.attempt == 2
+
+
+async def test_a_lost_reply_holds_the_mail_where_an_operator_wants_that(store: SqliteStore) -> None:
+    """It becomes uncertain, is not sent again, and says why."""
+    async with losing_replies(1) as (url, taken), sending(store, [url], hold=True):
+        await add(store, 1)
+        await logged(store, "mail.uncertain")
+        await add(store, 2)
+        await logged(store, "mail.sent")
+    held, other = await mails(store)
+    assert (held.status, other.status, len(taken)) == (Status.UNCERTAIN, Status.SENT, 2)
+    assert str(held.error).startswith("outcome unknown")
+
+
+async def test_after_a_crash_only_mails_past_data_are_held(store: SqliteStore, inbox: Inbox) -> None:
+    """The mark is made before DATA: a mail without it cannot have gone, so it is simply sent."""
+    await add(store, 1, 2)
+    first, second = [start.mail for start in (await store.claim(2, 0, clock.now())).starts]
+    await store.mark(first)
+    async with sending(store, [inbox.url], hold=True):
+        await inbox.wait_for(1, PATIENCE)
+        await logged(store, "mail.sent")
+    assert {mail.id: mail.status for mail in await mails(store)} == {
+        first.id: Status.UNCERTAIN,
+        second.id: Status.SENT,
+    }
+    assert [mail.attempt for mail in await mails(store)] == [1, 1]
+
+
+async def test_a_mark_that_cannot_be_made_sends_nothing(
+    store: SqliteStore, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the store fails the message does not go; afterwards it goes once, its attempt counted once."""
+    mark, faults = store.mark, iter([StoreUnusable("disk full")] * 2)
+
+    async def failing(mail: Mail) -> None:
+        if fault := next(faults, None):
+            raise fault
+        await mark(mail)
+
+    monkeypatch.setattr(store, "mark", failing)
+    async with sending(store, [inbox.url], hold=True):
+        await add(store, 1)
+        await inbox.wait_for(1, PATIENCE)
+        await logged(store, "mail.sent")
+    (mail,) = await mails(store)
+    assert (len(inbox.received), mail.attempt) == (1, 1)
+
+
+async def test_stopping_finishes_what_is_under_way(store: SqliteStore, inbox: Inbox) -> None:
+    """When told to stop in the middle, each mail is either untouched or sent and recorded: none is left in between."""
+    await add(store, *range(50))
+    async with sending(store, [inbox.url]):
+        await inbox.wait_for(3, PATIENCE)
+    by_status = {status: {m.id for m in await mails(store) if m.status is status} for status in Status}
+    assert by_status[Status.SENDING] == set()
+    assert by_status[Status.SENT] == {mail.mail_id for mail in inbox.received}
+    assert len(by_status[Status.SENT]) + len(by_status[Status.PENDING]) == 50
+    assert by_status[Status.PENDING]
+
+
+async def test_stopping_waits_for_the_reply_to_a_message_that_is_gone(store: SqliteStore) -> None:
+    """A mail whose final dot is said when the stop comes is recorded as what the server then answers."""
+    gone, answer = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 here\r\n")
+        while line := await reader.readline():
+            if line.startswith(b"DATA"):
+                writer.write(b"354 go on\r\n")
+                await reader.readuntil(b"\r\n.\r\n")
+                gone.set()
+                await answer.wait()
+            writer.write(b"250 OK\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with sending(store, [f"smtp+plain://127.0.0.1:{server.sockets[0].getsockname()[1]}"]):
+        await add(store, 1)
+        async with asyncio.timeout(PATIENCE):
+            await gone.wait()
+        # Leaving stops the sender at once; an answer that came before that would only make the test easier.
+        asyncio.get_running_loop().call_later(0.2, answer.set)
+    answer.set()
+    server.close()
+    await server.wait_closed()
+    assert [mail.status for mail in await mails(store)] == [Status.SENT]
+
+
+async def test_an_outcome_that_cannot_be_recorded_is_kept_until_it_can(
+    store: SqliteStore, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the store fails nothing more is claimed, and no mail is sent twice when it is well again."""
+    monkeypatch.setattr("notifier.actors.sender.RECORD_AGAIN", 0.05)
+    record, faults = store.record, iter([StoreUnusable("disk full")] * 3)
+
+    async def failing(changed: Sequence[Mail], now: datetime) -> None:
+        if changed and (fault := next(faults, None)):
+            raise fault
+        await record(changed, now)
+
+    monkeypatch.setattr(store, "record", failing)
+    async with sending(store, [inbox.url], connections=1):
+        await add(store, 1, 2)
+        await inbox.wait_for(2, PATIENCE)
+        await logged(store, "mail.sent", 2)
+    assert sorted(mail.event for mail in inbox.received) == ["r1", "r2"]

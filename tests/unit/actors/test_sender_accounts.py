@@ -1,0 +1,424 @@
+"""Several accounts beside each other, and failures that concern an account although no reply says so."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.outgoing import add, logged, mails, sending, total
+from support.parts import PATIENCE
+from support.scripted import Answer, HungUpError, Scripted, silent_at
+
+from notifier import clock, service
+from notifier.actors.sender import Sender
+from notifier.domain.claims import Claim
+from notifier.domain.mail import Mail, Status
+from notifier.errors import StoreUnusable
+from notifier.sending.circuit_breaker import State
+from notifier.sending.pacing import Guard
+from notifier.sending.refusals import MANY
+from notifier.settings import Settings
+from notifier.storage.sqlite.store import SqliteStore
+
+LONG = timedelta(hours=1)
+BEYOND_ASCII = "jos\u00e9@example.com"
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+    """Give an empty store."""
+    store = await SqliteStore.open(tmp_path / "n.db")
+    yield store
+    await store.close()
+
+
+async def until(wanted: Callable[[], bool], store: SqliteStore) -> None:
+    """Wait until something is so; looked at whenever the store has answered."""
+    async with asyncio.timeout(PATIENCE):
+        while not wanted():
+            await store.totals()
+
+
+def is_to(line: bytes, *numbers: int) -> bool:
+    """Say whether a command names the recipient of one of these requests."""
+    return any(f"<p{number}@".encode() in line for number in numbers)
+
+
+def rejecting(phase: str, reply: bytes, *numbers: int) -> Answer:
+    """Answer a phase with a reply, or at RCPT only if it names one of these recipients."""
+    return lambda at, line: reply if at == phase and (not numbers or is_to(line, *numbers)) else None
+
+
+async def test_wrong_addresses_in_a_row_hold_up_nobody(store: SqliteStore) -> None:
+    """Mail to somebody else goes as soon as the account was tried again; then the wrong ones fail, once each."""
+    wrong = range(MANY)
+    async with Scripted.running(rejecting("RCPT", b"550 5.1.1 no such user\r\n", *wrong)) as server:
+        async with sending(store, [server.url], connections=1) as lanes:
+            await add(store, *wrong)
+            await until(lambda: lanes[0].circuit._step > 0, store)
+            await add(store, 99)
+            await logged(store, "mail.sent")
+            await total(store, Status.FAILED, MANY)
+            assert (lanes[0].circuit.state, lanes[0].circuit._step) == (State.READY, 0)
+    assert Counter(mail.status for mail in await mails(store)) == {Status.FAILED: MANY, Status.SENT: 1}
+
+
+def disliking(content: bytes) -> Answer:
+    """Reject what has some content, at the final dot."""
+    return lambda phase, line: b"554 5.7.1 looks like spam\r\n" if phase == "DOT" and content in line else None
+
+
+async def test_a_request_whose_content_is_rejected_holds_up_nobody(store: SqliteStore, logged_lines: list[Any]) -> None:
+    """It fails for each of its recipients, the account is never paused, and the mail behind it is sent."""
+    async with Scripted.running(disliking(b"Subject: Bulk")) as server, sending(store, [server.url], pauses=(LONG,)):
+        await add(store, 0, to=[f"b{number}@example.com" for number in range(40)], subject="Bulk")
+        await add(store, 1, 2)
+        await logged(store, "mail.sent", 2)
+        await total(store, Status.FAILED, 40)
+    found = await mails(store)
+    assert {mail.event for mail in found if mail.status is Status.FAILED} == {"r0"}
+    assert {mail.event for mail in found if mail.status is Status.SENT} == {"r1", "r2"}
+    assert not logged_lines
+
+
+async def test_mail_that_comes_after_a_batch_of_rejected_ones_is_tried_next(store: SqliteStore) -> None:
+    """Although the account is suspected for them; when that one was accepted, the account is used like any other."""
+    async with Scripted.running(disliking(b"Subject: Bad")) as server:
+        async with sending(store, [server.url], pauses=(LONG,), delays=(LONG,), connections=1) as lanes:
+            await add(store, *range(20), subject="Bad")
+            await until(lambda: lanes[0].circuit.reason is not None, store)
+            met = len(server.messages)
+            await add(store, 99)
+            lanes[0].circuit._retry_at = 0.0
+            store.wake.set()
+            await logged(store, "mail.sent")
+            await until(lambda: len(server.messages) > met + 1, store)
+            await logged(store, "mail.retrying", 2 * met)
+    assert met < 20
+    assert b"X-Notifier-Event: r99\r\n" in server.messages[met]
+    assert Counter(mail.status for mail in await mails(store)) == {Status.PENDING: 20, Status.SENT: 1}
+
+
+async def test_an_accepted_mail_ends_a_suspicion(store: SqliteStore) -> None:
+    """One that was under way when the others were rejected: the rest does not wait for the end of the pause."""
+    go_on = asyncio.Event()
+
+    async def answer(phase: str, line: bytes) -> bytes | None:
+        if phase == "DOT" and b"Subject: Slow" in line:
+            await go_on.wait()
+        return disliking(b"Subject: Bad")(phase, line)  # type: ignore[return-value]
+
+    async with Scripted.running(answer) as server:
+        async with sending(store, [server.url], pauses=(LONG,), delays=(LONG,), timeout="1h") as lanes:
+            await add(store, 0)
+            await logged(store, "mail.sent")
+            await add(store, 1, subject="Slow")
+            await until(lambda: len(server.messages) == 2, store)
+            await add(store, 2, 3, 4, subject="Bad")
+            await until(lambda: lanes[0].circuit.reason is not None, store)
+            await add(store, 5)
+            go_on.set()
+            await logged(store, "mail.sent", 3)
+
+
+async def test_a_limit_that_lets_some_mails_through_fails_none(store: SqliteStore) -> None:
+    """In words that are known: each mail is sent in the end, although others are accepted in between."""
+    turn = 0
+    limit = (
+        b"550 Domain example.org has exceeded the max emails per hour (150/150 (100%)) allowed. Message discarded.\r\n"
+    )
+
+    def answer(phase: str, _line: bytes) -> bytes | None:
+        nonlocal turn
+        turn += phase == "RCPT"
+        return limit if phase == "RCPT" and turn % 3 else None
+
+    async with Scripted.running(answer) as server:
+        async with sending(store, [server.url], pauses=(timedelta(milliseconds=5),), delays=(timedelta(0),)):
+            await add(store, *range(12))
+            await logged(store, "mail.sent", 12)
+    assert {mail.event for mail in await mails(store) if mail.status is Status.SENT} == {f"r{n}" for n in range(12)}
+
+
+async def test_a_mail_for_which_a_server_hangs_up_holds_up_nobody(store: SqliteStore) -> None:
+    """After each pause the others go first; from the third time on the mail is judged by itself."""
+
+    def answer(phase: str, line: bytes) -> bytes | None:
+        if phase == "MAIL" and b"SMTPUTF8" in line:
+            raise HungUpError
+        return None
+
+    async with Scripted.running(answer) as server, sending(store, [server.url], delays=(LONG,)):
+        await add(store, 1, to=BEYOND_ASCII)
+        await add(store, *range(2, 20))
+        await logged(store, "mail.sent", 18)
+        for number in range(20, 24):
+            await add(store, number)
+            await logged(store, "mail.sent", number - 1)
+        await logged(store, "mail.retrying")
+    (waiting,) = [mail for mail in await mails(store) if mail.status is Status.PENDING]
+    assert (waiting.attempt, waiting.error) == (1, "Unexpected EOF received (in MAIL)")
+
+
+@pytest.mark.parametrize("reply", [b"450 4.7.0 too many messages, try again in 24 hours\r\n", b"550 5.4.5 limit\r\n"])
+async def test_mail_that_meets_the_limit_of_an_account_goes_by_the_next_one(store: SqliteStore, reply: bytes) -> None:
+    """Also mails that were under way when the limit was reached; they do not wait for the end of the pause."""
+    accepted, limited = asyncio.Semaphore(3), asyncio.Event()
+
+    async def answer(phase: str, _line: bytes) -> bytes | None:
+        if phase == "DOT":
+            if accepted.locked():
+                limited.set()
+                return reply
+            await accepted.acquire()
+        return None
+
+    async with Scripted.running(answer) as first, Scripted.running() as second:
+        async with sending(store, [first.url, second.url], pauses=(LONG,), timeout="1h"):
+            await add(store, *range(20))
+            await logged(store, "mail.sent", 20)
+    assert limited.is_set()
+    assert {(mail.status, mail.attempt) for mail in await mails(store)} == {(Status.SENT, 1)}
+
+
+def hanging_up(phase: str, _line: bytes) -> bytes | None:
+    if phase == "RCPT":
+        raise HungUpError
+    return None
+
+
+@pytest.mark.parametrize("answer", [hanging_up, rejecting("RCPT", b"421 4.7.0 Temporary problem\r\n")])
+async def test_an_account_whose_dialogues_all_break_is_paused(store: SqliteStore, answer: Answer) -> None:
+    """The next account has the rest; the first one gets a new recipient at each step, and is not logged in to more."""
+    async with Scripted.running(answer) as first, Scripted.running() as second:
+        async with sending(store, [first.url, second.url], pauses=(LONG,), delays=(LONG,), connections=2) as lanes:
+            await add(store, *range(20))
+            await until(lambda: lanes[0].circuit.reason is not None, store)
+            met = first.count("MAIL")
+            await logged(store, "mail.sent", 20 - met)
+    assert met <= 4
+    assert first.connections <= met + 1
+
+
+async def test_an_account_that_is_stuck_leaves_the_rest_to_the_next_one(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that takes messages and says nothing holds up those that it has, and no others."""
+    monkeypatch.setattr("notifier.sending.transport_health.STALLED", 0.1)
+    reached = asyncio.Event()
+    async with Scripted.running(silent_at("DOT", reached)) as first, Scripted.running() as second:
+        async with sending(store, [first.url, second.url], timeout="3s", delays=(LONG,)):
+            await add(store, *range(6))
+            await logged(store, "mail.sent", 5)
+            assert (len(first.messages), len(second.messages)) == (1, 5)
+
+
+async def test_each_account_has_connections_of_its_own(store: SqliteStore) -> None:
+    """Dialogues that hang on a paused account take none from the next one."""
+    limit, together, go_on, begun = asyncio.Event(), asyncio.Event(), asyncio.Event(), 0
+
+    async def first_says(phase: str, line: bytes) -> bytes | None:
+        if phase == "DOT" and limit.is_set():
+            await go_on.wait()
+        return b"450 4.7.0 too many messages\r\n" if phase == "RCPT" and is_to(line, 9) else None
+
+    async def second_says(phase: str, _line: bytes) -> bytes | None:
+        nonlocal begun
+        if phase == "DOT":
+            begun += 1
+            if begun >= 4:
+                together.set()
+            # The first mail is on trial, alone.
+            if begun > 1:
+                await together.wait()
+        return None
+
+    async with Scripted.running(first_says) as first, Scripted.running(second_says) as second:
+        async with sending(store, [first.url, second.url], pauses=(LONG,), timeout="1h") as lanes:
+            await add(store, 0)
+            await logged(store, "mail.sent")
+            limit.set()
+            await add(store, 1, 2, 3)
+            await until(lambda: len(first.messages) == 4, store)
+            await add(store, 9)
+            await until(lambda: lanes[0].circuit.reason is not None, store)
+            await add(store, *range(10, 16))
+            async with asyncio.timeout(PATIENCE):
+                await together.wait()
+            await logged(store, "mail.sent", 1 + 7)
+            go_on.set()
+
+
+async def test_a_quota_counts_for_the_account_that_sends(store: SqliteStore) -> None:
+    """Also if the first account had claimed the mail and does not offer what its address needs."""
+    plain: Answer = lambda phase, _: b"250 here\r\n" if phase == "EHLO" else None  # noqa: E731
+    async with Scripted.running(plain) as first, Scripted.running() as second:
+        async with sending(store, [first.url, second.url], quota=3) as lanes:
+            await add(store, 0)
+            await logged(store, "mail.sent")
+            await until(lambda: lanes[1].circuit.state is State.HALF_OPEN, store)
+            await add(store, *range(1, 6), to=BEYOND_ASCII)
+            await logged(store, "mail.sent", 1 + 3)
+            await total(store, Status.PENDING, 2)
+            await add(store, 7)
+            await logged(store, "mail.sent", 1 + 3 + 1)
+    assert (len(first.messages), len(second.messages)) == (2, 3)
+
+
+async def test_a_quota_that_is_free_again_is_used_for_mail_that_no_other_account_can_send(store: SqliteStore) -> None:
+    """Although nothing is claimed for that account, so that nobody has asked the store since it was used up."""
+    plain: Answer = lambda phase, _: b"250 here\r\n" if phase == "EHLO" else None  # noqa: E731
+    async with Scripted.running(plain) as first, Scripted.running() as second:
+        async with sending(store, [first.url, second.url], quota=2) as lanes:
+            await until(lambda: lanes[1].circuit.state is State.HALF_OPEN, store)
+            lanes[1].claimed(Claim((), clock.now() - LONG, 0))
+            for number in (0, 1):
+                await add(store, number, to=BEYOND_ASCII)
+                await logged(store, "mail.sent", number + 1)
+            await add(store, 2, to="jos\u00e9e@example.com")
+            await logged(store, "mail.pending", 4)
+    (waiting,) = [mail for mail in await mails(store) if mail.status is Status.PENDING]
+    assert (waiting.event, waiting.attempt, len(second.messages)) == ("r2", 0, 2)
+    assert waiting.next_attempt_at == lanes[1].used_up_until
+    assert waiting.next_attempt_at
+    assert waiting.next_attempt_at > clock.now() + 23 * LONG
+
+
+async def test_a_trial_that_cannot_take_an_address_does_not_wait_for_another_account(store: SqliteStore) -> None:
+    """The first account goes on while the second one takes its time for that mail."""
+    plain: Answer = lambda phase, _: b"250 here\r\n" if phase == "EHLO" else None  # noqa: E731
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly(phase: str, _line: bytes) -> bytes | None:
+        if phase == "DOT":
+            asked.set()
+            await go_on.wait()
+        return None
+
+    async with Scripted.running(plain) as first, Scripted.running(slowly) as second:
+        await store.pause(paused=True)
+        async with sending(store, [first.url, second.url], timeout="1h") as lanes:
+            await until(lambda: {lane.circuit.state for lane in lanes} == {State.HALF_OPEN}, store)
+            await add(store, 1, to=BEYOND_ASCII)
+            await add(store, 2)
+            await store.pause(paused=False)
+            store.wake.set()
+            async with asyncio.timeout(PATIENCE):
+                await asked.wait()
+            await logged(store, "mail.sent")
+            go_on.set()
+            await logged(store, "mail.sent", 2)
+    assert (len(first.messages), len(second.messages)) == (1, 1)
+
+
+async def test_no_mail_begins_after_an_operator_has_paused_sending(store: SqliteStore) -> None:
+    """Mails that wait for a login are handed back, and go when sending is resumed."""
+    logging_in, go_on = asyncio.Event(), asyncio.Event()
+
+    async def answer(phase: str, _line: bytes) -> bytes | None:
+        if phase == "AUTH" and server.count("MAIL"):
+            logging_in.set()
+            await go_on.wait()
+        return None
+
+    async with Scripted.running(answer) as server, sending(store, [server.url_with_login], timeout="1h") as lanes:
+        await add(store, 0)
+        await logged(store, "mail.sent")
+        transport = lanes[0].transport
+        assert isinstance(transport, service.MailTransport)
+        await transport._transport.close()
+        await add(store, 1, 2)
+        async with asyncio.timeout(PATIENCE):
+            await logging_in.wait()
+        await store.pause(paused=True)
+        go_on.set()
+        await logged(store, "mail.pending", 3 + 1)
+        assert server.count("MAIL") == 1
+        await store.pause(paused=False)
+        store.wake.set()
+        await logged(store, "mail.sent", 3)
+
+
+async def test_an_outcome_during_the_stop_has_its_own_time_to_be_recorded(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dialogue that ends long after the stop began is recorded although the store is locked just then."""
+    monkeypatch.setattr("notifier.actors.sender.RECORD_AGAIN", 0.01)
+    monkeypatch.setattr("notifier.actors.sender.LAST_RECORDS", 0.3)
+    gone, reply, refusals = asyncio.Event(), asyncio.Event(), [1, 2]
+    record = store.record
+
+    async def answer(phase: str, _line: bytes) -> bytes | None:
+        if phase == "DOT":
+            gone.set()
+            await reply.wait()
+        return None
+
+    async def locked_twice(changed: Sequence[Mail], now: datetime) -> None:
+        if changed and refusals:
+            refusals.pop()
+            raise StoreUnusable("database is locked")
+        await record(changed, now)
+
+    monkeypatch.setattr(store, "record", locked_twice)
+    async with Scripted.running(answer) as server:
+        async with sending(store, [server.url], timeout="1h"):
+            await add(store, 1)
+            async with asyncio.timeout(PATIENCE):
+                await gone.wait()
+            asyncio.get_running_loop().call_later(0.6, reply.set)
+    assert [mail.status for mail in await mails(store)] == [Status.SENT]
+    assert refusals == []
+
+
+async def test_outcomes_are_kept_while_the_store_cannot_be_written(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long that takes: without its outcome an accepted mail would be sent again."""
+    monkeypatch.setattr("notifier.actors.sender.RECORD_AGAIN", 0.01)
+    monkeypatch.setattr("notifier.actors.sender.LAST_RECORDS", 0.1)
+    works, tried = asyncio.Event(), 0
+    record, claim = store.record, store.claim
+
+    async def recorded(changed: Sequence[Mail], now: datetime) -> None:
+        nonlocal tried
+        if changed and not works.is_set():
+            tried += 1
+            raise StoreUnusable("database is locked")
+        await record(changed, now)
+
+    async def claimed(*args: Any, **options: Any) -> Claim:
+        if tried and not works.is_set():
+            raise StoreUnusable("database is locked")
+        return await claim(*args, **options)
+
+    monkeypatch.setattr(store, "record", recorded)
+    monkeypatch.setattr(store, "claim", claimed)
+    async with Scripted.running() as server:
+        async with sending(store, [server.url]):
+            await add(store, 1)
+            await until(lambda: tried > 0, store)
+            store.wake.set()
+            # Many times as long as a stop would wait.
+            await until(lambda: tried > 100, store)
+            works.set()
+    assert [mail.status for mail in await mails(store)] == [Status.SENT]
+
+
+async def test_all_runs_of_the_sender_share_one_guard(
+    store: SqliteStore, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sender that is restarted does not begin with a burst."""
+    guards: list[Guard] = []
+
+    async def note(self: Sender, *_: object) -> None:
+        guards.append(self._guard)
+
+    monkeypatch.setattr(Sender, "run", note)
+    send = service._sending(store, [], settings)
+    for _ in range(2):
+        await send(lambda: None, asyncio.Event())
+    assert guards[0] is guards[1]

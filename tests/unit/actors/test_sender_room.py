@@ -1,0 +1,249 @@
+"""How many mails the sender has in its hands at a time, for how long, and what becomes of those that wait."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.outgoing import add, logged, mails, sending, total
+from support.parts import PATIENCE
+from support.samples import RULES
+from support.scripted import Answer, HungUpError, Limited, Scripted
+
+from notifier import clock, service
+from notifier.domain.claims import Claim
+from notifier.domain.mail import Status
+from notifier.domain.messages import Origin, decode
+from notifier.errors import StoreUnusable
+from notifier.sending.circuit_breaker import State
+from notifier.sending.transport_health import Lane
+from notifier.storage.sqlite.store import SqliteStore
+
+LONG = timedelta(hours=1)
+BEYOND_ASCII = "jos\u00e9{}@example.com"
+PLAIN: Answer = lambda phase, _: b"250 here\r\n" if phase == "EHLO" else None  # noqa: E731
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+    """Give an empty store."""
+    store = await SqliteStore.open(tmp_path / "n.db")
+    yield store
+    await store.close()
+
+
+async def until(wanted: Callable[[], bool], store: SqliteStore) -> None:
+    """Wait until something is so; looked at whenever the store has answered."""
+    async with asyncio.timeout(PATIENCE):
+        while not wanted():
+            await store.totals()
+
+
+def to(*servers: Scripted) -> Counter[str]:
+    """Count the messages that were taken, by recipient."""
+    taken = [message for server in servers for message in server.messages]
+    lines = [line for message in taken for line in message.decode().split("\r\n") if line.startswith("To: ")]
+    return Counter(line.removeprefix("To: ") for line in lines)
+
+
+def addresses(*numbers: int) -> Counter[str]:
+    return Counter(f"p{number}@example.com" for number in numbers)
+
+
+async def test_a_server_that_allows_few_connections_pauses_nobody(store: SqliteStore, logged_lines: list[Any]) -> None:
+    """One login too many, and from then on no more mails are claimed than there are connections for."""
+    limited = Limited(2)
+    async with Scripted.running(limited) as server, sending(store, [server.url], connections=8) as lanes:
+        await add(store, *range(20))
+        await logged(store, "mail.sent", 20)
+        assert lanes[0].room(8) <= 2
+    assert to(server) == addresses(*range(20))
+    assert (limited.most, limited.refused) == (2, 1)
+    assert "transport is paused" not in {line["event"] for line in logged_lines}
+    assert {(mail.status, mail.attempt) for mail in await mails(store)} == {(Status.SENT, 1)}
+    # The mail that wanted one connection too many may have gone back, and no other.
+    assert len([event for event in await store.events(0, 1000) if event.type == "mail.pending"]) <= 20 + 1
+
+
+async def test_an_account_that_refuses_logins_leaves_the_rest_to_the_next_one(store: SqliteStore) -> None:
+    """Also while one of its connections waits for an answer, which says nothing about another login."""
+    gone, go_on = asyncio.Event(), asyncio.Event()
+
+    async def answer(phase: str, _line: bytes) -> bytes | None:
+        if phase == "CONNECT" and gone.is_set():
+            raise HungUpError
+        if phase == "DOT":
+            gone.set()
+            await go_on.wait()
+        return None
+
+    async with Scripted.running(answer) as first, Scripted.running() as second:
+        async with sending(store, [first.url, second.url], pauses=(LONG,), timeout="1h") as lanes:
+            await until(lambda: {lane.circuit.state for lane in lanes} == {State.HALF_OPEN}, store)
+            lanes[0].circuit.worked()
+            await add(store, 1)
+            async with asyncio.timeout(PATIENCE):
+                await gone.wait()
+            await add(store, *range(2, 12))
+            await logged(store, "mail.sent", 10)
+            go_on.set()
+            await logged(store, "mail.sent", 11)
+    assert (to(first), to(second)) == (addresses(1), addresses(*range(2, 12)))
+
+
+async def test_no_account_gets_more_mails_at_a_time_than_it_has_connections(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mails that another account could not take count as well as its own."""
+    monkeypatch.setattr("notifier.sending.transport_health.OTHER_TRANSPORT", timedelta(milliseconds=100))
+    is_down, go_on, now, most = True, asyncio.Event(), 0, 0
+
+    async def first_says(phase: str, _line: bytes) -> bytes | None:
+        if is_down:
+            raise HungUpError
+        return b"250 here\r\n" if phase == "EHLO" else None
+
+    async def second_says(phase: str, line: bytes) -> bytes | None:
+        nonlocal now, most
+        if phase == "DOT" and b"p0@" not in line:
+            now += 1
+            most = max(most, now)
+            await go_on.wait()
+            now -= 1
+        return None
+
+    async with Scripted.running(first_says) as first, Scripted.running(second_says) as second:
+        async with sending(store, [first.url, second.url], connections=2, timeout="1h") as lanes:
+            await add(store, 0)
+            await logged(store, "mail.sent")
+            await add(store, 1, 2)
+            await until(lambda: now == 2, store)
+            is_down = False
+            await until(lambda: lanes[0].circuit.state is State.HALF_OPEN, store)
+            await add(store, 3)
+            await logged(store, "mail.sent", 2)
+            for number in (4, 5):
+                await add(store, number, to=BEYOND_ASCII.format(number))
+            # Each goes back at least once, because the second account has no room for it.
+            await logged(store, "mail.pending", 6 + 2)
+            assert (now, lanes[1].under_way) == (2, 2)
+            go_on.set()
+            await logged(store, "mail.sent", 6)
+    assert most == 2
+    assert (sum(to(first).values()), sum(to(second).values())) == (1, 5)
+
+
+async def test_a_mail_that_waited_for_a_login_is_decided_anew(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had not begun when its cancellation came; the connection serves the next mail."""
+    monkeypatch.setattr("notifier.actors.sender.START_WITHIN", 0.1)
+    reached, go_on, logins = asyncio.Event(), asyncio.Event(), 0
+
+    async def answer(phase: str, _line: bytes) -> bytes | None:
+        nonlocal logins
+        logins += phase == "EHLO"
+        if phase == "EHLO" and logins == 2:
+            reached.set()
+            await go_on.wait()
+        return None
+
+    async with Scripted.running(answer) as server, sending(store, [server.url], timeout="1h") as lanes:
+        await until(lambda: lanes[0].circuit.state is State.HALF_OPEN, store)
+        await end_idle(lanes)
+        await add(store, 1)
+        async with asyncio.timeout(PATIENCE):
+            await reached.wait()
+        now = clock.now()
+        withdrawn = {"type": "notification.cancelled", "id": "c1", "source": "/test", "data": {"id": "r1"}}
+        await store.add([decode(json.dumps(withdrawn).encode(), Origin(now))], RULES, now)
+        asyncio.get_running_loop().call_later(0.2, go_on.set)
+        await logged(store, "mail.cancelled")
+        monkeypatch.setattr("notifier.actors.sender.START_WITHIN", PATIENCE)
+        await add(store, 2)
+        await logged(store, "mail.sent")
+    assert [(mail.status, mail.attempt) for mail in await mails(store)] == [(Status.CANCELLED, 0), (Status.SENT, 1)]
+    assert (to(server), server.connections) == (addresses(2), 2)
+
+
+async def end_idle(lanes: list[Lane]) -> None:
+    """Close the connections that are not in use."""
+    transport = lanes[0].transport
+    assert isinstance(transport, service.MailTransport)
+    await transport._transport.close()
+
+
+async def test_mail_goes_on_beside_a_dialogue_when_the_store_can_be_written_again(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch, logged_lines: list[Any]
+) -> None:
+    """A server that takes its time with one mail delays no other: the run of the sender goes on."""
+    monkeypatch.setattr("notifier.actors.sender.CLAIM_AGAIN", 0.01)
+    gone, go_on, is_locked, tried, claim = asyncio.Event(), asyncio.Event(), False, 0, store.claim
+
+    async def answer(phase: str, line: bytes) -> bytes | None:
+        if phase == "DOT" and b"To: p1@" in line:
+            gone.set()
+            await go_on.wait()
+        return None
+
+    async def claimed(*args: Any, **options: Any) -> Claim:
+        nonlocal tried
+        if is_locked:
+            tried += 1
+            raise StoreUnusable("database is locked")
+        return await claim(*args, **options)
+
+    monkeypatch.setattr(store, "claim", claimed)
+    async with Scripted.running(answer) as server, sending(store, [server.url], timeout="1h"):
+        await add(store, 0)
+        await logged(store, "mail.sent")
+        await add(store, 1)
+        async with asyncio.timeout(PATIENCE):
+            await gone.wait()
+        is_locked = True
+        await add(store, 2, 3, 4)
+        await until(lambda: tried > 3, store)
+        is_locked = False
+        await logged(store, "mail.sent", 4)
+        assert not go_on.is_set()
+        go_on.set()
+        await logged(store, "mail.sent", 5)
+    assert to(server) == addresses(*range(5))
+    words = [line["event"] for line in logged_lines if "claimed" in line["event"]]
+    assert words == ["mails cannot be claimed, will try again", "mails can be claimed again"]
+
+
+async def test_two_mails_do_not_share_the_trial_of_another_account(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The place is taken before the quota is booked, and by one of them only."""
+    monkeypatch.setattr("notifier.sending.transport_health.OTHER_TRANSPORT", timedelta(milliseconds=100))
+    go_on, begun = asyncio.Event(), 0
+
+    async def slowly(phase: str, _line: bytes) -> bytes | None:
+        nonlocal begun
+        begun += phase == "MAIL"
+        if phase == "DOT":
+            await go_on.wait()
+        return None
+
+    async with Scripted.running(PLAIN) as first, Scripted.running(slowly) as second:
+        async with sending(store, [first.url, second.url], quota=50, timeout="1h") as lanes:
+            await add(store, 0)
+            await logged(store, "mail.sent")
+            await until(lambda: lanes[1].circuit.state is State.HALF_OPEN, store)
+            await store.pause(paused=True)
+            for number in (1, 2):
+                await add(store, number, to=BEYOND_ASCII.format(number))
+            await store.pause(paused=False)
+            store.wake.set()
+            await total(store, Status.PENDING, 1)
+            await logged(store, "mail.pending", 3 + 1)
+            assert begun == 1
+            go_on.set()
+            await logged(store, "mail.sent", 3)
+    assert (sum(to(first).values()), sum(to(second).values())) == (1, 2)

@@ -1,0 +1,317 @@
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+import structlog
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from support.samples import DEPARTURE, WORDING, flight, mail
+
+from notifier.composing.sample import dated_mails, sample_mail, sample_mails
+from notifier.composing.templates import KINDS, LONGEST_SUBJECT, Wording
+from notifier.domain.mail import AirportTime, Flight, Itinerary, Kind, Letter
+from notifier.errors import Misconfigured
+
+MORNING, EVENING = flight(), flight(number="AI202", gate="9")
+TWO = (MORNING, EVENING)
+
+
+def folder(tmp_path: Path, files: Mapping[str, str]) -> Path:
+    """Write overrides."""
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("kind", "flights", "locale", "says"),
+    [
+        (Kind.CONFIRMATION, (MORNING,), "en", "Booking R is confirmed: AI101 DEL to BLR, Tue 1 Dec 2026, 09:30 (IST,"),
+        (Kind.CHANGE, TWO, None, "Booking R has changed: AI101 DEL to BLR, Tue 1 Dec 2026, 09:30"),
+        (Kind.CANCELLATION, (), "en", "Booking R is cancelled"),
+        (Kind.REMINDER, (MORNING,), "en-GB", "Reminder: AI101 DEL to BLR, Tue 1 Dec 2026, 09:30"),
+        (Kind.REMINDER, (MORNING,), "de_AT", "Erinnerung: AI101 DEL nach BLR, Di. 1. Dez. 2026, 09:30"),
+        (Kind.REMINDER, (MORNING,), "DE", "Erinnerung: "),
+        (Kind.REMINDER, (MORNING,), "De-de", "Erinnerung: "),
+        (Kind.REMINDER, (MORNING,), "xx", "Reminder: "),
+        (Kind.REMINDER, (MORNING,), "../../etc", "Reminder: "),
+    ],
+)
+def test_a_subject_says_what_the_mail_says(
+    kind: Kind, flights: Sequence[Flight], locale: str | None, says: str
+) -> None:
+    """What happened, which flight, when it leaves, how many more: in the reader's language, else in English."""
+    found = WORDING.subject(kind, "R", flights, locale)
+    assert found.startswith(says)
+    assert (" and 1 more" in found) is (len(flights) > 1)
+
+
+def test_a_flight_without_a_zone_is_told_in_local_time() -> None:
+    """So nobody takes it for their own."""
+    found = WORDING.subject(Kind.CONFIRMATION, "R", (flight(departs_at=None),), "en")
+    assert found.endswith("09:30 (local time)")
+
+
+@given(st.text(max_size=300), st.text(max_size=300))
+def test_a_subject_is_one_line(booking: str, number: str) -> None:
+    """Whatever a field has: printable, and no longer than a header should be."""
+    found = WORDING.subject(Kind.CONFIRMATION, booking, (flight(number=number),), "en")
+    assert found.isprintable()
+    assert 0 < len(found) <= LONGEST_SUBJECT
+
+
+@pytest.mark.parametrize("locale", WORDING.locales)
+@pytest.mark.parametrize("kind", KINDS)
+def test_text_and_page_say_the_same(kind: Kind, locale: str) -> None:
+    """Every fact of the mail is in both, and the page loads nothing from anywhere."""
+    text, page = WORDING.body(sample_mail(kind, locale), "Example Air")
+    assert page
+    for fact in ("Asha Rao, Ravi Rao", "RXJ34P", "AI101", "New Delhi", "DEL", "BLR", "09:30", "12:20", "IST", "12A"):
+        assert fact in text, fact
+        assert fact in page, fact
+    assert not re.search(r"(src|href|url|@import)", page)
+    assert f'lang="{locale}"' in page
+
+
+def test_the_case_of_a_locale_does_not_matter(tmp_path: Path) -> None:
+    """Neither in a message nor in the name of a folder, whose parent is found in any spelling too."""
+    wording = Wording(folder(tmp_path, {"pt-br/flight.reminder.subject": "Lembrete", "PT/booking.change.subject": "M"}))
+    assert wording.subject(Kind.REMINDER, "R", (MORNING,), "PT-BR") == "Lembrete"
+    assert wording.subject(Kind.CHANGE, "R", (MORNING,), "pt-BR") == "M"
+
+
+def test_a_locale_cannot_be_there_in_two_spellings(tmp_path: Path) -> None:
+    """Only one of them would be used."""
+    with pytest.raises(Misconfigured, match="DE: the same locale as de"):
+        Wording(folder(tmp_path, {"DE/flight.reminder.subject": "Erinnerung"}))
+
+
+@pytest.mark.parametrize("locale", [each for each in WORDING.locales if each != "en"])
+def test_a_language_is_complete(locale: str) -> None:
+    """No file of it falls back to English."""
+    for kind in KINDS:
+        english, other = WORDING.body(sample_mail(kind, "en")), WORDING.body(sample_mail(kind, locale))
+        lines = set(english.text.splitlines()) & set(other.text.splitlines())
+        assert not [line for line in lines if re.search(r"[a-z]{4} [a-z]{4}", line)], lines
+
+
+def test_a_change_says_what_was_before() -> None:
+    """Old times beside the new ones, what is new and what is gone; what is as it was is not marked."""
+    text, page = WORDING.body(sample_mail(Kind.CHANGE, "en"))
+    assert "was: Tue 1 Dec 2026, 07:10, Seat 12A, Gate 7" in text
+    assert "LH755  Bangalore (BLR) - Frankfurt am Main (FRA)  (new)" in text
+    assert "No longer part of your booking:\n  AI505" in text
+    assert str(page).count("<s>") == 2
+    same = Itinerary((), TWO, before=TWO)
+    assert "was:" not in WORDING.body(mail(kind=Kind.CHANGE, content=same)).text
+
+
+@pytest.mark.parametrize(
+    ("soon", "says"), [(True, "there will be no separate reminder"), (False, "We will remind you")]
+)
+def test_a_confirmation_says_whether_a_reminder_will_come(soon: bool, says: str) -> None:  # noqa: FBT001 - a column of the table
+    """Inside the window of the reminder the confirmation is the reminder."""
+    content = Itinerary((), (MORNING,), leaves_soon=soon)
+    assert says in WORDING.body(mail(kind=Kind.CONFIRMATION, content=content)).text
+
+
+def test_a_notification_is_what_its_publisher_wrote() -> None:
+    """No template touches it."""
+    assert WORDING.body(mail(content=Letter("{{ 7*7 }}", "<b>{{ 7*7 }}</b>"))) == ("{{ 7*7 }}", "<b>{{ 7*7 }}</b>")
+
+
+def test_names_are_text_on_the_page() -> None:
+    """Markup in a name is shown, and does nothing; in the text part it stays as it is."""
+    names = ("<b>&", "{{ 7*7 }}")
+    text, page = WORDING.body(mail(kind=Kind.CONFIRMATION, content=Itinerary(names, (MORNING,))))
+    assert "&lt;b&gt;&amp;, {{ 7*7 }}" in str(page)
+    assert "<b>&, {{ 7*7 }}" in text
+
+
+def test_single_files_are_overridden(tmp_path: Path) -> None:
+    """What is in the folder wins, all else is as it was, and a new locale falls back file by file."""
+    files = {
+        "en/flight.reminder.subject": "Off you go: {{ flights[0].number }}",
+        "fr/flight.reminder.subject": "Rappel : {{ flights[0].number }}",
+    }
+    wording = Wording(folder(tmp_path, files))
+    assert wording.subject(Kind.REMINDER, "R", (MORNING,), "en") == "Off you go: AI101"
+    assert wording.subject(Kind.REMINDER, "R", (MORNING,), "fr-CA") == "Rappel : AI101"
+    assert wording.subject(Kind.REMINDER, "R", (MORNING,), "de").startswith("Erinnerung")
+    assert wording.body(sample_mail(Kind.REMINDER, "en")) == WORDING.body(sample_mail(Kind.REMINDER, "en"))
+
+
+def test_every_fault_of_the_folder_is_told_at_once(tmp_path: Path) -> None:
+    """A misspelt name, a template that is none, one that asks for what is not there, broken words: file and line."""
+    files = {
+        "en/flight.remainder.txt": "x",
+        "en/flight.reminder.txt": "one\n{% if %}",
+        "en/booking.change.html": "one\ntwo\n{{ nobody }}",
+        "en/booking.cancellation.subject": "  ",
+        "de/words.toml": "weekdays = 7",
+    }
+    with pytest.raises(Misconfigured) as refusal:
+        Wording(folder(tmp_path, files))
+    said = str(refusal.value)
+    assert all(fault.startswith("NOTIFIER_TEMPLATES: ") for fault in refusal.value.faults)
+    for name, what in (
+        ("en/flight.remainder.txt", "no template is called that"),
+        ("en/flight.reminder.txt", "line 2"),
+        ("booking.change.html", "line 3: 'nobody' is undefined"),
+        ("en/booking.cancellation.subject", "at least one word"),
+        ("de/words.toml", "Expected `array`"),
+    ):
+        assert any(name in fault and what in fault for fault in refusal.value.faults), said
+
+
+def test_an_own_template_that_fails_with_a_mail_does_not_lose_it(tmp_path: Path, logged_lines: list[Any]) -> None:
+    """What the samples did not show comes up later: the built-in words take its place, and the log says so."""
+    odd = "{% if flights[0].number == 'ODD1' %}{{ 1 // 0 }}{% endif %}Own words"
+    wording = Wording(folder(tmp_path, {f"en/flight.reminder.{part}": odd for part in ("subject", "txt", "html")}))
+    flights = (flight(number="ODD1"),)
+    assert wording.subject(Kind.REMINDER, "R", flights, "en") == WORDING.subject(Kind.REMINDER, "R", flights, "en")
+    reminder = mail(kind=Kind.REMINDER, content=Itinerary((), flights))
+    assert wording.body(reminder) == WORDING.body(reminder)
+    assert "Own words" in wording.body(sample_mail(Kind.REMINDER, "en")).text
+    assert {line["reason"] for line in logged_lines} == {"ZeroDivisionError: integer division or modulo by zero"}
+    assert [line["template"] for line in logged_lines] == [
+        "en/flight.reminder.subject, line 1",
+        "en/flight.reminder.txt, line 1",
+    ]
+
+
+ENGLISH = (resources.files("notifier.composing") / "templates" / "en" / "words.toml").read_text(encoding="utf-8")
+UNTIL_9223 = '"{weekday} {day} {month:.{year}{year}{year}{year}999} {year}"'
+"""A pattern of a date whose precision is too large a number from the year 9224 on, which no sample has."""
+
+
+def words(**lines: str) -> str:
+    """Write English words with other values for some keys, as TOML."""
+    kept = [lines.pop(line.partition(" = ")[0], line) for line in ENGLISH.splitlines()]
+    return "\n".join(f"{line}" for line in kept)
+
+
+def leaving(at: datetime) -> tuple[Flight]:
+    """Build flights that leave at a time, which is also what the airport's clock shows."""
+    return (flight(departs=AirportTime(at, at.replace(tzinfo=None))),)
+
+
+@pytest.mark.parametrize("at", [DEPARTURE, datetime(9997, 12, 1, 4, tzinfo=UTC)])
+def test_own_words_that_fail_with_a_mail_do_not_lose_it(tmp_path: Path, logged_lines: list[Any], at: datetime) -> None:
+    """The built-in words write the subject, the text and the page of a mail whose own words fail, and it is logged."""
+    wording = Wording(folder(tmp_path, {"en/words.toml": words(date=f"date = {UNTIL_9223}")}))
+    reminder = mail(kind=Kind.REMINDER, content=Itinerary((), leaving(at)))
+    assert wording.subject(Kind.REMINDER, "R", leaving(at), "en") == WORDING.subject(
+        Kind.REMINDER, "R", leaving(at), "en"
+    )
+    assert wording.body(reminder) == WORDING.body(reminder)
+    assert [line["template"] for line in logged_lines] == ([] if at == DEPARTURE else ["en/words.toml"] * 2)
+
+
+def test_a_page_that_fails_does_not_lose_its_mail(tmp_path: Path) -> None:
+    """Text and page are then both the built-in ones, so that they say the same; a page with a surrogate fails."""
+    odd = "{{ '\\ud800' if flights[0].number == 'ODD1' }}Own words"
+    wording = Wording(folder(tmp_path, {"en/flight.reminder.html": odd, "en/flight.reminder.txt": "Own text"}))
+    reminder = mail(kind=Kind.REMINDER, content=Itinerary((), (flight(number="ODD1"),)))
+    assert wording.body(reminder) == WORDING.body(reminder)
+    assert wording.body(sample_mail(Kind.REMINDER, "en")) == ("Own text\n", "Own words")
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ('weekdays = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat"]', "weekdays: 7 are expected, not 6"),
+        ('months = ["Jan", "Feb", "Mar"]', "months: 12 are expected, not 3"),
+        ('weekdays = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", " "]', "weekdays: at least one word"),
+        ('date = "{weekday} {day} {monat}"', "date: KeyError: 'monat'"),
+        ('date = "{weekday[6]} {day}"', "date: IndexError: string index out of range"),
+        ('date = " "', "date: at least one word"),
+        ('duration = "{hours} {minuten}"', "duration: KeyError: 'minuten'"),
+        ("language = 7", "Expected `str`, got `int` - at `$.labels[...]`"),
+    ],
+)
+def test_wrong_words_are_found_at_the_start(tmp_path: Path, line: str, fault: str) -> None:
+    """A weekday or month that is missing and a pattern that fails on some day are faults, with file and key."""
+    name = line.partition(" = ")[0]
+    with pytest.raises(Misconfigured) as refusal:
+        Wording(folder(tmp_path, {"fr/words.toml": words(**{name: line})}))
+    (found,) = refusal.value.faults
+    assert found.startswith(f"NOTIFIER_TEMPLATES: fr/words.toml: {fault}")
+
+
+DAYS = st.lists(st.sampled_from(["Mo", "Di", ""]), min_size=6, max_size=8)
+PATTERNS = st.lists(st.sampled_from(["{weekday}", "{day:02}", "{month[2]}", "{year}", "{monat}", "{", ". "])).map(
+    "".join
+)
+
+
+@given(DAYS, PATTERNS, st.datetimes(datetime(1971, 1, 1), datetime(9998, 12, 31)))  # noqa: DTZ001 - hypothesis wants naive ones
+@settings(max_examples=20)
+def test_words_are_refused_or_write_every_mail(days: list[str], date: str, clock: datetime) -> None:
+    """Words that pass the start write the subject of a flight on any day, without help from the built-in ones."""
+    own = words(weekdays=f"weekdays = {json.dumps(days)}", date=f"date = {json.dumps(date)}")
+    with TemporaryDirectory() as path, structlog.testing.capture_logs() as logged:
+        try:
+            wording = Wording(folder(Path(path), {"fr/words.toml": own}))
+        except Misconfigured:
+            return
+        assert wording.subject(Kind.REMINDER, "R", leaving(clock.replace(tzinfo=UTC)), "fr").startswith("Reminder: ")
+    assert not logged
+
+
+def test_a_template_is_tried_on_every_weekday(tmp_path: Path) -> None:
+    """One that fails on Sundays alone is a fault with file and line."""
+    odd = "Hello\n{{ nobody if flights[0].departs.date.startswith('Sun') }}"
+    with pytest.raises(Misconfigured, match=r"en/flight\.reminder\.txt, line 2: 'nobody' is undefined"):
+        Wording(folder(tmp_path, {"en/flight.reminder.txt": odd}))
+
+
+@pytest.mark.parametrize("name", ["flight.reminder.subject", "flight.reminder.txt"])
+def test_a_name_that_only_the_page_has_is_found_at_the_start(tmp_path: Path, name: str) -> None:
+    """A subject or text that uses the sender's name would fail with every mail."""
+    with pytest.raises(Misconfigured, match=rf"en/{name}, line 1: 'sender' is undefined"):
+        Wording(folder(tmp_path, {f"en/{name}": "From {{ sender }}"}))
+
+
+@pytest.mark.parametrize(
+    "attack", ["{{ ''.__class__.__mro__ }}", "{{ flights.append(1) }}", "{{ range(10**9) | list }}"]
+)
+def test_an_override_stays_in_its_sandbox(tmp_path: Path, attack: str) -> None:
+    """It cannot reach into Python, change what it is given, or count for ever."""
+    with pytest.raises(Misconfigured, match=r"flight\.reminder\.txt"):
+        Wording(folder(tmp_path, {"en/flight.reminder.txt": attack}))
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    """With the path that was given."""
+    with pytest.raises(Misconfigured, match="nowhere is no folder"):
+        Wording(tmp_path / "nowhere")
+
+
+def test_samples_are_of_every_kind() -> None:
+    """What is tried at the start is all that can be sent."""
+    found = list(sample_mails("en"))
+    assert {given.kind for given, _ in found} == set(KINDS)
+    assert replace(found[0][0], subject="") != found[0][0]
+    assert DEPARTURE in {each.departs_at for _, content in found for each in content.flights}
+
+
+@pytest.mark.parametrize("locale", WORDING.locales)
+def test_dated_samples_have_every_weekday_and_month(locale: str) -> None:
+    """For each kind of mail, and the built-in templates write all of them."""
+    found = list(dated_mails(locale))
+    for kind in KINDS:
+        clocks = [content.flights[0].departs.clock for given, content in found if given.kind is kind]
+        assert {clock.weekday() for clock in clocks} == set(range(7))
+        assert {clock.month for clock in clocks} == set(range(1, 13))
+    for each, content in found:
+        assert WORDING.subject(each.kind, "R", content.flights, locale)
+        assert WORDING.body(each).text

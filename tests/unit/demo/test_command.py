@@ -1,0 +1,78 @@
+"""The demo and the load script as processes, on the tests' broker."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+from support.rabbit import Rabbit
+
+PATIENCE = 90
+
+
+def run(broker: str, *args: str) -> tuple[int, str, str]:
+    """Run a module of ours to its end; gives exit code, stdout and stderr."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("NOTIFIER_")}
+    done = subprocess.run(  # noqa: S603 - our own command
+        [sys.executable, "-m", *args],
+        env={**clean, "NOTIFIER_AMQP_URL": broker},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_the_demo_runs_to_its_end_and_balances(broker_url: str) -> None:
+    """The ledger is the first line, the reminders the second, and the exit code says that it balances."""
+    code, out, err = run(
+        broker_url, "notifier", "demo", "--once", "--bookings", "30", "--rate", "60", "--send-rate", "0"
+    )
+    assert code == 0, err
+    assert out.splitlines() == [
+        "published 30 = delivered 30 + dead-lettered 0 + pending 0, duplicates 0",
+        "reminders scheduled 30",
+    ]
+    assert "dashboard: http://127.0.0.1:" in err
+
+
+def test_ctrl_c_ends_the_demo_in_order(broker_url: str) -> None:
+    """As from a terminal, where the signal reaches the whole group: the ledger is printed, and the exit code is 0."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "notifier", "demo"],
+        env={**os.environ, "NOTIFIER_AMQP_URL": broker_url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    with process:
+        assert process.stderr
+        while "dashboard" not in process.stderr.readline():
+            assert process.poll() is None
+        process.stderr.readline()
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, err
+    assert out.startswith("published ")
+
+
+async def test_the_demo_leaves_nothing_on_a_broker_that_is_not_its_own(broker_url: str) -> None:
+    """It uses an exchange and a queue of its own there, and deletes them: declaring both anew finds them empty."""
+    async with Rabbit.connected(broker_url) as rabbit:
+        declared = await rabbit.channel.queue_declare("notifier.demo.requests", exclusive=True)
+        assert declared.message_count == 0
+
+
+def test_the_load_script_prints_its_figures_and_draws_them(broker_url: str, tmp_path: Path) -> None:
+    """Latency, rate, processor time and memory, a line each; the plot is an SVG document."""
+    plot = tmp_path / "load.svg"
+    rates = ("--publish-rate", "50", "--send-rate", "25", "--seconds", "1")
+    code, out, err = run(broker_url, "notifier.demo.command", *rates, "--plot", str(plot), "--idle", "0.5")
+    assert code == 0, err
+    for figure in ("publish to accepted mail: p50", "starts:", "processor time", "memory of", "idle service:"):
+        assert figure in out
+    assert ET.parse(plot).getroot().tag == "{http://www.w3.org/2000/svg}svg"  # noqa: S314 - our own file

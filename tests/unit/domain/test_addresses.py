@@ -1,0 +1,252 @@
+import json
+import os
+import re
+import time
+from collections.abc import Callable
+from urllib.parse import quote
+
+import pytest
+from email_validator import EmailNotValidError, validate_email
+from hypothesis import example, given
+from hypothesis import strategies as st
+from support.places import DATA
+
+from notifier.domain.addresses import _international, all_masked, hashed, identity, masked, normalised, without
+
+ATOM = st.text(
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-/=?^_`{|}~", min_size=1, max_size=20
+)
+LOCAL = st.lists(ATOM, min_size=1, max_size=3).map(".".join)
+LABEL = st.from_regex(r"[a-z]([a-z0-9]{0,10}[a-z0-9])?", fullmatch=True)
+DOMAIN = st.lists(LABEL, min_size=1, max_size=3).map(lambda labels: ".".join([*labels, "com"]))
+
+
+@given(LOCAL, DOMAIN)
+def test_an_ordinary_address_is_accepted_as_it_is(local: str, domain: str) -> None:
+    """Any dotted name of atoms at any domain is an address and stays what it is."""
+    assert normalised(f"{local}@{domain}") == f"{local}@{domain}"
+
+
+@pytest.mark.parametrize(
+    ("address", "stored"),
+    [
+        ("Asha@Example.COM", "Asha@example.com"),
+        ("asha@bücher.example", "asha@xn--bcher-kva.example"),
+        ("пётр@example.com", "пётр@example.com"),
+        ("someone@host.test", "someone@host.test"),
+        ("a@xn--bcher-kva.example", "a@xn--bcher-kva.example"),
+    ],
+)
+def test_an_address_is_brought_into_one_form(address: str, stored: str) -> None:
+    """The domain is lower case and ASCII, the local part is left to its server."""
+    assert normalised(address) == stored
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        " ",
+        "asha",
+        "@example.com",
+        "asha@",
+        "asha@@example.com",
+        "asha rao@example.com",
+        "asha@exam ple.com",
+        ".asha@example.com",
+        "asha.@example.com",
+        "asha..rao@example.com",
+        "asha@-example.com",
+        "asha@example..com",
+        "asha@example.com, other@example.com",
+        "Asha <asha@example.com>",
+        "asha@example.com\r\nBcc: x@example.com",
+        "asha\x00@example.com",
+        "asha@example.com\n",
+        "a" * 300 + "@example.com",
+        "asha@" + "x" * 64 + ".com",
+        "a" * 60 + "@xn--a." + ".".join(["b" * 60] * 4),
+        "asha@xn--\u212a.example",  # KELVIN SIGN, which is a k without case
+    ],
+)
+def test_what_no_mail_can_go_to_is_refused_with_a_reason(address: str) -> None:
+    """A wrong form is a ValueError that says in words what is wrong."""
+    with pytest.raises(ValueError, match=r"\w+ \w+"):
+        normalised(address)
+
+
+@given(
+    LOCAL | st.text("aßö", min_size=1, max_size=70), st.lists(st.text("aäß中", min_size=1), max_size=9).map(".".join)
+)
+def test_an_international_domain_is_checked_as_a_whole_address_is(local: str, domain: str) -> None:
+    """Checking local part and domain one by one accepts the same addresses, in the same form."""
+    address = f"{local}@ü{domain}.com"
+    try:
+        found = validate_email(address, check_deliverability=False, test_environment=True, globally_deliverable=False)
+    except EmailNotValidError:
+        with pytest.raises(ValueError, match=r"\w+ \w+"):
+            normalised(address)
+    else:
+        assert normalised(address) == (found.ascii_email or found.normalized)
+
+
+def test_an_international_domain_is_checked_once() -> None:
+    """Checking it takes over a millisecond, and the passengers of a booking often share it."""
+    _international.cache_clear()
+    for number in range(100):
+        normalised(f"asha{number}@bücher.example")
+    assert _international.cache_info().misses == 1
+
+
+def test_a_local_part_longer_than_64_octets_is_no_address() -> None:
+    """RFC 5321 section 4.5.3.1.1: a local part has at most 64 octets."""
+    assert normalised("a" * 64 + "@example.com") == "a" * 64 + "@example.com"
+    with pytest.raises(ValueError, match=r"\w"):
+        normalised("a" * 65 + "@example.com")
+
+
+@given(st.text())
+def test_no_text_does_more_than_be_refused(text: str) -> None:
+    """Whatever stands in place of an address, it is stored in a form that stays itself, or is a ValueError."""
+    try:
+        stored = normalised(text)
+    except ValueError:
+        return
+    assert normalised(stored) == stored
+
+
+@given(LOCAL, DOMAIN)
+def test_letter_case_does_not_tell_mailboxes_apart(local: str, domain: str) -> None:
+    """Upper and lower case are one mailbox, another local part is another one."""
+    assert identity(f"{local}@{domain}".upper()) == identity(f"{local}@{domain}".lower())
+    assert identity(f"{local}@{domain}") != identity(f"x{local}@{domain}")
+
+
+@given(LOCAL, DOMAIN)
+def test_a_masked_address_shows_one_letter_and_the_domain(local: str, domain: str) -> None:
+    """Of the local part only the first letter is left, and not even its length."""
+    assert masked(f"{local}@{domain}") == f"{local[0]}•••@{domain}"
+
+
+def test_what_is_no_address_is_masked_too() -> None:
+    """A text without an @ was meant as an address, so it is not shown in full either."""
+    assert "asha.rao" not in masked("asha.rao")
+    assert "rao" not in masked("asha rao example.com")
+
+
+ADDRESSES = DATA / "addresses.jsonl"
+
+
+def test_real_oddities_are_judged_as_their_collectors_did() -> None:
+    """What must be refused is refused and what must be accepted is accepted, several hundred of them."""
+    if not ADDRESSES.exists():
+        assert not os.environ.get("CI"), "CI has the data"
+        pytest.skip("the data of addresses is not here")
+    wrong = []
+    for line in ADDRESSES.read_text(encoding="utf-8").splitlines():
+        given = json.loads(line)
+        try:
+            found = normalised(given["address"])
+        except ValueError:
+            found = ""
+        if given["expect"] != "either" and bool(found) != (given["expect"] == "accept"):
+            wrong.append((given["expect"], given["address"]))
+    assert wrong == []
+
+
+def test_no_address_stands_nowhere_in_a_text() -> None:
+    """Where an address was erased a text stays as it is."""
+    assert without("", "the address was erased") == "the address was erased"
+
+
+def test_a_hash_knows_the_same_mailbox_and_only_with_the_salt() -> None:
+    """Letters without case make no difference; another salt or another address does."""
+    assert hashed("Asha@example.com", b"s") == hashed("asha@example.com", b"s")
+    assert len({hashed("a@example.com", b"s"), hashed("b@example.com", b"s"), hashed("a@example.com", b"t")}) == 3
+
+
+NAME = LOCAL.map(lambda local: f"zq{local}zq")
+"""The part before the @ of a recipient that no word of the texts below contains."""
+WRITTEN = st.sampled_from(["{}@{}", "{}%40{}", "{}+40{}", "{}=40{}", "{} at {}", "{}(at){}", "{}[at]{}"])
+AROUND = st.sampled_from(
+    ["550 5.1.1 <{}>: unknown", "local user {} unknown", "rfc822;{}", "{}.", "no '{}' in /mail/{}", "{}"]
+)
+
+
+@given(NAME, DOMAIN, WRITTEN, AROUND, st.sampled_from([str, str.upper]))
+def test_a_recipient_is_masked_however_its_at_is_written(
+    local: str, domain: str, written: str, text: str, case: Callable[[str], str]
+) -> None:
+    """As in URLs, bounce addresses and delivery reports, with any letter case."""
+    address = f"{local}@{domain}"
+    spelling = (
+        case(written.format(local, domain)) if "%40" not in written else written.format(case(local), case(domain))
+    )
+    assert without(address, text.format(spelling, spelling)) == text.format(masked(address), masked(address))
+
+
+@given(NAME, DOMAIN, AROUND)
+def test_a_recipient_is_masked_where_its_name_stands_alone(local: str, domain: str, text: str) -> None:
+    """Servers look for the part before the @ in their tables, and name it without its domain, perhaps encoded."""
+    for name in (local, local.upper(), quote(local, safe="")):
+        assert without(f"{local}@{domain}", text.format(name, name)) == text.format(masked(local), masked(local))
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        ("mail@example.com", "see mail.example.net, in-mail-out, webmail and mailbox"),
+        ("ann@example.com", "ann is a short name: 5.1.1 ann unknown"),
+        ("asha@example.com", "the user ravi is unknown at example.com"),
+    ],
+)
+def test_ordinary_words_are_not_masked(address: str, text: str) -> None:
+    """Part of a longer word or host name, a name of less than 4 characters, and what is not the recipient's."""
+    assert without(address, text) == text
+
+
+@given(st.lists(st.sampled_from(["user", "mail.host", "x-post", "unknown", "5.1.1", "<ravi@other.net>"])).map(" ".join))
+def test_a_text_that_does_not_name_the_recipient_stays(text: str) -> None:
+    """Whatever it says of others."""
+    for address in ("post@example.com", "host@example.com", "know@example.com", "ravi.rao@other.net"):
+        assert without(address, text) == text
+
+
+@given(LOCAL, DOMAIN, st.sampled_from(["550 <{}>: unknown", "to '{}' and {}", "({})", "mailto:{},{}", "{}"]))
+def test_every_address_in_a_text_can_be_masked(local: str, domain: str, text: str) -> None:
+    """Whatever stands around it; the other words stay."""
+    address = f"{local}@{domain}"
+    found = all_masked(text.format(address, address))
+    assert address not in found
+    assert found.count(f"•••@{domain}") == text.count("{}")
+
+
+def test_a_text_without_an_address_stays() -> None:
+    """An @ alone is none."""
+    for text in ("", "at @ noon", "@", "user@", "@host", "5 @ 3"):
+        assert all_masked(text) == text
+
+
+_SEARCHED = re.compile(r"""[^\s<>"(),:;@]+@[^\s<>"'(),:;@]+""")
+
+
+@given(st.text("ab@'<>(),:; .\n", max_size=40))
+@example("@asha@example.com")
+def test_masking_finds_what_a_search_finds(text: str) -> None:
+    """Whatever stands around an @, the same parts are masked as by a search that begins anew at each letter."""
+    assert all_masked(text) == _SEARCHED.sub(lambda found: masked(found[0]), text)
+
+
+@pytest.mark.parametrize("part", ["a", "a@", "@", "a@'", "'", "a@@", "a@b'", "@a'a", "+2B", "a%40a", "a at "])
+def test_masking_takes_time_linear_in_the_text(part: str) -> None:
+    """Ten times the text takes about ten times as long, whatever a hostile server repeats in its reply."""
+    spent = []
+    for length in (2_000, 20_000):
+        text = (part * length)[:length] + "@"
+        began = time.process_time()
+        for _ in range(5):
+            all_masked(text)
+            for recipient in ("a" * 64 + "@example.com", "+2B" * 21 + "@example.com", "a@a.a"):
+                without(recipient, text)
+        spent.append(time.process_time() - began)
+    assert spent[1] < 30 * max(spent[0], 0.001)

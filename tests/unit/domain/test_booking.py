@@ -1,0 +1,1126 @@
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise, permutations
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from support.samples import DEPARTURE, NOW, RULES, flight
+
+from notifier.domain.addresses import identity
+from notifier.domain.booking import BookingMessage, Change, Passenger
+from notifier.domain.mail import (
+    NEXT,
+    Amendment,
+    Flight,
+    Itinerary,
+    Kind,
+    Mail,
+    Price,
+    Reply,
+    RetryPolicy,
+    Status,
+    amended,
+    cancelled,
+    claimed,
+    due_again,
+    failed,
+    handed_back,
+    mail_id,
+    refused,
+    sent,
+    unknown,
+)
+from notifier.domain.planning import SUPERSEDED, Known, KnownBooking, Plan, Told
+from notifier.settings import LONGEST
+
+ASHA = Passenger("Asha Rao", "asha@example.com", "en")
+RAVI = Passenger("Ravi Rao", "ravi@example.com")
+MORNING = flight()
+EVENING = flight(departs_at=DEPARTURE + timedelta(hours=12))
+LATER_ON = flight(departs_at=DEPARTURE + timedelta(days=3))
+NEWS = (Kind.CONFIRMATION, Kind.CHANGE, Kind.CANCELLATION)
+
+Reminded = tuple[str, str, datetime | None]
+
+
+def confirmed(version: int | None = 1, **changes: Any) -> BookingMessage:
+    fields: dict[str, Any] = {
+        "id": f"m{version}",
+        "source": "/booking-service",
+        "change": Change.CONFIRMED,
+        "booking": "RXJ34P",
+        "version": version,
+        "time": NOW + timedelta(seconds=version or 0),
+        "passengers": (ASHA,),
+        "flights": (MORNING,),
+    }
+    return BookingMessage(**{**fields, **changes})
+
+
+def changed(version: int | None = 2, **changes: Any) -> BookingMessage:
+    return confirmed(version, **{"change": Change.CHANGED, **changes})
+
+
+def ended(version: int | None = 3, **changes: Any) -> BookingMessage:
+    return confirmed(version, **{"change": Change.CANCELLED, "passengers": (), "flights": (), **changes})
+
+
+class Shelf:
+    """A store in a few lines: the mails of one booking, what is known of it, and which messages were handled."""
+
+    def __init__(self, *messages: BookingMessage, now: datetime = NOW) -> None:
+        self.mails: dict[str, Mail] = {}
+        self.amendments: dict[str, Amendment | None] = {}
+        self.known: Known | None = None
+        self.handled: set[tuple[str, str]] = set()
+        for message in messages:
+            self.deliver(message, now)
+
+    def deliver(self, message: BookingMessage, now: datetime = NOW) -> Plan:
+        """Handle a message once: mails are inserted or ignored by id, changed only where the rev matches."""
+        if (message.source, message.id) in self.handled:
+            return Plan()
+        self.handled.add((message.source, message.id))
+        plan = message.plan(self.known, self.open(), RULES, now, self.mails.keys())
+        assert message.concerns_mails(self.known) or not (plan.added or plan.changed or plan.amended)
+        for mail in plan.added:
+            assert mail.id not in self.mails
+            self.mails[mail.id] = mail
+        for mail in plan.changed:
+            self.put(mail)
+        self.amendments.update(plan.amended)
+        if plan.known:
+            self.known = msgspec.json.decode(msgspec.json.encode(plan.known), type=KnownBooking)
+        return plan
+
+    def open(self) -> tuple[Mail, ...]:
+        """List the mails that can still change, but for superseded ones: a store reads no others for a message."""
+        return tuple(
+            mail
+            for mail in self.mails.values()
+            if mail.status not in (Status.SENT, Status.CANCELLED, Status.EXPIRED)
+            and self.amendments.get(mail.id) != SUPERSEDED
+        )
+
+    def put(self, mail: Mail) -> None:
+        """Write a mail as it is after a change, unless another change came first; one that waits again is amended."""
+        before = self.mails[mail.id]
+        if before.rev != mail.rev - 1:
+            return
+        assert mail.status in NEXT[before.status] or mail.status is before.status is Status.PENDING
+        returns = mail.status is Status.PENDING is not before.status
+        self.mails[mail.id] = amended(mail, self.amendments.pop(mail.id, None) if returns else None)[-1]
+
+    def send(self, how_many: int) -> None:
+        """Send the oldest pending notices."""
+        for mail in [mail for mail in self.pending() if mail.kind is not Kind.REMINDER][:how_many]:
+            self.put(claimed(mail, NOW))
+            self.put(sent(self.mails[mail.id], Reply(250, "ok"), NOW))
+
+    def pending(self) -> list[Mail]:
+        """List what still waits, in the order in which it came to be."""
+        return [mail for mail in self.mails.values() if mail.status is Status.PENDING]
+
+    def reminders(self) -> list[Reminded]:
+        """List what the pending reminders are about."""
+        return [about(mail) for mail in self.pending() if mail.kind is Kind.REMINDER]
+
+    def news(self, who: str) -> list[Mail]:
+        """All that an address was told, or is going to be told, in order."""
+        return [
+            mail
+            for mail in self.mails.values()
+            if mail.kind in NEWS and identity(mail.to) == who and mail.status in (Status.PENDING, Status.SENT)
+        ]
+
+
+def about(mail: Mail) -> Reminded:
+    assert mail.flight
+    return (identity(mail.to), mail.flight.number, mail.flight.departs_at)
+
+
+def kinds(mails: Iterable[Mail]) -> list[Kind]:
+    return [mail.kind for mail in mails]
+
+
+def names(mail: Mail) -> tuple[str, ...]:
+    assert isinstance(mail.content, Itinerary)
+    return mail.content.names
+
+
+# --- What one message does -------------------------------------------------------------------------------------------
+
+
+def test_a_confirmed_booking_is_confirmed_at_once_and_reminded_later() -> None:
+    """Each passenger gets a confirmation now and one reminder for each flight."""
+    plan = Shelf().deliver(confirmed(passengers=(ASHA, RAVI), flights=(MORNING, EVENING), price=Price("1", "INR")))
+    confirmation = plan.added[0]
+    assert kinds(plan.added) == [Kind.CONFIRMATION] * 2 + [Kind.REMINDER] * 4
+    assert (confirmation.to, confirmation.send_at, confirmation.event) == ("asha@example.com", NOW, "m1")
+    expected_content = Itinerary(("Asha Rao",), (MORNING, EVENING), Price("1", "INR"), "en", thread=confirmation.id)
+    assert confirmation.content == expected_content
+    assert (confirmation.expires_at, confirmation.flight) == (EVENING.departs_at, None)
+    assert confirmation.message_id == f"<{confirmation.id}@mail.example.com>"
+    assert len({mail.id for mail in plan.added}) == 6
+    assert {about(mail) for mail in plan.added[2:]} == {
+        (passenger.email, "AI101", each.departs_at) for passenger in (ASHA, RAVI) for each in (MORNING, EVENING)
+    }
+
+
+def test_a_first_message_makes_a_confirmation_whatever_it_is_called() -> None:
+    """A change that arrives first is how its passengers learn of the booking."""
+    assert kinds(Shelf().deliver(changed()).added) == [Kind.CONFIRMATION, Kind.REMINDER]
+
+
+def test_a_repeat_plans_nothing() -> None:
+    """The same state again, under the same id or a new one, makes no mail and changes nothing."""
+    shelf = Shelf(confirmed())
+    assert shelf.deliver(confirmed()) == Plan()
+    assert shelf.deliver(confirmed(id="again")) == Plan()
+
+
+def test_newer_wins_by_version() -> None:
+    """A version that is not higher is ignored, even where its time is later."""
+    shelf = Shelf(changed(5))
+    assert shelf.deliver(confirmed(4, time=NOW + timedelta(days=9), flights=(EVENING,))) == Plan()
+    assert shelf.deliver(ended(5, id="x", time=NOW + timedelta(days=9))) == Plan()
+    assert shelf.deliver(changed(6, time=NOW - timedelta(days=9), flights=(EVENING,))).added
+
+
+def test_newer_wins_by_time_where_there_are_no_versions() -> None:
+    """Without versions a message that is not later is ignored."""
+    shelf = Shelf(confirmed(None, id="a", time=NOW))
+    assert shelf.deliver(changed(None, id="b", time=NOW, flights=(EVENING,))) == Plan()
+    assert shelf.deliver(changed(None, id="c", time=NOW - timedelta(seconds=1), flights=(EVENING,))) == Plan()
+    assert shelf.deliver(changed(None, id="d", time=NOW + timedelta(milliseconds=1), flights=(EVENING,))).added
+
+
+def test_passengers_who_share_an_address_get_one_mail() -> None:
+    """Letter case makes no second mailbox: one confirmation and one reminder name them both."""
+    second = Passenger("Ravi Rao", "ASHA@example.com")
+    added = Shelf().deliver(confirmed(passengers=(ASHA, second))).added
+    assert kinds(added) == [Kind.CONFIRMATION, Kind.REMINDER]
+    assert [names(mail) for mail in added] == [("Asha Rao", "Ravi Rao")] * 2
+
+
+def test_a_removed_address_is_told_and_loses_its_reminder() -> None:
+    """Who is no longer in the booking gets a cancellation notice, the others stay as they were."""
+    shelf = Shelf(confirmed(passengers=(ASHA, RAVI)))
+    plan = shelf.deliver(changed(passengers=(ASHA,)))
+    assert [(mail.kind, mail.to) for mail in plan.added] == [(Kind.CANCELLATION, "ravi@example.com")]
+    assert [(mail.kind, mail.to, mail.status) for mail in plan.changed] == [
+        (Kind.CONFIRMATION, "ravi@example.com", Status.CANCELLED),
+        (Kind.REMINDER, "ravi@example.com", Status.CANCELLED),
+    ]
+    assert shelf.reminders() == [("asha@example.com", "AI101", DEPARTURE)]
+
+
+def test_an_address_that_is_gone_is_told_once() -> None:
+    """A further change does not tell those again who left before."""
+    shelf = Shelf(confirmed(passengers=(ASHA, RAVI)), changed(2, passengers=(ASHA,)))
+    plan = shelf.deliver(changed(3, passengers=(ASHA,), flights=(EVENING,)))
+    assert [mail.to for mail in plan.added if mail.kind is not Kind.REMINDER] == ["asha@example.com"]
+
+
+def test_an_address_that_comes_back_is_told_of_the_booking() -> None:
+    """Its first confirmation stays the only one, so the return is a change; the reminder is there again."""
+    shelf = Shelf(confirmed(passengers=(ASHA, RAVI)), changed(2, passengers=(ASHA,)))
+    plan = shelf.deliver(changed(3, passengers=(ASHA, RAVI)))
+    assert [(mail.kind, mail.to) for mail in plan.added] == [
+        (Kind.CHANGE, "ravi@example.com"),
+        (Kind.REMINDER, "ravi@example.com"),
+    ]
+
+
+def test_a_later_confirmation_counts_as_a_change() -> None:
+    """There is never a second confirmation to an address."""
+    plan = Shelf(confirmed(1)).deliver(confirmed(2, flights=(EVENING,)))
+    assert kinds(plan.added) == [Kind.CHANGE, Kind.REMINDER]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"flights": (flight(seat="14C"),)},
+        {"flights": (flight(gate="9"),)},
+        {"flights": (MORNING, flight(number="AI202", departs_at=DEPARTURE + timedelta(days=3)))},
+        {"price": Price("9", "INR")},
+        {"passengers": (Passenger("Asha R. Rao", "asha@example.com", "en"),)},
+    ],
+)
+def test_a_change_that_a_passenger_sees_makes_a_notice(changes: dict[str, Any]) -> None:
+    """Another seat, gate, flight, price or name is told at once."""
+    plan = Shelf(confirmed()).deliver(changed(**changes))
+    assert [mail.kind for mail in plan.added if mail.kind is not Kind.REMINDER] == [Kind.CHANGE]
+    assert plan.added[0].send_at == NOW
+
+
+def test_a_new_version_without_a_change_makes_no_mail() -> None:
+    """Nothing that a passenger sees is different, so nobody is told; the version still counts as handled."""
+    shelf = Shelf(confirmed())
+    plan = shelf.deliver(changed(7))
+    assert (plan.added, plan.changed) == ((), ())
+    assert shelf.deliver(changed(6, flights=(EVENING,))) == Plan()
+
+
+def test_a_pending_reminder_tells_the_latest_state() -> None:
+    """After a change of seat, gate or name the reminder, which comes last, must not tell the old one."""
+    shelf = Shelf(confirmed(), changed(flights=(flight(seat="14C", gate="9"),)))
+    (reminder,) = [mail for mail in shelf.pending() if mail.kind is Kind.REMINDER]
+    assert isinstance(reminder.content, Itinerary)
+    assert (reminder.content.flights[0].seat, reminder.content.flights[0].gate) == ("14C", "9")
+
+
+def test_a_moved_departure_moves_the_reminder() -> None:
+    """The reminder that no longer fits is cancelled with a reason, and a new one is added."""
+    shelf = Shelf(confirmed())
+    plan = shelf.deliver(changed(flights=(EVENING,)))
+    assert [(mail.kind, mail.status, mail.error) for mail in plan.changed] == [
+        (Kind.CONFIRMATION, Status.PENDING, None),
+        (Kind.REMINDER, Status.CANCELLED, "no longer fits the booking"),
+    ]
+    assert shelf.reminders() == [("asha@example.com", "AI101", EVENING.departs_at)]
+
+
+def test_a_departure_that_moves_away_and_back_is_reminded() -> None:
+    """What was cancelled stays so; a new pending reminder takes its place, as often as it happens."""
+    shelf = Shelf(confirmed())
+    for version in range(2, 7):
+        shelf.deliver(changed(version, flights=(EVENING if version % 2 == 0 else MORNING,)))
+        assert len(shelf.reminders()) == 1
+    assert shelf.reminders() == [("asha@example.com", "AI101", EVENING.departs_at)]
+    shelf.deliver(changed(7))
+    assert shelf.reminders() == [("asha@example.com", "AI101", DEPARTURE)]
+
+
+def test_a_reminder_that_an_operator_cancelled_stays_so() -> None:
+    """A change that leaves the departure where it is does not bring the reminder back."""
+    shelf = Shelf(confirmed())
+    (reminder,) = [mail for mail in shelf.pending() if mail.kind is Kind.REMINDER]
+    shelf.put(cancelled(reminder, "by an operator"))
+    shelf.deliver(changed(flights=(flight(seat="14C"),)))
+    assert shelf.reminders() == []
+
+
+def test_a_reminder_that_was_sent_is_not_sent_again() -> None:
+    """A change after the reminder makes a notice and no second reminder."""
+    shelf = Shelf(confirmed())
+    (reminder,) = [mail for mail in shelf.pending() if mail.kind is Kind.REMINDER]
+    shelf.put(claimed(reminder, NOW))
+    shelf.put(sent(shelf.mails[reminder.id], Reply(250, "ok"), NOW))
+    assert kinds(shelf.deliver(changed(flights=(flight(seat="14C"),))).added) == [Kind.CHANGE]
+
+
+@given(st.text("ABCDEFGHJKLMNPQRSTUVWXYZ23456789", min_size=5, max_size=6), st.integers(1, 10**7), st.emails())
+def test_a_reminder_goes_out_in_its_window(booking: str, ahead: int, address: str) -> None:
+    """Every reminder is sent between three and two hours before departure, and expires with the departure."""
+    departs = NOW + timedelta(hours=3, seconds=ahead)
+    message = confirmed(booking=booking, passengers=(Passenger("A", address),), flights=(flight(departs_at=departs),))
+    reminder = Shelf().deliver(message).added[1]
+    assert departs - timedelta(hours=3) <= reminder.send_at <= departs - timedelta(hours=2)
+    assert (reminder.expires_at, reminder.flight) == (departs, message.flights[0])
+
+
+def test_reminders_of_one_flight_are_spread() -> None:
+    """A full aircraft is no burst: its reminders begin at many different moments."""
+    crowd = tuple(Passenger(f"P{n}", f"p{n}@example.com") for n in range(100))
+    added = Shelf().deliver(confirmed(passengers=crowd)).added
+    assert len({mail.send_at for mail in added if mail.kind is Kind.REMINDER}) > 80
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=3), timedelta(hours=2), timedelta(minutes=1), timedelta(0)])
+def test_inside_the_window_there_is_no_reminder(ahead: timedelta) -> None:
+    """A booking or change so late says itself when the flight leaves."""
+    late = confirmed(flights=(flight(departs_at=NOW + ahead),))
+    assert kinds(Shelf().deliver(late).added) == [Kind.CONFIRMATION]
+    assert kinds(Shelf(confirmed()).deliver(changed(flights=late.flights)).added) == [Kind.CHANGE]
+
+
+def test_a_waiting_reminder_survives_a_message_inside_its_window() -> None:
+    """A new version that tells a passenger nothing must not take the reminder that still waits."""
+    inside = DEPARTURE - timedelta(hours=3) + timedelta(seconds=1)
+    shelf = Shelf(confirmed())
+    plan = shelf.deliver(changed(), inside)
+    assert plan.added == ()
+    assert shelf.reminders() == [("asha@example.com", "AI101", DEPARTURE)]
+
+
+def test_a_flight_without_a_known_moment_has_no_reminder() -> None:
+    """The confirmation says the time as given, and its error field why there is no reminder."""
+    lost = flight(departs_at=None)
+    (mail,) = Shelf().deliver(confirmed(flights=(lost,), note="no time zone is known")).added
+    assert (mail.kind, mail.error) == (Kind.CONFIRMATION, "no time zone is known")
+    assert "(local time)" in mail.subject
+
+
+# 09:30 on the clock of an airport whose time zone is unknown: in the westernmost zone it is then 21:30 UTC.
+LATEST = datetime(2026, 12, 1, 21, 30, tzinfo=UTC)
+
+
+def test_an_unknown_time_zone_counts_as_the_westernmost() -> None:
+    """Mails expire, and the booking is forgotten, by the latest moment at which the flight can depart."""
+    unknown_zone = flight(departs_at=None)
+    for flights in ((unknown_zone,), (MORNING, unknown_zone), (unknown_zone, MORNING)):
+        plan = Shelf().deliver(confirmed(flights=flights))
+        assert plan.added[0].expires_at == LATEST
+        assert plan.forget_at == LATEST + RULES.remember
+    later = flight(departs_at=LATEST + timedelta(seconds=1))
+    assert Shelf().deliver(confirmed(flights=(unknown_zone, later))).added[0].expires_at == later.departs_at
+
+
+def test_a_change_of_a_return_from_an_unknown_zone_is_sent_after_the_outbound_departure() -> None:
+    """The notices of a trip that is under way expire with its last flight, whose moment is only known roughly."""
+    back = flight(number="AI102", departs_at=None)
+    under_way = DEPARTURE + timedelta(hours=1)
+    shelf = Shelf(confirmed(flights=(MORNING, back)))
+    for message in (changed(flights=(MORNING, replace(back, seat="14C"))), ended(3)):
+        (notice,) = shelf.deliver(message, under_way).added
+        assert notice.expires_at == (LATEST if notice.kind is Kind.CHANGE else under_way + timedelta(hours=24))
+
+
+def test_every_notice_keeps_what_was_wrong_with_its_message() -> None:
+    """The note is in its error field and in its content; a reminder has none, because it may concern another flight."""
+    shelf = Shelf(confirmed(note="the price is left out"))
+    shelf.deliver(changed(flights=(EVENING,), note="the seat is left out"))
+    found = [(mail.event, mail.error, getattr(mail.content, "note", None)) for mail in shelf.pending()]
+    assert set(found) == {
+        # What has not been sent says what the latest message says.
+        ("m1", "the seat is left out", "the seat is left out"),
+        ("m2", "the seat is left out", "the seat is left out"),
+        ("m2", None, None),
+    }
+    assert {mail.kind for mail in shelf.pending() if not mail.error} == {Kind.REMINDER}
+
+
+def test_a_bad_address_is_reported_and_the_others_get_theirs() -> None:
+    """Whom no mail can reach is a failed confirmation that says why, once for the booking."""
+    nobody = Passenger("No One", "nobody", fault="it has no @")
+    shelf = Shelf()
+    added = shelf.deliver(confirmed(passengers=(nobody, ASHA))).added
+    assert [(mail.kind, mail.status, mail.to) for mail in added] == [
+        (Kind.CONFIRMATION, Status.FAILED, "nobody"),
+        (Kind.CONFIRMATION, Status.PENDING, "asha@example.com"),
+        (Kind.REMINDER, Status.PENDING, "asha@example.com"),
+    ]
+    assert added[0].error == "'nobody' is no address: it has no @"
+    shelf.deliver(changed(passengers=(nobody, ASHA), flights=(EVENING,)))
+    assert len([mail for mail in shelf.mails.values() if mail.status is Status.FAILED]) == 1
+
+
+def test_a_cancelled_booking_sends_nothing_but_the_news() -> None:
+    """Everything unsent is cancelled, and everyone who is still in is told of the flights that were."""
+    shelf = Shelf(confirmed(passengers=(ASHA, RAVI)))
+    plan = shelf.deliver(ended())
+    assert {mail.status for mail in plan.changed} == {Status.CANCELLED}
+    assert len(plan.changed) == 4
+    assert {mail.error for mail in plan.changed} == {"the booking was cancelled"}
+    assert [(mail.kind, mail.to) for mail in shelf.pending()] == [
+        (Kind.CANCELLATION, "asha@example.com"),
+        (Kind.CANCELLATION, "ravi@example.com"),
+    ]
+    assert isinstance(plan.added[0].content, Itinerary)
+    assert plan.added[0].content.flights == (MORNING,)
+
+
+POLICY = RetryPolicy((timedelta(seconds=10),), timedelta(hours=48))
+
+
+def with_unknown_outcome(mail: Mail) -> Mail:
+    """End an attempt of which nobody knows whether it succeeded."""
+    return unknown(mail, "connection lost", POLICY, NOW)
+
+
+def put_off(mail: Mail) -> Mail:
+    """End an attempt with a temporary rejection."""
+    return refused(mail, Reply(451, "greylisted"), None, POLICY, NOW)
+
+
+def broken_off(mail: Mail) -> Mail:
+    """End an attempt whose dialogue broke before the message was sent."""
+    return refused(mail, None, "connection lost (in RCPT)", POLICY, NOW)
+
+
+def sending(shelf: Shelf, kind: Kind) -> Mail:
+    """Claim the only mail of a kind."""
+    (mail,) = [mail for mail in shelf.pending() if mail.kind is kind]
+    shelf.put(claimed(mail, NOW))
+    return shelf.mails[mail.id]
+
+
+def end(shelf: Shelf, mail: Mail, *steps: Callable[[Mail], Mail]) -> Mail:
+    """Store how an attempt ended, one step after the other; returns the mail as it is afterwards."""
+    for step in steps:
+        shelf.put(step(shelf.mails[mail.id]))
+    return shelf.mails[mail.id]
+
+
+def rejected(mail: Mail) -> Mail:
+    """End an attempt with a permanent rejection."""
+    return failed(mail, Reply(550, "no such user"), None)
+
+
+Steps = tuple[Callable[[Mail], Mail], ...]
+ENDINGS: list[Steps] = [(put_off,), (broken_off,), (handed_back,), (with_unknown_outcome,), (rejected, due_again)]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("kind", [Kind.CONFIRMATION, Kind.REMINDER])
+def test_a_mail_that_was_being_sent_when_its_booking_was_cancelled_is_not_sent_again(kind: Kind, ending: Steps) -> None:
+    """A cancellation cannot call a mail back that is on its way, but however that ends it is the last attempt."""
+    shelf = Shelf(confirmed())
+    mail = sending(shelf, kind)
+    shelf.deliver(ended())
+    assert shelf.mails[mail.id] == mail
+    found = end(shelf, mail, *ending)
+    assert (found.status, found.error) == (Status.CANCELLED, "the booking was cancelled")
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_reminder_that_was_being_sent_when_its_departure_moved_is_not_sent_again(
+    ending: Steps,
+) -> None:
+    """It would remind of a departure that is none any more; the new departure has a reminder of its own."""
+    shelf = Shelf(confirmed())
+    mail = sending(shelf, Kind.REMINDER)
+    shelf.deliver(changed(flights=(EVENING,)))
+    assert end(shelf, mail, *ending).status is Status.CANCELLED
+    assert shelf.reminders() == [("asha@example.com", "AI101", EVENING.departs_at)]
+
+
+@pytest.mark.parametrize("ending", [steps for steps in ENDINGS if steps != (with_unknown_outcome,)])
+def test_a_mail_that_was_being_sent_when_its_booking_changed_says_what_holds_now(
+    ending: Steps,
+) -> None:
+    """Nobody has it yet, so the next attempt tells the latest state."""
+    shelf = Shelf(confirmed())
+    mail = sending(shelf, Kind.CONFIRMATION)
+    shelf.deliver(changed(2, flights=(EVENING,)))
+    shelf.deliver(changed(3, flights=(replace(EVENING, seat="30F"),)))
+    found = end(shelf, mail, *ending)
+    assert isinstance(found.content, Itinerary)
+    assert (found.status, found.content.flights) == (Status.PENDING, (replace(EVENING, seat="30F"),))
+    assert found.expires_at == EVENING.departs_at
+    assert "21:30" in found.subject
+
+
+def test_a_mail_of_unknown_outcome_keeps_its_bytes_whatever_the_booking_says() -> None:
+    """Somebody may have it already, so it is sent again as it was, also after a later attempt was rejected."""
+    shelf = Shelf(confirmed())
+    mail = end(shelf, sending(shelf, Kind.CONFIRMATION), with_unknown_outcome)
+    shelf.deliver(changed(2, flights=(EVENING,)))
+    again = end(shelf, sending(shelf, Kind.CONFIRMATION), put_off)
+    shelf.deliver(changed(3, flights=(MORNING, EVENING)))
+    for found in (again, shelf.mails[mail.id]):
+        assert (found.content, found.subject, found.expires_at) == (mail.content, mail.subject, mail.expires_at)
+
+
+def test_news_that_is_taken_back_while_a_mail_is_being_sent_leaves_it_as_it_was() -> None:
+    """What is in force when the mail comes back decides, not what was in force in between."""
+    shelf = Shelf(confirmed())
+    reminder, confirmation = sending(shelf, Kind.REMINDER), sending(shelf, Kind.CONFIRMATION)
+    shelf.deliver(changed(2, flights=(EVENING,)))
+    shelf.deliver(changed(3, flights=(MORNING,)))
+    for mail in (reminder, confirmation):
+        found = end(shelf, mail, put_off)
+        assert (found.status, found.content) == (Status.PENDING, mail.content)
+    assert shelf.reminders() == [("asha@example.com", "AI101", DEPARTURE)]
+
+
+def test_a_rewritten_mail_raises_its_revision() -> None:
+    """A watcher must see that a waiting mail will say something else."""
+    shelf = Shelf(confirmed())
+    before = {mail.kind: mail for mail in shelf.pending()}
+    plan = shelf.deliver(changed(flights=(replace(MORNING, seat="30F"),)))
+    assert {(mail.id, mail.rev, mail.status) for mail in plan.changed} == {
+        (mail.id, mail.rev + 1, Status.PENDING) for mail in before.values()
+    }
+
+
+def test_a_mail_whose_attempt_broke_before_the_message_is_rewritten() -> None:
+    """Nobody can have it, and what broke stays visible."""
+    shelf = Shelf(confirmed())
+    mail = end(shelf, sending(shelf, Kind.CONFIRMATION), broken_off)
+    shelf.deliver(changed(flights=(EVENING,)))
+    found = shelf.mails[mail.id]
+    assert isinstance(found.content, Itinerary)
+    assert (found.content.flights, found.error) == ((EVENING,), "connection lost (in RCPT)")
+
+
+def test_who_comes_back_is_not_told_any_more_that_they_are_out() -> None:
+    """A cancellation notice that still waits, or is on its way and comes back, would be the last thing they read."""
+    for claim_it in (False, True):
+        shelf = Shelf(confirmed(passengers=(ASHA, RAVI)), changed(2, passengers=(ASHA,)))
+        if claim_it:
+            notice = sending(shelf, Kind.CANCELLATION)
+        else:
+            (notice,) = [mail for mail in shelf.pending() if mail.kind is Kind.CANCELLATION]
+        shelf.deliver(changed(3, passengers=(ASHA, RAVI)))
+        if claim_it:
+            end(shelf, notice, put_off)
+        assert shelf.mails[notice.id].status is Status.CANCELLED
+
+
+def test_who_was_removed_is_not_confirmed_any_more() -> None:
+    """A confirmation that still waits, or comes back, must not follow the cancellation notice."""
+    for claim_it in (False, True):
+        shelf = Shelf(confirmed(passengers=(RAVI,)))
+        if claim_it:
+            mail = sending(shelf, Kind.CONFIRMATION)
+        else:
+            (mail,) = [mail for mail in shelf.pending() if mail.kind is Kind.CONFIRMATION]
+        shelf.deliver(changed(2, passengers=(ASHA,)))
+        if claim_it:
+            end(shelf, mail, put_off)
+        assert shelf.mails[mail.id].status is Status.CANCELLED
+
+
+def test_a_cancellation_notice_on_its_way_survives_a_second_cancellation() -> None:
+    """Nobody gets a second notice, so the first one must still arrive if the server puts it off."""
+    shelf = Shelf(confirmed(), ended(2))
+    notice = sending(shelf, Kind.CANCELLATION)
+    shelf.deliver(ended(3))
+    assert end(shelf, notice, put_off).status is Status.PENDING
+    assert len([mail for mail in shelf.mails.values() if mail.kind is Kind.CANCELLATION]) == 1
+
+
+def test_a_booking_that_was_forgotten_is_confirmed_although_its_old_mails_are_there() -> None:
+    """With a long retention a reference that is given out again must not be taken for its predecessor."""
+    shelf = Shelf(confirmed())
+    for kind in (Kind.CONFIRMATION, Kind.REMINDER):
+        mail = sending(shelf, kind)
+        shelf.put(sent(mail, Reply(250, "ok"), NOW))
+    shelf.known = None
+    later = flight(departs_at=DEPARTURE + timedelta(days=60))
+    added = shelf.deliver(confirmed(1, id="next", flights=(later,)), NOW + timedelta(days=60)).added
+    assert kinds(added) == [Kind.CONFIRMATION, Kind.REMINDER]
+
+
+def test_no_id_is_given_out_again_after_a_purge() -> None:
+    """A departure that moves away and comes back, and a reference that is given out again, make mails with new ids."""
+    shelf, seen = Shelf(), set[str]()
+    for version in range(1, 6):
+        plan = shelf.deliver(changed(version, flights=(MORNING if version % 2 else EVENING,)))
+        ids = {mail.id for mail in plan.added}
+        assert ids
+        assert not ids & seen
+        seen |= ids
+        shelf.mails.clear()
+    shelf.known = None
+    assert not {mail.id for mail in shelf.deliver(confirmed(1, id="next")).added} & seen
+
+
+def test_a_state_that_comes_into_force_again_is_told_again() -> None:
+    """Its notice has a name of its own while the one that told it first is still there."""
+    hour = [NOW + timedelta(hours=number) for number in range(4)]
+    shelf = Shelf(confirmed(1, time=hour[0]), changed(None, time=hour[2], flights=(EVENING,)))
+    shelf.deliver(changed(3, time=hour[3], flights=(MORNING,)))
+    shelf.send(9)
+    plan = shelf.deliver(changed(5, time=hour[1], flights=(LOST,)))
+    (notice,) = [mail for mail in plan.added if mail.kind is Kind.CHANGE]
+    assert isinstance(notice.content, Itinerary)
+    assert notice.content.flights == (EVENING,)
+
+
+def test_what_an_earlier_version_knew_of_a_booking_keeps_its_ids() -> None:
+    """An upgrade sends nothing twice: the ids of a booking's mails do not depend on what that version did not keep."""
+    known = KnownBooking(
+        1, NOW, 0, (MORNING,), None, {"asha@example.com": Told("asha@example.com", ("Asha Rao",), "en", included=True)}
+    )
+    shelf = Shelf()
+    shelf.known = known
+    plan = shelf.deliver(changed(flights=(EVENING,)))
+    assert kinds(plan.added) == [Kind.CHANGE, Kind.REMINDER]
+    assert plan.added[0].id == mail_id("RXJ34P", "booking.change", "2", "asha@example.com")
+
+
+def test_a_cancellation_that_arrives_first_is_told_to_its_passengers() -> None:
+    """Those it names are told, and a confirmation that comes late makes nothing."""
+    shelf = Shelf()
+    plan = shelf.deliver(ended(passengers=(ASHA, RAVI), flights=(MORNING,)))
+    assert [(mail.kind, mail.to) for mail in plan.added] == [
+        (Kind.CANCELLATION, "asha@example.com"),
+        (Kind.CANCELLATION, "ravi@example.com"),
+    ]
+    assert shelf.deliver(confirmed(passengers=(ASHA, RAVI))) == Plan()
+
+
+def test_a_cancellation_tells_those_it_names_and_those_it_does_not() -> None:
+    """A passenger known from before and one only named now are both told, each once."""
+    plan = Shelf(confirmed(passengers=(ASHA,))).deliver(ended(passengers=(RAVI, ASHA)))
+    assert sorted(mail.to for mail in plan.added) == ["asha@example.com", "ravi@example.com"]
+
+
+def test_who_left_before_the_end_is_not_told_again() -> None:
+    """An address that had its cancellation notice gets no second one, even where the cancellation names it."""
+    shelf = Shelf(confirmed(passengers=(ASHA, RAVI)), changed(2, passengers=(ASHA,)))
+    shelf.send(9)
+    assert [mail.to for mail in shelf.deliver(ended(passengers=(ASHA, RAVI))).added] == ["asha@example.com"]
+
+
+def test_a_second_cancellation_does_not_take_the_news_away() -> None:
+    """Whoever waits for the cancellation notice still gets one when the booking is cancelled again."""
+    shelf = Shelf(confirmed(passengers=(ASHA, RAVI)), changed(2, passengers=(ASHA,)), ended(3), ended(4))
+    for who in ("asha@example.com", "ravi@example.com"):
+        assert kinds(shelf.news(who))[-1:] == [Kind.CANCELLATION]
+
+
+def test_a_booking_is_remembered_until_after_its_last_departure() -> None:
+    """What is known is kept from the later of now and the last departure on."""
+    plan = Shelf().deliver(confirmed(flights=(EVENING, MORNING)))
+    assert plan.forget_at == DEPARTURE + timedelta(hours=12) + RULES.remember
+    past = Shelf().deliver(confirmed(flights=(flight(departs_at=NOW - timedelta(days=1)),)))
+    assert past.forget_at == NOW + RULES.remember
+    assert Shelf(confirmed()).deliver(ended()).forget_at == DEPARTURE + RULES.remember
+
+
+def test_every_booking_has_a_matter_of_its_own() -> None:
+    """The same flight of the same passenger in two bookings is two sets of mails."""
+    one, other = confirmed(), confirmed(booking="OTHER1")
+    assert one.matter == "booking:RXJ34P" != other.matter
+    ids = [{mail.id for mail in Shelf().deliver(message).added} for message in (one, other)]
+    assert not ids[0] & ids[1]
+
+
+def test_the_mails_of_a_booking_count_its_messages() -> None:
+    """Each message that is heeded raises the sequence, by which a calendar knows the newer one."""
+    shelf = Shelf(confirmed(), changed(2, flights=(EVENING,)), changed(2), ended(3))
+    news = [mail.content for mail in shelf.mails.values() if mail.kind is not Kind.REMINDER]
+    assert [content.sequence for content in news if isinstance(content, Itinerary)][1:] == [1, 2]
+
+
+def test_who_is_removed_is_told_of_the_flights_that_were_theirs() -> None:
+    """Not of those that the others have now."""
+    shelf = Shelf(confirmed(passengers=(ASHA, RAVI)))
+    added = shelf.deliver(changed(passengers=(ASHA,), flights=(EVENING,))).added
+    (farewell,) = [mail for mail in added if mail.kind is Kind.CANCELLATION]
+    assert isinstance(farewell.content, Itinerary)
+    assert farewell.content.flights == (MORNING,)
+
+
+def test_a_change_knows_what_was_before() -> None:
+    """The flights that it replaces are in it."""
+    content = Shelf(confirmed()).deliver(changed(flights=(EVENING,))).added[0].content
+    assert isinstance(content, Itinerary)
+    assert (content.flights, content.before) == ((EVENING,), (MORNING,))
+
+
+@pytest.mark.parametrize(
+    ("ahead", "soon"),
+    [(timedelta(hours=3, seconds=1), False), (timedelta(hours=3), True), (timedelta(minutes=1), True)],
+)
+def test_a_confirmation_inside_the_window_of_the_reminder_knows_it(ahead: timedelta, soon: bool) -> None:  # noqa: FBT001 - a column of the table
+    """It says itself that the flight leaves soon."""
+    content = Shelf().deliver(confirmed(), DEPARTURE - ahead).added[0].content
+    assert isinstance(content, Itinerary)
+    assert content.leaves_soon is soon
+
+
+def test_a_confirmation_that_still_waits_says_what_holds_now() -> None:
+    """Put off by the server, it may come after the notice of a change: neither of them then tells what was."""
+    shelf = Shelf(confirmed())
+    (waiting,) = [mail for mail in shelf.pending() if mail.kind is Kind.CONFIRMATION]
+    shelf.deliver(changed(flights=(EVENING,)))
+    content = shelf.mails[waiting.id].content
+    assert isinstance(content, Itinerary)
+    assert content.flights == (EVENING,)
+    assert shelf.mails[waiting.id].expires_at == EVENING.departs_at
+    assert "21:30" in shelf.mails[waiting.id].subject
+
+
+@pytest.mark.parametrize("kind", [Kind.CONFIRMATION, Kind.REMINDER])
+def test_a_mail_that_somebody_may_have_is_not_rewritten(kind: Kind) -> None:
+    """An attempt whose outcome is unknown is repeated as it was, to the byte."""
+    shelf = Shelf(confirmed())
+    (first,) = [mail for mail in shelf.pending() if mail.kind is kind]
+    shelf.put(claimed(first, NOW))
+    shelf.put(with_unknown_outcome(shelf.mails[first.id]))
+    shelf.deliver(changed(flights=(replace(MORNING, seat="30F"),)))
+    assert shelf.mails[first.id].content == first.content
+
+
+@pytest.mark.parametrize("after", [timedelta(days=-9), timedelta(minutes=5), timedelta(days=9)])
+def test_a_cancellation_notice_can_be_sent_for_a_day_at_least(after: timedelta) -> None:
+    """A flight that is cancelled when it should have left is news all the same; otherwise its departure counts."""
+    at = DEPARTURE + after
+    (notice,) = Shelf(confirmed(), now=DEPARTURE - timedelta(days=30)).deliver(ended(), at).added
+    assert notice.expires_at == max(DEPARTURE, at + timedelta(hours=24))
+
+
+@pytest.mark.parametrize(("old", "new"), [(MORNING, LATER_ON), (LATER_ON, MORNING)])
+def test_a_farewell_expires_with_the_later_of_the_old_and_new_departures(old: Flight, new: Flight) -> None:
+    """A passenger who is removed by the message that moves the flight can get the notice until both have left."""
+    shelf = Shelf(confirmed(passengers=(ASHA, RAVI), flights=(old,)))
+    plan = shelf.deliver(changed(flights=(new,)), DEPARTURE - timedelta(minutes=5))
+    (farewell,) = [mail for mail in plan.added if mail.kind is Kind.CANCELLATION]
+    assert isinstance(farewell.content, Itinerary)
+    assert (farewell.content.flights, farewell.expires_at) == ((old,), LATER_ON.departs_at)
+
+
+def test_a_cancellation_notice_that_may_have_been_sent_stays_the_only_one() -> None:
+    """A second cancellation makes no notice with another id, by which a mailbox could not tell that it is the same."""
+    shelf = Shelf(confirmed())
+    shelf.send(9)
+    shelf.deliver(ended(2))
+    notice = end(shelf, sending(shelf, Kind.CANCELLATION), with_unknown_outcome)
+    assert shelf.deliver(ended(3)).added == ()
+    assert shelf.mails[notice.id] == notice
+
+
+def test_an_address_that_only_a_cancellation_named_is_confirmed_later() -> None:
+    """The first confirmed or changed state that shows it makes its confirmation, to which its other mails refer."""
+    shelf = Shelf(ended(2, passengers=(ASHA,), flights=(MORNING,)))
+    shelf.send(9)
+    shelf.deliver(ended(3, passengers=(ASHA,)))
+    plan = shelf.deliver(changed(4))
+    assert kinds(plan.added) == [Kind.CONFIRMATION, Kind.REMINDER]
+    assert isinstance(plan.added[1].content, Itinerary)
+    assert plan.added[1].content.thread == plan.added[0].id
+    assert kinds(shelf.deliver(changed(5, flights=(EVENING,))).added) == [Kind.CHANGE, Kind.REMINDER]
+
+
+def test_a_cancellation_without_a_usable_address_still_cancels() -> None:
+    """The passengers that are known get their notices, and nothing else is sent any more."""
+    shelf = Shelf(confirmed(), ended(2, passengers=(Passenger("Asha Rao", "", fault="it has no @"),)))
+    assert [(mail.kind, mail.to) for mail in shelf.pending()] == [(Kind.CANCELLATION, "asha@example.com")]
+
+
+def test_a_message_that_was_forgotten_makes_mails_with_other_ids_than_those_that_are_stored() -> None:
+    """With a retention of mails that is longer than that of messages, a very late repeat is not lost to old mails."""
+    shelf = Shelf(confirmed())
+    before = set(shelf.mails)
+    shelf.known = None
+    shelf.handled.clear()
+    added = shelf.deliver(confirmed()).added
+    assert kinds(added) == [Kind.CONFIRMATION]
+    assert not {mail.id for mail in added} & before
+
+
+def test_no_id_of_a_restored_state_is_given_out_again_after_a_purge() -> None:
+    """A state without a version that is outdone and comes into force again makes mails with new ids."""
+    minute = [NOW + timedelta(minutes=n) for n in range(4)]
+    seats = [(replace(MORNING, seat=f"{n}A"),) for n in range(4)]
+    shelf, seen = Shelf(), list[str]()
+    for message in (
+        changed(1, time=minute[0], flights=seats[0]),
+        changed(None, time=minute[2], flights=seats[1]),
+        changed(3, time=minute[3], flights=seats[2]),
+        changed(4, time=minute[1], flights=seats[3]),
+    ):
+        seen += [mail.id for mail in shelf.deliver(message).added]
+        shelf.mails.clear()
+    assert len(seen) == len(set(seen)) == 5
+
+
+def test_a_newer_change_notice_supersedes_those_that_wait() -> None:
+    """An address gets one notice, in the place of the first, about all that has changed since it was last mailed."""
+    shelf = Shelf(confirmed())
+    shelf.send(1)
+    shelf.deliver(changed(2, flights=(EVENING,)))
+    later = NOW + timedelta(minutes=1)
+    shelf.deliver(changed(3, flights=(replace(EVENING, seat="30F"),)), later)
+    first, second = (mail for mail in shelf.mails.values() if mail.kind is Kind.CHANGE)
+    assert (first.status, first.error) == (Status.CANCELLED, "superseded by a newer notice")
+    assert (second.status, second.event, second.created_at, second.send_at) == (Status.PENDING, "m3", later, NOW)
+    assert isinstance(second.content, Itinerary)
+    assert (second.content.before, second.content.flights) == ((MORNING,), (replace(EVENING, seat="30F"),))
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_superseded_change_notice_that_was_being_sent_is_not_sent_again(ending: Steps) -> None:
+    """The newer notice, which says what has changed since that one, is enough, whatever else is decided meanwhile."""
+    shelf = Shelf(confirmed())
+    shelf.send(1)
+    shelf.deliver(changed(2, flights=(EVENING,)))
+    notice = sending(shelf, Kind.CHANGE)
+    plan = shelf.deliver(changed(3, flights=(MORNING,)))
+    assert isinstance(plan.added[0].content, Itinerary)
+    assert plan.added[0].content.before == (EVENING,)
+    shelf.deliver(changed(4, flights=(MORNING,)))
+    found = end(shelf, notice, *ending)
+    assert (found.status, found.error) == (Status.CANCELLED, "superseded by a newer notice")
+
+
+# --- What any messages do, in any order ------------------------------------------------------------------------------
+
+SOON = flight(departs_at=NOW + timedelta(hours=2, minutes=30))
+LOST = flight(number="XX1", departs_at=None)
+CHOICES = (MORNING, EVENING, SOON, LOST, flight(seat="14C"), flight(number="AI202"))
+PEOPLE = (ASHA, RAVI, Passenger("Mira", "ASHA@Example.com"), Passenger("Tom", "tom@example.com"))
+
+STATES = st.fixed_dictionaries(
+    {
+        "passengers": st.lists(st.sampled_from(PEOPLE), min_size=1, max_size=4, unique=True).map(tuple),
+        "flights": st.lists(st.sampled_from(CHOICES), min_size=1, max_size=3).map(tuple),
+        "change": st.sampled_from([Change.CONFIRMED, Change.CHANGED, Change.CHANGED]),
+    }
+)
+ENDS = st.fixed_dictionaries(
+    {
+        "passengers": st.lists(st.sampled_from(PEOPLE), max_size=4, unique=True).map(tuple),
+        "flights": st.lists(st.sampled_from(CHOICES), max_size=1).map(tuple),
+        "change": st.just(Change.CANCELLED),
+    }
+)
+
+
+@given(
+    st.lists(
+        st.builds(
+            confirmed,
+            st.none() | st.integers(1, 3),
+            time=st.integers(1, 4).map(lambda hour: NOW + timedelta(hours=hour)),
+            flights=st.sampled_from(CHOICES).map(lambda each: (each,)),
+            passengers=st.sampled_from([(ASHA,), (ASHA, RAVI), ()]),
+        ),
+        min_size=2,
+        max_size=5,
+    ),
+    st.randoms(use_true_random=False),
+)
+def test_newer_wins_in_any_order_where_only_some_messages_have_a_version(
+    drawn: list[BookingMessage], random: Random
+) -> None:
+    """The highest version and the latest message without one are compared by time, whatever came in between."""
+    # One message for each version, and for each time without one: which of two equals wins may depend on the order.
+    unique = {(each.version, each.time if each.version is None else None): each for each in drawn}
+    messages = [
+        replace(each, id=f"m{n}", change=Change.CHANGED if each.passengers else Change.CANCELLED)
+        for n, each in enumerate(unique.values())
+    ]
+    versioned = max((each for each in messages if each.version), key=lambda each: each.version or 0, default=None)
+    others = max((each for each in messages if not each.version), key=lambda each: each.time, default=None)
+    wins = others if versioned is None or (others and others.time > versioned.time) else versioned
+    assert wins
+    shuffled = random.sample(messages, len(messages))
+    shelf = Shelf(*shuffled)
+    assert sorted(shelf.reminders()) == sorted(expected(wins))
+    for passenger in wins.passengers:
+        assert shelf.news(passenger.email)[-1].kind is not Kind.CANCELLATION
+    for who in addresses(shelf) - {passenger.email for passenger in wins.passengers}:
+        assert shelf.news(who)[-1].kind is Kind.CANCELLATION
+
+
+def test_versions_and_times_mixed_end_in_one_state() -> None:
+    """Version 5 at 1 o'clock, none at 2, version 3 at 3: in all six orders the one without a version holds."""
+    messages = [
+        confirmed(5, time=NOW + timedelta(hours=1), flights=(MORNING,)),
+        changed(None, time=NOW + timedelta(hours=2), flights=(EVENING,)),
+        changed(3, time=NOW + timedelta(hours=3), flights=(LOST,)),
+    ]
+    for order in permutations(messages):
+        assert Shelf(*order).reminders() == [("asha@example.com", "AI101", EVENING.departs_at)]
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[BookingMessage]:
+    """Draw what a booking service says of one booking in the course of time, with versions or without."""
+    states = draw(st.lists(STATES | STATES | STATES | ENDS, min_size=1, max_size=7))
+    versioned = draw(st.booleans())
+    return [
+        confirmed(number if versioned else None, id=f"m{number}", time=NOW + timedelta(seconds=number), **state)
+        for number, state in enumerate(states)
+    ]
+
+
+@st.composite
+def deliveries(draw: st.DrawFn) -> tuple[list[BookingMessage], list[tuple[BookingMessage, int]]]:
+    """Draw a history, and its messages in any order with repeats, each with how many notices are sent after it."""
+    history = draw(histories())
+    repeats = draw(st.lists(st.sampled_from(history), max_size=4))
+    new_ids = [msgspec.structs.replace(message, id=f"{message.id}'") for message in repeats[::2]]
+    order = draw(st.permutations([*history, *repeats, *new_ids]))
+    return history, [(message, draw(st.integers(0, 3))) for message in order]
+
+
+def expected(last: BookingMessage) -> set[Reminded]:
+    """Say which reminders the last state of a booking calls for, by the contract and not by the code."""
+    if last.change is Change.CANCELLED:
+        return set()
+    return {
+        (passenger.email.lower(), each.number, each.departs_at)
+        for passenger in last.passengers
+        for each in last.flights
+        if each.departs_at and each.departs_at - timedelta(hours=3) > NOW
+    }
+
+
+def shuffled(order: Sequence[tuple[BookingMessage, int]], *, sending: bool) -> Shelf:
+    shelf = Shelf()
+    for message, notices in order:
+        shelf.deliver(message)
+        if sending:
+            shelf.send(notices)
+    return shelf
+
+
+def addresses(shelf: Shelf) -> set[str]:
+    return {identity(mail.to) for mail in shelf.mails.values()}
+
+
+@given(deliveries(), st.booleans())
+def test_the_order_of_arrival_does_not_matter_for_what_is_to_come(
+    drawn: tuple[list[BookingMessage], list[tuple[BookingMessage, int]]],
+    sending: bool,  # noqa: FBT001 - drawn
+) -> None:
+    """After every shuffling and repetition the same reminders are pending as in order, each once."""
+    history, order = drawn
+    found = shuffled(order, sending=sending).reminders()
+    assert sorted(found) == sorted(Shelf(*history).reminders()) == sorted(expected(history[-1]))
+
+
+@given(deliveries(), st.booleans())
+def test_no_address_is_confirmed_twice(
+    drawn: tuple[list[BookingMessage], list[tuple[BookingMessage, int]]],
+    sending: bool,  # noqa: FBT001 - drawn
+) -> None:
+    """In any order each address has one confirmation at most."""
+    shelf = shuffled(drawn[1], sending=sending)
+    confirmations = [identity(mail.to) for mail in shelf.mails.values() if mail.kind is Kind.CONFIRMATION]
+    assert len(confirmations) == len(set(confirmations))
+
+
+@given(deliveries(), st.booleans())
+def test_of_a_cancelled_booking_only_the_news_is_pending(
+    drawn: tuple[list[BookingMessage], list[tuple[BookingMessage, int]]],
+    sending: bool,  # noqa: FBT001 - drawn
+) -> None:
+    """Once the booking has ended, nothing waits but cancellation notices."""
+    history, order = drawn
+    last = msgspec.structs.replace(history[-1], change=Change.CANCELLED, id="end")
+    order = [(last if message.id.rstrip("'") == history[-1].id else message, notices) for message, notices in order]
+    assert {mail.kind for mail in shuffled(order, sending=sending).pending()} <= {Kind.CANCELLATION}
+
+
+@given(deliveries(), st.booleans())
+def test_the_last_thing_an_address_is_told_is_the_latest_state(
+    drawn: tuple[list[BookingMessage], list[tuple[BookingMessage, int]]],
+    sending: bool,  # noqa: FBT001 - drawn
+) -> None:
+    """Who is in was told last of the booking as it is, who was in and is not was told last that it is cancelled."""
+    history, order = drawn
+    last, shelf = history[-1], shuffled(order, sending=sending)
+    included: dict[str, list[str]] = {}
+    for passenger in last.passengers if last.change is not Change.CANCELLED else ():
+        included.setdefault(identity(passenger.email), []).append(passenger.name)
+    assert included.keys() <= addresses(shelf)
+    for who in addresses(shelf):
+        told = shelf.news(who)[-1]
+        assert (told.kind is not Kind.CANCELLATION) is (who in included)
+        if who in included:
+            assert isinstance(told.content, Itinerary)
+            assert (sorted(told.content.names), told.content.flights) == (sorted(included[who]), last.flights)
+
+
+@given(deliveries())
+def test_no_address_is_told_twice_in_a_row_that_it_is_over(
+    drawn: tuple[list[BookingMessage], list[tuple[BookingMessage, int]]],
+) -> None:
+    """A second cancellation notice comes only to an address that was in again meanwhile."""
+    shelf = shuffled(drawn[1], sending=False)
+    for who in addresses(shelf):
+        assert (Kind.CANCELLATION, Kind.CANCELLATION) not in set(pairwise(kinds(shelf.news(who))))
+
+
+@given(deliveries(), st.booleans())
+def test_no_address_waits_for_two_change_notices(
+    drawn: tuple[list[BookingMessage], list[tuple[BookingMessage, int]]],
+    sending: bool,  # noqa: FBT001 - drawn
+) -> None:
+    """In any order the newest one is enough."""
+    shelf = shuffled(drawn[1], sending=sending)
+    waiting = [identity(mail.to) for mail in shelf.pending() if mail.kind is Kind.CHANGE]
+    assert len(waiting) == len(set(waiting))
+
+
+# --- What happens to mails while messages come -----------------------------------------------------------------------
+
+
+@given(deliveries(), st.data())
+def test_whatever_becomes_of_attempts_the_last_thing_an_address_gets_is_the_latest_state(
+    drawn: tuple[list[BookingMessage], list[tuple[BookingMessage, int]]], data: st.DataObject
+) -> None:
+    """Messages arrive while mails are being sent, put off, handed back, refused and retried; nothing stale follows.
+
+    As the store does, no mail is claimed while another of its address is being sent.
+    """
+    history, order = drawn
+    shelf, received = Shelf(), list[Mail]()
+    for message, _ in order:
+        shelf.deliver(message)
+        for _ in range(data.draw(st.integers(0, 4))):
+            attempt(shelf, received, data)
+    for mail in tuple(shelf.mails.values()):
+        if mail.status is Status.SENDING:
+            accept(shelf, received, mail)
+        elif mail.status is Status.FAILED:
+            shelf.put(due_again(mail))
+    for mail in shelf.pending():
+        shelf.put(claimed(mail, NOW))
+        accept(shelf, received, shelf.mails[mail.id])
+    last = history[-1]
+    included = {identity(each.email) for each in last.passengers} if last.change is not Change.CANCELLED else set()
+    for who in {identity(mail.to) for mail in received}:
+        news = [mail for mail in received if identity(mail.to) == who and mail.kind in NEWS]
+        assert (news[-1].kind is not Kind.CANCELLATION) is (who in included)
+        if who in included:
+            assert isinstance(news[-1].content, Itinerary)
+            assert news[-1].content.flights == last.flights
+    confirmations = [identity(mail.to) for mail in received if mail.kind is Kind.CONFIRMATION]
+    assert len(confirmations) == len(set(confirmations))
+
+
+def attempt(shelf: Shelf, received: list[Mail], data: st.DataObject) -> None:
+    """Begin an attempt, or end one in any way that does not leave its outcome unknown."""
+    busy = {identity(mail.to) for mail in shelf.mails.values() if mail.status is Status.SENDING}
+    choices = [mail for mail in shelf.pending() if identity(mail.to) not in busy]
+    choices += [mail for mail in shelf.mails.values() if mail.status in (Status.SENDING, Status.FAILED)]
+    if not choices:
+        return
+    mail = data.draw(st.sampled_from(choices))
+    match mail.status:
+        case Status.PENDING:
+            shelf.put(claimed(mail, NOW))
+        case Status.FAILED:
+            shelf.put(due_again(mail))
+        case _:
+            ending = data.draw(st.sampled_from([put_off, broken_off, handed_back, rejected, None]))
+            if ending:
+                shelf.put(ending(mail))
+            else:
+                accept(shelf, received, mail)
+
+
+def accept(shelf: Shelf, received: list[Mail], mail: Mail) -> None:
+    received.append(mail)
+    shelf.put(sent(mail, Reply(250, "ok"), NOW))
+
+
+def test_a_message_estimates_the_mails_that_it_writes() -> None:
+    """A confirmation to each passenger and a reminder of each flight; a change may withdraw as many as it adds."""
+    passengers = tuple(Passenger(f"P {n}", f"p{n}@example.com") for n in range(100))
+    large: dict[str, Any] = {"passengers": passengers, "flights": (MORNING,) * 20}
+    assert [message.rows for message in (confirmed(), confirmed(**large), changed(**large))] == [2, 2100, 4200]
+    assert ended().rows > 1
+
+
+DEPARTURES = st.datetimes(datetime(1970, 12, 30), datetime(9999, 1, 2), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis adds the zone
+
+
+@given(DEPARTURES, st.timedeltas(timedelta(0), LONGEST), st.timedeltas(timedelta(0), LONGEST))
+@example(datetime(9999, 1, 2, tzinfo=UTC), LONGEST, LONGEST)
+@example(datetime(1970, 12, 30, tzinfo=UTC), LONGEST, LONGEST)
+def test_every_departure_can_be_planned_with_every_setting(
+    departs_at: datetime, remind_before: timedelta, remember: timedelta
+) -> None:
+    """No sum of a time that a message can name and a duration that can be set leaves the calendar."""
+    rules = replace(RULES, remind_before=remind_before, remember=remember)
+    first = confirmed(flights=(flight(departs_at=departs_at),)).plan(None, (), rules, NOW)
+    ended = confirmed(2, change=Change.CANCELLED, flights=()).plan(first.known, first.added, rules, NOW)
+    for plan in (first, ended):
+        assert plan.forget_at
+        assert plan.forget_at >= NOW + remember

@@ -1,0 +1,187 @@
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from support.samples import NOW, flight, mail
+
+from notifier.domain.events import Batch, Filter, Logged, encode_event, event_id, event_type, public, timestamp
+from notifier.domain.mail import Itinerary, Kind, Mail, Reply, RetryPolicy, Status, claimed, handed_back, refused
+
+POLICY = RetryPolicy((timedelta(minutes=1),), timedelta(hours=48))
+REMINDER = mail(
+    kind=Kind.REMINDER,
+    booking="RXJ34P",
+    flight=flight(),
+    content=Itinerary(("Asha Rao",), (flight(),)),
+    expires_at=flight().departs_at,
+)
+
+
+@pytest.mark.parametrize("status", [status for status in Status if status is not Status.PENDING])
+def test_a_change_is_named_by_the_new_status(status: Status) -> None:
+    """The type of an event is the status that the mail now has."""
+    assert event_type(Status.SENDING, mail(status=status)) == f"mail.{status}"
+
+
+def test_a_new_mail_is_pending() -> None:
+    """The first event of a mail has nothing before it."""
+    assert event_type(None, mail()) == "mail.pending"
+
+
+def test_a_refused_mail_is_retrying() -> None:
+    """A mail that was refused for now waits for its next attempt."""
+    after = refused(claimed(mail(), NOW), Reply(451, "later"), None, POLICY, NOW)
+    assert event_type(Status.SENDING, after) == "mail.retrying"
+
+
+def test_a_mail_handed_back_is_pending_again() -> None:
+    """A fault of the transport is no refusal, even for a mail that was refused before."""
+    once = refused(claimed(mail(), NOW), Reply(451, "later"), None, POLICY, NOW)
+    assert event_type(Status.SENDING, handed_back(claimed(once, NOW), NOW), counted=False) == "mail.pending"
+
+
+@pytest.mark.parametrize("prev", [Status.FAILED, Status.UNCERTAIN])
+def test_a_mail_that_an_operator_retries_is_pending(prev: Status) -> None:
+    """Only a refusal makes a mail retrying."""
+    assert event_type(prev, mail(next_attempt_at=NOW)) == "mail.pending"
+
+
+def test_each_change_has_an_id_of_its_own() -> None:
+    """The id is the mail and its rev, so a repeat is known and the next change is another."""
+    before, after = mail(), claimed(mail(), NOW)
+    assert event_id(before) == f"{before.id}.1"
+    assert event_id(after) == f"{before.id}.2"
+
+
+def test_an_event_is_a_cloud_event() -> None:
+    """The encoded event has the contract's fields, the status before, and the mail as it is now."""
+    after = claimed(REMINDER, NOW)
+    assert json.loads(encode_event("mail.sending", Status.PENDING, after, NOW + timedelta(milliseconds=7))) == {
+        "specversion": "1.0",
+        "id": f"{after.id}.2",
+        "source": "/notifier",
+        "type": "mail.sending",
+        "time": "2026-11-24T10:00:00.007Z",
+        "subject": after.id,
+        "data": {
+            "prev": "pending",
+            "mail": {
+                "id": after.id,
+                "rev": 2,
+                "kind": "flight.reminder",
+                "status": "sending",
+                "to": "a•••@example.com",
+                "subject": "Your ticket",
+                "booking": "RXJ34P",
+                "flight": {"number": "AI101", "from": "DEL", "to": "BLR", "departs_at": "2026-12-01T04:00:00.000Z"},
+                "attempt": 1,
+                "created_at": "2026-11-24T10:00:00.000Z",
+                "send_at": "2026-11-24T10:00:00.000Z",
+                "expires_at": "2026-12-01T04:00:00.000Z",
+                "next_attempt_at": None,
+                "sent_at": None,
+                "message_id": after.message_id,
+                "event": "r1",
+                "smtp": None,
+                "error": None,
+            },
+        },
+    }
+
+
+def test_the_first_event_has_no_status_before() -> None:
+    """`data.prev` of a new mail is null."""
+    assert json.loads(encode_event("mail.pending", None, mail(), NOW))["data"]["prev"] is None
+
+
+def test_a_reply_is_shown_with_code_and_text() -> None:
+    """What the SMTP server said is part of the public mail."""
+    assert public(mail(smtp=Reply(250, "queued"), sent_at=NOW))["smtp"] == {"code": 250, "text": "queued"}
+
+
+def test_a_flight_without_a_known_moment_is_shown() -> None:
+    """Where no time zone is known the flight is there and its departure is null."""
+    assert public(replace(REMINDER, flight=flight(departs_at=None)))["flight"]["departs_at"] is None
+
+
+def test_the_content_stays_inside() -> None:
+    """Names, seats and texts never leave with a public mail."""
+    shown = json.dumps(public(REMINDER)) + encode_event("mail.pending", None, REMINDER, NOW).decode()
+    assert "Asha" not in shown
+    assert "12A" not in shown
+
+
+@given(st.from_regex(r"[a-z]{2}[a-z0-9.+-]{2,30}", fullmatch=True), st.sampled_from(Kind), st.sampled_from(Status))
+def test_an_address_is_masked_in_what_leaves(local: str, kind: Kind, status: Status) -> None:
+    """Neither the public mail nor its event has the local part of the address."""
+    given_mail = mail(to=f"{local}@mail.test", kind=kind, status=status)
+    shown = public(given_mail)
+    assert shown["to"] == f"{local[0]}•••@mail.test"
+    assert f"{local}@" not in encode_event("mail.pending", None, given_mail, NOW).decode()
+
+
+@pytest.mark.parametrize(
+    "leaky",
+    [
+        mail(smtp=Reply(550, "5.1.1 <asha@example.com>: Recipient address rejected"), status=Status.FAILED),
+        mail(smtp=Reply(550, "5.1.1 <ASHA@example.com>: unknown"), status=Status.FAILED),
+        mail(smtp=Reply(550, "5.1.1 local user asha unknown in table"), status=Status.FAILED),
+        mail(smtp=Reply(550, "5.1.1 rfc822;asha+40example.com unknown"), status=Status.FAILED),
+        mail(error="given up after 3 attempts: no mailbox asha at example.com", status=Status.FAILED),
+        mail(error="'asha@example.com' is no address: it has no mailbox", status=Status.FAILED),
+    ],
+)
+def test_a_server_s_words_do_not_give_the_address_away(leaky: Mail) -> None:
+    """An address is masked wherever the public mail has it: servers like to quote the recipient."""
+    assert "asha" not in json.dumps(public(leaky)).lower()
+    assert "asha" not in encode_event("mail.pending", None, leaky, NOW).decode().lower()
+
+
+def test_a_time_is_written_with_milliseconds() -> None:
+    """Times are RFC 3339 in UTC with exactly three decimals; no time is null."""
+    assert timestamp(NOW + timedelta(microseconds=1234)) == "2026-11-24T10:00:00.001Z"
+    assert timestamp(None) is None
+
+
+def logged(**changes: Any) -> Logged:
+    event = Logged(
+        7, b"{}", "mail.sent", "m.3", "m", Status.SENDING, Status.SENT, Kind.REMINDER, "RXJ34P", NOW, "e", None
+    )
+    return event._replace(**changes)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "passes"),
+    [
+        (Filter(), True),
+        (Filter(status=frozenset({Status.SENT})), True),
+        (Filter(status=frozenset({Status.SENDING})), True),
+        (Filter(status=frozenset({Status.SENDING, Status.FAILED})), True),
+        (Filter(status=frozenset({Status.PENDING, Status.FAILED})), False),
+        (Filter(kind=frozenset({Kind.REMINDER, Kind.CHANGE})), True),
+        (Filter(kind=frozenset({Kind.CHANGE})), False),
+        (Filter(booking=frozenset({"RXJ34P"})), True),
+        (Filter(booking=frozenset({"OTHER1"})), False),
+        (Filter(mail=frozenset({"m", "n"})), True),
+        (Filter(mail=frozenset({"n"})), False),
+        (Filter(since=NOW), True),
+        (Filter(since=NOW + timedelta(milliseconds=1)), False),
+        (Filter(status=frozenset({Status.SENT}), kind=frozenset({Kind.CHANGE})), False),
+        (Filter(status=frozenset({Status.SENT}), booking=frozenset({"RXJ34P"}), since=NOW), True),
+    ],
+)
+def test_a_filter_passes_what_matched_before_or_after(wanted: Filter, passes: bool) -> None:  # noqa: FBT001 - a column of the table
+    """Fields are ANDed, values ORed, an empty field takes all, and the old status counts like the new one."""
+    assert wanted.passes(logged()) is passes
+    assert wanted.may_pass(Batch([logged()])) is passes
+
+
+def test_a_new_mail_passes_by_its_status_alone() -> None:
+    """Where there was no status before, only the new one can match."""
+    new = logged(prev=None, status=Status.PENDING)
+    assert Filter(status=frozenset({Status.PENDING})).passes(new)
+    assert not Filter(status=frozenset({Status.SENT})).passes(new)

@@ -1,0 +1,127 @@
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from support.samples import NOW, RULES
+
+from notifier.domain.mail import Kind, Letter, Mail, Status, Withdrawn, claimed
+from notifier.domain.notification import NotificationCancelled, NotificationRequest, Recipient
+from notifier.domain.planning import KnownRequest, Plan
+
+
+def request(*addresses: str, **changes: Any) -> NotificationRequest:
+    fields: dict[str, Any] = {
+        "id": "r1",
+        "source": "/tickets",
+        "recipients": tuple(map(Recipient, addresses or ("asha@example.com",))),
+        "subject": "Your ticket",
+        "text": "It is ready.",
+    }
+    return NotificationRequest(**{**fields, **changes})
+
+
+def withdrawal(**changes: Any) -> NotificationCancelled:
+    return NotificationCancelled(**{"id": "c1", "source": "/tickets", "request": "r1", **changes})
+
+
+def plan(message: NotificationRequest | NotificationCancelled, *existing: Mail, withdrawn: bool = False) -> Plan:
+    return message.plan(KnownRequest(withdrawn=True) if withdrawn else None, existing, RULES, NOW)
+
+
+def statuses(mails: Sequence[Mail]) -> list[Status]:
+    return [mail.status for mail in mails]
+
+
+def test_a_request_makes_one_mail_for_each_address() -> None:
+    """Each recipient gets a mail of its own with the publisher's words."""
+    found = plan(request("a@example.com", "b@example.com", html="<p>Ready</p>", correlation="k"))
+    assert [mail.to for mail in found.added] == ["a@example.com", "b@example.com"]
+    mail = found.added[0]
+    assert (mail.kind, mail.status, mail.subject) == (Kind.NOTIFICATION, Status.PENDING, "Your ticket")
+    assert (mail.content, mail.event, mail.correlation) == (Letter("It is ready.", "<p>Ready</p>"), "r1", "k")
+    assert mail.message_id == f"<{mail.id}@mail.example.com>"
+    assert (found.changed, found.known) == ((), None)
+
+
+def test_a_request_without_a_time_is_due_at_once() -> None:
+    """Without `send_at` the mail goes now and is not given an end."""
+    (mail,) = plan(request()).added
+    assert (mail.created_at, mail.send_at, mail.expires_at) == (NOW, NOW, None)
+
+
+def test_a_request_waits_for_its_time() -> None:
+    """`send_at` and `expires_at` are the mail's."""
+    later, end = NOW + timedelta(hours=1), NOW + timedelta(hours=2)
+    (mail,) = plan(request(send_at=later, expires_at=end)).added
+    assert (mail.send_at, mail.expires_at) == (later, end)
+
+
+def test_an_address_named_twice_gets_one_mail() -> None:
+    """Letter case does not make another mailbox."""
+    assert len(plan(request("a@example.com", "A@Example.com")).added) == 1
+
+
+def test_a_bad_address_is_reported_and_the_others_get_theirs() -> None:
+    """What no mail can go to is a failed mail that says why."""
+    recipients = (Recipient("nobody", "it has no @"), Recipient("a@example.com"))
+    bad, good = plan(request(recipients=recipients)).added
+    assert (bad.status, bad.error) == (Status.FAILED, "'nobody' is no address: it has no @")
+    assert (good.status, good.to) == (Status.PENDING, "a@example.com")
+
+
+def test_a_repeated_request_plans_nothing() -> None:
+    """The same request again finds its mails, whatever has become of them."""
+    first = plan(request("a@example.com", "b@example.com")).added
+    assert plan(request("A@example.com", "b@example.com"), claimed(first[0], NOW), first[1]) == Plan()
+
+
+def test_the_same_id_of_another_source_is_another_request() -> None:
+    """A request is identified by id and source together."""
+    one, other = request(), request(source="/other")
+    assert one.matter != other.matter
+    assert plan(one).added[0].id != plan(other).added[0].id
+
+
+def test_no_source_can_name_a_request_of_another_one() -> None:
+    """A space in a source or an id does not move the border between the two."""
+    assert request(source="a b", id="c").matter != request(source="a", id="b c").matter
+    assert request(source="a%20b", id="c").matter != request(source="a b", id="c").matter
+    assert request(source="/tickets", id="r1").matter == "request:/tickets r1"
+
+
+def test_a_withdrawal_cancels_what_is_unsent() -> None:
+    """Waiting mail of the request is cancelled; what is being handed over is withdrawn if it comes back."""
+    first = plan(request("a@example.com", "b@example.com")).added
+    found = plan(withdrawal(), first[0], claimed(first[1], NOW))
+    assert [mail.to for mail in found.changed] == ["a@example.com"]
+    assert found.amended == ((first[1].id, Withdrawn("the request was withdrawn")),)
+    assert (statuses(found.changed), found.changed[0].error) == ([Status.CANCELLED], "the request was withdrawn")
+    assert (found.known, found.forget_at) == (KnownRequest(withdrawn=True), NOW + RULES.remember)
+
+
+def test_a_withdrawal_belongs_to_its_request() -> None:
+    """Request and withdrawal meet where source and id are the same, and only there."""
+    assert withdrawal().matter == request().matter
+    assert withdrawal(source="/other").matter != request().matter
+    assert withdrawal(request="r2").matter != request().matter
+
+
+def test_a_request_that_was_withdrawn_before_it_came_mails_nothing() -> None:
+    """The late request's mails are there to be seen, and cancelled."""
+    found = plan(request("a@example.com", "b@example.com"), withdrawn=True)
+    assert statuses(found.added) == [Status.PENDING] * 2
+    assert statuses(found.changed) == [Status.CANCELLED] * 2
+    assert [(mail.id, mail.rev) for mail in found.changed] == [(mail.id, mail.rev + 1) for mail in found.added]
+
+
+def test_a_bad_address_of_a_withdrawn_request_stays_failed() -> None:
+    """What has failed already is not withdrawn."""
+    recipients = (Recipient("nobody", "it has no @"), Recipient("a@example.com"))
+    found = plan(request(recipients=recipients), withdrawn=True)
+    assert [mail.to for mail in found.changed] == ["a@example.com"]
+
+
+def test_a_message_estimates_the_mails_that_it_writes() -> None:
+    """One for each recipient; a withdrawal names none, and is taken for several."""
+    assert request(*(f"p{n}@example.com" for n in range(100))).rows == 100
+    assert withdrawal().rows > 1

@@ -1,0 +1,298 @@
+"""The client and a server that does what ours would never do: what it makes of it is known from its next hello."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from support.parts import PATIENCE, serving
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.typing import Subprotocol
+
+from notifier.cli import terminal
+from notifier.feed import client
+from notifier.feed.client import FeedClient, Follower, Rejected, readiness
+from notifier.feed.protocol import MOST_MAILS, PROTOCOL
+from notifier.settings import FeedSettings, Settings
+
+Act = Callable[["Visit"], Awaitable[None]]
+
+
+@pytest.fixture(autouse=True)
+def every_frame_is_described() -> None:
+    """Let frames be as they are: the server is the tests' own."""
+
+
+class Visit:
+    """One connection of a client to the server below: its hello, and how to talk to it."""
+
+    def __init__(self, websocket: ServerConnection, hello: dict[str, Any]) -> None:
+        self.websocket = websocket
+        self.hello = hello
+
+    async def say(self, type_: str, **fields: Any) -> None:
+        """Send a frame."""
+        await self.websocket.send(json.dumps({"type": type_, **fields}))
+
+    async def hear(self) -> dict[str, Any]:
+        """Wait for a frame."""
+        found: dict[str, Any] = json.loads(await self.websocket.recv())
+        return found
+
+    async def reply(self, value: Any) -> None:
+        """Wait for a command, and answer it."""
+        await self.say("result", id=(await self.hear())["id"], ok=True, value=value)
+
+    async def welcome(self, cursor: str, heartbeat: float = 20) -> None:
+        """Greet a client."""
+        await self.say("welcome", heartbeat=heartbeat)
+        await self.snapshot(cursor)
+
+    async def snapshot(self, cursor: str, **fields: Any) -> None:
+        """Show a state."""
+        await self.say("snapshot", cursor=cursor, mails=[], totals={}, more=False, **fields)
+
+
+async def rest(visit: Visit) -> None:
+    """Keep the connection, and say nothing."""
+    await visit.websocket.wait_closed()
+
+
+@asynccontextmanager
+async def playing(*acts: Act) -> AsyncIterator[tuple[FeedSettings, asyncio.Queue[dict[str, Any]]]]:
+    """Serve each connection by the next of these acts; gives the address and the hellos."""
+    hellos: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    left = iter(acts)
+
+    async def handle(websocket: ServerConnection) -> None:
+        visit = Visit(websocket, json.loads(await websocket.recv()))
+        hellos.put_nowait(visit.hello)
+        await next(left)(visit)
+
+    async with serve(handle, "127.0.0.1", 0, subprotocols=[Subprotocol(PROTOCOL)]) as server:
+        port = server.sockets[0].getsockname()[1]
+        yield FeedSettings.model_validate({"NOTIFIER_PORT": port}), hellos
+
+
+@asynccontextmanager
+async def following(feed: FeedSettings, wanted: Any = None) -> AsyncIterator[tuple[Follower, asyncio.Queue[Any]]]:
+    """Follow a feed in a task of its own; gives its frames."""
+    follower = Follower(feed, wanted)
+    frames: asyncio.Queue[Any] = asyncio.Queue()
+
+    async def collect() -> None:
+        async for frame in follower:
+            frames.put_nowait(frame)
+
+    task = asyncio.create_task(collect())
+    try:
+        async with asyncio.timeout(PATIENCE):
+            yield follower, frames
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test wait for a back-off."""
+    monkeypatch.setattr(client, "BACK_OFF", (0.01,))
+
+
+async def until(frames: asyncio.Queue[Any], type_: str) -> dict[str, Any]:
+    """Wait for a frame of a type."""
+    while (frame := await frames.get())["type"] != type_:
+        pass
+    found: dict[str, Any] = frame
+    return found
+
+
+async def test_a_silent_connection_is_taken_for_lost() -> None:
+    """After 2.5 heartbeats without any frame it connects anew, and resumes where it was."""
+
+    async def silent(visit: Visit) -> None:
+        await visit.welcome("c1", heartbeat=0.05)
+        await rest(visit)
+
+    async with playing(silent, rest) as (feed, hellos), following(feed) as (_, frames):
+        assert "resume" not in await hellos.get()
+        lost = await until(frames, "lost")
+        assert (await hellos.get())["resume"] == "c1"
+    assert lost["reason"] == "nothing was heard for 0.125 s"
+
+
+async def test_a_client_that_waits_for_its_first_state_does_not_give_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that is busy with others may be silent for many heartbeats before its first snapshot."""
+    monkeypatch.setattr(client, "HEARTBEAT", 0.01)
+
+    async def busy(visit: Visit) -> None:
+        await asyncio.sleep(20 * client.SILENCES * 0.01)
+        await visit.welcome("c1", heartbeat=20)
+        await rest(visit)
+
+    async with playing(busy) as (feed, hellos), following(feed) as (_, frames):
+        assert (await frames.get())["type"] == "welcome"
+        assert (await until(frames, "snapshot"))["cursor"] == "c1"
+        assert hellos.qsize() == 1
+
+
+async def test_any_frame_breaks_the_silence() -> None:
+    """Frames closer than 2.5 heartbeats keep a connection, whatever they are."""
+
+    async def chatty(visit: Visit) -> None:
+        await visit.welcome("c1", heartbeat=0.2)
+        for _ in range(10):
+            await asyncio.sleep(0.1)
+            await visit.say("dance")
+        await visit.say("end")
+        await rest(visit)
+
+    async with playing(chatty) as (feed, _), following(feed) as (_, frames):
+        told = [(await frames.get())["type"] for _ in range(13)]
+    assert told == ["welcome", "snapshot", *["dance"] * 10, "end"]
+
+
+async def test_a_goodbye_for_good_ends_the_following() -> None:
+    """A server that does not want its client back is not asked again."""
+
+    async def farewell(visit: Visit) -> None:
+        await visit.welcome("c1")
+        await visit.say("bye", code=1001, reconnect=False, after_ms=0)
+        await rest(visit)
+
+    async with playing(farewell) as (feed, hellos):
+        with pytest.raises(Rejected, match="goodbye for good"):
+            async for _ in Follower(feed):
+                pass
+        assert hellos.qsize() == 1
+
+
+async def test_a_goodbye_says_when_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its time counts and not the back-off, also where it is none at all."""
+    monkeypatch.setattr(client, "BACK_OFF", (3600.0,))
+
+    async def farewell(visit: Visit) -> None:
+        await visit.welcome("c1")
+        await visit.say("bye", code=1012, reconnect=True, after_ms=0)
+        await visit.websocket.close(1012)
+
+    async with playing(farewell, rest) as (feed, hellos), following(feed):
+        await hellos.get()
+        assert (await hellos.get())["resume"] == "c1"
+
+
+async def test_a_cursor_of_another_filter_is_never_used() -> None:
+    """Where the connection goes before the new filter is answered, the next hello has it and no cursor."""
+
+    async def stubborn(visit: Visit) -> None:
+        await visit.welcome("old")
+        asked = await visit.hear()
+        await visit.say("events", cursor="still old", events=[])
+        await visit.snapshot("of an older filter", id="none of it")
+        assert (asked["type"], asked["filter"], asked["snapshot"]) == ("filter", {"status": "sent"}, 200)
+        visit.websocket.transport.abort()
+
+    async with playing(stubborn, rest) as (feed, hellos), following(feed) as (follower, frames):
+        assert (await hellos.get())["filter"] == {}
+        await until(frames, "snapshot")
+        await follower.refilter({"status": "sent"})
+        hello = await hellos.get()
+        assert (hello["filter"], "resume" in hello) == ({"status": "sent"}, False)
+        assert (await frames.get())["type"] == "lost"
+
+
+async def test_what_belongs_to_the_filter_before_is_not_told() -> None:
+    """Between a new filter and its own snapshot there is nothing to see; the cursor that counts is the new one."""
+
+    async def slow(visit: Visit) -> None:
+        await visit.welcome("old")
+        first, second = await visit.hear(), await visit.hear()
+        await visit.snapshot("first", id=first["id"])
+        await visit.say("events", cursor="first and later", events=[])
+        await visit.snapshot("second", id=second["id"])
+        visit.websocket.transport.abort()
+
+    async with playing(slow, rest) as (feed, hellos), following(feed) as (follower, frames):
+        await hellos.get()
+        await until(frames, "snapshot")
+        await follower.refilter({"status": "sent"})
+        await follower.refilter({"status": "failed"})
+        assert (await frames.get())["cursor"] == "second"
+        hello = await hellos.get()
+        assert (hello["filter"], hello["resume"]) == ({"status": "failed"}, "second")
+
+
+async def test_a_filter_that_changes_while_connecting_is_asked_for() -> None:
+    """The hello that is under way has the old one, so a `filter` follows it."""
+    arrived, go_on = asyncio.Event(), asyncio.Event()
+
+    async def greeting(visit: Visit) -> None:
+        await visit.welcome("old")
+        await visit.snapshot("new", id=(await visit.hear())["id"])
+        await rest(visit)
+
+    async def late(connection: ServerConnection, request: object) -> None:  # noqa: ARG001 - the library's signature
+        arrived.set()
+        await go_on.wait()
+
+    async def handle(websocket: ServerConnection) -> None:
+        await greeting(Visit(websocket, json.loads(await websocket.recv())))
+
+    async with serve(handle, "127.0.0.1", 0, process_request=late, subprotocols=[Subprotocol(PROTOCOL)]) as server:
+        feed = FeedSettings.model_validate({"NOTIFIER_PORT": server.sockets[0].getsockname()[1]})
+        async with following(feed) as (follower, frames):
+            await arrived.wait()
+            await follower.refilter({"status": "sent"})
+            go_on.set()
+            assert (await until(frames, "snapshot"))["cursor"] == "new"
+
+
+async def test_a_proxy_of_the_environment_is_not_asked(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service is a neighbour: whoever has a proxy for the outside still reaches it."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as connected:
+        assert (await connected.frame())["type"] == "welcome"
+
+
+async def test_a_fault_of_the_caller_stays_its_own(settings: Settings) -> None:
+    """What goes wrong with the frames, such as a closed pipe, is not taken for a service that cannot be reached."""
+    async with serving(settings) as feed:
+        with pytest.raises(BrokenPipeError):
+            async with FeedClient.connect(feed, snapshot=0):
+                raise BrokenPipeError
+
+
+@pytest.mark.parametrize("token", ["пароль-пароль-пароль", "é" * 20 + "à", "correct horse battery staple", "🔑" * 16])
+async def test_a_token_of_any_letters_is_known_on_every_way(settings: Settings, token: str) -> None:
+    """As a bearer token and in the feed's hello."""
+    feed = settings.feed.model_copy(update={"operator_token": token})
+    async with serving(settings._replace(feed=feed)) as here:
+        _, parts = await asyncio.to_thread(readiness, here)
+        assert "since" in parts["actors"]["sender"]  # without a right token there are only states
+        async with FeedClient.connect(here) as hello:
+            assert (await hello.frame())["role"] == "operator"
+
+
+async def test_a_mail_that_is_sent_between_two_lists_is_known_to_be_sent() -> None:
+    """Its only event comes before the list of other mails does, and `send --wait` still sees its end."""
+    ids = [f"m{number}" for number in range(MOST_MAILS + 1)]
+
+    async def service(visit: Visit) -> None:
+        await visit.welcome("c1")
+        await visit.reply({"mails": ids, "repeated": False})
+        await visit.reply({"mails": [listed(id_, 2, "sending") for id_ in ids[:-1]], "next": None})
+        sent = [{"data": {"mail": listed(id_, 3, "sent")}} for id_ in ids]
+        await visit.say("events", cursor="c2", events=sent)
+        await visit.reply({"mails": [listed(ids[-1], 2, "sending")], "next": None})
+        await visit.websocket.close()
+
+    async with playing(service) as (feed, _), asyncio.timeout(PATIENCE):
+        await terminal.submit(feed, {}, wait=True, as_json=True)
+
+
+def listed(id_: str, rev: int, status: str) -> dict[str, Any]:
+    """Write what a list and an event show of a mail, as far as `send --wait` needs it."""
+    return {"id": id_, "rev": rev, "status": status, "send_at": "2026-11-24T10:00:00.000Z"}

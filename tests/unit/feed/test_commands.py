@@ -1,0 +1,127 @@
+"""What operators ask of the service, through the feed."""
+
+import json
+import tracemalloc
+from typing import Any
+
+import msgspec
+import pytest
+from support.parts import changed, request, result, serving, submit, wait_event, wait_frame
+from support.samples import booking_event
+
+from notifier import clock
+from notifier.demo.inbox import Inbox
+from notifier.domain.events import Filter, timestamp
+from notifier.domain.mail import due_now, expired
+from notifier.feed.client import FeedClient
+from notifier.feed.commands import commands
+from notifier.feed.session import CommandError
+from notifier.settings import Settings
+from notifier.storage.sqlite.store import SqliteStore
+
+FAR = "2126-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize("rivals", range(4))
+async def test_a_mail_that_others_rewrite_meanwhile_is_looked_at_again(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, rivals: int
+) -> None:
+    """The command does what it is for on the mail as it is then; it gives up only if that never ends."""
+    look, left = SqliteStore.page, [rivals]
+
+    async def overtaken(store: SqliteStore, *args: Any, **options: Any) -> Any:
+        page = await look(store, *args, **options)
+        if left[0]:
+            left[0] -= 1
+            await store.record([due_now(page.mails[0])], clock.now())
+        return page
+
+    async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
+        (id_,) = (await submit(client, request(1, send_at=FAR)))["mails"]
+        monkeypatch.setattr(SqliteStore, "page", overtaken)
+        asked = await client.command("mail.cancel", {"id": id_})
+        if rivals < 3:
+            mail = await result(client, asked)
+            assert (mail["status"], mail["rev"]) == ("cancelled", 2 + rivals)
+        else:
+            frame = await wait_frame(client, lambda frame: frame["type"] == "result" and frame["id"] == asked)
+            assert frame["error"]["code"] == "conflict"
+
+
+async def test_a_mail_that_has_ended_meanwhile_is_a_conflict(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says as what the mail has ended, and leaves it so."""
+    look, left = SqliteStore.page, [1]
+
+    async def overtaken(store: SqliteStore, *args: Any, **options: Any) -> Any:
+        page = await look(store, *args, **options)
+        if left[0]:
+            left[0] = 0
+            await store.record([expired(page.mails[0])], clock.now())
+        return page
+
+    async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
+        (id_,) = (await submit(client, request(1, send_at=FAR)))["mails"]
+        monkeypatch.setattr(SqliteStore, "page", overtaken)
+        asked = await client.command("mail.cancel", {"id": id_})
+        frame = await wait_frame(client, lambda frame: frame["type"] == "result" and frame["id"] == asked)
+    assert frame["error"] == {"code": "conflict", "message": "the mail is expired; pending is expected"}
+
+
+async def test_a_failed_mail_of_a_cancelled_booking_cannot_be_retried(environ: dict[str, str]) -> None:
+    """Nobody wants to read by now that the booking is confirmed: a conflict that says why."""
+    async with Inbox(reply=lambda phase, _: "550 5.1.1 no such user" if phase == "RCPT" else None) as inbox:
+        settings = changed(environ, SMTP_URL=inbox.url)
+        async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
+            await client.command("submit", {"message": booking_event(time=timestamp(clock.now()))})
+            failed = await wait_event(client, "mail.failed", kind="booking.confirmation")
+            await submit(client, booking_event(id="end", type="booking.cancelled", version=2))
+            id_ = await client.command("mail.retry", {"id": failed["id"]})
+            frame = await wait_frame(client, lambda frame: frame.get("id") == id_)
+            assert frame["error"] == {
+                "code": "conflict",
+                "message": "the mail cannot be sent any more: the booking was cancelled",
+            }
+            shown = await result(client, await client.command("mail.show", {"id": failed["id"]}))
+            assert [step["type"] for step in shown["timeline"]][-3:] == [
+                "mail.failed",
+                "mail.pending",
+                "mail.cancelled",
+            ]
+
+
+class _Lists:
+    """A store that lists nothing."""
+
+    async def listing(self, _: Filter, before: int | None, limit: int, *, urgent: bool) -> bytes:
+        return json.dumps([before, limit, urgent]).encode()
+
+
+async def test_nothing_is_built_of_arguments_that_a_list_does_not_have() -> None:
+    """A viewer's list costs hardly more memory than its text, however nested; a null is nothing."""
+    nothing: Any = None
+    lists: Any = _Lists()
+    role, run = commands(lists, nothing, nothing, nothing)["mail.list"]
+    nested = ",".join(["[" * 900 + "]" * 900] * 35).encode()
+    tracemalloc.start()
+    try:
+        found = await run(msgspec.Raw(b'{"limit":7,"x":[%s]}' % nested), "viewer")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (role, json.loads(bytes(found))) == ("viewer", [None, 7, False])
+    assert peak < 4 * len(nested)
+    for args in (b"null", b"{}", b'{"filter":null,"before":null}'):
+        assert json.loads(bytes(await run(msgspec.Raw(args), "operator"))) == [None, 100, True]
+
+
+@pytest.mark.parametrize("name", ["mail.list", "mail.show"])
+@pytest.mark.parametrize("args", [b"[]", b"5", b"[" * 2000 + b"]" * 2000, b'{"filter":[]}', b'{"limit":"x"}'])
+async def test_arguments_of_a_wrong_kind_are_invalid(name: str, args: bytes) -> None:
+    """They are a result that is not ok, and do not end the connection."""
+    nothing: Any = None
+    _, run = commands(nothing, nothing, nothing, nothing)[name]
+    with pytest.raises(CommandError, match="args") as refused:
+        await run(msgspec.Raw(args), "operator")
+    assert refused.value.code == "invalid"

@@ -1,0 +1,305 @@
+import json
+import tracemalloc
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.any_json import FIELDS, JSON
+from support.samples import NOW, mail
+
+from notifier.domain.events import Filter, Logged, public
+from notifier.domain.mail import Kind, Status
+from notifier.feed.protocol import (
+    MOST_MAILS,
+    BadFrame,
+    Command,
+    Hello,
+    Place,
+    Refilter,
+    cursor,
+    filter_hash,
+    read_cursor,
+    read_filter,
+    read_frame,
+    write,
+    write_events,
+    write_snapshot,
+)
+
+STORE = "0123456789abcdef" * 2
+_Frame = TypeVar("_Frame", Hello, Refilter, Command)
+FILTERS = st.builds(
+    Filter,
+    status=st.frozensets(st.sampled_from(Status)),
+    kind=st.frozensets(st.sampled_from(Kind)),
+    booking=st.frozensets(st.text(max_size=8), max_size=3),
+    mail=st.frozensets(st.text(max_size=8), max_size=3),
+    since=st.none() | st.datetimes(datetime(1971, 1, 1), datetime(9998, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - hypothesis adds the zone
+)
+
+
+def frame(**fields: Any) -> str:
+    return json.dumps(fields)
+
+
+def read(type_: type[_Frame], **fields: Any) -> _Frame:
+    found = read_frame(frame(**fields))
+    assert isinstance(found, type_)
+    return found
+
+
+def test_a_bare_hello_asks_for_the_usual() -> None:
+    """Without any field, or with nulls, a client gets no stats, two hundred mails, and all events."""
+    for nulls in ({}, dict.fromkeys(["token", "resume", "filter", "snapshot", "stats"])):
+        found = read(Hello, type="hello", **nulls)
+        assert (found.token, found.resume, found.wanted(), found.mails) == (None, None, Filter(), 200)
+        assert not found.stats
+
+
+def test_a_hello_says_all_that_a_client_wants() -> None:
+    """Token, cursor, filter, snapshot and stats are read; unknown fields are ignored."""
+    found = read(Hello, type="hello", token="t", resume="c", filter={"status": "sent"}, snapshot=0, stats=2, new=[1])
+    assert (found.token, found.resume, found.mails, found.stats) == ("t", "c", 0, 2.0)
+    assert found.wanted() == Filter(status=frozenset({Status.SENT}))
+
+
+def test_a_filter_frame_is_read() -> None:
+    """A client may ask for other mails at any time."""
+    found = read(Refilter, type="filter", id=5, filter={"kind": ["notification"]}, snapshot=MOST_MAILS)
+    assert (found.id, found.wanted(), found.mails) == (5, Filter(kind=frozenset({Kind.NOTIFICATION})), 500)
+
+
+def test_a_command_is_read() -> None:
+    """A command has an id, a name and arguments, which are decoded later."""
+    found = read(Command, type="command", id="a", name="mail.show", args={"id": "m"})
+    assert (found.id, found.name, json.loads(bytes(found.args))) == ("a", "mail.show", {"id": "m"})
+    bare = read(Command, type="command")
+    assert (bare.id, bare.name, bytes(bare.args)) == (None, None, b"null")
+
+
+NESTED = ",".join(["[" * 900 + "]" * 900] * 35)
+"""Arrays of which a decoder makes 31,500 lists."""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{{"type":"other","x":[{NESTED}]}}',
+        f'{{"type":"hello","x":[{NESTED}],"filter":[{NESTED}]}}',
+        f'{{"type":"command","name":"mail.list","args":{{"x":[{NESTED}]}}}}',
+    ],
+)
+def test_nothing_is_built_of_what_is_not_asked_for(text: str) -> None:
+    """Before a client's token or role is known, its frame takes hardly more memory than its text, however nested."""
+    tracemalloc.start()
+    try:
+        found = read_frame(text)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * len(text)
+    assert found is None or isinstance(found, Hello | Command)
+
+
+@pytest.mark.parametrize("type_", ["", "HELLO", "welcome", "later"])
+def test_an_unknown_type_is_ignored(type_: str) -> None:
+    """A frame of a type that this version does not know is nothing, and no fault."""
+    assert read_frame(frame(type=type_, filter=5)) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (b"{}", "text frames only"),
+        ("", "not JSON"),
+        ("hello", "not JSON"),
+        ("{", "not JSON"),
+        ('{"type":"hello"}x', "not JSON"),
+        ('{"type":"x","x":' + "[" * 100_000, "not JSON"),
+        ("\ud800", "not JSON"),
+        ('{"type":"\\ud800"}', "not JSON"),
+        ("[]", "object with a type"),
+        ("null", "object with a type"),
+        ("{}", "object with a type"),
+        (frame(type=5), "object with a type"),
+        (frame(type="hello", token=5), "token"),
+        (frame(type="hello", resume=[]), "resume"),
+        (frame(type="hello", stats="1"), "stats"),
+        (frame(type="hello", stats=True), "stats"),
+        (frame(type="hello", snapshot=-1), "snapshot"),
+        (frame(type="hello", snapshot=501), "snapshot"),
+        (frame(type="hello", snapshot=1.5), "snapshot"),
+        (frame(type="hello", snapshot=True), "snapshot"),
+        (frame(type="filter", snapshot=10**300), "snapshot"),
+        (frame(type="command", name=5), "name"),
+    ],
+)
+def test_a_frame_that_breaks_the_protocol_is_bad(text: str | bytes, says: str) -> None:
+    """Each fault closes the connection with a reason that names what is wrong."""
+    with pytest.raises(BadFrame, match=says):
+        read_frame(text)
+
+
+@pytest.mark.parametrize(
+    ("given_filter", "says"),
+    [
+        ([], "filter: .*object"),
+        ({"status": "done"}, "filter: .*done"),
+        ({"status": {}}, "filter"),
+        ({"kind": ["x"]}, "filter"),
+        ({"booking": [5]}, "filter"),
+        ({"mail": [[]]}, "filter"),
+        ({"mail": ["x"] * 501}, "filter: .*500"),
+        ({"since": "yesterday"}, "filter"),
+        ({"since": "2026-11-24T10:00:00"}, "since needs an offset"),
+        ({"since": 5}, "filter"),
+        ({"since": {}}, "filter"),
+        ({"since": ["2026-11-24T10:00:00Z"] * 20}, "filter"),
+        ({"since": {str(n): n for n in range(20)}}, "filter"),
+    ],
+)
+def test_a_filter_that_breaks_the_protocol_is_bad(given_filter: Any, says: str) -> None:
+    """It is decoded when the client is let in, and says then what is wrong; so does one that is decoded already."""
+    with pytest.raises(BadFrame, match=says):
+        read(Hello, type="hello", filter=given_filter).wanted()
+    with pytest.raises(BadFrame, match=says):
+        read_filter(given_filter)
+
+
+def test_a_huge_number_is_a_bad_frame() -> None:
+    """A number that fits into no float is refused like any other wrong value."""
+    with pytest.raises(BadFrame, match="stats"):
+        read_frame('{"type":"hello","stats":' + "9" * 400 + "}")
+
+
+@given(st.text() | st.binary())
+def test_no_text_does_more_than_be_bad(text: str | bytes) -> None:
+    """Whatever a client sends, reading it returns or raises BadFrame."""
+    raises_only_bad_frame(lambda: read_frame(text))
+
+
+@given(st.sampled_from(["hello", "filter", "command", "other"]), st.dictionaries(st.sampled_from(FIELDS), JSON))
+def test_no_json_does_more_than_be_bad(type_: str, fields: dict[str, Any]) -> None:
+    """Whatever JSON stands in the known fields, reading it returns a frame or raises BadFrame."""
+    raises_only_bad_frame(lambda: read_frame(json.dumps({**fields, "type": type_})))
+    raises_only_bad_frame(lambda: read_frame(json.dumps(fields)))
+
+
+def raises_only_bad_frame(reading: Callable[[], Hello | Refilter | Command | None]) -> None:
+    try:
+        found = reading()
+        if isinstance(found, Hello | Refilter):
+            found.wanted()
+    except BadFrame as bad:
+        assert str(bad)  # noqa: PT017 - both ends are allowed
+    else:
+        assert found is None or isinstance(found, Hello | Refilter | Command)
+
+
+@pytest.mark.parametrize("id_", [None, "", "a", 0, -5, 2.5, 2**70])
+def test_an_id_comes_back_as_it_was_given(id_: str | float | None) -> None:
+    """A string or a number is returned unchanged in the answer; a missing id is null."""
+    for type_ in ("command", "filter"):
+        found = read_frame(frame(type=type_, id=id_))
+        assert isinstance(found, Command | Refilter)
+        assert json.loads(write("result", id=found.id))["id"] == id_
+
+
+@pytest.mark.parametrize("id_", ["true", "{}", "[]", *("[" * depth + "]" * depth for depth in (500, 985, 5000))])
+def test_an_id_of_any_other_type_is_bad(id_: str) -> None:
+    """A frame whose id is neither a string nor a number is refused, however deeply its id is nested."""
+    for type_ in ("command", "filter"):
+        with pytest.raises(BadFrame):
+            read_frame(f'{{"type":"{type_}","id":{id_}}}')
+
+
+def test_no_filter_is_every_mail() -> None:
+    """Without a filter, or with an empty one, nothing is left out."""
+    assert read_filter(None) == read_filter({}) == read_filter({"status": [], "kind": None}) == Filter()
+
+
+def test_a_filter_takes_a_value_or_a_list() -> None:
+    """A single value is a list of one, and `since` becomes UTC."""
+    found = read_filter(
+        {
+            "status": "sent",
+            "kind": ["booking.change", "notification"],
+            "booking": "R",
+            "since": "2026-11-24T15:30+05:30",
+        }
+    )
+    assert found == Filter(
+        status=frozenset({Status.SENT}),
+        kind=frozenset({Kind.CHANGE, Kind.NOTIFICATION}),
+        booking=frozenset({"R"}),
+        since=NOW,
+    )
+
+
+@given(st.integers(0, 10**18 - 1), FILTERS)
+def test_a_cursor_comes_back_as_it_went(seq: int, wanted: Filter) -> None:
+    """Store, place and filter are read from a cursor as they were written."""
+    assert read_cursor(cursor(STORE, seq, filter_hash(wanted))) == Place(STORE, seq, filter_hash(wanted))
+
+
+@given(FILTERS, FILTERS)
+def test_another_filter_makes_another_cursor(one: Filter, other: Filter) -> None:
+    """A cursor tells its filter from any other."""
+    assert (filter_hash(one) == filter_hash(other)) is (one == other)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "-",
+        "1",
+        f"{STORE}-1",
+        f"{STORE}--0000000f",
+        f"{STORE}-1-0000000g",
+        f"{STORE}-{'9' * 19}-00000000",
+        f"{STORE}-1-00000000\n",
+        f"{STORE[:-1]}-1-00000000",
+    ],
+)
+def test_what_is_no_cursor_is_none(text: str) -> None:
+    """A cursor of another make is told apart and never trusted."""
+    assert read_cursor(text) is None
+
+
+@given(st.text())
+def test_no_text_breaks_the_reading_of_cursors(text: str) -> None:
+    """Whatever a client keeps as its cursor, it is a place or nothing."""
+    found = read_cursor(text)
+    assert found is None or found.seq >= 0
+
+
+def test_a_server_s_frame_has_its_type_first() -> None:
+    """A frame is one JSON object that begins with its type."""
+    assert write("bye", code=1012, reconnect=True) == b'{"type":"bye","code":1012,"reconnect":true}'
+
+
+@pytest.mark.parametrize(("id_", "ids"), [(None, {}), (5, {"id": 5}), (0, {"id": 0}), ("", {"id": ""})])
+def test_a_snapshot_shows_public_mails(id_: Any, ids: dict[str, Any]) -> None:
+    """A snapshot has cursor, totals, masked mails and whether there are more; the id only where one was given."""
+    found = json.loads(
+        b"".join(write_snapshot(id_, "c", {Status.SENT: 3}, json.dumps([public(mail())]).encode(), more=True))
+    )
+    shown = json.loads(json.dumps(public(mail())))
+    assert found == {"type": "snapshot", **ids, "cursor": "c", "totals": {"sent": 3}, "mails": [shown], "more": True}
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_events_carry_the_encoded_bodies(count: int) -> None:
+    """The bodies are put into the frame as they are, also none of them."""
+    event = Logged(
+        1, b'{"a":1}', "mail.sent", "m.1", "m", None, Status.SENT, Kind.CHANGE, None, NOW - timedelta(1), "e", None
+    )
+    assert json.loads(write_events("c", [event] * count)) == {
+        "type": "events",
+        "cursor": "c",
+        "events": [{"a": 1}] * count,
+    }

@@ -1,0 +1,255 @@
+"""What remains of clients that hang up or fall silent, and of those that come as the service ends: nothing."""
+
+import asyncio
+import json
+import socket
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from support.gate import Gate
+from support.pages import scrape
+from support.parts import PATIENCE, changed, request, serving, submit, wait_event, wait_frame
+from support.privacy import OPERATOR_TOKEN, VIEWER_TOKEN
+from support.wire import CONTINUED, HELLO, PING, TEXT, UPGRADE, dialled, drained, frame, narrow
+
+from notifier.feed import connection_limiter, server, session
+from notifier.feed.client import FeedClient
+from notifier.feed.share import MAX_RATE, Share
+from notifier.settings import Settings
+
+FAR = "2126-01-01T00:00:00Z"
+VIEWER = frame(TEXT, json.dumps({"type": "hello", "snapshot": 0, "token": VIEWER_TOKEN}).encode())
+OPERATOR = frame(TEXT, json.dumps({"type": "hello", "snapshot": 0, "token": OPERATOR_TOKEN}).encode())
+
+
+def with_tokens(environ: dict[str, str]) -> Settings:
+    """Make viewers and operators two kinds of clients."""
+    return changed(environ, VIEWER_TOKEN=VIEWER_TOKEN, OPERATOR_TOKEN=OPERATOR_TOKEN)
+
+
+async def until(client: socket.socket, wanted: bytes) -> bytes:
+    """Read until something has come; gives all of it."""
+    got = b""
+    async with asyncio.timeout(PATIENCE):
+        while wanted not in got:
+            part = await asyncio.get_running_loop().sock_recv(client, 65536)
+            assert part, got
+            got += part
+    return got
+
+
+def hung_up(client: socket.socket) -> None:
+    """Break the connection off."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+    client.close()
+
+
+async def test_a_viewer_that_hangs_up_takes_its_query_with_it(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its session ends while the query waits, not when it is answered; and so does the service."""
+    with Gate.before(monkeypatch, "snapshot") as gate:
+        async with asyncio.timeout(PATIENCE):
+            async with serving(with_tokens(environ)) as feed:
+                clients = [await connected(feed, UPGRADE + VIEWER) for _ in range(5)]
+                await gate.until(5)
+                for client in clients[1:]:
+                    hung_up(client)
+                await gate.until(1)
+            assert gate.inside == 0
+            clients[0].close()
+
+
+async def connected(feed: Any, sent: bytes = b"") -> socket.socket:
+    """Connect, without a block at whose end the connection would be closed."""
+    client = socket.socket()
+    client.setblocking(False)  # noqa: FBT003 - the signature is socket's
+    await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", feed.port))
+    await asyncio.get_running_loop().sock_sendall(client, sent)
+    return client
+
+
+async def test_what_an_operator_has_begun_is_done_although_it_hangs_up(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of ten mails whose withdrawal is ordered those are cancelled whose command had begun, and no other one."""
+    async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as watcher:
+        ids = (await submit(watcher, request(1, to=[f"{n}@example.com" for n in range(10)], send_at=FAR)))["mails"]
+        orders = [json.dumps({"type": "command", "id": id_, "name": "mail.cancel", "args": {"id": id_}}) for id_ in ids]
+        with Gate.before(monkeypatch, "record") as gate:
+            client = await connected(feed, UPGRADE + frame(TEXT, HELLO))
+            await until(client, b'"mails":[]')
+            for order in orders:
+                await asyncio.get_running_loop().sock_sendall(client, frame(TEXT, order.encode()))
+            await gate.until(session.MOST_OPERATOR_QUERIES)
+            await scrape(feed, lambda found: found.get("notifier_feed_clients") == 2)
+            hung_up(client)
+            await scrape(feed, lambda found: found.get("notifier_feed_clients") == 1)
+        cancelled: set[str] = set()
+        while len(cancelled) < session.MOST_OPERATOR_QUERIES:
+            found = await wait_frame(watcher, lambda frame: bool(frame.get("events")))
+            cancelled |= {each["subject"] for each in found["events"] if each["type"] == "mail.cancelled"}
+        assert cancelled == set(ids[: session.MOST_OPERATOR_QUERIES])
+
+
+async def test_a_command_that_takes_too_long_does_not_delay_the_end(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service ends although what an operator has begun does not."""
+    monkeypatch.setattr(server, "FAREWELL", 0.2)
+    with Gate.before(monkeypatch, "pause") as gate:
+        async with asyncio.timeout(PATIENCE):
+            async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
+                await client.command("send.pause", {})
+                await gate.until(1)
+                client._websocket.transport.abort()
+        assert gate.inside == 0
+
+
+async def test_a_handshake_that_completes_as_the_feed_closes_is_cut(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who says hello while the others are told goodbye is not welcomed, and the service does not wait for it."""
+    leave, handshake = session.Session.leave, connection_limiter.Connection.handshake
+    held, go_on = asyncio.Event(), asyncio.Event()
+    got: list[bytes] = []
+
+    async def held_back(self: connection_limiter.Connection, *args: Any, **options: Any) -> None:
+        await handshake(self, *args, **options)
+        held.set()
+        await go_on.wait()
+
+    async with asyncio.timeout(PATIENCE):
+        async with serving(settings) as feed:
+            client = await connected(feed, UPGRADE + frame(TEXT, HELLO))
+            await until(client, b'"mails":[]')
+            monkeypatch.setattr(connection_limiter.Connection, "handshake", held_back)
+            late = await connected(feed, UPGRADE + frame(TEXT, HELLO))
+            await held.wait()
+
+            async def leave_later(self: session.Session) -> None:
+                go_on.set()
+                with suppress(OSError, TimeoutError):
+                    async with asyncio.timeout(2):
+                        while part := await asyncio.get_running_loop().sock_recv(late, 65536):
+                            got.append(part)
+                await leave(self)
+
+            monkeypatch.setattr(session.Session, "leave", leave_later)
+    assert b"welcome" not in b"".join(got)
+    late.close()
+    client.close()
+
+
+async def test_a_viewer_must_complete_what_it_begins(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever leaves a message unfinished is disconnected, also one in parts; who is idle, or an operator, is not."""
+    monkeypatch.setattr(connection_limiter, "MESSAGE_TIMEOUT", 0.5)
+    monkeypatch.setattr(server, "PING_EVERY", 0.1)
+    entrance = connection_limiter.Door()
+    monkeypatch.setattr(server, "Door", lambda: entrance)
+    begun = (frame(TEXT, b"x" * 20_000)[:-1], frame(TEXT, b"x" * 20_000, fin=False))
+    asking = frame(TEXT, b'{"type":"command","id":1,"name":"mail.list"}')
+    async with (
+        serving(with_tokens(environ)) as feed,
+        dialled(feed, UPGRADE, VIEWER) as idle,
+        dialled(feed, UPGRADE, OPERATOR) as operator,
+        dialled(feed, UPGRADE, VIEWER) as one,
+        dialled(feed, UPGRADE, VIEWER) as other,
+    ):
+        for client in (idle, operator, one, other):
+            await until(client, b'"mails":[]')
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(idle, frame(PING))
+        await loop.sock_sendall(operator, frame(TEXT, b'{"type":"other"}', fin=False))
+        for client, part in zip((one, other), begun, strict=True):
+            await loop.sock_sendall(client, part)
+            await drained(client)
+        assert entrance.incoming == 0
+        await loop.sock_sendall(operator, frame(CONTINUED) + asking)
+        await loop.sock_sendall(idle, asking)
+        for client in (operator, idle):
+            await until(client, b'"result"')
+
+
+@pytest.mark.parametrize(("parts", "ok"), [(64, True), (65, False)])
+async def test_a_message_has_a_bounded_number_of_parts(settings: Settings, parts: int, *, ok: bool) -> None:
+    """With one part too many the connection ends; the next message may have as many again."""
+    asking = b'{"type":"command","id":1,"name":"mail.list"}'
+    empty = frame(CONTINUED, fin=False) * (parts - 2)
+    message = frame(TEXT, asking[:9], fin=False) + empty + frame(CONTINUED, asking[9:])
+    async with serving(settings) as feed, dialled(feed, UPGRADE, frame(TEXT, HELLO)) as client:
+        await until(client, b'"mails":[]')
+        await asyncio.get_running_loop().sock_sendall(client, message * 2)
+        got = b""
+        async with asyncio.timeout(PATIENCE):
+            with suppress(ConnectionResetError):
+                while got.count(b'"result"') < 2 and (
+                    part := await asyncio.get_running_loop().sock_recv(client, 65536)
+                ):
+                    got += part
+    assert got.count(b'"result"') == (2 if ok else 0)
+
+
+class _Viewer:
+    """A connection whose answer is counted until it is cut."""
+
+    def __init__(self, answers: connection_limiter._Answers, cut: list[int], number: int) -> None:
+        self._answers, self._cut, self._number = answers, cut, number
+
+    def cut(self) -> None:
+        self._cut.append(self._number)
+        self._answers.remove(self)  # type: ignore[arg-type]
+
+
+def test_the_oldest_answers_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that many share counts once; beyond the limit those go that have been there longest, and no more."""
+    monkeypatch.setattr(connection_limiter, "MAX_ANSWERS", 100)
+    answers, cut = connection_limiter._Answers(), list[int]()
+    viewers: list[Any] = [_Viewer(answers, cut, number) for number in range(60)]
+    shared = b"x" * 50
+    for viewer in viewers[:50]:
+        answers.add(viewer, shared)
+    answers.add(viewers[50], b"y" * 50)
+    assert (answers.size, cut) == (100, [])
+    answers.add(viewers[51], b"z" * 10)
+    assert (answers.size, cut) == (60, [*range(50)])
+    for viewer in viewers:
+        answers.remove(viewer)
+    assert answers.size == 0
+
+
+async def test_an_answer_that_nobody_waits_for_any_more_costs_no_share() -> None:
+    """Those who hang up while their answer waits for its turn leave their turn to the others."""
+    share = Share()
+    await share.take(MAX_RATE)
+    gone = [asyncio.create_task(share.take(100 * MAX_RATE)) for _ in range(5)]
+    await asyncio.sleep(0)
+    for task in gone:
+        task.cancel()
+    await asyncio.gather(*gone, return_exceptions=True)
+    assert share.reserve(0, asyncio.get_running_loop().time()) < 1
+
+
+async def test_a_client_that_downloads_its_own_answer_is_not_too_slow(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However large it is: events wait behind it, and only they count. Answers come one after the other."""
+    asking = b'{"type":"command","id":%d,"name":"mail.list","args":{"limit":500}}'
+    async with narrow(settings) as feed, FeedClient.connect(feed, snapshot=0) as watcher:
+        for number in range(5):
+            await submit(watcher, request(number, to=[f"{n}@example.com" for n in range(100)], send_at=FAR))
+        monkeypatch.setattr(session, "MOST_BEHIND", 20_000)
+        async with dialled(feed, UPGRADE, frame(TEXT, HELLO)) as client:
+            await until(client, b'"mails":[]')
+            for number in range(4):
+                await asyncio.get_running_loop().sock_sendall(client, frame(TEXT, asking % number))
+            got = await until(client, b'"result"')
+            await watcher.command("submit", {"message": request(9, send_at=FAR)})
+            await wait_event(watcher, "mail.pending", event="r9")
+            async with asyncio.timeout(PATIENCE):
+                while got.count(b'"result"') < 4 or b'"event":"r9"' not in got:
+                    part = await asyncio.get_running_loop().sock_recv(client, 65536)
+                    assert part
+                    got += part
+    assert b"reads too slowly" not in got

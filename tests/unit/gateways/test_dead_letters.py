@@ -1,0 +1,210 @@
+"""Dead letters of messages whose properties no well-behaved publisher would write, on a real broker."""
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiormq.abc import DeliveredMessage
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from pamqp import frame
+from pamqp.commands import Basic
+from pamqp.header import ContentHeader
+from support.parts import PATIENCE, request
+from support.rabbit import Rabbit
+from support.samples import NOW, RULES
+
+from notifier.actors.consumer import Store, consume
+from notifier.domain.messages import Message
+from notifier.gateways import rabbitmq
+from notifier.gateways.dead_letters import MAX_DETAIL, dead_letter
+from notifier.gateways.properties import WireProperties, apart, read_all, readable, wire, with_headers
+from notifier.gateways.publisher import Publisher
+from notifier.gateways.topology import DEAD
+from notifier.settings import AmqpSettings
+from notifier.storage.sqlite.store import SqliteStore
+
+FRAME_MAX = 131072
+
+
+def short(value: bytes) -> bytes:
+    """Write a short string."""
+    return bytes([len(value)]) + value
+
+
+def counted(value: bytes) -> bytes:
+    """Write the length of a value and the value."""
+    return struct.pack(">I", len(value)) + value
+
+
+NAMES = st.binary(min_size=1, max_size=255)
+FIXED = {b"b": 1, b"B": 1, b"s": 2, b"u": 2, b"I": 4, b"i": 4, b"l": 8, b"f": 4, b"d": 8, b"T": 8, b"D": 5, b"V": 0}
+BOOLEANS = st.sampled_from((b"t\x00", b"t\x01"))
+NUMBERS = st.sampled_from(sorted(FIXED.items())).flatmap(
+    lambda each: st.binary(min_size=each[1], max_size=each[1]).map(each[0].__add__)
+)
+TEXTS = st.tuples(st.sampled_from((b"S", b"x")), st.binary(max_size=300)).map(lambda each: each[0] + counted(each[1]))
+VALUES = st.recursive(
+    BOOLEANS | NUMBERS | TEXTS,
+    lambda values: (
+        st.lists(values, max_size=3).map(lambda found: b"A" + counted(b"".join(found)))
+        | st.lists(st.tuples(NAMES, values), max_size=3).map(
+            lambda found: b"F" + counted(b"".join(short(name) + value for name, value in found))
+        )
+    ),
+    max_leaves=5,
+)
+TABLES = st.lists(st.tuples(NAMES, VALUES), max_size=5).map(
+    lambda found: counted(b"".join(short(name) + value for name, value in found))
+)
+SHORT = st.binary(min_size=1, max_size=255).map(short)
+TEXT_PROPERTIES = ("content_type", "content_encoding", "correlation_id", "reply_to", "message_id", "message_type")
+PROPERTIES = st.fixed_dictionaries(
+    {},
+    optional={
+        **dict.fromkeys((*TEXT_PROPERTIES, "app_id", "cluster_id"), SHORT),
+        # It is logged, and what looks like an address is masked only when a line is written.
+        "message_id": SHORT.filter(lambda id_: b"@" not in id_),
+        "headers": TABLES,
+        "priority": st.binary(min_size=1, max_size=1),
+        "timestamp": st.binary(min_size=8, max_size=8),
+    },
+)
+"""Each property as the bytes that a hostile publisher writes, which the broker passes on unread."""
+
+
+class Intake:
+    """A consumer at work on this test's queue; what it dead-letters and what it stores."""
+
+    def __init__(self, rabbit: Rabbit, dead: "asyncio.Queue[DeliveredMessage]", store: SqliteStore) -> None:
+        self.rabbit = rabbit
+        self.dead = dead
+        self.store = store
+        self.number = 0
+        self.seen = 0
+
+    async def publish(self, body: bytes, properties: WireProperties) -> None:
+        """Publish with these very bytes as properties."""
+        exchange, key = self.rabbit.exchange, "booking.raw"
+        await self.rabbit.channel.basic_publish(body, exchange=exchange, routing_key=key, properties=properties)
+
+
+@pytest.fixture
+async def intake(rabbit: Rabbit, tmp_path: Path) -> AsyncIterator[Intake]:
+    """Give an intake."""
+    read_all()
+    await rabbit.prepare()
+    store = await SqliteStore.open(tmp_path / "n.db")
+    async with taking_in(rabbit, store):
+        yield Intake(rabbit, await rabbit.listen(DEAD, "fanout"), store)
+    await store.close()
+
+
+@asynccontextmanager
+async def taking_in(rabbit: Rabbit, store: SqliteStore) -> AsyncIterator[None]:
+    """Consume this test's queue; an end of the session is a failure."""
+    amqp_settings = AmqpSettings.model_validate(rabbit.environ)
+    publisher = Publisher(amqp_settings)
+    stop = asyncio.Event()
+
+    async def add(messages: Any) -> None:
+        found: list[Message] = list(messages)
+        await store.add(found, RULES, NOW)
+
+    connect = partial(rabbitmq.consume, amqp_settings, publisher, rabbitmq.Broker())
+    task = asyncio.create_task(consume(connect, Store(store.check, add), lambda _: None, lambda: None, stop))
+    yield
+    stop.set()
+    async with asyncio.timeout(PATIENCE):
+        await task
+    await publisher.close()
+
+
+@settings(max_examples=25, suppress_health_check=list(HealthCheck), phases=[Phase.reuse, Phase.generate])
+@given(hostile=st.lists(PROPERTIES, min_size=1, max_size=8))
+async def test_each_unusable_message_is_one_letter_with_its_properties(
+    intake: Intake, hostile: list[dict[str, bytes]]
+) -> None:
+    """Whatever is written beside bodies that are no JSON comes out again to the byte, and good messages are stored."""
+    expected = {}
+    for given_properties in hostile:
+        intake.number += 1
+        body = f"{{ {intake.number}".encode()
+        properties = WireProperties(given_properties)
+        expected[body] = apart(bytes(12) + properties.marshal())
+        await intake.publish(body, properties)
+    intake.number += 1
+    await intake.rabbit.publish(request(intake.number))
+    async with asyncio.timeout(PATIENCE):
+        letters = [await intake.dead.get() for _ in hostile]
+        while not (stored := await intake.store.events(intake.seen, 10)):
+            await intake.store.beyond(intake.seen)
+    assert [event.event for event in stored] == [f"r{intake.number}"]
+    intake.seen = stored[-1].seq
+    assert {letter.body for letter in letters} == expected.keys()
+    for letter in letters:
+        found, (wanted, changed) = apart(wire(letter.header)), readable(expected[letter.body])
+        assert all(name.encode() in found["headers"] for name in changed)
+        assert found.pop("headers").startswith(with_headers(wanted.pop("headers", bytes(4)), {})[4:], 4)
+        if cluster := wanted.pop("cluster_id", b"\x00")[1:]:
+            assert cluster in wire(letter.header)
+        assert found == wanted
+    assert intake.dead.empty()
+
+
+def test_headers_that_fill_a_frame_are_left_out() -> None:
+    """A letter's header must fit into one frame with what the letter adds; the detail says what is missing."""
+    full = counted(short(b"a") + b"S" + counted(bytes(FRAME_MAX - 120)))
+    letter = dead_letter(content_header(headers=full, app_id=short(b"x")), "k", "not_json", "why", FRAME_MAX)
+    found = apart(bytes(12) + letter.properties.marshal())
+    assert found["app_id"] == short(b"x")
+    assert b"(headers left out: they are too long) why" in found["headers"]
+    assert len(found["headers"]) < 1000
+
+
+@given(st.binary(min_size=1, max_size=300), st.text(max_size=1000), st.text(max_size=400))
+def test_every_letter_can_be_written(table: bytes, detail: str, routing_key: str) -> None:
+    """A table that makes no sense is left out; detail and routing key are cut between two characters."""
+    wire = content_header(headers=counted(table), message_id=short(b"\xff" * 255), expiration=short(b"60000"))
+    letter = dead_letter(wire, routing_key, "invalid", detail, FRAME_MAX)
+    found = apart(bytes(12) + letter.properties.marshal())
+    assert (found["message_id"], "expiration" in found) == (short("\ufffd".encode() * 85), False)
+    assert frame.unmarshal(frame.marshal(ContentHeader(properties=letter.properties), 1))
+    shown = found["headers"].rpartition(b"x-notifier-detailS")[2][4:]
+    assert len(shown) <= MAX_DETAIL
+    shown.decode()
+    assert len(letter.routing_key.encode()) <= 255
+
+
+def test_a_letter_can_be_read_by_any_client() -> None:
+    """Text that is no UTF-8 is replaced, headers or a time that make no sense are left out, and the detail says so."""
+    headers = counted(short(b"\xff") + b"t\x01")
+    wire = content_header(headers=headers, timestamp=b"\xff" * 8, correlation_id=short(b"a\xff"), reply_to=short(b"b"))
+    found = apart(bytes(12) + dead_letter(wire, "k", "invalid", "why", FRAME_MAX).properties.marshal())
+    assert (found["correlation_id"], found["reply_to"]) == (short("a\ufffd".encode()), short(b"b"))
+    assert "timestamp" not in found
+    assert b"(changed, being unreadable: headers, correlation_id, timestamp) why" in found["headers"]
+
+
+def test_a_letter_that_is_published_again_says_the_latest_error() -> None:
+    """What an earlier letter said in its headers is replaced."""
+    first = dead_letter(content_header(), "k", "not_json", "first", FRAME_MAX)
+    again = dead_letter(bytes(12) + first.properties.marshal(), "k", "invalid", "second", FRAME_MAX)
+    header = apart(bytes(12) + again.properties.marshal())["headers"]
+    assert header.count(b"x-notifier-error") == header.count(b"x-notifier-detail") == 1
+    assert b"second" in header
+
+
+def content_header(**properties: bytes) -> bytes:
+    """Write a content header with these properties."""
+    flags = sum(Basic.Properties.flags[name] for name in properties)
+    return (
+        bytes(12)
+        + struct.pack(">H", flags)
+        + b"".join(properties[name] for name in Basic.Properties.attributes() if name in properties)
+    )

@@ -1,0 +1,216 @@
+"""What Prometheus scrapes of a running service, and who may."""
+
+import asyncio
+import re
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from support.pages import get, scrape
+from support.parts import PATIENCE, changed, events_until, request, serving, submit, wait_event
+from support.places import DOCS
+from support.privacy import OPERATOR_TOKEN, VIEWER_TOKEN
+from support.rabbit import Rabbit
+from support.readings import READINESS, STATS
+
+from notifier import service
+from notifier.actors.broadcaster import Hub
+from notifier.demo.inbox import Inbox
+from notifier.feed.client import FeedClient
+from notifier.observability import loop_lag
+from notifier.observability.counters import Metrics
+from notifier.observability.gauges import gauges
+from notifier.observability.status import Figures
+from notifier.settings import Settings
+from notifier.storage.sqlite.store import SqliteStore
+from notifier.supervisor import Supervisor
+
+OPERATIONS = DOCS / "operations.md"
+
+
+def read(readiness: Mapping[str, Any], stats: Mapping[str, Any] | None) -> dict[tuple[str, ...], float]:
+    """Give the gauges by name and label values."""
+    found = gauges("1.2.3", (False, readiness), stats, 20, 4)
+    return {(each.name, *each.labels.values()): each.value for family in found for each in family.samples}
+
+
+def test_gauges_say_what_stats_and_readiness_say() -> None:
+    """In base units: ages in seconds, yes and no as 1 and 0; what does not exist has no gauge."""
+    assert read(READINESS, STATS) == {
+        ("notifier_build_info", "1.2.3"): 1,
+        ("notifier_ready",): 0,
+        ("notifier_actor_running", "sender"): 1,
+        ("notifier_actor_running", "consumer"): 0,
+        ("notifier_broker_connected",): 0,
+        ("notifier_transport_ready", "a:587"): 1,
+        ("notifier_transport_ready", "b:587"): 0,
+        ("notifier_transport_quota_left_mails", "a:587"): 3,
+        ("notifier_send_rate_limit",): 20,
+        ("notifier_feed_clients",): 4,
+        ("notifier_mails", "pending"): 3,
+        ("notifier_mails", "sent"): 5,
+        ("notifier_pending_mails", "due"): 1,
+        ("notifier_pending_mails", "scheduled"): 2,
+        ("notifier_pending_mails", "retrying"): 0,
+        ("notifier_oldest_due_age_seconds",): 90.5,
+        ("notifier_send_paused",): 1,
+        ("notifier_queue_messages",): 7,
+        ("notifier_queue_consumers",): 1,
+    }
+
+
+def test_without_a_broker_or_a_due_mail_there_is_no_gauge_or_no_age() -> None:
+    """No broker is no broker that is away; nothing due is an age of nothing."""
+    found = read({**READINESS, "broker": {"state": "off"}}, {**STATS, "queue": None, "oldest_due": None})
+    assert found["notifier_oldest_due_age_seconds",] == 0
+    assert not [name for name, *_ in found if "broker" in name or "queue" in name]
+
+
+def test_a_store_that_cannot_be_read_leaves_the_rest() -> None:
+    """What the peers and actors do is told all the same, and no old figure stands for a new one."""
+    found = read(READINESS, None)
+    assert found["notifier_ready",] == 0
+    assert "notifier_transport_ready" in {name for name, *_ in found}
+    assert not [name for name, *_ in found if name.startswith(("notifier_mails", "notifier_oldest"))]
+
+
+async def test_what_went_through_a_service_is_counted(environ: dict[str, str], inbox: Inbox, rabbit: Rabbit) -> None:
+    """Messages by result, letters by code, changes by type, an answer a phase, a transaction an operation."""
+    await rabbit.prepare()
+    settings = changed({**environ, **rabbit.environ}, SEND_QUOTA="50")
+    async with serving(settings) as feed, FeedClient.connect(feed) as client:
+        fresh = await scrape(feed)
+        for message in (request(1), request(1), b"{", request(2)):
+            await rabbit.publish(message)
+        await wait_event(client, "mail.sent", event="r2")
+        await submit(client, request(3))
+        await events_until(client, "mail.sent")
+        found = await scrape(feed, lambda found: found.get("notifier_mails", status="sent") == 3)
+    name = f"127.0.0.1:{inbox.port}"
+    grown = {
+        "stored": found.get("notifier_messages_total", result="stored"),
+        "repeated": found.get("notifier_messages_total", result="repeated"),
+        "dead-lettered": found.get("notifier_messages_total", result="dead_lettered"),
+        "not JSON": found.get("notifier_dead_letters_total", code="not_json"),
+        "too large": found.get("notifier_dead_letters_total", code="too_large"),
+        "pending": found.get("notifier_transitions_total", type="mail.pending"),
+        "sent": found.get("notifier_transitions_total", type="mail.sent"),
+        "failed": found.get("notifier_transitions_total", type="mail.failed"),
+    }
+    assert list(grown.values()) == [3, 1, 1, 1, 0, 3, 3, 0]
+    assert fresh.get("notifier_messages_total", result="stored") == 0
+    for phase in ("MAIL", "RCPT", "DATA", "DOT"):
+        assert found.get("notifier_smtp_phase_seconds_count", transport=name, phase=phase) == 3
+    assert found.get("notifier_smtp_phase_seconds_count", transport=name, phase="CONNECT") >= 1
+    assert found.get("notifier_store_transaction_seconds_count", operation="record") >= 1
+    assert found.get("notifier_transport_quota_left_mails", transport=name) == 47
+    assert found.get("notifier_broker_connected") == 1
+    assert found.get("notifier_feed_clients") == 1
+    assert found.get("notifier_loop_lag_seconds_count") > fresh.get("notifier_loop_lag_seconds_count")
+
+
+async def test_a_flaw_that_lost_no_booking_is_counted(environ: dict[str, str]) -> None:
+    """A departure at an airport that nobody knows: taken, and told by the metric."""
+    flight = {"number": "XX1", "from": "QQQ", "to": "BLR", "departs_at": "2030-01-01T10:00"}
+    data = {"booking": "B1", "passengers": [{"name": "A", "email": "a@example.com"}], "flights": [flight]}
+    booking = {"type": "booking.confirmed", "id": "b1", "source": "/test", "data": data}
+    async with serving(changed(environ)) as feed, FeedClient.connect(feed) as client:
+        for _ in range(2):
+            await submit(client, booking)
+        assert (await scrape(feed)).get("notifier_flawed_messages_total") == 1
+
+
+async def test_a_store_that_is_busy_does_not_hold_up_a_scrape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one request keeps it busy the rest is told without it; afterwards its figures are there again."""
+    monkeypatch.setattr(service, "SCRAPE_PATIENCE", 0.2)
+    store, done = await SqliteStore.open(tmp_path / "n.db"), threading.Event()
+    figures, hub = Figures(store, None, [], Supervisor()), Hub(store.id, 0)
+    busy = asyncio.create_task(store._reads.query(lambda _: done.wait(PATIENCE)))
+    without = await service._scrape(Metrics(), figures, hub, 20)
+    done.set()
+    await busy
+    monkeypatch.setattr(service, "SCRAPE_PATIENCE", PATIENCE)
+    again = await service._scrape(Metrics(), figures, hub, 20)
+    await store.close()
+    assert (b"notifier_ready 1.0" in without, b"notifier_mails{" in without) == (True, False)
+    assert b"notifier_mails{" in again
+
+
+def test_names_are_as_prometheus_wants_them() -> None:
+    """Counters end in _total, times are in _seconds, everything has help, and no series tells when another began."""
+    text = Metrics().page(gauges("1", (True, READINESS), STATS, 20, 0)).decode()
+    families = [each for each in text_string_to_metric_families(text) if each.name.startswith("notifier_")]
+    assert len(families) >= 20
+    assert all(family.documentation.endswith(".") for family in families)
+    assert "_created" not in text
+    for family in families:
+        if family.type == "counter":
+            assert {each.name for each in family.samples} <= {f"{family.name}_total"}
+        if family.type == "histogram":
+            assert family.name.endswith("_seconds")
+
+
+def test_every_metric_is_explained_in_the_operations_page() -> None:
+    """The page names each once, without the prefix, and nothing that is not there."""
+    text = Metrics().page(gauges("1", (True, READINESS), STATS, 20, 0)).decode()
+    given = set(re.findall(r"^# TYPE notifier_(\w+)", text, re.MULTILINE))
+    table = OPERATIONS.read_text(encoding="utf-8").partition("| `notifier_…` ")[2].partition("\n\n")[0]
+    first = [line.split("|")[1] for line in table.splitlines()[2:]]
+    assert sorted(name for cell in first for name in re.findall(r"`(\w+)`", cell)) == sorted(given)
+
+
+@pytest.mark.parametrize(
+    ("authorization", "status"),
+    [
+        (None, 401),
+        ("", 401),
+        ("Bearer", 401),
+        ("Bearer wrong", 401),
+        (f"Basic {VIEWER_TOKEN}", 401),
+        (f"Bearer {VIEWER_TOKEN}\xff", 401),
+        (f"Bearer {VIEWER_TOKEN}", 200),
+        (f"bearer {OPERATOR_TOKEN}", 200),
+    ],
+)
+async def test_with_tokens_set_metrics_need_one(
+    environ: dict[str, str], authorization: str | None, status: int
+) -> None:
+    """A viewer's or an operator's, as a bearer token; health and readiness stay open."""
+    headers = {} if authorization is None else {"Authorization": authorization}
+    async with serving(changed(environ, VIEWER_TOKEN=VIEWER_TOKEN, OPERATOR_TOKEN=OPERATOR_TOKEN)) as feed:
+        got, answered, body = await get(feed, "/metrics", **headers)
+        assert (await get(feed, "/readyz"))[0] == 200
+    assert got == status
+    assert (b"notifier_ready" in body) == (status == 200)
+    assert answered.get("WWW-Authenticate") == (None if status == 200 else "Bearer")
+
+
+async def test_without_tokens_metrics_are_open_on_this_machine(settings: Settings) -> None:
+    """As text that every Prometheus reads, without a credential in it."""
+    async with serving(settings) as feed:
+        status, headers, body = await get(feed, "/metrics")
+        foreign, *_ = await get(feed, "/metrics", Host="evil.example")
+    assert (status, foreign) == (200, 403)
+    assert headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert b"@" not in body
+
+
+async def test_a_loop_that_is_held_up_shows_as_late() -> None:
+    """What blocks the loop for a while is in the next look, and the look is over when the block is."""
+    seen: list[float] = []
+    looked = asyncio.Event()
+
+    def observe(seconds: float) -> None:
+        seen.append(seconds)
+        looked.set()
+
+    with loop_lag.measured(observe):
+        blocked_until = asyncio.get_running_loop().time() + loop_lag.INTERVAL + 0.2
+        while asyncio.get_running_loop().time() < blocked_until:
+            pass
+        async with asyncio.timeout(PATIENCE):
+            await looked.wait()
+    assert seen[0] >= 0.15

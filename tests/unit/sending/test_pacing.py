@@ -1,0 +1,219 @@
+import heapq
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from itertools import cycle, pairwise
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from support.samples import NOW
+
+from notifier.sending.pacing import AHEAD, Grant, Guard, schedule
+from notifier.settings import SLOWEST
+
+RATES = st.sampled_from([1, 2, 3, 5, 7, 20, 50, 100, 250])
+TICK = 1e-6
+
+
+def at(seconds: float) -> datetime:
+    return NOW + timedelta(seconds=seconds)
+
+
+def seconds(moment: datetime) -> float:
+    return (moment - NOW).total_seconds()
+
+
+def most_in_a_second(starts: Sequence[float]) -> int:
+    ordered = sorted(starts)
+    return max((bisect_right(ordered, start + 1) - number for number, start in enumerate(ordered)), default=0)
+
+
+def run(
+    rate: float, requests: Sequence[tuple[float, int]], stalls: Sequence[tuple[float, float]], jitter: Sequence[float]
+) -> list[float]:
+    """Play a sender: requests (when, how many) are scheduled, each start waits for its time and the guard.
+
+    Nothing happens while the loop stalls (from, to); each start comes late by the next of `jitter`.
+    """
+
+    def awake(when: float) -> float:
+        for begin, end in sorted(stalls):
+            if begin <= when < end:
+                when = end
+        return when
+
+    guard, late, next_start = Guard(rate), cycle(jitter), None
+    starts: list[float] = []
+    agenda = [(awake(when), number, wanted) for number, (when, wanted) in enumerate(requests)]
+    heapq.heapify(agenda)
+    number = len(agenda)
+    while agenda:
+        now, _, wanted = heapq.heappop(agenda)
+        if wanted:
+            grant = schedule(next_start, wanted, rate, at(now))
+            next_start = grant.next_start if grant.starts else next_start
+            turns = [awake(max(now, seconds(start)) + next(late)) for start in grant.starts]
+        elif delay := guard.delay(now):
+            turns = [awake(now + max(delay, TICK))]
+        else:
+            guard.started(now)
+            starts.append(now)
+            turns = []
+        for turn in turns:
+            number += 1
+            heapq.heappush(agenda, (turn, number, 0))
+    return starts
+
+
+@given(
+    rate=st.one_of(RATES.filter(lambda rate: rate <= 50), st.floats(0.3, 30)),
+    requests=st.lists(st.tuples(st.floats(0, 4), st.integers(1, 40)), min_size=1, max_size=40),
+    stalls=st.lists(st.tuples(st.floats(0, 4), st.floats(0, 2)).map(lambda s: (s[0], s[0] + s[1])), max_size=4),
+    jitter=st.lists(st.floats(0, 0.5), min_size=1, max_size=5),
+)
+@example(rate=20, requests=[(n / 50, 9) for n in range(150)], stalls=[(0.5, 1.4)], jitter=[0.0])
+def test_no_second_has_more_starts_than_the_rate_and_one(
+    rate: float, requests: list[tuple[float, int]], stalls: list[tuple[float, float]], jitter: list[float]
+) -> None:
+    """However mail arrives and however long the process stalls, any second holds RATE + 1 starts at most."""
+    assert most_in_a_second(run(rate, requests, stalls, jitter)) <= int(rate) + 1
+
+
+def backlog(rate: float, count: int, delays: Sequence[float]) -> list[float]:
+    """Play a sender with plenty of due mail that asks, and starts, late by `delays` (in gaps) each time."""
+    guard, late = Guard(rate), cycle(delays)
+    starts: list[float] = []
+    next_start, now = None, 0.0
+    while len(starts) < count:
+        grant = schedule(next_start, 8, rate, at(now))
+        next_start = grant.next_start
+        for start in grant.starts:
+            turn = max(seconds(start), now) + next(late) / rate
+            turn = max(turn, *starts[-1:], 0.0)
+            while delay := guard.delay(turn):
+                turn += max(delay, TICK)
+            guard.started(turn)
+            starts.append(turn)
+        now = max(now, seconds(grant.next_start - AHEAD)) + next(late) / rate
+    return starts
+
+
+@given(RATES, st.lists(st.floats(0, 0.49), min_size=1, max_size=12))
+def test_a_backlog_goes_out_at_the_full_rate(rate: int, delays: list[float]) -> None:
+    """Delays of less than half a gap do not cost throughput, and the limit holds."""
+    starts = backlog(rate, 120 + 2 * rate, delays)
+    assert (len(starts) - 1) / (starts[-1] - starts[0]) >= 0.975 * rate
+    assert most_in_a_second(starts) <= rate + 1
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.7, 1.9, 2.5, 20.9])
+def test_a_rate_that_is_no_whole_number_is_reached_as_well(rate: float) -> None:
+    """A fraction of a mail a second is not lost to the guard."""
+    starts = backlog(rate, 120, [0.0])
+    assert (len(starts) - 1) / (starts[-1] - starts[0]) >= 0.975 * rate
+
+
+@given(RATES, st.lists(st.floats(0, 0.49), min_size=1, max_size=12), st.integers(1, 100), st.floats(0, 3))
+def test_the_schedule_holds_the_limit_across_a_restart(
+    rate: int, delays: list[float], before: int, away: float
+) -> None:
+    """The next start is kept, so a new process with an empty guard does not begin with a second ration."""
+    late = cycle(delays)
+    grid: list[float] = []
+    next_start, now = None, 0.0
+    for number in range(200):
+        grant = schedule(next_start, 4, rate, at(now))
+        next_start = grant.next_start
+        ready = [max(seconds(start), now) for start in grant.starts]
+        # What was claimed and not begun when the process ended is lost to it.
+        grid += ready if number != before else [start for start in ready if start <= now]
+        now = max(now, seconds(grant.next_start - AHEAD)) + (away if number == before else 0.0)
+    starts = [start + next(late) / rate for start in grid]
+    assert most_in_a_second(starts) <= rate + 1
+
+
+@given(RATES)
+def test_starts_are_evenly_apart_and_not_far_ahead(rate: int) -> None:
+    """A grant has the starts of the next tenth of a second, one gap apart, and says where the next one begins."""
+    grant = schedule(NOW, 1000, rate, NOW)
+    assert grant.starts[0] == NOW
+    (gap,) = {after - before for before, after in pairwise([*grant.starts, grant.next_start])}
+    assert 0.975 * rate <= 1 / gap.total_seconds() <= rate * (1 + 1e-3)
+    assert grant.starts[-1] <= NOW + AHEAD < grant.next_start
+
+
+def test_a_grant_gives_no_more_than_was_asked_for() -> None:
+    """One start for one mail, the rest of the tenth stays for the next request."""
+    many, one = schedule(NOW, 2, 20, NOW), schedule(NOW, 1, 20, NOW)
+    assert one == Grant(many.starts[:1], many.starts[1])
+
+
+def test_nothing_is_given_before_its_time() -> None:
+    """A request that comes too early gets nothing and leaves the next start as it was."""
+    assert schedule(at(0.14), 5, 20, NOW) == Grant((), at(0.14))
+
+
+@given(RATES, st.floats(1, 1e6))
+def test_idle_time_is_not_saved_up(rate: int, idle: float) -> None:
+    """After a time without mail there is no burst: at most half a gap is made up for."""
+    at_once = [start for start in schedule(at(-idle), 1000, rate, NOW).starts if start <= NOW]
+    assert len(at_once) == 1
+    assert at_once[0] >= NOW - timedelta(seconds=0.52 / rate)
+
+
+@given(RATES, st.floats(0.4, 1e9))
+def test_a_clock_that_jumps_back_does_not_stop_sending(rate: int, jump: float) -> None:
+    """A next start that no grant can have left is ignored, and mail goes out at once."""
+    left = schedule(None, 1, rate, at(jump)).next_start
+    if left <= NOW + AHEAD + timedelta(seconds=1 / rate):
+        left += timedelta(seconds=2)
+    assert schedule(left, 3, rate, NOW).starts[0] == NOW
+
+
+@given(RATES, st.floats(0, 1e8))
+def test_a_clock_that_jumps_forward_gives_no_burst(rate: int, jump: float) -> None:
+    """After a jump the grid begins anew at the new time."""
+    starts = schedule(schedule(None, 1, rate, NOW).next_start, 10**6, rate, at(jump)).starts
+    assert len(starts) <= math.ceil(AHEAD.total_seconds() * rate + 0.5) + 1
+
+
+def test_without_a_limit_everything_may_start_at_once() -> None:
+    """A rate of 0 is no limit, for the schedule and for the guard."""
+    assert schedule(at(50), 3, 0, NOW).starts == (NOW, NOW, NOW)
+    guard = Guard(0)
+    for _ in range(50):
+        guard.started(1.0)
+    assert guard.delay(1.0) == 0.0
+
+
+def test_the_guard_lets_a_full_second_pass() -> None:
+    """RATE + 1 starts are free, the next one waits for more than a second since the first of them."""
+    guard = Guard(2)
+    free = []
+    for _ in range(3):
+        free.append(guard.delay(10.0))
+        guard.started(10.0)
+    assert free == [0.0, 0.0, 0.0]
+    wait = guard.delay(10.0)
+    assert 1.0 < wait < 1.5
+    assert guard.delay(10.5) == pytest.approx(wait - 0.5)
+    assert guard.delay(10.0 + wait) == guard.delay(99.0) == 0.0
+
+
+@pytest.mark.parametrize("rate", [1, 5, 20, 50])
+def test_the_pace_is_below_the_limit(rate: int) -> None:
+    """Starts on the grid leave a margin of a percent, for whoever counts sees them at irregular distances."""
+    gap = schedule(None, 1, rate, NOW).next_start - NOW
+    assert timedelta(seconds=1.01) <= rate * gap <= timedelta(seconds=1.03)
+
+
+@given(st.just(0.0) | st.floats(SLOWEST, 100_000), st.none() | st.floats(-1e9, 1e9))
+@example(SLOWEST, None)
+def test_every_rate_that_can_be_set_gives_starts(rate: float, last: float | None) -> None:
+    """Also the lowest one: at least one mail starts now, and the next start is a time."""
+    grant = schedule(None if last is None else at(min(last, 0)), 1, rate, NOW)
+    assert len(grant.starts) == 1
+    assert grant.next_start >= NOW
+    assert Guard(rate).delay(0) == 0

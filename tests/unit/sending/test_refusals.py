@@ -1,0 +1,279 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.parts import fastest
+from support.samples import mail
+
+from notifier.domain.mail import Mail, Reply
+from notifier.sending.refusals import (
+    LONE,
+    MANY,
+    MAX_FAILED,
+    MAX_SPARED,
+    REMEMBERED,
+    SEVERAL,
+    Cause,
+    Cohort,
+    Streak,
+    Suspects,
+)
+
+POLICY = Reply(550, "5.7.1 Message rejected")
+
+
+def to(recipient: str, matter: str | None = None) -> Mail:
+    """Make a mail to a recipient, of a request of its own unless another one is named."""
+    return mail(id=recipient, to=recipient, matter=matter or recipient)
+
+
+def causes(cohort: Cohort, *rejections: tuple[str, Reply]) -> list[Cause]:
+    return [cohort.cause(to(recipient), reply) for recipient, reply in rejections]
+
+
+def test_one_request_does_not_suspect_the_account() -> None:
+    """However many recipients it has; with those of two more requests the same failure concerns the account."""
+    cohort = Cohort()
+    assert {cohort.cause(to(f"p{n}", "bulk"), POLICY) for n in range(100)} == {Cause.MAIL}
+    assert cohort.cause(to("p1", "second"), POLICY) is Cause.MAIL
+    assert cohort.cause(to("p2", "third"), POLICY) is Cause.ACCOUNT
+    assert cohort.cause(to("p3", "bulk"), POLICY) is Cause.REPEATED
+
+
+def test_the_same_rejection_for_several_recipients_concerns_the_account() -> None:
+    """The first ones are attributed to their mails; from the third recipient on it is no longer about them."""
+    found = causes(Cohort(), *[(f"p{n}@example.com", POLICY) for n in range(5)])
+    assert found == [Cause.MAIL, Cause.MAIL, Cause.ACCOUNT, Cause.ACCOUNT, Cause.ACCOUNT]
+
+
+def test_one_recipient_is_not_several() -> None:
+    """Ten mails to one address that are rejected alike say nothing about the account."""
+    assert causes(Cohort(), *[("p@example.com", POLICY)] * 10) == [Cause.MAIL] * 10
+
+
+def test_a_recipient_that_is_rejected_again_shows_nothing_new() -> None:
+    """While the account is suspected, only a recipient that has not been rejected yet counts against it."""
+    cohort = Cohort()
+    causes(cohort, ("a", POLICY), ("b", POLICY), ("c", POLICY))
+    assert causes(cohort, ("a", POLICY), ("c", POLICY), ("d", POLICY)) == [
+        Cause.REPEATED,
+        Cause.REPEATED,
+        Cause.ACCOUNT,
+    ]
+
+
+def test_recipients_of_a_streak_are_cleared_by_an_accepted_mail() -> None:
+    """They do not suspect the account a second time, until a mail to them is accepted."""
+    cohort = Cohort()
+    row = [(name, POLICY) for name in "abc"]
+    causes(cohort, *row)
+    cohort.delivered("x")
+    assert causes(cohort, *row, ("d", POLICY)) == [Cause.CLEARED] * 3 + [Cause.DOUBTFUL]
+    cohort.delivered("a")
+    assert causes(cohort, *row) == [Cause.DOUBTFUL, Cause.CLEARED, Cause.CLEARED]
+
+
+def test_a_streak_after_an_innocent_one_must_be_longer() -> None:
+    """By twice as many recipients as that one had; each accepted mail takes one off, and it begins no new row."""
+    streak = Streak()
+    for name in "abc":
+        streak.add(to(name), SEVERAL)
+    streak.delivered("x")
+    found = [streak.add(to(f"p{n}"), SEVERAL) for n in range(9)]
+    assert found == [Cause.DOUBTFUL] * 8 + [Cause.ACCOUNT]
+    streak.delivered("x")
+    for _ in range(17):
+        streak.delivered("x")
+    assert [streak.add(to(f"q{n}"), SEVERAL) for n in range(4)] == [Cause.DOUBTFUL] * 3 + [Cause.ACCOUNT]
+    streak.delivered("x")
+    for _ in range(8):
+        streak.delivered("x")
+    assert streak.add(to("r"), SEVERAL) is Cause.MAIL
+
+
+def test_a_streak_need_not_be_longer_without_end() -> None:
+    """After a thousand recipients that were suspected without reason, a bounded number is spared."""
+    streak = Streak()
+    for number in range(1000):
+        streak.add(to(f"p{number}"), SEVERAL)
+    streak.delivered("x")
+    found = [streak.add(to(f"q{number}"), SEVERAL) for number in range(MAX_SPARED + SEVERAL)]
+    assert found == [Cause.DOUBTFUL] * (MAX_SPARED + SEVERAL - 1) + [Cause.ACCOUNT]
+
+
+def test_failed_mails_of_very_many_recipients_take_no_more_memory() -> None:
+    """Those of the first recipients are kept; a recipient that is kept has its later ones kept too."""
+    cohort = Cohort()
+    for number in range(MAX_FAILED + 5):
+        cohort.failed(to(f"p{number}"))
+    cohort.failed(to("p0"))
+    assert [each.to for each in cohort.reprieved()] == ["p0", *(f"p{number}" for number in range(MAX_FAILED))]
+
+
+def test_an_accepted_mail_begins_a_new_count() -> None:
+    """What is rejected after a success is attributed to its mail again."""
+    cohort = Cohort()
+    causes(cohort, ("a", POLICY), ("b", POLICY))
+    cohort.delivered("x")
+    assert causes(cohort, ("a", POLICY), ("d", POLICY), ("e", POLICY)) == [Cause.MAIL, Cause.MAIL, Cause.ACCOUNT]
+
+
+def test_another_kind_of_rejection_begins_a_new_count() -> None:
+    """Code or enhanced status differ: that is not the same 5xx."""
+    others = (Reply(554, "5.7.1 no"), Reply(550, "5.6.0 no"), Reply(550, "no"))
+    history = [("a", POLICY), *[(str(n), other) for n, other in enumerate(others)]]
+    assert causes(Cohort(), *history) == [Cause.MAIL] * 4
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "5.1.1 <p{n}@example.com>: Recipient address rejected",
+        "5.2.1 the account is inactive {n}",
+        "user unknown",
+        "No such mailbox p{n}@example.com",
+    ],
+)
+def test_wrong_addresses_in_a_row_are_normal(text: str) -> None:
+    """A rejection that speaks of the recipient is attributed to it much longer, but not for ever."""
+    found = causes(Cohort(), *[(f"p{n}@example.com", Reply(550, text.format(n=n))) for n in range(13)])
+    assert found == [Cause.MAIL] * 11 + [Cause.ACCOUNT] * 2
+
+
+@pytest.mark.parametrize(
+    "text", ["rejected id=4f3a{n}", "blocked, see <http://example.com/{n}>", "refused p{n}@x.test"]
+)
+def test_what_varies_in_the_words_does_not_make_it_another_refusal(text: str) -> None:
+    """Without an enhanced status the words count, but for ids, numbers and addresses."""
+    found = causes(Cohort(), *[(f"p{n}", Reply(550, text.format(n=n))) for n in range(SEVERAL)])
+    assert found[-1] is Cause.ACCOUNT
+
+
+def test_mails_that_failed_too_early_are_given_once() -> None:
+    """Who failed by the refusal before it was known for what it is gets another chance; only that row's, only once."""
+    cohort = Cohort()
+    cohort.cause(to("x"), Reply(554, "5.6.0 other"))
+    cohort.failed(mail(id="other"))
+    for recipient in ("a", "b"):
+        cohort.cause(to(recipient), POLICY)
+        cohort.failed(mail(id=recipient))
+    assert [each.id for each in cohort.reprieved()] == ["a", "b"]
+    assert cohort.reprieved() == []
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdefghijkl"), st.sampled_from("1234") | st.none())))
+def test_any_history_of_a_streak(history: list[tuple[str, str | None]]) -> None:
+    """The account is suspected if and only if an unbroken row is long enough, by each recipient that is new to it.
+
+    Each step is a failed mail to a recipient with its request, or (None) an accepted one.
+    """
+    streak = Streak()
+    row, requests, cleared, spared, is_long = set[str](), set[str](), set[str](), 0, False
+    for recipient, matter in history:
+        if matter is None:
+            cleared = (cleared | (row if is_long else set())) - {recipient}
+            spared = 2 * len(row) if is_long else max(0, spared - 1)
+            row, requests, is_long = set(), set(), False
+            streak.delivered(recipient)
+            continue
+        was_long, is_new = is_long, recipient not in row
+        if recipient in cleared:
+            expected = Cause.CLEARED
+        elif was_long and not is_new:
+            expected = Cause.REPEATED
+        else:
+            row.add(recipient)
+            requests.add(matter)
+            is_long = len(row) >= SEVERAL + spared and len(requests) >= SEVERAL
+            expected = Cause.ACCOUNT if is_long else Cause.DOUBTFUL if spared else Cause.MAIL
+        assert streak.add(to(recipient, matter), SEVERAL) is expected
+
+
+def test_one_address_that_is_refused_for_ever_takes_no_more_memory() -> None:
+    """Of each recipient the latest failed mails are kept, so that another one's is not pushed out either."""
+    cohort = Cohort()
+    for number in range(10 * REMEMBERED):
+        cohort.cause(to("a"), POLICY)
+        cohort.failed(mail(id=f"a{number}", to="a"))
+        if number == 0:
+            cohort.cause(to("b"), POLICY)
+            cohort.failed(mail(id="b", to="b"))
+    kept = [each.id for each in cohort.reprieved()]
+    assert kept == [*(f"a{number}" for number in range(9 * REMEMBERED, 10 * REMEMBERED)), "b"]
+
+
+def test_many_recipients_take_no_more_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the recipients of a streak and of those that were cleared the earliest are forgotten."""
+    monkeypatch.setattr("notifier.sending.refusals.MAX_RECIPIENTS", 100)
+    monkeypatch.setattr("notifier.sending.refusals.MAX_SPARED", 10)
+    streak = Streak()
+    for number in range(150):
+        streak.add(to(f"p{number}"), MANY)
+    assert [streak.add(to(f"p{number}"), MANY) for number in (50, 49)] == [Cause.REPEATED, Cause.ACCOUNT]
+    streak.delivered("a")
+    assert [streak.add(to(f"p{number}"), MANY) for number in (49, 50, 51)] == [
+        Cause.CLEARED,
+        Cause.DOUBTFUL,
+        Cause.CLEARED,
+    ]
+    for number in range(250):
+        streak.add(to(f"q{number}"), MANY)
+    streak.delivered("a")
+    assert len(streak._cleared) == 100
+    assert streak.add(to("q249"), MANY) is Cause.CLEARED
+    assert streak.add(to("p51"), MANY) is Cause.DOUBTFUL
+
+
+def test_the_kind_of_a_rejection_is_found_in_proportional_time() -> None:
+    """One word of a hostile reply that is eight times as long takes about eight times as long."""
+    short, long = (Reply(550, "a" * length) for length in (1_000, 8_000))
+    assert fastest(lambda: causes(Cohort(), ("p", long))) < 24 * fastest(lambda: causes(Cohort(), ("p", short)))
+
+
+def alone(suspects: Suspects, *history: str) -> list[bool]:
+    """Note what happened: the name of a recipient pauses the account, one in capitals gets a mail."""
+    found = []
+    for name in history:
+        if name.isupper():
+            suspects.delivered(name.lower())
+        else:
+            found.append(suspects.is_alone(name, pauses=True))
+    return found
+
+
+def test_a_recipient_that_pauses_the_account_alone_is_found_out() -> None:
+    """With mails to others accepted in between it is the cause itself, from the third time on."""
+    assert alone(Suspects(), "x", "A", "x", "B", "x", "x", "C", "x") == [False, False, True, True, True]
+    assert LONE == 3
+
+
+def test_an_account_for_which_nothing_is_accepted_is_the_cause() -> None:
+    """A recipient whose mail is the only one, or one of many that are rejected, is no suspect."""
+    assert not any(alone(Suspects(), *["x"] * 10))
+    assert not any(alone(Suspects(), *["x", "y", "z"] * 10))
+
+
+def test_a_recipient_whose_mail_is_accepted_is_no_suspect_any_more() -> None:
+    """The count begins anew."""
+    assert alone(Suspects(), "x", "A", "x", "X", "x", "A", "x", "A", "x") == [False, False, False, False, True]
+
+
+def test_rejections_that_meet_a_paused_account_count_for_nothing() -> None:
+    """Several mails to one recipient that are rejected side by side are one time."""
+    suspects = Suspects()
+    for _ in range(LONE - 1):
+        assert not suspects.is_alone("x", pauses=True)
+        for _ in range(LONE):
+            suspects.delivered("a")
+            assert not suspects.is_alone("x", pauses=False)
+    assert suspects.is_alone("x", pauses=True)
+    assert suspects.is_alone("x", pauses=False)
+
+
+def test_suspects_take_no_more_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond a limit the one is forgotten that was suspected longest ago."""
+    monkeypatch.setattr("notifier.sending.refusals.MAX_RECIPIENTS", 100)
+    suspects = Suspects()
+    for number in range(150):
+        suspects.is_alone(f"p{number}", pauses=True)
+        suspects.delivered("a")
+    assert list(suspects._times) == [f"p{number}" for number in range(50, 150)]

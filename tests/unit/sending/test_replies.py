@@ -1,0 +1,284 @@
+import json
+import os
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.parts import fastest
+from support.places import DATA
+
+from notifier.domain.mail import Reply
+from notifier.sending.replies import Phase, Verdict, is_daily_limit, is_used_up, verdict, wait_named
+
+TEXT = st.sampled_from(
+    ["", "ok", "5.1.1 no such user", "4.2.2 mailbox full", "5.7.1 spam", "4.7.0 too many login attempts", "Größe"]
+)
+REFUSALS = st.builds(Reply, st.integers(400, 599), TEXT)
+
+
+@given(REFUSALS | st.none())
+def test_nothing_before_mail_from_concerns_the_mail(reply: Reply | None) -> None:
+    """A refusal or a break before MAIL FROM rests the transport, whatever was said."""
+    assert verdict(Phase.CONNECT, reply) is Verdict.TRANSPORT
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "expected"),
+    [
+        (450, "4.2.1 Peak relay limit exceeded", Verdict.TRANSPORT),
+        (550, "5.1.8 Access denied, bad outbound sender", Verdict.TRANSPORT),
+        (553, "5.1.0 sender domain does not exist", Verdict.TRANSPORT),
+        (451, "4.3.0 try again", Verdict.TRANSPORT),
+        (554, "5.6.0 not like this", Verdict.TRANSPORT),
+        (552, "5.2.3 Message size exceeds fixed maximum message size", Verdict.FAIL),
+        (421, "4.7.0 messages from you are deferred", Verdict.RETRY),
+        (421, "4.3.2 Service not available, closing transmission channel", Verdict.TRANSPORT),
+    ],
+)
+def test_mail_from_names_our_own_sender(code: int, text: str, expected: Verdict) -> None:
+    """Its refusal rests the transport, unless the size of this mail is refused, or only its turn is put off."""
+    assert verdict(Phase.MAIL, Reply(code, text)) is expected
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "expected"),
+    [
+        (501, "5.1.3 Bad destination mailbox address syntax", Verdict.FAIL),
+        (500, "5.6.1 Message content rejected", Verdict.FAIL),
+        (500, "Line limit exceeded", Verdict.FAIL),
+        (502, "5.5.1 Command not implemented", Verdict.TRANSPORT),
+        (503, "nested MAIL command", Verdict.TRANSPORT),
+    ],
+)
+def test_a_syntax_code_is_a_bounce_only_where_it_says_so(code: int, text: str, expected: Verdict) -> None:
+    """500-504 speak of the command, unless the words or the status speak of address or content."""
+    assert verdict(Phase.DOT, Reply(code, text)) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("4.7.1 Greylisted, please try again in 300 seconds", 300),
+        ("4.7.0 Too many logins, try again in 5 minutes", 300),
+        ("wait 2 hours", 7200),
+        ("please come back after about 90 secs", 90),
+        ("try again in 99999 hours", 24 * 3600),
+        ("4.2.1 Retry after 5 minutes", 300),
+        ("please wait and come back in 3 m", 180),
+        ("at most 20 messages per 60 seconds", None),
+        ("4.7.0 limit of 500 messages in 24 hours reached", None),
+        ("4.4.2 Error: timeout exceeded after 300 s", None),
+        ("try again later", None),
+    ],
+)
+def test_a_time_that_a_server_names_is_read(text: str, seconds: int | None) -> None:
+    """Seconds, minutes and hours, a day at most; a rate is no time to wait."""
+    assert wait_named(text) == (timedelta(seconds=seconds) if seconds else None)
+
+
+def test_a_daily_limit_is_recognised() -> None:
+    """By its words or by its status."""
+    assert is_daily_limit("550 5.4.5 limit exceeded")
+    assert is_daily_limit("454 Throttling failure: Daily message quota exceeded")
+    assert is_daily_limit("5.4.5 limit exceeded\n5.4.5 see our pages")
+    assert not is_daily_limit("450 4.2.1 too quickly")
+    assert not is_daily_limit("421 10.5.4.5 is not welcome")
+
+
+@pytest.mark.parametrize(
+    ("text", "used_up"),
+    [
+        ("4.5.3 Number of transactions exceeds allowed maximum", True),
+        ("4.7.0 too many messages in this connection", True),
+        ("4.5.3 message limit per session reached", True),
+        ("4.7.0 too many messages from your account", False),
+        ("4.7.0 Too many connections from your address", False),
+        ("5.1.1 no such user", False),
+    ],
+)
+def test_a_connection_that_takes_no_more_mails_is_recognised(text: str, *, used_up: bool) -> None:
+    """Servers limit the mails of one connection; a new one may be used at once."""
+    assert is_used_up(Reply(452, text)) is used_up
+
+
+PHASES = {"RCPT": Phase.RCPT, "": Phase.RCPT, "any": Phase.RCPT, "MAIL": Phase.MAIL, "CONNECT/MAIL": Phase.MAIL}
+REPLIES = DATA / "smtp_replies.jsonl"
+
+
+def test_real_replies_get_a_verdict_that_is_right() -> None:
+    """Each of several hundred replies of real servers, by the rule: none of their mails would be lost or hammered."""
+    if not REPLIES.exists():
+        assert not os.environ.get("CI"), "CI has the data"
+        pytest.skip("the data of real replies is not here")
+    wrong = []
+    for line in REPLIES.read_text(encoding="utf-8").splitlines():
+        given = json.loads(line)
+        text = given["text"].removeprefix(given["code"]).strip()
+        # What a server says before MAIL FROM is the transport's by a rule of its own; QUIT is after the dot.
+        if given["phase"] not in ("EHLO", "HELO", "AUTH", "STARTTLS", "CONNECT"):
+            found = verdict(PHASES.get(given["phase"], Phase.DOT), Reply(int(given["code"]), text))
+            if found.name not in given["accept"]:
+                wrong.append((given["phase"], found.name, given["accept"], given["text"]))
+    assert wrong == []
+
+
+@pytest.mark.parametrize("phase", [Phase.RCPT, Phase.DATA, Phase.DOT])
+def test_a_broken_dialogue_is_tried_again(phase: Phase) -> None:
+    """Where the connection is lost in the middle of a mail, that mail is tried later."""
+    assert verdict(phase, None) is Verdict.RETRY
+
+
+@pytest.mark.parametrize("code", [500, 501, 502, 503, 504])
+@pytest.mark.parametrize("phase", [Phase.RCPT, Phase.DATA, Phase.DOT])
+def test_a_complaint_about_a_command_is_never_a_bounce(phase: Phase, code: int) -> None:
+    """500 to 504 speak of the dialogue and not of the mail."""
+    assert verdict(phase, Reply(code, "5.5.1 command not understood")) is not Verdict.FAIL
+
+
+@given(st.sampled_from(Phase), REFUSALS)
+def test_a_temporary_code_never_fails_a_mail(phase: Phase, reply: Reply) -> None:
+    """No reply that begins with 4 ends a mail for good."""
+    if reply.code < 500:
+        assert verdict(phase, reply) is not Verdict.FAIL
+
+
+@pytest.mark.parametrize(
+    ("phase", "code", "text", "right"),
+    [
+        (Phase.RCPT, 550, "5.1.1 <a@example.com>: user unknown", Verdict.FAIL),
+        (Phase.RCPT, 553, "sorry, that mailbox name is not allowed", Verdict.FAIL),
+        (Phase.RCPT, 452, "4.2.2 the mailbox is over quota", Verdict.RETRY),
+        (Phase.RCPT, 450, "4.2.1 the user is receiving mail too quickly", Verdict.RETRY),
+        (Phase.RCPT, 450, "4.2.0 Greylisted, come back in 5 minutes", Verdict.RETRY),
+        (Phase.RCPT, 452, "4.5.3 too many recipients", Verdict.RETRY),
+        (Phase.DATA, 554, "5.7.1 no valid recipients", Verdict.FAIL),
+        (Phase.DOT, 554, "5.6.0 message looks like spam", Verdict.FAIL),
+        (Phase.DOT, 552, "5.3.4 message too big", Verdict.FAIL),
+        (Phase.DOT, 451, "4.3.0 local error in processing", Verdict.RETRY),
+    ],
+)
+def test_a_refusal_of_the_recipient_or_the_message_is_judged_by_its_code(
+    phase: Phase, code: int, text: str, right: Verdict
+) -> None:
+    """What concerns this one mail is final with a 5 in front and passing with a 4."""
+    assert verdict(phase, Reply(code, text)) is right
+
+
+@pytest.mark.parametrize(
+    ("phase", "code", "text"),
+    [
+        (Phase.DOT, 550, "5.4.5 Daily user sending limit exceeded"),
+        (Phase.DOT, 550, "5.4.5 come back tomorrow"),
+        (Phase.DOT, 550, "Daily SMTP relay limit reached for customer"),
+        (Phase.RCPT, 450, "4.2.1 Peak relay limit exceeded for customer"),
+        (Phase.RCPT, 421, "4.7.0 try again later, closing connection"),
+        (Phase.DOT, 421, "Service not available, closing transmission channel"),
+        (Phase.DOT, 454, "4.7.0 too many login attempts"),
+        (Phase.RCPT, 454, "4.7.0 cannot authenticate due to a temporary system problem"),
+        (Phase.RCPT, 432, "4.3.2 concurrent connection limit exceeded"),
+        (Phase.RCPT, 450, "too many connections from 192.0.2.1"),
+        (Phase.DOT, 550, "5.2.251 Sender throttled due to mailbox full errors"),
+        (Phase.DOT, 454, "Throttling failure: maximum sending rate exceeded"),
+        (Phase.DOT, 554, "maximum credits exceeded"),
+        (Phase.RCPT, 530, "5.7.0 authentication required"),
+        (Phase.RCPT, 550, "5.7.1 client was not authenticated"),
+        (Phase.RCPT, 534, "5.7.9 an application password is needed"),
+        (Phase.RCPT, 535, "5.7.8 username and password not accepted"),
+        (Phase.RCPT, 535, "5.7.3 Authentication unsuccessful"),
+        (Phase.DATA, 535, "no"),
+        (Phase.DOT, 550, "your account has been suspended"),
+        (Phase.RCPT, 550, "5.7.1 sender address blocked"),
+        (
+            Phase.RCPT,
+            550,
+            "Domain example.org has exceeded the max emails per hour (150/150 (100%)) allowed. Discarded.",
+        ),
+        (Phase.RCPT, 550, "Domain example.org has exceeded the max defers and failures per hour (5/5 (100%)) allowed."),
+        (Phase.RCPT, 550, "5.7.1 You have reached the maximum number of e-mails per day"),
+        (Phase.DOT, 550, "limit of 100 recipients per minute"),
+        (Phase.DOT, 554, "Number of messages exceeds maximum per hour"),
+        (Phase.DOT, 550, "5.7.1 Send mail limit exceeded"),
+        (Phase.DOT, 550, "Outgoing mail limit exceeded"),
+        (Phase.DOT, 554, "5.7.1 unusual sending activity"),
+    ],
+)
+def test_what_speaks_of_ourselves_rests_the_transport(phase: Phase, code: int, text: str) -> None:
+    """Our account, login, rate, quota or reputation is no fault of the mail, whatever the code in front."""
+    assert verdict(phase, Reply(code, text)) is Verdict.TRANSPORT
+
+
+@pytest.mark.parametrize(
+    ("phase", "code", "text"),
+    [
+        (Phase.RCPT, 550, "5.7.1 RESOLVER.RST.AuthRequired; authentication required"),
+        (Phase.RCPT, 550, "5.7.133 RESOLVER.RST.SenderNotAuthenticatedForGroup; authentication required; ..."),
+        (Phase.DOT, 550, "5.7.133 RESOLVER.RST.SenderNotAuthenticatedForGroup; authentication required; ..."),
+        (Phase.RCPT, 552, "5.2.2 Quota exceeded for user asha"),
+        (Phase.DOT, 554, "5.2.2 mailbox full; STOREDRV.Deliver.Exception:QuotaExceededException; message quota"),
+        (Phase.RCPT, 452, "4.2.2 message quota exceeded for mailbox"),
+        (Phase.RCPT, 450, "4.7.1 <a@x.test>: Recipient address rejected: Rate limit exceeded for this recipient"),
+        (Phase.RCPT, 550, "5.7.1 <a@x.test>: Sender address blocked by recipient"),
+        (Phase.RCPT, 550, "5.2.1 Mailbox has exceeded its hourly message limit"),
+        (Phase.RCPT, 550, "5.2.121 hourly message limit of the recipient from this sender is exceeded"),
+        (Phase.RCPT, 550, "members of this group may write only, authentication required"),
+        (Phase.DOT, 550, "This user has exceeded the maximum of messages they can receive per hour"),
+    ],
+)
+def test_what_names_the_recipient_is_the_recipient_s(phase: Phase, code: int, text: str) -> None:
+    """Mailboxes and groups have quotas, rates and senders of their own: words like those for accounts mean them."""
+    assert verdict(phase, Reply(code, text)) is (Verdict.FAIL if code >= 500 else Verdict.RETRY)
+
+
+@pytest.mark.parametrize(
+    ("phase", "code", "text"),
+    [
+        (Phase.DOT, 554, "5.2.2 mailbox full; STOREDRV.Submission.Exception:QuotaExceededException; submission"),
+        (Phase.RCPT, 554, "5.2.2 STOREDRV.Submission; mailbox quota of the sender"),
+        (Phase.DOT, 550, "5.2.2 Submission quota exceeded"),
+        (Phase.RCPT, 550, "5.1.90 Your message can't be sent because you've reached your daily limit for recipients"),
+        (Phase.RCPT, 550, "5.1.1 <a@x.test>: fly@example.org has sent to too many recipients this hour"),
+        (Phase.RCPT, 452, "4.5.3 Your message rate limit is exceeded"),
+        (Phase.RCPT, 450, "4.7.1 <a@x.test>: Recipient address rejected: Rate limit exceeded"),
+        (Phase.RCPT, 550, "5.7.1 Recipient limit exceeded"),
+        (Phase.RCPT, 450, "4.2.1 Peak SMTP relay limit exceeded for customer, mailbox not reached"),
+        (Phase.DOT, 454, "Throttling failure: Daily message quota exceeded."),
+        (Phase.MAIL, 550, "5.2.1 mailbox has exceeded its hourly message limit"),
+    ],
+)
+def test_what_can_only_be_our_account_is_the_transport_s(phase: Phase, code: int, text: str) -> None:
+    """Statements about who sends stay the account's, also beside the status or the words of a mailbox."""
+    assert verdict(phase, Reply(code, text)) is Verdict.TRANSPORT
+
+
+@pytest.mark.parametrize("phase", [Phase.RCPT, Phase.DATA, Phase.DOT])
+@pytest.mark.parametrize("status", ["5.4.5", "4.7.28", "5.2.251", "5.1.8", "5.1.90", "5.7.8", "5.7.11"])
+def test_a_status_of_our_account_needs_no_words(phase: Phase, status: str) -> None:
+    """A server may say no more than the number."""
+    assert verdict(phase, Reply(550, status)) is Verdict.TRANSPORT
+
+
+@pytest.mark.parametrize("piece", ["a", "@", "<", "1", "sent ", "daily ", "your ", "sender ", "recipient ", " in 1"])
+def test_a_verdict_takes_no_more_than_proportional_time(piece: str) -> None:
+    """A hostile reply eight times as long takes about eight times as long to judge, not sixty-four times."""
+    short, long = (Reply(550, (piece * length)[:length]) for length in (1_000, 8_000))
+
+    def judge(reply: Reply) -> None:
+        verdict(Phase.RCPT, reply)
+        wait_named(reply.text)
+        is_daily_limit(reply.text)
+
+    assert fastest(lambda: judge(long)) < 24 * fastest(lambda: judge(short))
+
+
+def test_an_enhanced_code_counts_at_the_start_only() -> None:
+    """A number that another server is quoted with does not decide."""
+    assert verdict(Phase.RCPT, Reply(550, "5.1.1 no such user (was 5.4.5 elsewhere)")) is Verdict.FAIL
+
+
+@given(st.sampled_from(Phase), st.integers(), st.text())
+def test_every_reply_has_a_verdict(phase: Phase, code: int, text: str) -> None:
+    """Whatever a server says, in whatever words, something is decided, and letter case does not matter."""
+    found = verdict(phase, Reply(code, text))
+    assert found in Verdict
+    assert verdict(phase, Reply(code, "DAILY LIMIT: " + text)) is Verdict.TRANSPORT

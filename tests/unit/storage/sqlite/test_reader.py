@@ -1,0 +1,464 @@
+"""Watchers read on a connection of their own, which writes nothing and delays nobody."""
+
+import asyncio
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable
+from datetime import timedelta
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pytest
+from support.parts import PATIENCE, request
+from support.samples import NOW, RULES, booking_event, flight_data
+
+from notifier.domain.events import Filter
+from notifier.domain.mail import Kind, Reply, Status, failed, sent
+from notifier.domain.messages import Message, Origin, decode
+from notifier.errors import StoreUnusable
+from notifier.storage.sqlite import queries, reader
+from notifier.storage.sqlite.portions import MAX_WEIGHT
+from notifier.storage.sqlite.reader import MAX_REST, REST
+from notifier.storage.sqlite.store import SqliteStore
+from notifier.storage.store import Page
+
+SLICES, STEPS = 5, 40
+"""Pairs of measurements of which the medians are compared, and what is worked on in each: many queries long."""
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+    """Give an empty store."""
+    store = await SqliteStore.open(tmp_path / "notifier.db")
+    yield store
+    await store.close()
+
+
+def message(number: int, **data: object) -> Message:
+    """Build a request for a mail."""
+    return decode(json.dumps(request(number, **data)).encode(), Origin(NOW))
+
+
+def largest(number: int, version: int = 1) -> Message:
+    """Build a booking of the largest permitted size; of each version the departures are others."""
+    people = [{"name": f"Asha Rao {n}", "email": f"asha{n}@example.com"} for n in range(100)]
+    flights = [
+        flight_data(number=f"AI{n}", departs_at=f"2026-12-{n + 1:02}T{version:02}:30:00Z", arrives_at=None)
+        for n in range(20)
+    ]
+    kind = "booking.confirmed" if version == 1 else "booking.changed"
+    fields = {"booking": f"B{number}", "version": version, "passengers": people, "flights": flights}
+    return decode(json.dumps(booking_event(id=f"b{number}.{version}", type=kind, **fields)).encode(), Origin(NOW))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Read all files of a folder."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+class Held:
+    """Keeps the watchers' connection busy while the block lasts."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+        self._end = threading.Event()
+        self._begun = threading.Event()
+
+    def _hold(self, _: sqlite3.Connection) -> None:
+        self._begun.set()
+        self._end.wait(PATIENCE)
+
+    async def __aenter__(self) -> None:
+        self._query = asyncio.create_task(self._store._reads.query(self._hold))
+        await asyncio.to_thread(self._begun.wait, PATIENCE)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._end.set()
+        await self._query
+
+
+async def test_actors_never_wait_for_a_watcher(store: SqliteStore) -> None:
+    """Everything that intake, sender, reporter, broadcaster and purger ask for ends while a query runs."""
+    async with Held(store), asyncio.timeout(PATIENCE / 2):
+        await store.add([message(1), message(2)], RULES, NOW)
+        first, second = (start.mail for start in (await store.claim(9, 0, NOW)).starts)
+        await store.mark(first)
+        assert len(await store.sending()) == 2
+        await store.record([sent(first, Reply(250, "OK"), NOW), sent(second, Reply(250, "OK"), NOW)], NOW)
+        assert len(await store.events(0, 100)) == 6
+        await store.move_cursor("reporter", await store.cursor("reporter") + 6)
+        await store.pause(paused=True)
+        assert (await store.purge(NOW, NOW, "reporter", NOW)).mails == 0
+        await store.beyond(0)
+
+
+async def test_the_connection_of_watchers_cannot_write(store: SqliteStore) -> None:
+    """SQLite itself refuses it; what a watcher asks does not make the service unready."""
+    await store.add([message(1)], RULES, NOW)
+    with pytest.raises(StoreUnusable, match="readonly"):
+        await store._reads.query(lambda db: db.execute("DELETE FROM mails").close())
+    assert store.fault is None
+    assert (await store.totals())[Status.PENDING] == 1
+
+
+async def test_a_snapshot_is_one_state_of_the_store(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is committed while it is read is not in it: neither in the totals nor in the page, whatever comes first."""
+    loop = asyncio.get_running_loop()
+    read = queries.totals
+
+    def slowly(db: sqlite3.Connection) -> dict[Status, int]:
+        found = read(db)
+        asyncio.run_coroutine_threadsafe(store.add([message(2)], RULES, NOW), loop).result(PATIENCE)
+        return found
+
+    await store.add([message(1)], RULES, NOW)
+    monkeypatch.setattr(queries, "totals", slowly)
+    snapshot = await store.snapshot(Filter(), 10)
+    monkeypatch.undo()
+    assert (snapshot.seq, snapshot.totals[Status.PENDING], len(json.loads(snapshot.mails))) == (1, 1, 1)
+    assert len((await store.page(Filter(), None, 10)).mails) == 2
+
+
+async def test_watchers_who_ask_the_same_share_an_answer(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hundreds of them cost one query, whose answer has all that was stored when the last one asked."""
+    calls: list[Filter] = []
+    read = queries.page
+
+    def page(db: sqlite3.Connection, wanted: Filter, before: int | None, limit: int, *, contents: bool = True) -> Page:
+        calls.append(wanted)
+        return read(db, wanted, before, limit, contents=contents)
+
+    monkeypatch.setattr(queries, "page", page)
+    async with Held(store):
+        early = [asyncio.create_task(store.snapshot(Filter(), 200)) for _ in range(200)]
+        other = asyncio.create_task(store.snapshot(Filter(kind=frozenset({Kind.CHANGE})), 200))
+        await asyncio.sleep(0)
+        early.pop().cancel()
+        await store.add([message(1)], RULES, NOW)
+        late = [asyncio.create_task(store.snapshot(Filter(), 200)) for _ in range(200)]
+        await asyncio.sleep(0)
+    async with asyncio.timeout(PATIENCE):
+        snapshots = await asyncio.gather(*early, *late)
+    assert {len(json.loads(snapshot.mails)) for snapshot in snapshots} == {1}
+    assert len({id(snapshot.mails) for snapshot in snapshots}) == 1
+    assert (await other).mails == b"[]"
+    assert len(calls) == 2
+
+
+async def test_an_answer_is_not_older_than_its_question(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks while the same is being answered gets an answer of its own, with what was stored meanwhile."""
+    begun, end, read = threading.Event(), threading.Event(), queries.page
+
+    def page(*args: Any, **options: Any) -> Page:
+        found = read(*args, **options)
+        begun.set()
+        end.wait(PATIENCE)
+        return found
+
+    monkeypatch.setattr(queries, "page", page)
+    first = asyncio.create_task(store.snapshot(Filter(), 200))
+    await asyncio.to_thread(begun.wait, PATIENCE)
+    await store.add([message(1)], RULES, NOW)
+    second = asyncio.create_task(store.snapshot(Filter(), 200))
+    await asyncio.sleep(0)
+    end.set()
+    async with asyncio.timeout(PATIENCE):
+        found = [len(json.loads((await each).mails)) for each in (first, second)]
+    assert found == [0, 1]
+
+
+@pytest.mark.parametrize("urgent", [False, True])
+async def test_a_query_that_nobody_waits_for_any_more_is_not_begun(store: SqliteStore, *, urgent: bool) -> None:
+    """It is dropped with the last one who asked; one that somebody still waits for is answered."""
+    asked: list[str] = []
+
+    def query(_: sqlite3.Connection, name: str) -> str:
+        asked.append(name)
+        return name
+
+    async with Held(store):
+        tasks = {
+            name: [asyncio.create_task(store._reads.query(query, name, urgent=each)) for each in (False, urgent)]
+            for name in ("gone", "shared")
+        }
+        await asyncio.sleep(0)
+        for task in (*tasks["gone"], tasks["shared"][0]):
+            task.cancel()
+        await asyncio.wait(tasks["gone"])
+    async with asyncio.timeout(PATIENCE):
+        assert await tasks["shared"][1] == "shared"
+    assert asked == ["shared"]
+    assert not store._reads._askers
+
+
+async def test_operators_and_the_service_are_answered_before_viewers(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many queries of viewers wait, urgent ones are next, and viewers are answered in the order they asked."""
+    monkeypatch.setattr(reader, "REST", 0)
+    monkeypatch.setattr(reader, "URGENT_REST", 0)
+    answered: list[str] = []
+
+    async def ask(who: str, asked: Awaitable[object]) -> None:
+        await asked
+        answered.append(who)
+
+    async with Held(store):
+        viewers = [asyncio.create_task(ask(f"viewer {n}", store.page(Filter(), n, 10))) for n in range(1, 6)]
+        await asyncio.sleep(0)
+        others = [
+            asyncio.create_task(ask("operator", store.page(Filter(), None, 10, urgent=True))),
+            asyncio.create_task(ask("stats", store.totals())),
+            # The same that a viewer asks, who thus has it early.
+            asyncio.create_task(ask("hurried viewer", store.page(Filter(), 5, 10, urgent=True))),
+        ]
+        await asyncio.sleep(0)
+    await asyncio.gather(*viewers, *others)
+    assert answered == ["operator", "stats", "viewer 5", "hurried viewer", *(f"viewer {n}" for n in range(1, 5))]
+
+
+async def test_only_the_processor_time_of_a_query_is_rested_and_only_by_its_own_kind(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A query that waits for the disk costs nobody a rest; one that computes delays the next of its kind alone."""
+    monkeypatch.setattr(reader, "REST", 1e6)
+    monkeypatch.setattr(reader, "MAX_REST", 2 * PATIENCE)
+    began = asyncio.get_running_loop().time()
+    monkeypatch.setattr(reader, "thread_time", lambda: 0.0)
+    await store._reads.query(lambda _: time.sleep(0.2))
+    assert store._reads._others.rested_at <= asyncio.get_running_loop().time()
+    monkeypatch.setattr(reader, "thread_time", iter(range(1000)).__next__)
+    await store._reads.query(lambda _: None)
+    assert store._reads._others.rested_at >= began + 2 * PATIENCE
+    async with asyncio.timeout(PATIENCE):
+        await store._reads.query(lambda _: None, urgent=True)
+    assert (reader.REST, reader.MAX_REST) != (REST, MAX_REST)
+    assert REST * 0.02 < MAX_REST <= 0.25
+
+
+async def test_what_is_counted_and_replayed_is_what_passes_the_filter(store: SqliteStore) -> None:
+    """The database selects the same events as the hub does, in portions that end at multiples of a hundred."""
+    await store.add([message(n, to=[f"p{n}.{each}@example.com" for each in range(40)]) for n in range(6)], RULES, NOW)
+    await store.add([largest(1)], RULES, NOW)
+    first, *_ = (start.mail for start in (await store.claim(99, 0, NOW)).starts)
+    await store.record([sent(first, Reply(250, "OK"), NOW)], NOW)
+    logged = await store.events(0, 10_000)
+    for wanted in (
+        Filter(),
+        Filter(status=frozenset({Status.SENDING})),
+        Filter(status=frozenset({Status.PENDING}), kind=frozenset({Kind.CONFIRMATION, Kind.NOTIFICATION})),
+        Filter(booking=frozenset({"B1", "none"})),
+        Filter(mail=frozenset({first.id, logged[-1].mail})),
+        Filter(since=NOW),
+        Filter(since=NOW + timedelta(microseconds=1)),
+    ):
+        passing = [event.body for event in logged if event.seq > 7 and wanted.passes(event)]
+        found, ends, at = list[bytes](), list[int](), 7
+        while at < logged[-1].seq:
+            portion = await store._reads.query(queries.portion, at, wanted, urgent=True)
+            if portion.events:
+                found.append(portion.bodies)
+            at = portion.seq
+            ends.append(at)
+        assert b",".join(found) == b",".join(passing)
+        assert ends == [*range(100, logged[-1].seq, 100), logged[-1].seq]
+        assert (await store.missed(7, wanted, 10_000)).events == len(passing)
+
+
+async def test_a_query_that_was_not_begun_when_the_store_closes_ends(tmp_path: Path) -> None:
+    """Whoever asked is told, and nothing is left behind."""
+    store = await SqliteStore.open(tmp_path / "n.db")
+    async with Held(store):
+        asked = asyncio.create_task(store.totals())
+        await asyncio.sleep(0)
+        closing = asyncio.create_task(store.close())
+        await asyncio.sleep(0)
+    await closing
+    with pytest.raises(StoreUnusable, match="the store is closed"):
+        await asked
+    assert set(contents(tmp_path)) == {"n.db", "n.db.lock"}
+
+
+async def watch(store: SqliteStore, stop: asyncio.Event) -> None:
+    """Ask for one thing after the other that costs much."""
+    step = 0
+    while not stop.is_set():
+        step += 1
+        kinds = frozenset({Kind.NOTIFICATION, Kind.CHANGE})
+        await store.snapshot(Filter(status=frozenset(Status), kind=kinds), 500 - step % 200)
+        await store.page(Filter(booking=frozenset(f"B{n}" for n in range(500))), None, 500 - step % 200)
+
+
+async def work(store: SqliteStore, number: int) -> None:
+    """Take some messages in and send their mails."""
+    await store.add([message(number * 10 + n) for n in range(10)], RULES, NOW)
+    for start in (await store.claim(10, 0, NOW)).starts:
+        await store.record([sent(start.mail, Reply(250, "OK"), NOW)], NOW)
+
+
+async def test_an_address_can_be_erased_while_watchers_ask_all_the_time(store: SqliteStore, tmp_path: Path) -> None:
+    """No query keeps the write-ahead log from being emptied."""
+    for number in range(20):
+        await work(store, number)
+    stop = asyncio.Event()
+    watchers = [asyncio.create_task(watch(store, stop)) for _ in range(4)]
+    try:
+        for number in range(20):
+            assert (await store.erase(f"p{number}@example.com", NOW)).mails == 1
+            assert not any(f"p{number}@".encode() in content for content in contents(tmp_path).values())
+    finally:
+        stop.set()
+        await asyncio.gather(*watchers)
+
+
+async def test_sending_and_intake_keep_their_speed_while_watchers_ask_all_the_time(store: SqliteStore) -> None:
+    """With eight of them it is at least 0.7 of what it is without, in medians of alternating slices."""
+    for number in range(60):
+        await work(store, number)
+    stop = asyncio.Event()
+    seconds: dict[bool, list[float]] = {False: [], True: []}
+    for number in range(2 * SLICES):
+        watched = number % 2 == 1
+        stop.clear()
+        watchers = [asyncio.create_task(watch(store, stop)) for _ in range(8 * watched)]
+        try:
+            began = time.perf_counter()
+            for step in range(STEPS):
+                await work(store, 100 + number * STEPS + step)
+            seconds[watched].append(time.perf_counter() - began)
+        finally:
+            stop.set()
+            await asyncio.gather(*watchers)
+    share = median(seconds[False]) / median(seconds[True])
+    assert share >= 0.7, seconds
+
+
+async def test_the_copy_that_erasing_makes_is_beside_the_database(store: SqliteStore, tmp_path: Path) -> None:
+    """SQLite would write it to /tmp, which may be small, or memory."""
+    # More than SQLite keeps in memory.
+    await store.add([message(n, text="x" * 50_000) for n in range(200)], RULES, NOW)
+    folders: set[Path] = set()
+
+    def look() -> None:
+        files = [each.resolve() for each in Path("/proc/self/fd").iterdir()]
+        folders.update(file.parent for file in files if file.name.startswith("etilqs_"))
+
+    await store._writer.set_progress_handler(look, 1000)
+    await store.erase("p1@example.com", NOW)
+    assert folders == {tmp_path}
+
+
+async def test_a_batch_is_divided_by_the_mails_that_it_makes(store: SqliteStore, tmp_path: Path) -> None:
+    """No transaction adds more than PORTION mails, but for a single message that does, which is alone in its own."""
+    sizes: list[int] = []
+    seen = 0
+
+    def note(operation: str, _: float) -> None:
+        nonlocal seen
+        with sqlite3.connect(tmp_path / "notifier.db") as db:
+            (now,) = db.execute("SELECT count(*) FROM mails").fetchone()
+        db.close()
+        if operation == "add":
+            sizes.append(now - seen)
+        seen = now
+
+    store._transacted = note
+    several = [message(n, to=[f"p{n}.{each}@example.com" for each in range(99)]) for n in range(12)]
+    added = await store.add([*several, largest(1), message(99)], RULES, NOW)
+    assert [len(each.mails) for each in added] == [99] * 12 + [2100, 1]
+    assert [each for each in sizes if each] == [5 * 99, 5 * 99, 2 * 99, 2100, 1]
+    assert 5 * 99 <= MAX_WEIGHT < 6 * 99
+    assert all(each.repeated for each in await store.add([*several, largest(1), message(99)], RULES, NOW))
+
+
+async def test_large_mails_weigh_as_much_as_several_in_every_portion(store: SqliteStore) -> None:
+    """Taking in, expiring, purging and erasing 90 mails of 100 kB each take two transactions, as 630 small ones do."""
+    later, done = NOW + timedelta(hours=2), list[str]()
+    store._transacted = lambda operation, _: done.append(operation)
+
+    async def add(first: int) -> None:
+        long = {"to": "asha@example.com", "text": "x" * 100_000, "expires_at": (NOW + timedelta(hours=1)).isoformat()}
+        await store.add([message(n, **long) for n in range(first, first + 90)], RULES, NOW)
+
+    await add(0)
+    assert [(await store.claim(0, 0, later)).more_expired for _ in range(3)] == [True, False, False]
+    purged = [await store.purge(later + timedelta(hours=1), NOW, None, later) for _ in range(3)]
+    assert [each.mails for each in purged] == [71, 19, 0]
+    await add(100)
+    assert (await store.erase("asha@example.com", NOW)).mails == 90
+    of_bookings = 1
+    assert [done.count(each) for each in ("add", "claim", "purge", "erase")] == [2 * 2, 3, 3, 2 + of_bookings]
+
+
+async def test_a_withdrawal_of_large_mails_weighs_as_much_as_they_do(store: SqliteStore) -> None:
+    """It names the request alone, and yet is added alone if that is large."""
+    people = [f"p{n}@example.com" for n in range(50)]
+    asked = [message(n, to=people, text="x" * 100_000) for n in range(2)]
+    await store.add(asked, RULES, NOW)
+    withdrawals = [
+        {"type": "notification.cancelled", "id": f"c{n}", "source": each.source, "data": {"id": each.id}}
+        for n, each in enumerate(asked)
+    ]
+    done: list[str] = []
+    store._transacted = lambda operation, _: done.append(operation)
+    await store.add([decode(json.dumps(each).encode(), Origin(NOW)) for each in withdrawals], RULES, NOW)
+    assert (await store.totals())[Status.CANCELLED] == 100
+    assert len(done) == 2
+
+
+async def test_a_list_does_not_read_what_mails_say(store: SqliteStore) -> None:
+    """Nothing of it is shown there, and it may be long."""
+    await store.add([message(1), message(2)], RULES, NOW)
+    shown = await store.listing(Filter(), None, 10), (await store.snapshot(Filter(), 10)).mails
+    await store._run(lambda db: db.execute("UPDATE mails SET content = x'00'").close())
+    assert (await store.listing(Filter(), None, 10), (await store.snapshot(Filter(), 10)).mails) == shown
+    assert shown[0].count(b'"kind":"notification"') == 2
+
+
+async def test_a_batch_is_divided_by_the_mails_that_it_reads(store: SqliteStore) -> None:
+    """Messages that change nothing count by the mails that are read for them, repeats and outdated ones hardly."""
+    requests = [message(n, to=[f"p{n}.{each}@example.com" for each in range(99)]) for n in range(12)]
+    await store.add(requests, RULES, NOW)
+    while starts := (await store.claim(500, 0, NOW)).starts:
+        await store.record([failed(start.mail, Reply(550, "no"), None) for start in starts], NOW)
+    withdrawals = [
+        {"type": "notification.cancelled", "id": f"c{n}", "source": each.source, "data": {"id": each.id}}
+        for n, each in enumerate(requests)
+    ]
+    transactions: list[str] = []
+    store._transacted = lambda operation, _: transactions.append(operation)
+    await store.add([decode(json.dumps(each).encode(), Origin(NOW)) for each in withdrawals], RULES, NOW)
+    assert transactions == ["add"] * 3
+    transactions.clear()
+    await store.add([decode(json.dumps(each).encode(), Origin(NOW)) for each in withdrawals], RULES, NOW)
+    assert transactions == ["add"]
+
+
+async def test_many_of_the_largest_messages_delay_nobody_for_longer_than_one_of_them(store: SqliteStore) -> None:
+    """While they are taken in, a snapshot, a small message and a claim wait for about one transaction, not for all."""
+    began = time.perf_counter()
+    await store.add([largest(0)], RULES, NOW)
+    alone = time.perf_counter() - began
+    adding = [asyncio.create_task(store.add([largest(n)], RULES, NOW)) for n in range(1, 9)]
+    waits: dict[str, list[float]] = {"snapshot": [], "message": [], "claim": []}
+    number = 0
+    try:
+        while not all(task.done() for task in adding):
+            number += 1
+            for name, asked in (
+                ("snapshot", store.snapshot(Filter(), 200)),
+                ("message", store.add([message(number)], RULES, NOW)),
+                ("claim", store.claim(1, 0, NOW)),
+            ):
+                began = time.perf_counter()
+                await asked
+                waits[name].append(time.perf_counter() - began)
+    finally:
+        await asyncio.gather(*adding)
+    print({name: f"{max(each):.2f} s" for name, each in waits.items()}, f"one message: {alone:.2f} s")  # noqa: T201 - pytest shows it beside a failure
+    assert number >= 4
+    for name, each in waits.items():
+        assert max(each) < 4 * alone, (name, alone, waits)
