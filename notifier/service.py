@@ -13,17 +13,17 @@ from notifier import __version__, clock
 from notifier.actors.broadcaster import Hub, broadcast
 from notifier.actors.consumer import Store as Intake
 from notifier.actors.consumer import consume
-from notifier.actors.purger import Memory, purge
+from notifier.actors.purger import RetentionPolicy, purge
 from notifier.actors.reporter import READER, report
 from notifier.actors.sender import LAST_RECORDS, Limits, Sender
 from notifier.composing.message import compose
-from notifier.composing.templates import Wording
+from notifier.composing.templates import MailTemplates
 from notifier.domain import airports
 from notifier.domain.claims import Quota
-from notifier.domain.events import Logged
+from notifier.domain.events import StoredEvent
 from notifier.domain.mail import Mail, RetryPolicy
 from notifier.domain.messages import Message
-from notifier.domain.planning import Rules
+from notifier.domain.planning import PlanningPolicy
 from notifier.errors import StoreUnusable
 from notifier.feed.auth import Tokens
 from notifier.feed.commands import commands
@@ -39,9 +39,9 @@ from notifier.observability import loop_lag, mail_log
 from notifier.observability.counters import Metrics
 from notifier.observability.gauges import gauges
 from notifier.observability.status import Figures
-from notifier.sending.circuit_breaker import Circuit
-from notifier.sending.pacing import Guard
-from notifier.sending.transport_health import Lane
+from notifier.sending.circuit_breaker import CircuitBreaker
+from notifier.sending.pacing import BurstGuard
+from notifier.sending.transport_health import TransportHealth
 from notifier.settings import MailSettings, Settings
 from notifier.storage.sqlite.store import SqliteStore
 from notifier.storage.store import Added, Store
@@ -64,7 +64,7 @@ SCRAPE_PATIENCE = 3.0
 class MailTransport:
     """Lets the sender deliver mails where the SMTP gateway delivers bytes."""
 
-    def __init__(self, transport: smtp.Transport, settings: MailSettings, wording: Wording) -> None:
+    def __init__(self, transport: smtp.Transport, settings: MailSettings, wording: MailTemplates) -> None:
         self.name = transport.name
         self.open = transport.open
         self._transport = transport
@@ -94,7 +94,7 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
     do not keep it from starting.
     """
     airports.load()
-    wording = Wording(settings.mail.templates)
+    wording = MailTemplates(settings.mail.templates)
     async with AsyncExitStack() as stack:
         metrics = Metrics()
         stack.enter_context(loop_lag.measured(metrics.lagged))
@@ -104,10 +104,10 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         for transport in transports:
             stack.push_async_callback(transport.close)
         lanes = _lanes(transports, settings, wording)
-        broker = rabbitmq.Broker() if settings.amqp.url else None
+        broker = rabbitmq.BrokerStatus() if settings.amqp.url else None
         publisher = Publisher(settings.amqp)
         stack.push_async_callback(publisher.close)
-        rules = Rules(
+        rules = PlanningPolicy(
             settings.mail.sender.domain, settings.mail.remind_before, settings.store.dedup_retention, wording.subject
         )
 
@@ -153,12 +153,12 @@ async def _scrape(metrics: Metrics, figures: Figures, hub: Hub, rate: float) -> 
     return metrics.page(gauges(__version__, figures.readiness(), stats, rate, hub.subscribers))
 
 
-def _lanes(transports: Sequence[smtp.Transport], settings: Settings, wording: Wording) -> list[Lane]:
+def _lanes(transports: Sequence[smtp.Transport], settings: Settings, wording: MailTemplates) -> list[TransportHealth]:
     pauses, quota = settings.smtp.pauses, settings.mail.quota
     return [
-        Lane(
+        TransportHealth(
             MailTransport(transport, settings.mail, wording),
-            Circuit(pauses),
+            CircuitBreaker(pauses),
             Quota(transport.server.account, quota) if quota else None,
         )
         for transport in transports
@@ -185,12 +185,12 @@ async def _stop(supervisor: Supervisor, longest_dialogue: float) -> None:
     await supervisor.stop("reporter", "broadcaster", grace=REPORT_GRACE)
 
 
-def _sending(store: Store, lanes: Sequence[Lane], settings: Settings) -> Actor:
+def _sending(store: Store, lanes: Sequence[TransportHealth], settings: Settings) -> Actor:
     """Make the sending actor; all its runs share one guard of the rate."""
     mail = settings.mail
     retry = RetryPolicy(mail.retry_delays, mail.give_up_after, hold_uncertain=mail.on_uncertain == "hold")
     limits = Limits(settings.smtp.connections, mail.rate, retry)
-    guard = Guard(mail.rate)
+    guard = BurstGuard(mail.rate)
 
     async def send(running: Callable[[], None], stop: asyncio.Event) -> None:
         await Sender(store, lanes, limits, guard).run(clock.ticks(mail.cron), running, stop)
@@ -200,15 +200,15 @@ def _sending(store: Store, lanes: Sequence[Lane], settings: Settings) -> Actor:
 
 async def _purge(store: Store, settings: Settings, running: Callable[[], None], stop: asyncio.Event) -> None:
     kept = settings.store
-    memory = Memory(kept.retention, kept.dedup_retention, READER if settings.amqp.url else None)
+    memory = RetentionPolicy(kept.retention, kept.dedup_retention, READER if settings.amqp.url else None)
     await purge(store, memory, clock.ticks(kept.purge_cron), running, stop)
 
 
-async def _publish(publisher: Publisher, events: Sequence[Logged]) -> int:
+async def _publish(publisher: Publisher, events: Sequence[StoredEvent]) -> int:
     return await publisher.publish([_result(event) for event in events])
 
 
-def _result(event: Logged) -> Outgoing:
+def _result(event: StoredEvent) -> Outgoing:
     """Address an event to whoever follows what becomes of their messages."""
     properties = Basic.Properties(
         content_type="application/cloudevents+json",

@@ -28,11 +28,11 @@ RESULTS = "notifier.events"
 """Exchange that notifier's own results are published to."""
 SHORTEST_TOKEN = 16
 """Characters; of random ones nobody guesses that many."""
-LONGEST = timedelta(days=36_500)
+MAX_LENGTH = timedelta(days=36_500)
 """The longest duration that a setting can have, about 100 years."""
 SLOWEST = 0.00001
 """The lowest limit in mails per second, about one a day; close to 0 the next start would be beyond the calendar."""
-MOST_QUOTA = 1_000_000_000
+MAX_QUOTA = 1_000_000_000
 _ENCODE_IN_URL = "percent-encode @ / : , ? # and % in user and password"
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _NOT_IN_A_HEADER = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -94,8 +94,8 @@ def _duration(text: Any) -> Any:
     if not match:
         raise ValueError("a duration such as 30s, 5m, 48h or 7d is expected")
     seconds = float(match[1]) * _UNITS[match[2]]
-    if seconds > LONGEST.total_seconds():
-        raise ValueError(f"a duration of at most {LONGEST.days}d is expected")
+    if seconds > MAX_LENGTH.total_seconds():
+        raise ValueError(f"a duration of at most {MAX_LENGTH.days}d is expected")
     return timedelta(seconds=seconds)
 
 
@@ -280,7 +280,7 @@ Durations = Annotated[
     Field(min_length=1),
     _shown_as(lambda value: ",".join(map(_duration_text, value))),
 ]
-Words = Annotated[tuple[str, ...], BeforeValidator(_words), _shown_as(",".join)]
+TextList = Annotated[tuple[str, ...], BeforeValidator(_words), _shown_as(",".join)]
 Exchange = Annotated[str, AfterValidator(_amqp_name(_MAX_EXCHANGE)), AfterValidator(_of_publishers)]
 Queue = Annotated[str, AfterValidator(_amqp_name(_MAX_QUEUE)), AfterValidator(_not_dead_letters)]
 Token = Annotated[str, AfterValidator(check_token), _shown_as(_hide)]
@@ -347,7 +347,7 @@ class MailSettings(_Group):
         "MAIL_REPLY_TO", None
     )
     rate: Annotated[float, Field(ge=0, le=100_000), AfterValidator(_rate)] = _setting("SEND_RATE", 20)
-    quota: Annotated[int, Field(ge=0, le=MOST_QUOTA)] = _setting("SEND_QUOTA", 0)
+    quota: Annotated[int, Field(ge=0, le=MAX_QUOTA)] = _setting("SEND_QUOTA", 0)
     cron: Cron = _setting("SEND_CRON", "*/2 * * * *")
     remind_before: Annotated[Duration, Field(gt=timedelta(hours=1))] = _setting("REMIND_BEFORE", "3h")
     retry_delays: Durations = _setting("RETRY_DELAYS", "10s,1m,5m,15m,1h,4h")
@@ -363,7 +363,7 @@ class FeedSettings(_Group):
     port: Annotated[int, Field(ge=0, le=65535)] = _setting("PORT", 8025)
     viewer_token: Token | None = _setting("VIEWER_TOKEN", None)
     operator_token: Token | None = _setting("OPERATOR_TOKEN", None)
-    allowed_origins: Words = _setting("ALLOWED_ORIGINS", ())
+    allowed_origins: TextList = _setting("ALLOWED_ORIGINS", ())
     insecure: bool = _setting("INSECURE", default=False)
     make_token: Path | None = _setting("MAKE_TOKEN", None)
 

@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Seconds between an actor's end and its restart, one step per failure in a row; the last repeats."""
 
-STEADY = 2.0
+MIN_UPTIME = 2.0
 """Seconds of doing its job that make an actor's earlier failures forgotten: a peer may let us in and throw us out."""
 
 STARTING_LIMIT = 60.0
@@ -112,7 +112,7 @@ class Supervisor:
                 if isinstance(error, asyncio.CancelledError) and _is_cancelled():
                     raise
                 self._failed(name, error)
-            if _monotonic() - ran_from >= STEADY:
+            if _monotonic() - ran_from >= MIN_UPTIME:
                 failures = 0
             ran_from = float("inf")
             await _pause(stop, PAUSES[min(failures, len(PAUSES) - 1)])

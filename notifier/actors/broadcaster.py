@@ -8,13 +8,13 @@ from typing import Protocol
 import structlog
 
 from notifier import clock
-from notifier.domain.events import MOST_EVENTS, Batch, Filter, Logged
+from notifier.domain.events import MAX_EVENTS, Batch, MailFilter, StoredEvent
 from notifier.feed.protocol import HEARTBEAT, cursor, write_events
 from notifier.storage.store import Store
 
 log = structlog.get_logger(__name__)
 
-GATHER = 0.025
+BATCH_WINDOW = 0.025
 """Seconds that an event waits for others to share its frame."""
 POLL = 10.0
 """Seconds after which the log is looked at although nobody said that it has grown."""
@@ -23,7 +23,7 @@ POLL = 10.0
 class Subscriber(Protocol):
     """One watcher; `after` is the place in the log up to which it has every event that passes its filter."""
 
-    wanted: Filter
+    wanted: MailFilter
     filter_hash: str
     """That of `wanted`: to hash a filter with many values for every frame would take longer than the frame."""
     after: int
@@ -56,11 +56,11 @@ class Hub:
         """How many are passed on to."""
         return len(self._last_push)
 
-    def publish(self, events: Sequence[Logged], now: float) -> None:
+    def publish(self, events: Sequence[StoredEvent], now: float) -> None:
         """Push events to those whose filter they pass, encoded once for each filter."""
         self.position = events[-1].seq
         batch = Batch(events)
-        frames: dict[tuple[Filter, int], tuple[bytes, int]] = {}
+        frames: dict[tuple[MailFilter, int], tuple[bytes, int]] = {}
         for subscriber in list(self._last_push):
             with self._contained(subscriber):
                 after = max(subscriber.after, events[0].seq - 1)
@@ -96,7 +96,7 @@ class Hub:
             with suppress(Exception):
                 subscriber.fail()
 
-    def _frame(self, subscriber: Subscriber, after: int, events: Sequence[Logged]) -> tuple[bytes, int]:
+    def _frame(self, subscriber: Subscriber, after: int, events: Sequence[StoredEvent]) -> tuple[bytes, int]:
         """Return the frame and the number of its events; no frame if there are none."""
         passing = [event for event in events if event.seq > after and subscriber.wanted.passes(event)]
         if not passing:
@@ -108,7 +108,7 @@ class Hub:
 async def broadcast(
     store: Store,
     hub: Hub,
-    observers: Sequence[Callable[[Sequence[Logged]], None]],
+    observers: Sequence[Callable[[Sequence[StoredEvent]], None]],
     running: Callable[[], None],
     stop: asyncio.Event,
 ) -> None:
@@ -120,7 +120,7 @@ async def broadcast(
     loop = asyncio.get_running_loop()
     while True:
         ending = stop.is_set()
-        while events := await store.events(hub.position, MOST_EVENTS):
+        while events := await store.events(hub.position, MAX_EVENTS):
             hub.publish(events, loop.time())
             for observe in observers:
                 try:
@@ -131,4 +131,4 @@ async def broadcast(
             return
         await clock.first_of(store.beyond(hub.position), stop.wait(), within=min(POLL, hub.beat(loop.time())))
         if not stop.is_set():
-            await asyncio.sleep(GATHER)
+            await asyncio.sleep(BATCH_WINDOW)

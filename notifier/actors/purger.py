@@ -12,7 +12,7 @@ from notifier.storage.store import Store
 log = structlog.get_logger(__name__)
 
 
-class Memory(NamedTuple):
+class RetentionPolicy(NamedTuple):
     """How long what is kept: finished mails with their events, and the ids of handled messages.
 
     Events that `reader` has not read yet (None: there is no reader) are kept whatever their age.
@@ -25,7 +25,7 @@ class Memory(NamedTuple):
 
 async def purge(
     store: Store,
-    memory: Memory,
+    memory: RetentionPolicy,
     ticks: AsyncIterator[datetime],
     running: Callable[[], None],
     stop: asyncio.Event,
@@ -39,7 +39,7 @@ async def purge(
         log.info("purged", mails=mails)
 
 
-async def purge_once(store: Store, memory: Memory, at: datetime) -> int:
+async def purge_once(store: Store, memory: RetentionPolicy, at: datetime) -> int:
     """Forget what is older than its retention at the time `at`; count the mails."""
     mails = 0
     while any(step := await store.purge(at - memory.retention, at - memory.dedup_retention, memory.reader, at)):

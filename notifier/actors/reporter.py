@@ -4,18 +4,18 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from notifier import clock
-from notifier.domain.events import Logged
+from notifier.domain.events import StoredEvent
 from notifier.errors import Unreachable
 from notifier.storage.store import Store
 
 READER = "reporter"
 """The name under which the store keeps how far the log has been reported."""
 
-PORTION = 200
+BATCH_SIZE = 200
 """Events that share one confirmation at most."""
 REFUSED = "a queue bound to notifier.events is full or unavailable"
 """Why the broker confirms no event although it answers: every queue that an event is routed to must take it."""
-GATHER = 0.05
+BATCH_WINDOW = 0.05
 """Seconds that an event waits for others, so that they share one confirmation and one step of the cursor."""
 POLL = 30.0
 """Seconds after which the log is looked at although nobody said that it has grown."""
@@ -23,7 +23,7 @@ POLL = 30.0
 
 async def report(
     store: Store,
-    publish: Callable[[Sequence[Logged]], Awaitable[int]],
+    publish: Callable[[Sequence[StoredEvent]], Awaitable[int]],
     running: Callable[[], None],
     stop: asyncio.Event,
 ) -> None:
@@ -48,12 +48,12 @@ async def report(
                 await store.move_cursor(READER, cursor)
             if confirmed < len(events):
                 raise Unreachable(REFUSED)
-            if portion == PORTION:
+            if portion == BATCH_SIZE:
                 running()
-            portion = min(2 * portion, PORTION)
+            portion = min(2 * portion, BATCH_SIZE)
         running()
         if ending:
             return
         await clock.first_of(store.beyond(cursor), stop.wait(), within=POLL)
         if not stop.is_set():
-            await asyncio.sleep(GATHER)
+            await asyncio.sleep(BATCH_WINDOW)

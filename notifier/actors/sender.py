@@ -17,8 +17,8 @@ from notifier.domain.events import ids, timestamp
 from notifier.domain.mail import Mail, RetryPolicy, handed_back, refused, unknown
 from notifier.errors import Busy, StoreUnusable, Unreachable
 from notifier.sending.circuit_breaker import State, Trial
-from notifier.sending.pacing import AHEAD, Guard
-from notifier.sending.transport_health import Lane, Result, Situation, unsupported
+from notifier.sending.pacing import AHEAD, BurstGuard
+from notifier.sending.transport_health import Result, Situation, TransportHealth, unsupported
 from notifier.storage.store import Store
 
 log = structlog.get_logger(__name__)
@@ -71,7 +71,7 @@ class Sender:
     abandoned at once and handed back. Those past their MAIL FROM are finished.
     """
 
-    def __init__(self, store: Store, lanes: Sequence[Lane], limits: Limits, guard: Guard) -> None:
+    def __init__(self, store: Store, lanes: Sequence[TransportHealth], limits: Limits, guard: BurstGuard) -> None:
         self._store = store
         self._lanes = lanes
         self._limits = limits
@@ -179,7 +179,7 @@ class Sender:
         waits += [wait for lane in self._lanes if (wait := lane.circuit.wait(_monotonic())) is not None]
         return min(waits, default=None)
 
-    async def _ask(self, lane: Lane, free: int) -> Claim:
+    async def _ask(self, lane: TransportHealth, free: int) -> Claim:
         """Claim for one transport, and note what its quota has left."""
         newest = lane.circuit.tries_newest
         claim = await self._store.claim(free, self._limits.rate, clock.now(), lane.quota, newest=newest)
@@ -187,7 +187,7 @@ class Sender:
             _tell_used_up(lane)
         return claim
 
-    async def _deliver(self, lane: Lane, claimed: Claimed, trial: Trial | None) -> None:
+    async def _deliver(self, lane: TransportHealth, claimed: Claimed, trial: Trial | None) -> None:
         # Each delivery is a task with a context of its own: whatever is logged in it says which mail it was.
         mail = claimed.mail
         bind_contextvars(**ids(mail.id, mail.event, mail.booking, mail.traceparent))
@@ -197,7 +197,7 @@ class Sender:
             lane.circuit.end_trial(trial)
         await self._record(outcomes)
 
-    async def _outcomes_of(self, lane: Lane, claimed: Claimed, trial: Trial | None) -> list[Mail]:
+    async def _outcomes_of(self, lane: TransportHealth, claimed: Claimed, trial: Trial | None) -> list[Mail]:
         """Hand one mail over; return it, and others that it shows in another light, as they are afterwards."""
         mail, task = claimed.mail, _current_task()
         if self._is_ending:
@@ -218,7 +218,7 @@ class Sender:
         finally:
             self._waiting.discard(task)
 
-    async def _hand_over(self, lane: Lane, claimed: Claimed, trial: Trial | None) -> list[Mail]:
+    async def _hand_over(self, lane: TransportHealth, claimed: Claimed, trial: Trial | None) -> list[Mail]:
         """Try the transport that claimed the mail, then others as long as they lack what its address needs."""
         result = await self._try(lane, claimed, trial)
         if not result.unsupported:
@@ -227,7 +227,7 @@ class Sender:
             # It says nothing about the account, which need not wait for what other servers answer.
             lane.circuit.end_trial(trial)
             self._store.wake.set()
-        untried: list[Lane] = []
+        untried: list[TransportHealth] = []
         booked_on = lane
         for other in self._lanes:
             if other is lane:
@@ -245,7 +245,7 @@ class Sender:
                 return self._judge(other, claimed.mail, result)
         return [unsupported(claimed.mail, untried, clock.now())]
 
-    async def _rebooked(self, mail: Mail, lane: Lane, other: Lane) -> bool:
+    async def _rebooked(self, mail: Mail, lane: TransportHealth, other: TransportHealth) -> bool:
         """Count a start against the quota of the account that will send the mail; return whether it has any left."""
         if lane.quota is None and other.quota is None:
             return True
@@ -254,7 +254,7 @@ class Sender:
             _tell_used_up(other)
         return again_at is None
 
-    async def _try(self, lane: Lane, claimed: Claimed, trial: Trial | None) -> Result:
+    async def _try(self, lane: TransportHealth, claimed: Claimed, trial: Trial | None) -> Result:
         capacity = lane.transport.capacity
 
         async def turn() -> None:
@@ -266,7 +266,7 @@ class Sender:
         before_data = partial(self._before_data, claimed.mail)
         return await lane.transport.deliver(claimed.mail, turn, before_data, begins_again=self._begin_again)
 
-    def _judge(self, lane: Lane, mail: Mail, result: Result) -> list[Mail]:
+    def _judge(self, lane: TransportHealth, mail: Mail, result: Result) -> list[Mail]:
         now = clock.now()
         elsewhere = min((other.usable_at(now) for other in self._lanes if other is not lane), default=None)
         outcomes, paused = lane.judge(mail, result, Situation(now, _monotonic(), self._limits.retry, elsewhere))
@@ -274,7 +274,7 @@ class Sender:
             _tell_pause(lane)
         return outcomes
 
-    async def _turn(self, lane: Lane, claimed: Claimed, trial: Trial | None) -> None:
+    async def _turn(self, lane: TransportHealth, claimed: Claimed, trial: Trial | None) -> None:
         """Wait until the mail may start; raise NoTurnError if by then it must not.
 
         When this returns, MAIL FROM follows at once.
@@ -357,7 +357,7 @@ class Sender:
                 lane.circuit.probe()
                 _spawn(self._probe(lane), self._probes)
 
-    async def _probe(self, lane: Lane) -> None:
+    async def _probe(self, lane: TransportHealth) -> None:
         try:
             await lane.transport.open()
         except asyncio.CancelledError:
@@ -374,7 +374,7 @@ class Sender:
                 log.info("transport is back", transport=lane.transport.name)
         self._store.wake.set()
 
-    def _freed(self, lane: Lane, _: asyncio.Task[None]) -> None:
+    def _freed(self, lane: TransportHealth, _: asyncio.Task[None]) -> None:
         lane.end(_monotonic())
         self._store.wake.set()
 
@@ -387,12 +387,12 @@ class Sender:
         self._store.wake.set()
 
 
-def _tell_pause(lane: Lane) -> None:
+def _tell_pause(lane: TransportHealth) -> None:
     reason, until = lane.circuit.reason, timestamp(lane.circuit.until)
     log.warning("transport is paused", transport=lane.transport.name, reason=reason, until=until)
 
 
-def _tell_used_up(lane: Lane) -> None:
+def _tell_used_up(lane: TransportHealth) -> None:
     until = timestamp(lane.used_up_until)
     log.warning("transport has used up its quota", transport=lane.transport.name, until=until)
 
@@ -422,7 +422,7 @@ def _tell_failure(task: asyncio.Task[None]) -> None:
 
 
 @contextmanager
-def _reserved(lane: Lane) -> Iterator[Trial | None]:
+def _reserved(lane: TransportHealth) -> Iterator[Trial | None]:
     """Take a place on a transport that had not claimed the mail, before anything else can take it."""
     lane.begin(_monotonic())
     trial = lane.circuit.begin_trial()

@@ -6,7 +6,7 @@ from typing import Any, get_args
 import msgspec
 
 from notifier.asyncapi.schemas import TEXT, Schema, constant, nullable, one_of, record, ref
-from notifier.domain.messages import LINE, MAX_ID_BYTES, MOST_BYTES, OLDER, OLDER_SERVICES, SHAPES, WORD
+from notifier.domain.messages import LINE, MAX_BYTES, MAX_ID_BYTES, OLDER, OLDER_SERVICES, SHAPES, WORD
 from notifier.errors import DeadLetterCode
 
 _REFS = "#/components/schemas/"
@@ -81,7 +81,7 @@ def _message(name: str, payload: Schema, summary: str = "") -> dict[str, Any]:
     return {
         "name": name,
         "title": name,
-        "summary": summary or f"CloudEvent {name}, at most {MOST_BYTES // 1024} KiB",
+        "summary": summary or f"CloudEvent {name}, at most {MAX_BYTES // 1024} KiB",
         "contentType": "application/json" if name == "older" else "application/cloudevents+json",
         "payload": payload,
     }

@@ -22,9 +22,9 @@ from notifier.asyncapi.schemas import (
     ref,
     several,
 )
-from notifier.domain.events import MOST_EVENTS
+from notifier.domain.events import MAX_EVENTS
 from notifier.domain.mail import Kind, Status
-from notifier.feed.protocol import MOST_MAILS, MOST_SECONDS, MOST_VALUES
+from notifier.feed.protocol import MAX_MAILS, MAX_SECONDS, MAX_VALUES
 
 REASONS = ("none", "expired", "restarted", "filter_changed", "invalid")
 CLOSE_CODES = {
@@ -40,7 +40,7 @@ CLOSE_CODES = {
 }
 
 _ID = {"id": TEXT}
-_SNAPSHOT_SIZE: Schema = {"type": "integer", "minimum": 0, "maximum": MOST_MAILS, "default": 200}
+_SNAPSHOT_SIZE: Schema = {"type": "integer", "minimum": 0, "maximum": MAX_MAILS, "default": 200}
 
 FILTER = record(
     {},
@@ -51,7 +51,7 @@ FILTER = record(
         "mail": several(TEXT),
         "since": {**TEXT, "description": "Earliest time of creation, RFC 3339"},
     },
-    description=f"Fields are ANDed, the values of one (at most {MOST_VALUES}) ORed",
+    description=f"Fields are ANDed, the values of one (at most {MAX_VALUES}) ORed",
 )
 
 STEP = record(
@@ -87,7 +87,7 @@ COMMANDS: dict[str, tuple[Schema, Schema]] = {
     ),
     "mail.list": (
         record(
-            {}, {"filter": FILTER, "before": nullable(COUNT), "limit": {**COUNT, "minimum": 1, "maximum": MOST_MAILS}}
+            {}, {"filter": FILTER, "before": nullable(COUNT), "limit": {**COUNT, "minimum": 1, "maximum": MAX_MAILS}}
         ),
         record({"mails": listed(ref("Mail")), "next": nullable(COUNT)}),
     ),
@@ -130,7 +130,7 @@ CLIENT: dict[str, tuple[str, Schema]] = {
                 "resume": {**nullable(TEXT), "description": "The last cursor"},
                 "filter": nullable(FILTER),
                 "snapshot": _SNAPSHOT_SIZE,
-                "stats": {**NUMBER, "maximum": MOST_SECONDS, "description": "Seconds between two stats; 0: none"},
+                "stats": {**NUMBER, "maximum": MAX_SECONDS, "description": "Seconds between two stats; 0: none"},
             },
         ),
     ),
@@ -167,7 +167,7 @@ SERVER: dict[str, tuple[str, Schema]] = {
             {
                 "cursor": TEXT,
                 "totals": TOTALS,
-                "mails": listed(ref("Mail"), maxItems=MOST_MAILS),
+                "mails": listed(ref("Mail"), maxItems=MAX_MAILS),
                 "more": YES_OR_NO,
             },
             {"id": ID},
@@ -175,7 +175,7 @@ SERVER: dict[str, tuple[str, Schema]] = {
     ),
     "events": (
         "Apply an event when its mail's rev is newer than yours, then keep the cursor",
-        record({"cursor": TEXT, "events": listed(ref("Event"), maxItems=MOST_EVENTS)}),
+        record({"cursor": TEXT, "events": listed(ref("Event"), maxItems=MAX_EVENTS)}),
     ),
     "stats": (
         "How the service is; the latest counts",

@@ -30,7 +30,7 @@ from notifier.asyncapi.document import document, written
 from notifier.cli import preview as previewing
 from notifier.cli import terminal, token_file
 from notifier.cli import topology as exchanges_and_queues
-from notifier.composing.templates import KINDS, Wording
+from notifier.composing.templates import KINDS, MailTemplates
 from notifier.doctor import command
 from notifier.domain.events import timestamp
 from notifier.domain.mail import Kind, Status
@@ -254,7 +254,7 @@ def preview(
     if kind not in KINDS:
         raise typer.BadParameter(f"{kind!r} is none of {', '.join(KINDS)}")
     look = configuration.load_look(os.environ)
-    wording = Wording(look.templates)
+    wording = MailTemplates(look.templates)
     for path in previewing.preview(Kind(kind), locale, wording, look.sender, out):
         typer.echo(path)
 

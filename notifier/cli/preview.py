@@ -9,13 +9,13 @@ from notifier.composing.calendar import calendars
 from notifier.composing.message import compose
 from notifier.composing.reservation import reservations
 from notifier.composing.sample import sample_mail
-from notifier.composing.templates import Wording
+from notifier.composing.templates import MailTemplates
 from notifier.domain.mail import Itinerary, Kind
 from notifier.errors import NotifierError
 from notifier.settings import Sender
 
 
-def preview(kind: Kind, locale: str, wording: Wording, sender: Sender, folder: Path) -> Iterator[Path]:
+def preview(kind: Kind, locale: str, wording: MailTemplates, sender: Sender, folder: Path) -> Iterator[Path]:
     """Write the page, the text, the whole message and the calendar files of a sample; gives each path as it is written.
 
     Raises NotifierError where the folder cannot be written.

@@ -10,8 +10,8 @@ from notifier import clock
 from notifier.domain.events import timestamp
 from notifier.domain.mail import FINISHED
 from notifier.errors import NotifierError, Unreachable
-from notifier.feed.client import FeedClient, Follower
-from notifier.feed.protocol import MOST_MAILS
+from notifier.feed.client import FeedClient, ReconnectingClient
+from notifier.feed.protocol import MAX_MAILS
 from notifier.feed.replica import Replica
 from notifier.settings import FeedSettings
 
@@ -43,8 +43,8 @@ async def _follow_to_end(client: FeedClient, ids: Sequence[str], *, as_json: boo
     """Print each mail's changes until all that are due now are finished; exit 1 where one was not sent."""
     mails: dict[str, Mapping[str, Any]] = {}
     wanted = frozenset(ids)
-    for first in range(0, len(ids), MOST_MAILS):
-        await _look_up(client, ids[first : first + MOST_MAILS], wanted, mails)
+    for first in range(0, len(ids), MAX_MAILS):
+        await _look_up(client, ids[first : first + MAX_MAILS], wanted, mails)
     now = timestamp(clock.now()) or ""
     for mail in mails.values():
         _show(mail, as_json=as_json)
@@ -59,7 +59,7 @@ async def _look_up(
     client: FeedClient, ids: Sequence[str], wanted: frozenset[str], mails: dict[str, Mapping[str, Any]]
 ) -> None:
     """Add mails as they are now, and those of all that are wanted whose events come before the list does."""
-    id_ = await client.command("mail.list", {"filter": {"mail": ids}, "limit": MOST_MAILS})
+    id_ = await client.command("mail.list", {"filter": {"mail": ids}, "limit": MAX_MAILS})
     async for frame in client:
         list(_newer(frame, wanted, mails))
         if frame["type"] == "result" and frame["id"] == id_:
@@ -127,7 +127,7 @@ def _complain_of_rest(value: Mapping[str, Any]) -> None:
 async def watch(settings: FeedSettings, *, as_json: bool) -> None:
     """Print the latest mails and then every change, across restarts of the service."""
     replica = Replica()
-    async for frame in Follower(settings, snapshot=20):
+    async for frame in ReconnectingClient(settings, snapshot=20):
         for mail in replica.apply(frame):
             _show(mail, as_json=as_json)
         if frame["type"] == "lost":

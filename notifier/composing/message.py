@@ -18,7 +18,7 @@ from typing import Any
 
 from notifier.composing.calendar import Calendar, calendars
 from notifier.composing.reservation import reservations
-from notifier.composing.templates import Wording
+from notifier.composing.templates import MailTemplates
 from notifier.domain.booking import confirmation_id
 from notifier.domain.mail import Itinerary, Kind, Mail
 from notifier.settings import Sender
@@ -34,7 +34,7 @@ _ATOMS = re.compile(r"[A-Za-z0-9 !#$%&'*+/=?^_`{|}~-]+")
 _PART = 'Content-Type: text/{subtype}; charset="utf-8"\r\nContent-Transfer-Encoding: quoted-printable\r\n'
 
 
-def compose(mail: Mail, wording: Wording, sender: Sender, reply_to: Sender | None = None) -> bytes:
+def compose(mail: Mail, wording: MailTemplates, sender: Sender, reply_to: Sender | None = None) -> bytes:
     """Write the message with CRLF line ends: text, HTML where there is some, and calendar files.
 
     Bodies are quoted-printable or base64, so their lines have at most 76 characters

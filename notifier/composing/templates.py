@@ -30,14 +30,14 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from notifier.composing.sample import dated_mails, sample_mails
 from notifier.composing.view import mail_view, subject_view
-from notifier.composing.words import Words
+from notifier.composing.words import LocaleStrings
 from notifier.domain.mail import Flight, Itinerary, Kind, Mail
 from notifier.errors import Misconfigured
 
 log = structlog.get_logger(__name__)
 
 DEFAULT = "en"
-LONGEST_SUBJECT = 200
+MAX_SUBJECT = 200
 """Characters; a longer one is cut."""
 KINDS = (Kind.CONFIRMATION, Kind.CHANGE, Kind.CANCELLATION, Kind.REMINDER)
 
@@ -56,7 +56,7 @@ class Body(NamedTuple):
     page: str | None
 
 
-class Wording:
+class MailTemplates:
     """Writes subjects, texts and pages; `folder` has what is overridden.
 
     Raises Misconfigured with every fault of the folder, each with its file and, in a
@@ -72,7 +72,7 @@ class Wording:
         self._folder = folder
         self._built_in = _built_in_wording() if folder else None
         self._templates: dict[tuple[str, str], Template] = {}
-        self._words: dict[str, Words] = {}
+        self._words: dict[str, LocaleStrings] = {}
         try:
             faults = list(_strangers(folder)) if folder else []
             self.locales = sorted({each.name for each in _locale_folders(folder)})
@@ -88,7 +88,7 @@ class Wording:
 
     def subject(self, kind: Kind, booking: str, flights: Sequence[Flight], locale: str | None) -> str:
         """Say in one line what the mail says."""
-        return self._written(locale, lambda wording: Wording._subject(wording, kind, booking, flights, locale))
+        return self._written(locale, lambda wording: MailTemplates._subject(wording, kind, booking, flights, locale))
 
     def body(self, mail: Mail, sender: str = "", reservations: str = "") -> Body:
         """Write the text, which says all that the page says, and the page.
@@ -99,10 +99,10 @@ class Wording:
         if not isinstance(content, Itinerary):
             return Body(content.text, content.html)
         return self._written(
-            content.locale, lambda wording: Wording._body(wording, mail, content, sender, reservations)
+            content.locale, lambda wording: MailTemplates._body(wording, mail, content, sender, reservations)
         )
 
-    def _written(self, locale: str | None, write: Callable[["Wording"], _T]) -> _T:
+    def _written(self, locale: str | None, write: Callable[["MailTemplates"], _T]) -> _T:
         """Write with these words and templates, or with the built-in ones if that fails: no fault may lose a mail."""
         try:
             return write(self)
@@ -146,12 +146,12 @@ class Wording:
             self._templates[locale, name] = self._environment.select_template(names)
         return self._templates[locale, name]
 
-    def _words_of(self, locale: str) -> Words:
+    def _words_of(self, locale: str) -> LocaleStrings:
         if locale not in self._words:
             names = [f"{each}/words.toml" for each in self._nearest(locale)]
             roots = [self._folder, _BUILT_IN] if self._folder else [_BUILT_IN]
             file = next(root / name for name in names for root in roots if (root / name).is_file())
-            self._words[locale] = msgspec.toml.decode(file.read_bytes(), type=Words)
+            self._words[locale] = msgspec.toml.decode(file.read_bytes(), type=LocaleStrings)
         return self._words[locale]
 
     def _faults(self) -> Iterator[str]:
@@ -190,14 +190,14 @@ class Wording:
 
 
 @cache
-def _built_in_wording() -> Wording:
+def _built_in_wording() -> MailTemplates:
     """Return the built-in words and templates, whose compilation takes longer than that of a folder's."""
-    return Wording()
+    return MailTemplates()
 
 
 def _line(found: str) -> str:
     """Turn what a template wrote into one line, not too long for a subject."""
-    return " ".join("".join(char if char.isprintable() else " " for char in found).split())[:LONGEST_SUBJECT]
+    return " ".join("".join(char if char.isprintable() else " " for char in found).split())[:MAX_SUBJECT]
 
 
 def _where(error: Exception) -> str:

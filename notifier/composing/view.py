@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from notifier.composing.words import Words
+from notifier.composing.words import LocaleStrings
 from notifier.domain.airports import city
 from notifier.domain.mail import AirportTime, Flight, Itinerary, Kind, Mail
 
@@ -49,12 +49,12 @@ class FlightView(NamedTuple):
     is_new: bool = False
 
 
-def subject_view(booking: str, flights: Sequence[Flight], words: Words) -> dict[str, Any]:
+def subject_view(booking: str, flights: Sequence[Flight], words: LocaleStrings) -> dict[str, Any]:
     """Give what a subject may say."""
     return {"booking": booking, "flights": [_flight(each, words) for each in flights], "words": words.labels}
 
 
-def mail_view(mail: Mail, content: Itinerary, words: Words) -> dict[str, Any]:
+def mail_view(mail: Mail, content: Itinerary, words: LocaleStrings) -> dict[str, Any]:
     """Give what the text and the page of a mail may say."""
     flights, removed = list(content.flights), []
     views = [_flight(each, words) for each in flights]
@@ -79,7 +79,7 @@ def mail_view(mail: Mail, content: Itinerary, words: Words) -> dict[str, Any]:
     }
 
 
-def _compared(before: Sequence[Flight], flights: Sequence[Flight], words: Words) -> Iterator[FlightView]:
+def _compared(before: Sequence[Flight], flights: Sequence[Flight], words: LocaleStrings) -> Iterator[FlightView]:
     old = dict(zip(_keys(before), before, strict=True))
     for key, flight in zip(_keys(flights), flights, strict=True):
         shown, was = _flight(flight, words), old.get(key)
@@ -92,7 +92,7 @@ def _keys(flights: Iterable[Flight]) -> list[tuple[str, int]]:
     return [(number, numbers[:place].count(number)) for place, number in enumerate(numbers)]
 
 
-def _flight(flight: Flight, words: Words) -> FlightView:
+def _flight(flight: Flight, words: LocaleStrings) -> FlightView:
     arrives, departs = flight.arrives, flight.departs
     took = arrives.at - departs.at if arrives and arrives.at and departs.at else None
     return FlightView(
@@ -108,6 +108,6 @@ def _flight(flight: Flight, words: Words) -> FlightView:
     )
 
 
-def _time(time: AirportTime, words: Words) -> Time:
+def _time(time: AirportTime, words: LocaleStrings) -> Time:
     clock = time.clock
     return Time(words.date_of(clock), f"{clock.hour:02}:{clock.minute:02}", words.zone_of(time))

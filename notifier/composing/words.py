@@ -12,7 +12,7 @@ _LEAP_YEAR = 2028
 """Any year with a 29 February: between them its days have every weekday, every month and every day of the month."""
 
 
-class Words(Struct, frozen=True):
+class LocaleStrings(Struct, frozen=True):
     """What templates of all locales share, and how this locale says it.
 
     `weekdays` begin with Monday. `date` is a pattern with `{weekday} {day} {month} {year}`,

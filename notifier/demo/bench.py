@@ -33,25 +33,25 @@ from rich.table import Table
 from notifier import clock
 from notifier.composing.message import compose
 from notifier.composing.reservation import reservations
-from notifier.composing.templates import Wording
+from notifier.composing.templates import MailTemplates
 from notifier.demo.broker import BrokerUnavailable, find_broker
 from notifier.demo.inbox import Inbox
 from notifier.demo.publisher import booking
 from notifier.domain import airports
 from notifier.domain.mail import Mail, claimed
 from notifier.domain.messages import Origin, decode
-from notifier.domain.planning import Rules
+from notifier.domain.planning import PlanningPolicy
 from notifier.gateways.connection import connected
 from notifier.gateways.publisher import Publisher
-from notifier.gateways.rabbitmq import Broker, consume
+from notifier.gateways.rabbitmq import BrokerStatus, consume
 from notifier.gateways.smtp import Envelope, Transport
 from notifier.settings import AmqpSettings, Sender, SmtpServer, SmtpSettings
 from notifier.storage.sqlite.store import SqliteStore
 
 TURNS = 5
 BATCH = 100
-WORDING = Wording()
-RULES = Rules("example.org", timedelta(hours=3), timedelta(days=7), WORDING.subject)
+WORDING = MailTemplates()
+RULES = PlanningPolicy("example.org", timedelta(hours=3), timedelta(days=7), WORDING.subject)
 FROM = Sender("Demo Airline", "demo@example.org")
 
 Work = Callable[[int], Awaitable[None]]
@@ -185,7 +185,7 @@ async def consuming(url: str) -> Row:
     connection = await aiormq.connect(url)
     try:
         channel = await connection.channel()
-        async with consume(settings, publisher, Broker(), stop) as session:
+        async with consume(settings, publisher, BrokerStatus(), stop) as session:
 
             async def ours(jobs: int) -> None:
                 await _fill(channel, "bench.ours", body, jobs)

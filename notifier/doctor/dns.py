@@ -7,7 +7,7 @@ from dns.asyncresolver import Resolver
 
 from notifier.errors import Unreachable
 
-PATIENCE = 5.0
+ANSWER_TIMEOUT = 5.0
 """Seconds for one question, with all its repetitions."""
 
 
@@ -22,7 +22,7 @@ def system_resolver() -> Resolver:
 async def exists(asked: Resolver, domain: str) -> bool:
     """Say whether DNS knows a domain; Unreachable where nobody answers."""
     try:
-        await asked.resolve(domain, "SOA", lifetime=PATIENCE)
+        await asked.resolve(domain, "SOA", lifetime=ANSWER_TIMEOUT)
     except resolver.NXDOMAIN:
         return False
     except resolver.NoAnswer:
@@ -35,7 +35,7 @@ async def exists(asked: Resolver, domain: str) -> bool:
 async def texts(asked: Resolver, name: str) -> list[str]:
     """Give the TXT records of a name, none where there are none; Unreachable where nobody answers."""
     try:
-        answer = await asked.resolve(name, "TXT", lifetime=PATIENCE)
+        answer = await asked.resolve(name, "TXT", lifetime=ANSWER_TIMEOUT)
     except (resolver.NXDOMAIN, resolver.NoAnswer):
         return []
     except (exception.DNSException, OSError) as error:

@@ -5,14 +5,14 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import datetime, timedelta
 
 from notifier.composing.message import compose
-from notifier.composing.templates import Wording
+from notifier.composing.templates import MailTemplates
 from notifier.doctor.finding import Finding, fault, note, ok, warning
-from notifier.domain.mail import Kind, Letter, Mail, mail_id
+from notifier.domain.mail import Kind, Mail, PlainContent, mail_id
 from notifier.errors import Unreachable
 from notifier.gateways import connection, smtp, topology
 from notifier.settings import AmqpSettings, MailSettings
 
-PATIENCE = 30.0
+ANSWER_TIMEOUT = 30.0
 """Seconds for a mail server to let us in."""
 EXPIRES_SOON = timedelta(days=14)
 
@@ -20,10 +20,10 @@ EXPIRES_SOON = timedelta(days=14)
 async def smtp_login(transport: smtp.Transport, now: datetime) -> AsyncIterator[Finding]:
     """Log in to a mail server."""
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(ANSWER_TIMEOUT):
             admission = await transport.open()
     except (Unreachable, TimeoutError) as error:
-        yield fault("SMTP", str(error) or f"{transport.name}: no answer in {PATIENCE:g} s", _remedy(str(error)))
+        yield fault("SMTP", str(error) or f"{transport.name}: no answer in {ANSWER_TIMEOUT:g} s", _remedy(str(error)))
         return
     account = "without a login" if transport.server.username is None else "and takes the login"
     if admission.tls is None:
@@ -78,7 +78,7 @@ async def send_test(transport: smtp.Transport, settings: MailSettings, to: str, 
         kind=Kind.NOTIFICATION,
         to=to,
         subject="Test mail from notifier",
-        content=Letter(
+        content=PlainContent(
             "This mail was sent by `notifier doctor --send-to`.\n\n"
             'In its headers, Authentication-Results should say "spf=pass", "dkim=pass" and "dmarc=pass".\n'
         ),
@@ -92,7 +92,7 @@ async def send_test(transport: smtp.Transport, settings: MailSettings, to: str, 
         return
 
     envelope = smtp.Envelope(settings.sender.address, to)
-    message = compose(mail, Wording(), settings.sender, settings.reply_to)
+    message = compose(mail, MailTemplates(), settings.sender, settings.reply_to)
     return await transport.deliver(envelope, message, at_once, at_once)
 
 

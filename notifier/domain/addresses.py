@@ -7,9 +7,9 @@ from urllib.parse import quote
 
 from email_validator import EmailNotValidError, ValidatedEmail, validate_email
 
-LONGEST = 254
+MAX_LENGTH = 254
 """Octets of an address (RFC 5321 section 4.5.3.1.3, without the brackets)."""
-LONGEST_LOCAL_PART = 64
+MAX_LOCAL_PART = 64
 """Octets before the @ (RFC 5321 section 4.5.3.1.1)."""
 
 # Letters, digits and hyphens, one label of them in IDNA's ASCII form.
@@ -33,8 +33,8 @@ def normalised(address: str) -> str:
     a domain without a dot may well exist inside a company.
     """
     local, _, domain = address.rpartition("@")
-    if len(local.encode()) > LONGEST_LOCAL_PART:
-        raise ValueError(f"the part before the @ has more than {LONGEST_LOCAL_PART} octets")
+    if len(local.encode()) > MAX_LOCAL_PART:
+        raise ValueError(f"the part before the @ has more than {MAX_LOCAL_PART} octets")
     if _ENCODED_DOMAIN.fullmatch(domain):
         # It is mailed as it stands, whether or not it decodes to anything.
         return _not_too_long(f"{_checked_local(local)}@{domain.lower()}")
@@ -47,8 +47,8 @@ def normalised(address: str) -> str:
 
 
 def _not_too_long(address: str) -> str:
-    if len(address.encode()) > LONGEST:
-        raise ValueError(f"the address has more than {LONGEST} octets")
+    if len(address.encode()) > MAX_LENGTH:
+        raise ValueError(f"the address has more than {MAX_LENGTH} octets")
     return address
 
 

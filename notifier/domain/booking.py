@@ -21,15 +21,24 @@ from notifier.domain.mail import (
     Flight,
     Itinerary,
     Kind,
-    Letter,
     Mail,
+    PlainContent,
     Price,
     Rewritten,
     Status,
     Withdrawn,
     mail_id,
 )
-from notifier.domain.planning import SUPERSEDED, Known, KnownBooking, Outdone, Plan, Rules, Told, amendments
+from notifier.domain.planning import (
+    SUPERSEDED,
+    AddressState,
+    AggregateState,
+    BookingState,
+    Outdone,
+    Plan,
+    PlanningPolicy,
+    amendments,
+)
 
 SPREAD = timedelta(minutes=50)
 """Reminders of one flight start within this long, spread so that a full aircraft is no burst.
@@ -39,7 +48,7 @@ Their window is an hour; ten minutes of it are left for sending.
 
 _FAR = datetime(9000, 1, 1, tzinfo=UTC)
 """Later departures count as this one for how long a booking is remembered: the sum must stay inside the calendar."""
-FAREWELL = timedelta(hours=24)
+CANCELLATION_NOTICE_LIFETIME = timedelta(hours=24)
 """How long a cancellation notice can be sent at least, also after the departure."""
 
 NO_LONGER_FITS = Withdrawn("no longer fits the booking")
@@ -103,16 +112,16 @@ class BookingMessage(Struct, frozen=True, kw_only=True):
         """The identities of its addresses."""
         return {identity(passenger.email) for passenger in self.passengers}
 
-    def concerns_mails(self, known: Known | None) -> bool:
+    def concerns_mails(self, known: AggregateState | None) -> bool:
         """Return whether planning it needs the mails that exist: an outdated message has nothing to do with them."""
-        before = known if isinstance(known, KnownBooking) else None
-        return not isinstance(_in_force(self, before), KnownBooking)
+        before = known if isinstance(known, BookingState) else None
+        return not isinstance(_in_force(self, before), BookingState)
 
     def plan(
         self,
-        known: Known | None,
+        known: AggregateState | None,
         existing: Sequence[Mail],
-        rules: Rules,
+        rules: PlanningPolicy,
         now: datetime,
         stored: Container[str] = frozenset(),
     ) -> Plan:
@@ -122,9 +131,9 @@ class BookingMessage(Struct, frozen=True, kw_only=True):
         cancelled or expired may be left out, for nothing can become of them. `stored` are the
         ids of all mails that are stored.
         """
-        before = known if isinstance(known, KnownBooking) else None
+        before = known if isinstance(known, BookingState) else None
         found = _in_force(self, before)
-        if isinstance(found, KnownBooking):
+        if isinstance(found, BookingState):
             return Plan(known=found, forget_at=_forget_at(found.flights, rules, now)) if found is not before else Plan()
         drafts = _Drafts(found, before, _Ids(existing, stored), rules=rules, now=now)
         decide = _end if found.message.change is Change.CANCELLED else _state
@@ -144,7 +153,7 @@ class _InForce(NamedTuple):
     restored: bool = False
 
 
-def _in_force(message: BookingMessage, known: KnownBooking | None) -> _InForce | KnownBooking:
+def _in_force(message: BookingMessage, known: BookingState | None) -> _InForce | BookingState:
     """Compare a message with those before it: return what is in force now, or what is known if that does not change.
 
     Versions are compared if both messages have one, otherwise times. That alone is no order
@@ -169,8 +178,8 @@ def _in_force(message: BookingMessage, known: KnownBooking | None) -> _InForce |
 
 
 def _without_version(
-    message: BookingMessage, known: KnownBooking, version_time: datetime | None, latest: Outdone | None
-) -> _InForce | KnownBooking:
+    message: BookingMessage, known: BookingState, version_time: datetime | None, latest: Outdone | None
+) -> _InForce | BookingState:
     if latest and message.time <= latest.time:
         return known
     if version_time and message.time <= version_time:
@@ -196,7 +205,7 @@ def _restored(message: BookingMessage, outdone: Outdone) -> BookingMessage:
     )
 
 
-def _outdone(known: KnownBooking) -> Outdone:
+def _outdone(known: BookingState) -> Outdone:
     """Return what a booking follows now, as it is kept while it is outdone."""
     passengers = [
         (name, told.address, told.locale)
@@ -219,7 +228,7 @@ class _Ids:
         return id_ in self._existing or id_ in self._stored
 
 
-def _state(found: _InForce, known: KnownBooking | None, existing: Sequence[Mail], drafts: "_Drafts") -> Plan:
+def _state(found: _InForce, known: BookingState | None, existing: Sequence[Mail], drafts: "_Drafts") -> Plan:
     """Plan for a booking as it now is: a notice to each address, and the reminders that fit."""
     message = found.message
     notices = _Notices(existing)
@@ -292,7 +301,7 @@ class _Notices:
         return mail.kind is Kind.CHANGE and self._newest[identity(mail.to)].id != mail.id
 
 
-def _end(found: _InForce, known: KnownBooking | None, existing: Sequence[Mail], drafts: "_Drafts") -> Plan:
+def _end(found: _InForce, known: BookingState | None, existing: Sequence[Mail], drafts: "_Drafts") -> Plan:
     """Plan for a cancelled booking: nothing unsent stays, and everyone who is still in gets one notice."""
     message = found.message
     told = dict(known.told) if known else {}
@@ -325,7 +334,7 @@ def _is_waiting_farewell(mail: Mail) -> bool:
     return mail.kind is Kind.CANCELLATION and mail.status is Status.PENDING and not mail.maybe_sent
 
 
-def _seen(told: Told) -> tuple[list[str], bool]:
+def _seen(told: AddressState) -> tuple[list[str], bool]:
     """Reduce what an address was told to what its reader would notice."""
     return sorted(told.names), told.included
 
@@ -335,7 +344,7 @@ def _about(reminder: Mail) -> Reminded:
     return (identity(reminder.to), flight.number, flight.departs_at) if flight else (reminder.id, "", None)
 
 
-def _reminded_before(known: KnownBooking | None) -> set[Reminded]:
+def _reminded_before(known: BookingState | None) -> set[Reminded]:
     """What the state before wanted reminders for: one that is gone since then was cancelled by an operator."""
     if known is None:
         return set()
@@ -357,7 +366,7 @@ def _last_departure(flights: Iterable[Flight]) -> datetime | None:
     return max((flight.departs_by for flight in flights), default=None)
 
 
-def _forget_at(flights: Iterable[Flight], rules: Rules, now: datetime) -> datetime:
+def _forget_at(flights: Iterable[Flight], rules: PlanningPolicy, now: datetime) -> datetime:
     return min(max(now, _last_departure(flights) or now), _FAR) + rules.remember
 
 
@@ -367,10 +376,10 @@ class _Drafts:
     def __init__(
         self,
         found: _InForce,
-        known: KnownBooking | None,
+        known: BookingState | None,
         taken: Container[str],
         *,
-        rules: Rules,
+        rules: PlanningPolicy,
         now: datetime,
     ) -> None:
         message = found.message
@@ -388,20 +397,22 @@ class _Drafts:
             # Notices of this state may have been sent before, and purged.
             self._state += f"#{self._sequence}"
 
-    def told(self, party: Sequence[Passenger], before: Told | None) -> Told:
+    def told(self, party: Sequence[Passenger], before: AddressState | None) -> AddressState:
         """Return what a party is told now; an address that is new gets a confirmation, whose id is kept."""
         first = party[0]
         known = before is not None and before.confirmed
         id_ = before.confirmation if before and known else self._id("confirmation", identity(first.email))
-        return Told(first.email, tuple(each.name for each in party), first.locale, included=True, confirmation=id_)
+        return AddressState(
+            first.email, tuple(each.name for each in party), first.locale, included=True, confirmation=id_
+        )
 
-    def never_told(self, passenger: Passenger) -> Told:
+    def never_told(self, passenger: Passenger) -> AddressState:
         """Return what is kept of an address that gets no mail."""
         return replace(self.told([passenger], None), included=False, confirmed=False)
 
-    def known(self, found: _InForce, told: dict[str, Told]) -> KnownBooking:
+    def known(self, found: _InForce, told: dict[str, AddressState]) -> BookingState:
         """Return what is to be known of the booking from now on."""
-        return KnownBooking(
+        return BookingState(
             version=found.version,
             time=found.message.time,
             sequence=self._sequence,
@@ -417,7 +428,7 @@ class _Drafts:
         """Return when the booking can be forgotten."""
         return _forget_at(self._flights, self._rules, self._now)
 
-    def confirmation(self, told: Told) -> Mail:
+    def confirmation(self, told: AddressState) -> Mail:
         return self._mail(Kind.CONFIRMATION, told, "confirmation", identity(told.address), content=self._news(told))
 
     def unmailable(self, passenger: Passenger) -> Mail:
@@ -428,17 +439,24 @@ class _Drafts:
         return replace(mail, status=Status.FAILED, error=f"{passenger.email!r} is no address: {passenger.fault}")
 
     def notice(
-        self, kind: Kind, told: Told, *, flights: tuple[Flight, ...] | None = None, before: tuple[Flight, ...] = ()
+        self,
+        kind: Kind,
+        told: AddressState,
+        *,
+        flights: tuple[Flight, ...] | None = None,
+        before: tuple[Flight, ...] = (),
     ) -> Mail:
         what = (kind, self._state, identity(told.address))
         shown = self._flights if flights is None else flights
         content = replace(self._news(told), before=before, flights=shown)
         last = _last_departure((*shown, *self._flights))
         # A flight is often cancelled when it should have left, and a removed passenger may know the old times only.
-        expires_at = max(last, self._now + FAREWELL) if last and kind is Kind.CANCELLATION else None
+        expires_at = max(last, self._now + CANCELLATION_NOTICE_LIFETIME) if last and kind is Kind.CANCELLATION else None
         return self._mail(kind, told, *what, content=content, expires_at=expires_at)
 
-    def amendment(self, mail: Mail, wanted: Mapping[Reminded, Mail], told: Mapping[str, Told]) -> Amendment | None:
+    def amendment(
+        self, mail: Mail, wanted: Mapping[Reminded, Mail], told: Mapping[str, AddressState]
+    ) -> Amendment | None:
         """Decide what a mail becomes by this message, None if it is right as it is."""
         if mail.kind is Kind.REMINDER:
             draft = wanted.get(_about(mail))
@@ -456,7 +474,7 @@ class _Drafts:
         subject = self._subject(mail.kind, self._flights, addressee)
         return _rewriting(mail, content, subject, None, _last_departure(self._flights))
 
-    def reminders(self, told: Told) -> Iterator[Mail]:
+    def reminders(self, told: AddressState) -> Iterator[Mail]:
         """One for each flight of an address, also those whose window has begun."""
         for flight in self._flights:
             if flight.departs_at:
@@ -467,7 +485,7 @@ class _Drafts:
         departs_at = reminder.expires_at
         return departs_at is not None and self._now < departs_at - self._rules.remind_before
 
-    def _reminder(self, told: Told, flight: Flight, departs_at: datetime) -> Mail:
+    def _reminder(self, told: AddressState, flight: Flight, departs_at: datetime) -> Mail:
         what: tuple[str, ...] = ("reminder", flight.number, departs_at.isoformat(), identity(told.address))
         late = timedelta(seconds=crc32("\x1f".join((self._message.booking, *what)).encode()) % SPREAD.seconds)
         if self._sequence:
@@ -477,7 +495,7 @@ class _Drafts:
         content = Itinerary(told.names, (flight,), self._message.price, told.locale, thread=told.confirmation)
         return self._mail(Kind.REMINDER, told, *what, content=content, send_at=opens + late, expires_at=departs_at)
 
-    def _news(self, told: Told) -> Itinerary:
+    def _news(self, told: AddressState) -> Itinerary:
         message, flights = self._message, self._flights
         return Itinerary(
             told.names,
@@ -494,7 +512,7 @@ class _Drafts:
         departs_at = flight.departs_at
         return departs_at is not None and departs_at - self._rules.remind_before <= self._now < departs_at
 
-    def _subject(self, kind: Kind, flights: tuple[Flight, ...], told: Told) -> str:
+    def _subject(self, kind: Kind, flights: tuple[Flight, ...], told: AddressState) -> str:
         """Write a subject; those of one flight's reminders are all the same."""
         key = (kind, flights, told.locale)
         if key not in self._subjects:
@@ -510,7 +528,7 @@ class _Drafts:
     def _mail(
         self,
         kind: Kind,
-        told: Told,
+        told: AddressState,
         *what: str,
         content: Itinerary,
         send_at: datetime | None = None,
@@ -540,7 +558,7 @@ class _Drafts:
 
 
 def _rewriting(
-    mail: Mail, content: Itinerary | Letter, subject: str, flight: Flight | None, expires_at: datetime | None
+    mail: Mail, content: Itinerary | PlainContent, subject: str, flight: Flight | None, expires_at: datetime | None
 ) -> Rewritten | None:
     """Say what a mail should say instead, None if its reader would see no difference."""
     if not (isinstance(content, Itinerary) and isinstance(mail.content, Itinerary)):

@@ -15,7 +15,7 @@ from msgspec import Struct
 from notifier.domain.addresses import all_masked, masked, without
 from notifier.domain.mail import ERASED, Flight, Kind, Mail, Status
 
-MOST_EVENTS = 100
+MAX_EVENTS = 100
 """How many events are read from the log, and sent in a frame, at a time."""
 
 SOURCE = "/notifier"
@@ -115,7 +115,7 @@ def _flight(flight: Flight) -> dict[str, Any]:
     }
 
 
-class Logged(NamedTuple):
+class StoredEvent(NamedTuple):
     """One event of the log: its place `seq`, the encoded `body`, and what filters and brokers look at."""
 
     seq: int
@@ -133,7 +133,7 @@ class Logged(NamedTuple):
     traceparent: str | None = None
 
 
-class Filter(Struct, frozen=True):
+class MailFilter(Struct, frozen=True):
     """Which mails someone wants to see: the fields are ANDed, the values of one ORed, an empty field takes all.
 
     `booking` and `mail` are references and ids; `since` is the earliest creation time (UTC).
@@ -145,7 +145,7 @@ class Filter(Struct, frozen=True):
     mail: frozenset[str] = frozenset()
     since: datetime | None = None
 
-    def passes(self, event: Logged) -> bool:
+    def passes(self, event: StoredEvent) -> bool:
         """Say whether the event's mail matched before or after the change: who saw it must see it leave."""
         return (
             (not self.status or event.status in self.status or event.prev in self.status)
@@ -168,7 +168,7 @@ class Filter(Struct, frozen=True):
 class Batch:
     """Several events, of which there must be one, and what stands in them, to find out quickly who wants none."""
 
-    def __init__(self, events: Sequence[Logged]) -> None:
+    def __init__(self, events: Sequence[StoredEvent]) -> None:
         self.events = events
         self.mails = frozenset(event.mail for event in events)
         self.bookings = frozenset(event.booking for event in events)

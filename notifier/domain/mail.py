@@ -125,7 +125,7 @@ class Itinerary(Struct, frozen=True, tag="itinerary"):
     thread: str | None = None
 
 
-class Letter(Struct, frozen=True, tag="letter"):
+class PlainContent(Struct, frozen=True, tag="letter"):
     """The content of a notification: the text, and perhaps HTML, that its publisher wrote."""
 
     text: str
@@ -173,7 +173,7 @@ class Mail(Struct, frozen=True, kw_only=True):
     status: Status = Status.PENDING
     to: str
     subject: str
-    content: Itinerary | Letter
+    content: Itinerary | PlainContent
     booking: str | None = None
     flight: Flight | None = None
     event: str
@@ -355,7 +355,7 @@ def erased(mail: Mail) -> Mail:
         mail,
         to="",
         subject="",
-        content=Letter(""),
+        content=PlainContent(""),
         flight=replace(mail.flight, seat=None, gate=None) if mail.flight else None,
         smtp=Reply(mail.smtp.code, "") if mail.smtp else None,
         error=ERASED,

@@ -21,11 +21,11 @@ from notifier.domain.notification import NotificationCancelled, NotificationRequ
 from notifier.domain.traceparent import traceparent
 from notifier.errors import Refused
 
-MOST_BYTES = 256 * 1024
-MOST_ADDRESSES = 100
-MOST_FLIGHTS = 20
-LONGEST_SUBJECT = 200
-LONGEST_WORD = 200
+MAX_BYTES = 256 * 1024
+MAX_ADDRESSES = 100
+MAX_FLIGHTS = 20
+MAX_SUBJECT = 200
+MAX_WORD = 200
 """Characters in a name or a reference: far more than any real one has."""
 MAX_ID_BYTES = 200
 """Bytes of UTF-8 in an id or a source; AMQP has room for 255 where an id comes back as correlation id."""
@@ -41,13 +41,13 @@ _LONE_CR = re.compile(r"\r(?!\n)")
 
 
 # The shapes below say to the AsyncAPI document what the readers demand, with an error of their own.
-LINE: Mapping[str, Any] = {"maxLength": LONGEST_WORD, "pattern": f"^[^{_LINE_CONTROLS}]*$"}
+LINE: Mapping[str, Any] = {"maxLength": MAX_WORD, "pattern": f"^[^{_LINE_CONTROLS}]*$"}
 """JSON Schema of a line that may be empty, which means that there is none."""
 WORD: Mapping[str, Any] = {"minLength": 1, **LINE}
 _Line = Annotated[str, Meta(extra_json_schema=dict(LINE))]
 _Word = Annotated[str, Meta(extra_json_schema=dict(WORD))]
 _Text = Annotated[str, Meta(extra_json_schema={"pattern": f"^[^{_TEXT_CONTROLS}]*$"})]
-_Addresses = Annotated[list[str], Meta(extra_json_schema={"minItems": 1, "maxItems": MOST_ADDRESSES})]
+_Addresses = Annotated[list[str], Meta(extra_json_schema={"minItems": 1, "maxItems": MAX_ADDRESSES})]
 
 
 class Origin(Struct, frozen=True):
@@ -97,10 +97,10 @@ class _Price(Struct):
 
 class _Booking(Struct):
     booking: _Word
-    passengers: Annotated[list[_Passenger], Meta(extra_json_schema={"maxItems": MOST_ADDRESSES})] = field(
+    passengers: Annotated[list[_Passenger], Meta(extra_json_schema={"maxItems": MAX_ADDRESSES})] = field(
         default_factory=list
     )
-    flights: Annotated[list[_Flight], Meta(extra_json_schema={"maxItems": MOST_FLIGHTS})] = field(default_factory=list)
+    flights: Annotated[list[_Flight], Meta(extra_json_schema={"maxItems": MAX_FLIGHTS})] = field(default_factory=list)
     version: Annotated[int, Meta(ge=0, le=2**53)] | None = None
     price: _Price | None = None
 
@@ -135,8 +135,8 @@ def decode(body: bytes, origin: Origin) -> Message:
     and what is wrong with it; whatever the bytes are, nothing else is raised.
     """
     size = origin.size or len(body)
-    if size > MOST_BYTES:
-        raise Refused("too_large", f"{size} bytes; at most {MOST_BYTES} are taken")
+    if size > MAX_BYTES:
+        raise Refused("too_large", f"{size} bytes; at most {MAX_BYTES} are taken")
     found = _parsed(body)
     if "type" in found:
         return _event(found, origin)
@@ -167,7 +167,7 @@ def _event(found: Mapping[str, Any], origin: Origin) -> Message:
     type_ = found["type"]
     reader = _READERS.get(type_) if isinstance(type_, str) else None
     if reader is None:
-        raise Refused("unknown_type", f"type: {str(type_)[:LONGEST_WORD]!r} is none of {', '.join(sorted(_READERS))}")
+        raise Refused("unknown_type", f"type: {str(type_)[:MAX_WORD]!r} is none of {', '.join(sorted(_READERS))}")
     event = _shaped(found, _Event)
     if not event.specversion.startswith("1."):
         raise Refused("invalid", f"specversion: {event.specversion[:20]!r} is not 1.0")
@@ -181,8 +181,8 @@ def _event(found: Mapping[str, Any], origin: Origin) -> Message:
 def _booking(event: _Event, origin: Origin) -> BookingMessage:
     change = Change(event.type)
     data = _shaped(event.data, _Booking, "data")
-    _limit("passengers", len(data.passengers), MOST_ADDRESSES)
-    _limit("flights", len(data.flights), MOST_FLIGHTS)
+    _limit("passengers", len(data.passengers), MAX_ADDRESSES)
+    _limit("flights", len(data.flights), MAX_FLIGHTS)
     passengers = tuple(_passenger(i, each) for i, each in enumerate(data.passengers))
     found = [_flight(i, each) for i, each in enumerate(data.flights)]
     flights = tuple(flight for flight, _ in found)
@@ -246,7 +246,7 @@ def _price(given: _Price) -> Price:
 def _request(event: _Event, origin: Origin) -> NotificationRequest:
     data = _shaped(event.data, _Request, "data")
     addresses = [data.to] if isinstance(data.to, str) else data.to
-    _limit("to", len(addresses), MOST_ADDRESSES)
+    _limit("to", len(addresses), MAX_ADDRESSES)
     return NotificationRequest(
         id=event.id or "",
         source=event.source,
@@ -296,7 +296,7 @@ _READERS: Mapping[str, Callable[[_Event, Origin], Message]] = {
 def _older(found: Mapping[str, Any], body: bytes, origin: Origin) -> NotificationRequest:
     service, data = found["service"], found.get("data")
     if service not in OLDER_SERVICES:
-        raise Refused("unknown_type", f"service: {str(service)[:LONGEST_WORD]!r}")
+        raise Refused("unknown_type", f"service: {str(service)[:MAX_WORD]!r}")
     if not isinstance(data, dict):
         raise Refused("invalid", "data: an object is needed")
     return _older_mail(data, body, origin)
@@ -358,8 +358,8 @@ def _limit(what: str, count: int, most: int) -> None:
 def _word(where: str, text: str) -> str:
     if not text.strip():
         raise Refused("invalid", f"{where}: missing")
-    if len(text) > LONGEST_WORD:
-        raise Refused("invalid", f"{where}: longer than {LONGEST_WORD} characters")
+    if len(text) > MAX_WORD:
+        raise Refused("invalid", f"{where}: longer than {MAX_WORD} characters")
     if _NOT_IN_A_LINE.search(text):
         raise Refused("invalid", f"{where}: has a control character or line break")
     return text
@@ -372,8 +372,8 @@ def _id(where: str, text: str) -> str:
 
 
 def _subject(where: str, text: str) -> str:
-    if len(text) > LONGEST_SUBJECT:
-        raise Refused("invalid", f"{where}: longer than {LONGEST_SUBJECT} characters")
+    if len(text) > MAX_SUBJECT:
+        raise Refused("invalid", f"{where}: longer than {MAX_SUBJECT} characters")
     return _line(where, text)
 
 
@@ -394,7 +394,7 @@ def _address(text: str) -> tuple[str, str | None]:
     try:
         return normalised(text), None
     except ValueError as error:
-        return _NOT_IN_A_LINE.sub("?", text[:LONGEST_WORD]), str(error)
+        return _NOT_IN_A_LINE.sub("?", text[:MAX_WORD]), str(error)
 
 
 def _recipients(where: str, addresses: list[str]) -> tuple[Recipient, ...]:

@@ -7,8 +7,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from notifier.domain.addresses import identity
-from notifier.domain.mail import Kind, Letter, Mail, Status, Withdrawn, mail_id
-from notifier.domain.planning import HEAVY, Known, KnownRequest, Plan, Rules, amendments
+from notifier.domain.mail import Kind, Mail, PlainContent, Status, Withdrawn, mail_id
+from notifier.domain.planning import HEAVY, AggregateState, Plan, PlanningPolicy, RequestState, amendments
 
 WITHDRAWN = "the request was withdrawn"
 UNNAMED = 10
@@ -47,15 +47,15 @@ class NotificationRequest(Struct, frozen=True, kw_only=True):
         size = len(self.text.encode()) + len((self.html or "").encode())
         return len(self.recipients) * (1 + size // HEAVY)
 
-    def concerns_mails(self, known: Known | None) -> bool:  # noqa: ARG002 - every message is asked alike
+    def concerns_mails(self, known: AggregateState | None) -> bool:  # noqa: ARG002 - every message is asked alike
         """Return whether planning it needs the mails that exist."""
         return True
 
     def plan(
         self,
-        known: Known | None,
+        known: AggregateState | None,
         existing: Sequence[Mail],
-        rules: Rules,
+        rules: PlanningPolicy,
         now: datetime,
         stored: Container[str] = frozenset(),
     ) -> Plan:
@@ -67,12 +67,12 @@ class NotificationRequest(Struct, frozen=True, kw_only=True):
         present = {identity(each.to) for each in existing}
         mails = {identity(each.email): self._mail(each, rules, now) for each in self.recipients}
         new = tuple(mail for who, mail in mails.items() if who not in present and mail.id not in stored)
-        if isinstance(known, KnownRequest) and known.withdrawn:
+        if isinstance(known, RequestState) and known.withdrawn:
             changed, amended = amendments((mail, Withdrawn(WITHDRAWN)) for mail in new)
             return Plan(added=new, changed=changed, amended=amended)
         return Plan(added=new)
 
-    def _mail(self, recipient: Recipient, rules: Rules, now: datetime) -> Mail:
+    def _mail(self, recipient: Recipient, rules: PlanningPolicy, now: datetime) -> Mail:
         # The time is part of it: the same request, sent again after everything was purged, must not use an id twice.
         id_ = mail_id("request", self.source, self.id, identity(recipient.email), now.isoformat())
         mail = Mail(
@@ -81,7 +81,7 @@ class NotificationRequest(Struct, frozen=True, kw_only=True):
             kind=Kind.NOTIFICATION,
             to=recipient.email,
             subject=self.subject,
-            content=Letter(self.text, self.html),
+            content=PlainContent(self.text, self.html),
             event=self.id,
             correlation=self.correlation,
             traceparent=self.traceparent,
@@ -114,15 +114,15 @@ class NotificationCancelled(Struct, frozen=True, kw_only=True):
         """How many mails it may change, as an estimate: a transaction is bounded by that."""
         return UNNAMED
 
-    def concerns_mails(self, known: Known | None) -> bool:  # noqa: ARG002 - every message is asked alike
+    def concerns_mails(self, known: AggregateState | None) -> bool:  # noqa: ARG002 - every message is asked alike
         """Return whether planning it needs the mails that exist."""
         return True
 
     def plan(
         self,
-        known: Known | None,  # noqa: ARG002 - every message plans alike
+        known: AggregateState | None,  # noqa: ARG002 - every message plans alike
         existing: Sequence[Mail],
-        rules: Rules,
+        rules: PlanningPolicy,
         now: datetime,
         stored: Container[str] = frozenset(),  # noqa: ARG002 - every message plans alike
     ) -> Plan:
@@ -131,7 +131,7 @@ class NotificationCancelled(Struct, frozen=True, kw_only=True):
         return Plan(
             changed=changed,
             amended=amended,
-            known=KnownRequest(withdrawn=True),
+            known=RequestState(withdrawn=True),
             forget_at=now + rules.remember,
         )
 

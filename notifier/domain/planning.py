@@ -29,7 +29,7 @@ Subject = Callable[[Kind, str, Sequence[Flight], str | None], str]
 """Writes the subject of a booking's mail: its kind, the reference, the flights, the reader's locale."""
 
 
-class Rules(Struct, frozen=True):
+class PlanningPolicy(Struct, frozen=True):
     """What an operator decides about planning.
 
     `domain` ends every Message-ID. A reminder goes out `remind_before` its departure
@@ -42,7 +42,7 @@ class Rules(Struct, frozen=True):
     subject: Subject
 
 
-class Told(Struct, frozen=True):
+class AddressState(Struct, frozen=True):
     """What one address of a booking was told last: whom it stands for, and whether they are still in.
 
     `confirmation` is the id of its confirmation, None where it had none or an earlier version
@@ -69,7 +69,7 @@ class Outdone(Struct, frozen=True):
     passengers: tuple[tuple[str, str, str | None], ...]
 
 
-class KnownBooking(Struct, frozen=True, tag="booking"):
+class BookingState(Struct, frozen=True, tag="booking"):
     """What outlives a booking's mails: how new the newest message was, and what each address was told.
 
     `version` is the highest one so far (None: no message had one) and `version_time` the time of
@@ -85,22 +85,22 @@ class KnownBooking(Struct, frozen=True, tag="booking"):
     sequence: int
     flights: tuple[Flight, ...]
     price: Price | None
-    told: dict[str, Told]
+    told: dict[str, AddressState]
     version_time: datetime | None = None
     outdone: Outdone | None = None
     founder: tuple[str, ...] = ()
 
 
-class KnownRequest(Struct, frozen=True, tag="request"):
+class RequestState(Struct, frozen=True, tag="request"):
     """What outlives a request's mails: that it was withdrawn, perhaps before it arrived."""
 
     withdrawn: bool
 
 
-Known = KnownBooking | KnownRequest
+AggregateState = BookingState | RequestState
 
 
-def forgetting(known: KnownBooking, who: str, salt: bytes) -> KnownBooking:
+def forgetting(known: BookingState, who: str, salt: bytes) -> BookingState:
     """Keep of an erased address, given by its identity, no more than it takes to know it again.
 
     Returns `known` itself if it does not name the address.
@@ -109,11 +109,11 @@ def forgetting(known: KnownBooking, who: str, salt: bytes) -> KnownBooking:
     if who not in known.told:
         return replace(known, outdone=None) if in_outdone else known
     rest = {each: told for each, told in known.told.items() if each != who}
-    gone = Told("", (), None, included=known.told[who].included, confirmed=known.told[who].confirmed)
+    gone = AddressState("", (), None, included=known.told[who].included, confirmed=known.told[who].confirmed)
     return replace(known, told={**rest, hashed(who, salt): gone}, outdone=None)
 
 
-def recognising(known: KnownBooking, named: Iterable[str], salt: bytes) -> KnownBooking:
+def recognising(known: BookingState, named: Iterable[str], salt: bytes) -> BookingState:
     """Put erased addresses that a new message names back under their identity: they had their confirmation."""
     if all(told.address for told in known.told.values()):
         return known
@@ -133,7 +133,7 @@ class Plan(Struct, frozen=True):
     added: tuple[Mail, ...] = ()
     changed: tuple[Mail, ...] = ()
     amended: tuple[tuple[str, Amendment | None], ...] = ()
-    known: Known | None = None
+    known: AggregateState | None = None
     forget_at: datetime | None = None
 
 

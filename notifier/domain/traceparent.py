@@ -5,7 +5,7 @@ import re
 _FIELDS = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _LATER = re.compile(rf"(?!00)({_FIELDS.pattern})-.*")
 
-LONGEST = 512
+MAX_LENGTH = 512
 """Characters of one that are looked at: a later version may be longer than this version's 55."""
 
 
@@ -17,7 +17,7 @@ def traceparent(given: object) -> str | None:
     """
     if isinstance(given, bytes | bytearray):
         given = given.decode(errors="replace")
-    if not isinstance(given, str) or len(given) > LONGEST:
+    if not isinstance(given, str) or len(given) > MAX_LENGTH:
         return None
     later = _LATER.fullmatch(given)
     return later[1] if later else given if _FIELDS.fullmatch(given) else None

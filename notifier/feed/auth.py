@@ -14,9 +14,9 @@ Role = Literal["viewer", "operator"]
 
 FORGET = 60.0
 """Seconds without a wrong token after which earlier ones are forgotten."""
-FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0
+FIRST_DELAY, MAX_DELAY = 0.1, 5.0
 """Seconds until a wrong token is answered; each further one takes twice as long as the one before."""
-MOST_NETWORKS = 1000
+MAX_NETWORKS = 1000
 """Networks whose wrong tokens are counted; one more, and the one is forgotten that was quiet longest."""
 OF_ALL = 100
 """Wrong tokens of all networks together that count as much as one of one's own: a guesser may have many addresses."""
@@ -61,12 +61,12 @@ class Tokens:
         of_all = self._all.grown(now)
         own = self._own.pop(network, _Streak())
         self._own[network] = own  # at the end, where the latest ones are
-        if len(self._own) > MOST_NETWORKS:
+        if len(self._own) > MAX_NETWORKS:
             del self._own[next(iter(self._own))]
         if _is_power_of_ten(of_all):
             log.warning("wrong tokens were given to the feed", count=of_all, latest_from=network)
         doublings = max(own.grown(now) - 1, of_all // OF_ALL - 1, 0)
-        return min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(doublings, 10))
+        return min(MAX_DELAY, FIRST_DELAY * 2.0 ** min(doublings, 10))
 
 
 class _Streak:

@@ -107,7 +107,7 @@ class FeedClient:
         await self._websocket.send(msgspec.json.encode({"type": type_, **fields}), text=True)
 
 
-class Follower:
+class ReconnectingClient:
     """One lasting look at the feed: connects again with back-off, and goes on where the last connection ended.
 
     Iterating yields the server's frames, and of those with a cursor only what belongs to

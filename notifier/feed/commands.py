@@ -12,7 +12,7 @@ import structlog
 from notifier import clock
 from notifier.composing.message import written
 from notifier.domain.addresses import identity, normalised
-from notifier.domain.events import Filter, Logged, event_id, public
+from notifier.domain.events import MailFilter, StoredEvent, event_id, public
 from notifier.domain.mail import Mail, Status, cancelled, due_again, due_now, found_sent
 from notifier.domain.messages import Message, Origin, decode
 from notifier.errors import Refused
@@ -83,7 +83,7 @@ class _List(msgspec.Struct, frozen=True):
 
     filter: msgspec.Raw = msgspec.Raw(b"null")
     before: Annotated[int, msgspec.Meta(ge=0, lt=_BEYOND)] | None = None
-    limit: Annotated[int, msgspec.Meta(ge=1, le=protocol.MOST_MAILS)] = 100
+    limit: Annotated[int, msgspec.Meta(ge=1, le=protocol.MAX_MAILS)] = 100
 
 
 def _of_operators(run: Callable[[Mapping[str, Any]], Awaitable[Any]]) -> tuple[Role, Command]:
@@ -148,7 +148,7 @@ async def _named(store: Store, args: Mapping[str, Any]) -> Mail:
     id_ = args.get("id")
     if not isinstance(id_, str):
         raise CommandError("invalid", "args.id: the id of a mail is expected")
-    found = (await store.page(Filter(mail=frozenset({id_})), None, 1, urgent=True)).mails
+    found = (await store.page(MailFilter(mail=frozenset({id_})), None, 1, urgent=True)).mails
     if not found:
         raise CommandError("not_found", f"there is no mail {id_[:40]!r}")
     return found[0]
@@ -177,7 +177,7 @@ async def _mail_show(store: Store, write: Write, offer: Offer, args: Mapping[str
     }
 
 
-def _step(event: Logged) -> dict[str, Any]:
+def _step(event: StoredEvent) -> dict[str, Any]:
     body = msgspec.json.decode(event.body)
     mail = body["data"]["mail"]
     kept = ("status", "attempt", "next_attempt_at", "smtp", "error")

@@ -14,16 +14,16 @@ from websockets.asyncio.server import ServerConnection
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import State
 
-MOST_CLIENTS = 2000
+MAX_CLIENTS = 2000
 """Viewers whose hello was accepted, and as many operators: each of them has places of their own."""
-MOST_WAITING = 1000
+MAX_WAITING = 1000
 """Connections that may wait for their hello to be accepted. Beyond that the oldest one is closed of the network that
 has most of them: silent connections lock nobody out, and a flood from one network closes its own connections only."""
-MOST_HANDSHAKE = 16 * 1024
+MAX_HANDSHAKE = 16 * 1024
 """Bytes of the HTTP request: its line and all its headers."""
-MOST_HELLO = 24 * 1024
+MAX_HELLO = 24 * 1024
 """Bytes of a hello on the wire, all its parts together: one whose filter has 500 ids of mails takes 20 KB."""
-MOST_HELD = 8 * 1024 * 1024
+MAX_HELD = 8 * 1024 * 1024
 """Bytes behind a hello, of all connections together, that may wait in memory until it is accepted."""
 MAX_VIEWER_FRAME = 64 * 1024
 """Bytes of a viewer's frame after its hello: a filter with 500 values of each field. Only operators submit messages."""
@@ -37,12 +37,12 @@ MESSAGE_TIMEOUT = 10.0
 """Seconds in which a viewer must send the whole of a message that it has begun."""
 MAX_PARTS = 64
 """Frames of one message: each takes much more memory than its bytes."""
-MOST_EARLY_EXTRA_FRAMES = 20
+MAX_EARLY_EXTRA_FRAMES = 20
 """Pings and pongs before the hello is accepted."""
-MOST_EXTRA_FRAMES = 1000
+MAX_EXTRA_FRAMES = 1000
 EXTRA_WINDOW = 10.0
 """Pings and pongs that a client may send in this many seconds."""
-PORTION = 4096
+BATCH_SIZE = 4096
 """Bytes read from one connection at a time: thousands of empty frames fit into what the loop passes on at once."""
 EARLY_PORTION = 256
 """The same before the hello is accepted: what stands in the portion behind the hello is parsed with it."""
@@ -63,7 +63,7 @@ class Stage(Enum):
     """The door has nothing more to do with it: its hello was accepted, or it was turned away."""
 
 
-class Door:
+class ConnectionLimiter:
     """The connections in the order in which they came, before and after their hello."""
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ class Door:
         if self._is_closed:
             connection.transport.abort()
             return
-        if sum(map(len, self._waiting.values())) >= MOST_WAITING:
+        if sum(map(len, self._waiting.values())) >= MAX_WAITING:
             busiest = max(self._waiting, key=lambda network: len(self._waiting[network]))
             oldest = next(iter(self._waiting[busiest]))
             self.leave(oldest)
@@ -92,7 +92,7 @@ class Door:
     def welcome(self, connection: "Connection", *, is_viewer: bool) -> bool:
         """Count it among the viewers or operators from its hello on; return whether there is a place for it."""
         inside = self._viewers if is_viewer else self._operators
-        if len(inside) >= MOST_CLIENTS:
+        if len(inside) >= MAX_CLIENTS:
             return False
         if connection in self._waiting.get(connection.network, ()):
             self.leave(connection)
@@ -155,7 +155,7 @@ class Connection(ServerConnection):
     Until its hello is accepted it can occupy a few dozen KiB and no more, whatever it sends.
     """
 
-    door: Door
+    door: ConnectionLimiter
     """Set by whoever listens, in a subclass of its own."""
     network = ""
     """Where it comes from: see `network_of`."""
@@ -276,7 +276,7 @@ class Connection(ServerConnection):
             if self._stage is Stage.UPGRADE or (self._stage is Stage.HELLO and self._has_hello):
                 self._hold(data[start:])
                 return
-            size = PORTION if self._stage is Stage.OPEN else EARLY_PORTION
+            size = BATCH_SIZE if self._stage is Stage.OPEN else EARLY_PORTION
             portion = data[start : start + size]
             if self._stage is Stage.OPEN and self._is_limited:
                 self._occupy(len(portion))
@@ -336,22 +336,22 @@ class Connection(ServerConnection):
         if now - self._extra_since > EXTRA_WINDOW:
             self._extra, self._extra_since = 0, now
         self._extra += 1
-        if self._extra > (MOST_EXTRA_FRAMES if self._stage is Stage.OPEN else MOST_EARLY_EXTRA_FRAMES):
+        if self._extra > (MAX_EXTRA_FRAMES if self._stage is Stage.OPEN else MAX_EARLY_EXTRA_FRAMES):
             self.transport.abort()
 
     def _limit(self, received: int) -> None:
         """End a request or a hello that is too large."""
         self._received += received
-        if self._stage is Stage.REQUEST and self._received > MOST_HANDSHAKE:
+        if self._stage is Stage.REQUEST and self._received > MAX_HANDSHAKE:
             self._stage = Stage.OPEN
             status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
             self.protocol.send_response(self.protocol.reject(status, "the request is too large\n"))
             self.send_data()
-        elif self._stage is Stage.HELLO and not self._has_hello and self._received > MOST_HELLO:
-            self.turn_away(CloseCode.MESSAGE_TOO_BIG, f"more than {MOST_HELLO} bytes before hello")
+        elif self._stage is Stage.HELLO and not self._has_hello and self._received > MAX_HELLO:
+            self.turn_away(CloseCode.MESSAGE_TOO_BIG, f"more than {MAX_HELLO} bytes before hello")
 
     def _hold(self, rest: bytes) -> None:
-        if self.door.held + len(rest) > MOST_HELD:
+        if self.door.held + len(rest) > MAX_HELD:
             self.transport.abort()
             return
         self.transport.pause_reading()

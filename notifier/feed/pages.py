@@ -22,7 +22,7 @@ _TYPES: Mapping[str, str] = {
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
 }
-MOST_OFFERS = 20
+MAX_OFFERS = 20
 """Pages of mails that wait to be looked at; older ones are withdrawn."""
 
 _GUARD = {
@@ -76,7 +76,7 @@ class Pages:
         """
         path = f"/preview/{secrets.token_urlsafe(24)}"
         self._offers[path] = html.encode()
-        if len(self._offers) > MOST_OFFERS:
+        if len(self._offers) > MAX_OFFERS:
             del self._offers[next(iter(self._offers))]
         return path
 

@@ -10,17 +10,17 @@ import msgspec
 from msgspec import Meta, Struct
 
 from notifier.domain.airports import parse
-from notifier.domain.events import Filter, Logged
+from notifier.domain.events import MailFilter, StoredEvent
 from notifier.domain.mail import Kind, Status
 
 PROTOCOL = "notifier.feed.v1"
-MOST_MAILS = 500
+MAX_MAILS = 500
 """Mails in one snapshot or list."""
 DEFAULT_MAILS = 200
 """Mails in a snapshot for a client that does not say how many it wants."""
-MOST_VALUES = 500
+MAX_VALUES = 500
 """Values of one field of a filter."""
-MOST_SECONDS = 3600
+MAX_SECONDS = 3600
 """Between two `stats`."""
 HEARTBEAT = 20
 """Seconds without an event after which an empty `events` frame moves the cursor."""
@@ -34,8 +34,8 @@ class BadFrame(Exception):
 
 
 _NOTHING = msgspec.Raw(b"null")
-_Count = Annotated[int, Meta(ge=0, le=MOST_MAILS)]
-_Values = Annotated[list[str], Meta(max_length=MOST_VALUES)]
+_Count = Annotated[int, Meta(ge=0, le=MAX_MAILS)]
+_Values = Annotated[list[str], Meta(max_length=MAX_VALUES)]
 _Id = str | int | float | None
 
 
@@ -45,7 +45,7 @@ class _Asking(Struct, frozen=True, kw_only=True):
     filter: msgspec.Raw = _NOTHING
     snapshot: _Count | None = None
 
-    def wanted(self) -> Filter:
+    def wanted(self) -> MailFilter:
         """Decode the filter. Raises BadFrame."""
         return read_filter(self.filter)
 
@@ -60,7 +60,7 @@ class Hello(_Asking, frozen=True, kw_only=True):
 
     token: str | None = None
     resume: str | None = None
-    stats: Annotated[float, Meta(ge=0, le=MOST_SECONDS)] | None = None
+    stats: Annotated[float, Meta(ge=0, le=MAX_SECONDS)] | None = None
 
 
 class Refilter(_Asking, frozen=True, kw_only=True):
@@ -82,14 +82,14 @@ class _Frame(Struct, frozen=True):
 
 
 class _Filter(Struct, frozen=True):
-    status: Status | Annotated[list[Status], Meta(max_length=MOST_VALUES)] | None = None
-    kind: Kind | Annotated[list[Kind], Meta(max_length=MOST_VALUES)] | None = None
+    status: Status | Annotated[list[Status], Meta(max_length=MAX_VALUES)] | None = None
+    kind: Kind | Annotated[list[Kind], Meta(max_length=MAX_VALUES)] | None = None
     booking: str | _Values | None = None
     mail: str | _Values | None = None
     since: str | None = None
 
 
-class Place(NamedTuple):
+class Cursor(NamedTuple):
     """What a cursor says: which store, how far in its log, under which filter."""
 
     store: str
@@ -123,7 +123,7 @@ def read_frame(text: str | bytes) -> Hello | Refilter | Command | None:
         raise BadFrame("not JSON") from None
 
 
-def read_filter(given: Any) -> Filter:
+def read_filter(given: Any) -> MailFilter:
     """Read a filter, decoded or as JSON (`msgspec.Raw`): each field a value or a list, `since` an RFC 3339 time.
 
     Raises BadFrame.
@@ -136,7 +136,7 @@ def read_filter(given: Any) -> Filter:
     if since and since.tzinfo is None:
         raise BadFrame("filter: since needs an offset or Z")
     return (
-        Filter(
+        MailFilter(
             status=_set(found.status),
             kind=_set(found.kind),
             booking=_set(found.booking),
@@ -144,7 +144,7 @@ def read_filter(given: Any) -> Filter:
             since=since and since.astimezone(UTC),
         )
         if found
-        else Filter()
+        else MailFilter()
     )
 
 
@@ -157,13 +157,13 @@ def cursor(store: str, seq: int, hashed: str) -> str:
     return f"{store}-{seq}-{hashed}"
 
 
-def read_cursor(text: str) -> Place | None:
+def read_cursor(text: str) -> Cursor | None:
     """Read a cursor; None where it is none of ours."""
     match = _CURSOR.fullmatch(text)
-    return Place(match[1], int(match[2]), match[3]) if match else None
+    return Cursor(match[1], int(match[2]), match[3]) if match else None
 
 
-def filter_hash(wanted: Filter) -> str:
+def filter_hash(wanted: MailFilter) -> str:
     """Tell one filter from another in a cursor."""
     parts = [sorted(wanted.status), sorted(wanted.kind), sorted(wanted.booking), sorted(wanted.mail), wanted.since]
     return f"{crc32(msgspec.json.encode(parts)):08x}"
@@ -189,7 +189,7 @@ def write_snapshot(
     return head[:-1] + b',"mails":', mails, b"}"
 
 
-def write_events(at: str, events: Sequence[Logged]) -> bytes:
+def write_events(at: str, events: Sequence[StoredEvent]) -> bytes:
     """Write `events` around bodies that are encoded already."""
     return b"".join(write_bodies(at, b",".join(event.body for event in events)))
 

@@ -11,13 +11,13 @@ from websockets.typing import Subprotocol
 
 from notifier.errors import Misconfigured
 from notifier.feed import protocol
-from notifier.feed.connection_limiter import Connection, Door
+from notifier.feed.connection_limiter import Connection, ConnectionLimiter
 from notifier.feed.pages import Pages
-from notifier.feed.session import FAREWELL, Feed, Session
+from notifier.feed.session import CLOSE_TIMEOUT, Feed, Session
 from notifier.settings import FeedSettings
 
 HANDSHAKE_TIMEOUT = 10.0
-MOST_FRAME = 512 * 1024
+MAX_FRAME = 512 * 1024
 """Bytes of an operator's frame: a message of 256 KiB, escaped."""
 MAX_QUEUE = 1
 """Frames of a client that may wait to be handled; with more of them no more is read from it."""
@@ -28,7 +28,7 @@ PING_EVERY, PONG_WITHIN = 20.0, 20.0
 async def serve_feed(settings: FeedSettings, feed: Feed, pages: Pages) -> AsyncIterator[Server]:
     """Listen until the block ends, then say goodbye to everyone; Misconfigured where the port is taken."""
     sessions: dict[Session, asyncio.Task[Any] | None] = {}
-    way_in = Door()
+    way_in = ConnectionLimiter()
 
     class Visitor(Connection):
         door = way_in
@@ -56,14 +56,14 @@ async def serve_feed(settings: FeedSettings, feed: Feed, pages: Pages) -> AsyncI
             select_subprotocol=_select,
             subprotocols=[Subprotocol(protocol.PROTOCOL)],
             compression=None,
-            max_size=MOST_FRAME,
+            max_size=MAX_FRAME,
             max_queue=MAX_QUEUE,
             server_header=None,
             open_timeout=HANDSHAKE_TIMEOUT,
             ping_interval=PING_EVERY,
             ping_timeout=PONG_WITHIN,
             create_connection=Visitor,
-            close_timeout=FAREWELL,
+            close_timeout=CLOSE_TIMEOUT,
         )
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
@@ -82,7 +82,7 @@ async def serve_feed(settings: FeedSettings, feed: Feed, pages: Pages) -> AsyncI
 async def _ended(tasks: list[asyncio.Task[Any]]) -> None:
     """Give what operators have begun a little time, then cancel it: no client delays the end of the service."""
     if tasks:
-        _, pending = await asyncio.wait(tasks, timeout=FAREWELL)
+        _, pending = await asyncio.wait(tasks, timeout=CLOSE_TIMEOUT)
         for task in pending:
             task.cancel()
 

@@ -15,7 +15,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 
 from notifier import clock
-from notifier.domain.events import Filter, timestamp
+from notifier.domain.events import MailFilter, timestamp
 from notifier.errors import NotifierError, StoreUnusable
 from notifier.feed import protocol
 from notifier.feed.auth import Role, Tokens
@@ -26,24 +26,24 @@ from notifier.storage.store import Store
 log = structlog.get_logger(__name__)
 
 HELLO_TIMEOUT = 10.0
-MOST_BEHIND = 1024 * 1024
+MAX_BEHIND = 1024 * 1024
 """Bytes that may wait for a slow client."""
-MOST_EVENTS_BEHIND = 1000
+MAX_EVENTS_BEHIND = 1000
 STALLED = 60.0
 """Seconds after which a client that takes nothing of what waits for it is let go, however little that is."""
-MOST_REPLAYED = 10_000
+MAX_REPLAYED = 10_000
 """Events looked through for a resuming client; one that missed more gets a snapshot."""
-MOST_FRAMES = 50
+MAX_FRAMES = 50
 MAX_VIEWER_BYTES = 512 * 1024
 FRAMES_WINDOW = 10.0
 """A viewer may send MOST_FRAMES frames and MAX_VIEWER_BYTES bytes in this many seconds."""
-MOST_COMMANDS = 500
+MAX_COMMANDS = 500
 """Commands of an operator that may be without their result."""
-MOST_OPERATOR_QUERIES = 4
+MAX_OPERATOR_QUERIES = 4
 """Commands and snapshots of one operator that the store is asked for at the same time; a viewer's go one by one."""
 AWAY = 1000
 """Milliseconds that clients are asked to stay away when the service ends."""
-FAREWELL = 2.0
+CLOSE_TIMEOUT = 2.0
 """Seconds that a closing handshake may take before the connection is cut."""
 
 FAULT, RESTART, FULL, BAD_FRAME, UNAUTHORIZED, NO_HELLO, TOO_MANY, TOO_SLOW = (
@@ -120,7 +120,7 @@ class Session:
         self._turn = asyncio.Lock()
         self._under_way = 0
         self._recent: deque[tuple[float, int]] = deque()
-        self.wanted = Filter()
+        self.wanted = MailFilter()
         self.filter_hash = protocol.filter_hash(self.wanted)
         self.after = 0
 
@@ -160,7 +160,7 @@ class Session:
         waiting, now = self._waiting, asyncio.get_running_loop().time()
         self._behind = self._behind + events if waiting else events
         self._clear_at = self._clear_at if waiting else now
-        if waiting > MOST_BEHIND or self._behind > MOST_EVENTS_BEHIND or now - self._clear_at > STALLED:
+        if waiting > MAX_BEHIND or self._behind > MAX_EVENTS_BEHIND or now - self._clear_at > STALLED:
             self._feed.hub.remove(self)
             self._spawn(self._close(*_SLOW))
         elif self._websocket.protocol.state is State.OPEN:
@@ -192,7 +192,7 @@ class Session:
             raise _Close(FULL, f"there are too many {role}s already")
         self._role = role
         if role == "operator":
-            self._queries = asyncio.Semaphore(MOST_OPERATOR_QUERIES)
+            self._queries = asyncio.Semaphore(MAX_OPERATOR_QUERIES)
         return hello
 
     async def _greet(self, hello: protocol.Hello) -> None:
@@ -215,7 +215,7 @@ class Session:
         if hello.stats:
             self._spawn(self._send_stats(max(0.5, hello.stats)))
 
-    def _watch(self, wanted: Filter) -> None:
+    def _watch(self, wanted: MailFilter) -> None:
         self.wanted, self.filter_hash = wanted, protocol.filter_hash(wanted)
 
     async def _missed(self, hello: protocol.Hello) -> tuple[int, str | None]:
@@ -228,7 +228,7 @@ class Session:
         if place.filter_hash != self.filter_hash:
             return 0, "filter_changed"
         async with self._queries:
-            missed = await self._feed.store.missed(place.seq, self.wanted, MOST_REPLAYED, urgent=self._is_operator)
+            missed = await self._feed.store.missed(place.seq, self.wanted, MAX_REPLAYED, urgent=self._is_operator)
         if missed.events is None:
             return 0, "invalid" if place.seq > missed.span.head else "expired"
         self.after = place.seq
@@ -275,7 +275,7 @@ class Session:
 
     async def _keep_up(self) -> None:
         """Read no further frame of a viewer while as many commands as it may send at once have no result."""
-        while not self._is_operator and len(self._tasks) > MOST_FRAMES:
+        while not self._is_operator and len(self._tasks) > MAX_FRAMES:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
 
     async def _command(self, command: protocol.Command, size: int) -> None:
@@ -350,7 +350,7 @@ class Session:
 
         `answer` is how many of the bytes are an answer, and no sign of slowness.
         """
-        if self._waiting > MOST_BEHIND:
+        if self._waiting > MAX_BEHIND:
             raise _Close(*_SLOW)
         self._under_way += answer
         try:
@@ -362,15 +362,15 @@ class Session:
     def _count_frame(self, size: int) -> None:
         """Close a client that asks for too much; `size` is the bytes of its latest frame."""
         if self._is_operator:
-            if len(self._tasks) > MOST_COMMANDS:
-                raise _Close(TOO_MANY, f"more than {MOST_COMMANDS} commands without their result")
+            if len(self._tasks) > MAX_COMMANDS:
+                raise _Close(TOO_MANY, f"more than {MAX_COMMANDS} commands without their result")
             return
         now = asyncio.get_running_loop().time()
         self._recent.append((now, size))
         while now - self._recent[0][0] > FRAMES_WINDOW:
             self._recent.popleft()
-        if len(self._recent) > MOST_FRAMES or sum(each for _, each in self._recent) > MAX_VIEWER_BYTES:
-            limit = f"{MOST_FRAMES} frames or {MAX_VIEWER_BYTES // 1024} KiB"
+        if len(self._recent) > MAX_FRAMES or sum(each for _, each in self._recent) > MAX_VIEWER_BYTES:
+            limit = f"{MAX_FRAMES} frames or {MAX_VIEWER_BYTES // 1024} KiB"
             raise _Close(TOO_MANY, f"more than {limit} in {FRAMES_WINDOW:g} s")
 
     async def _close(self, code: int, reason: str) -> None:
@@ -379,7 +379,7 @@ class Session:
             self._is_dropped = True  # several of its frames may meet the limit at the same moment
             self._feed.dropped()
         with suppress(TimeoutError):
-            async with asyncio.timeout(FAREWELL):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
                 if self._role is None:
                     self._websocket.turn_away(code, reason)
                     await self._websocket.wait_closed()

@@ -17,7 +17,7 @@ from typing import cast
 
 from pamqp.constants import FRAME_BODY, FRAME_HEADER
 
-from notifier.domain.messages import MOST_BYTES
+from notifier.domain.messages import MAX_BYTES
 
 ROOM = 64 * 1024 * 1024
 """Bytes of bodies over the limit that may be in memory at a time; a single one may be larger."""
@@ -47,7 +47,7 @@ class Room:
 
     def take(self, channel: int, size: int) -> None:
         """Note a body that begins to arrive on a channel; one within the limit is not counted."""
-        if size > MOST_BYTES:
+        if size > MAX_BYTES:
             self._sizes.setdefault(channel, []).append(size)
 
     def give_back(self, channel: int, size: int) -> None:
@@ -83,10 +83,10 @@ async def head(body: bytes) -> tuple[bytes, str | None]:
 
     The digest is computed in a thread: a body of 100 MB takes a tenth of a second.
     """
-    if len(body) <= MOST_BYTES:
+    if len(body) <= MAX_BYTES:
         return body, None
     digest = await asyncio.to_thread(sha256, body)
-    return body[:MOST_BYTES], digest.hexdigest()
+    return body[:MAX_BYTES], digest.hexdigest()
 
 
 _FRAME_START = 7

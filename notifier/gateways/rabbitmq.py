@@ -75,7 +75,7 @@ class Held(NamedTuple):
     reason: str | None
 
 
-class Consumption:
+class ConsumerSession:
     """Deliveries of one connection; every acknowledgement goes to the channel that delivered.
 
     `share` is how many unacknowledged deliveries each queue may have. The session ends with our queue,
@@ -88,7 +88,7 @@ class Consumption:
         connection: AbstractConnection,
         settings: AmqpSettings,
         publisher: Publisher,
-        broker: "Broker",
+        broker: "BrokerStatus",
         *,
         room: Room,
         stop: asyncio.Event,
@@ -331,7 +331,7 @@ class Consumption:
 class _Watchdog:
     """Looks at the queues from time to time: for watchers, and to prove that we really consume them."""
 
-    def __init__(self, connection: AbstractConnection, consumption: Consumption, ours: str) -> None:
+    def __init__(self, connection: AbstractConnection, consumption: ConsumerSession, ours: str) -> None:
         self._connection = connection
         self._consumption = consumption
         self._ours = ours
@@ -393,13 +393,13 @@ class _Watchdog:
             await self._consumption.renew(consumer)
 
 
-class Broker:
+class BrokerStatus:
     """What is known of the broker at the moment, for whoever watches."""
 
     def __init__(self) -> None:
         self.connected = False
         self.since = clock.now()
-        self.consumption: Consumption | None = None
+        self.consumption: ConsumerSession | None = None
         self.held = Held(0, None)
         self._warnings: set[tuple[str, str]] = set()
 
@@ -408,7 +408,7 @@ class Broker:
         """How our queue was when it was last looked at."""
         return self.consumption.queue if self.consumption else None
 
-    def changed(self, consumption: Consumption | None) -> None:
+    def changed(self, consumption: ConsumerSession | None) -> None:
         """Note that a session began or (None) ended."""
         if self.connected != (consumption is not None):
             self.since = clock.now()
@@ -432,8 +432,8 @@ class Broker:
 
 @asynccontextmanager
 async def consume(
-    settings: AmqpSettings, publisher: Publisher, broker: Broker, stop: asyncio.Event
-) -> AsyncIterator[Consumption]:
+    settings: AmqpSettings, publisher: Publisher, broker: BrokerStatus, stop: asyncio.Event
+) -> AsyncIterator[ConsumerSession]:
     """Connect, declare the topology and consume our queue and the extra ones until the block ends.
 
     What is not acknowledged then goes back to its queue.
@@ -442,7 +442,7 @@ async def consume(
     async with connected(settings.url or "", limited(room)) as connection:
         for name, state in await declare(connection, settings):
             broker.warn(str(state), name=name, remedy=remedy(name, state))
-        consumption = Consumption(connection, settings, publisher, broker, room=room, stop=stop)
+        consumption = ConsumerSession(connection, settings, publisher, broker, room=room, stop=stop)
         # Any completion is a loss: that of the heartbeat arrives as a cancelled future.
         connection.closing.add_done_callback(lambda future: consumption.lose(f"connection lost: {_reason(future)}"))
         for queue in (settings.queue, *consumption.unusable):
@@ -475,7 +475,7 @@ def _letters(letters: Sequence[tuple[Delivery, Refused]], frame_max: int) -> lis
     return found
 
 
-def _unwatched(consumption: Consumption, watching: "asyncio.Task[None]") -> None:
+def _unwatched(consumption: ConsumerSession, watching: "asyncio.Task[None]") -> None:
     if not watching.cancelled():
         error = watching.exception()
         consumption.lose(str(error) if isinstance(error, Unreachable) else "the watchdog has ended")

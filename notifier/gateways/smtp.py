@@ -34,14 +34,14 @@ from notifier.settings import SmtpServer, SmtpSettings
 
 IDLE = 30.0
 """Seconds after which an unused connection is closed; servers count idle ones against the account."""
-FAREWELL = 2.0
+QUIT_TIMEOUT = 2.0
 """Seconds to wait for the answer to QUIT."""
 LIMIT_HOLDS = 600.0
 """Seconds for which no more connections are opened than a server has said to allow."""
 LOGIN_WAIT = 5.0
 """Seconds that a delivery waits for the logins of others before it gives up with Busy."""
 
-LONGEST_REPLY = 1000
+MAX_REPLY = 1000
 """Characters of a server's text that are kept; longer texts end with an ellipsis."""
 MECHANISMS = ("plain", "login", "cram-md5")
 """SASL mechanisms, the preferred one first.
@@ -203,7 +203,7 @@ class Transport:
             return Result(Phase.CONNECT, None, str(error), said=error.said)
 
     async def close(self) -> None:
-        """Say goodbye on every idle connection, which takes at most `FAREWELL` seconds."""
+        """Say goodbye on every idle connection, which takes at most `QUIT_TIMEOUT` seconds."""
         while self._idle:
             self._dismiss(self._idle[-1][0])
         if self._farewells:
@@ -462,7 +462,7 @@ class Transport:
     async def _farewell(self, client: aiosmtplib.SMTP) -> None:
         try:
             with suppress(*_BROKEN, TimeoutError):
-                async with asyncio.timeout(FAREWELL):
+                async with asyncio.timeout(QUIT_TIMEOUT):
                     await client.quit()
         finally:
             self._abort(client)
@@ -557,4 +557,4 @@ def _clean(text: str) -> str:
     aiosmtplib decodes bytes that are not UTF-8 to lone surrogates, which neither SQLite nor JSON can take.
     """
     valid = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").translate(_CONTROLS)
-    return valid if len(valid) <= LONGEST_REPLY else f"{valid[: LONGEST_REPLY - 1]}…"
+    return valid if len(valid) <= MAX_REPLY else f"{valid[: MAX_REPLY - 1]}…"

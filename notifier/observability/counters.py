@@ -8,7 +8,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from notifier.domain.events import EVENT_TYPES, Logged
+from notifier.domain.events import EVENT_TYPES, StoredEvent
 from notifier.domain.messages import Message
 from notifier.errors import DeadLetterCode
 from notifier.sending.replies import Phase
@@ -72,7 +72,7 @@ class Metrics:
         self._messages.labels("dead_lettered").inc()
         self._dead_letters.labels(code).inc()
 
-    def observe(self, events: Iterable[Logged]) -> None:
+    def observe(self, events: Iterable[StoredEvent]) -> None:
         """Count events as they pass."""
         for event in events:
             self._transitions.labels(event.type).inc()

@@ -17,7 +17,7 @@ from notifier.settings import LogSettings
 
 log = structlog.get_logger(__name__)
 
-MOST_LINES = 10_000
+MAX_LINES = 10_000
 """Lines that may wait for a reader of stderr that has stopped reading; later ones are counted and dropped."""
 TOGETHER = 100
 """Lines that are written at once."""
@@ -59,7 +59,7 @@ class _Stderr:
     def from_a_thread(self) -> Iterator[None]:
         """Write in a thread, which ends with the block: within FLUSH_TIMEOUT, even if nobody reads."""
         sys.stderr.flush()
-        lines = self._lines = Queue(MOST_LINES)
+        lines = self._lines = Queue(MAX_LINES)
         args = (sys.stderr.fileno(), lines)
         # A daemon that uses nothing but the descriptor: a write that never ends must not hold up the process's end.
         writer = self._writer = threading.Thread(target=self._write_on, args=args, name="log", daemon=True)

@@ -7,7 +7,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from notifier.domain.events import Logged, ids
+from notifier.domain.events import StoredEvent, ids
 from notifier.domain.mail import Reply, Status
 
 log = structlog.get_logger(__name__)
@@ -33,14 +33,14 @@ class _Body(Struct):
 _body = msgspec.json.Decoder(_Body)
 
 
-def tell(events: Iterable[Logged]) -> None:
+def tell(events: Iterable[StoredEvent]) -> None:
     """Log events as they pass; what needs a person's attention as a warning."""
     for event in events:
         say = log.warning if event.status in _ALARMING else log.info
         say(event.type, **dict(_fields(event)))
 
 
-def _fields(event: Logged) -> Iterator[tuple[str, Any]]:
+def _fields(event: StoredEvent) -> Iterator[tuple[str, Any]]:
     yield from ids(event.mail, event.event, event.booking, event.traceparent).items()
     mail = _body.decode(event.body).data.mail
     yield "kind", event.kind

@@ -6,10 +6,10 @@ from typing import Any
 
 from notifier import clock
 from notifier.domain.addresses import all_masked
-from notifier.domain.events import Logged, timestamp
-from notifier.gateways.rabbitmq import Broker
-from notifier.observability.throughput import Meter
-from notifier.sending.transport_health import Lane
+from notifier.domain.events import StoredEvent, timestamp
+from notifier.gateways.rabbitmq import BrokerStatus
+from notifier.observability.throughput import Throughput
+from notifier.sending.transport_health import TransportHealth
 from notifier.storage.store import Store
 from notifier.supervisor import Supervisor
 
@@ -20,17 +20,19 @@ FRESH = 0.4
 class Figures:
     """Puts together what the parts know."""
 
-    def __init__(self, store: Store, broker: Broker | None, lanes: Sequence[Lane], supervisor: Supervisor) -> None:
+    def __init__(
+        self, store: Store, broker: BrokerStatus | None, lanes: Sequence[TransportHealth], supervisor: Supervisor
+    ) -> None:
         self._store = store
         self._broker = broker
         self._lanes = lanes
         self._supervisor = supervisor
-        self._meter = Meter()
+        self._meter = Throughput()
         self._asking = asyncio.Lock()
         self._latest: dict[str, Any] = {}
         self._asked_at = float("-inf")
 
-    def observe(self, events: Sequence[Logged]) -> None:
+    def observe(self, events: Sequence[StoredEvent]) -> None:
         """Count events as they pass."""
         self._meter.count(events, asyncio.get_running_loop().time())
 
@@ -106,7 +108,7 @@ def _hidden(reason: str | None) -> str | None:
     return all_masked(reason) if reason else reason
 
 
-def _smtp_state(lane: Lane) -> dict[str, Any]:
+def _smtp_state(lane: TransportHealth) -> dict[str, Any]:
     reason, until = lane.circuit.reason, lane.circuit.until
     if lane.quota_used_up(clock.now()) and not reason:
         reason, until = "its quota of mails in 24 hours is used up", lane.used_up_until

@@ -3,20 +3,20 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from notifier.domain.events import Logged
+from notifier.domain.events import StoredEvent
 from notifier.domain.mail import Status
 
 SPAN = 10
 """Seconds that a rate is averaged over."""
 
 
-class Meter:
+class Throughput:
     """Counts mails that were received, sent and failed, second by second; no more than SPAN + 1 of them are kept."""
 
     def __init__(self) -> None:
         self._seconds: dict[int, Counter[str]] = {}
 
-    def count(self, events: Iterable[Logged], now: float) -> None:
+    def count(self, events: Iterable[StoredEvent], now: float) -> None:
         """Count events that were logged at `now` (monotonic seconds)."""
         self._forget(int(now))
         self._seconds.setdefault(int(now), Counter()).update(_tally(events))
@@ -36,7 +36,7 @@ class Meter:
             del self._seconds[second]
 
 
-def _tally(events: Iterable[Logged]) -> dict[str, int]:
+def _tally(events: Iterable[StoredEvent]) -> dict[str, int]:
     found = {"received": 0, "sent": 0, "failed": 0}
     for event in events:
         found["received"] += event.prev is None

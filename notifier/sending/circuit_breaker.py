@@ -26,7 +26,7 @@ class Trial:
     """The right of one mail to start on an account that is half-open; each is another one."""
 
 
-class Circuit:
+class CircuitBreaker:
     """The circuit breaker of one account.
 
     It begins paused with no time left, so that a login and then one mail come before all

@@ -18,14 +18,14 @@ AHEAD = timedelta(milliseconds=100)
 """How far ahead of its start a mail may be claimed, so that the claim's commit does not delay it."""
 
 
-class Grant(NamedTuple):
+class Reservation(NamedTuple):
     """Starts that were given out, and the earliest one that the next request can get."""
 
     starts: tuple[datetime, ...]
     next_start: datetime
 
 
-def schedule(next_start: datetime | None, wanted: int, rate: float, now: datetime) -> Grant:
+def reserve_slots(next_start: datetime | None, wanted: int, rate: float, now: datetime) -> Reservation:
     """Give out up to `wanted` starts at even distances, none later than AHEAD from now.
 
     `next_start` is what the grant before left (None: there was none). One that lies
@@ -33,7 +33,7 @@ def schedule(next_start: datetime | None, wanted: int, rate: float, now: datetim
     back, and is ignored. `rate` is in mails per second; 0 means no limit.
     """
     if rate <= 0:
-        return Grant((now,) * wanted, now)
+        return Reservation((now,) * wanted, now)
     gap = timedelta(seconds=1 / (PACE * rate))
     at = next_start if next_start and next_start <= now + AHEAD + gap else now
     # A start missed by less than a gap is made up for, else the average would stay under the rate.
@@ -42,10 +42,10 @@ def schedule(next_start: datetime | None, wanted: int, rate: float, now: datetim
     while len(starts) < wanted and at <= now + AHEAD:
         starts.append(at)
         at += gap
-    return Grant(tuple(starts), at)
+    return Reservation(tuple(starts), at)
 
 
-class Guard:
+class BurstGuard:
     """Remembers the latest starts and says how long the next one must still wait."""
 
     def __init__(self, rate: float) -> None:

@@ -102,7 +102,7 @@ class Streak:
         self.restart()
 
 
-class Cohort:
+class RefusalStreak:
     """Rejections for good of one kind that an account got in a row, and the mails that failed by them."""
 
     def __init__(self) -> None:

@@ -22,7 +22,7 @@ class Phase(StrEnum):
     DOT = "DOT"
 
 
-class Verdict(StrEnum):
+class Disposition(StrEnum):
     """What to do: this mail later, this mail never, or rest the whole transport and count nothing."""
 
     RETRY = "retry"
@@ -30,7 +30,7 @@ class Verdict(StrEnum):
     TRANSPORT = "transport"
 
 
-class Known(NamedTuple):
+class KnownText(NamedTuple):
     """Words or an enhanced status (RFC 3463) by which a provider speaks of our account, whatever the code says."""
 
     provider: str
@@ -40,32 +40,32 @@ class Known(NamedTuple):
 
 OUR_ACCOUNT = (
     # support.google.com/a/answer/3726730
-    Known("Gmail", r"relay limit", "5.4.5"),
-    Known("Gmail", r"unusual rate of (unsolicited )?mail", "4.7.28"),
+    KnownText("Gmail", r"relay limit", "5.4.5"),
+    KnownText("Gmail", r"unusual rate of (unsolicited )?mail", "4.7.28"),
     # docs.aws.amazon.com/ses/latest/dg/manage-sending-quotas-errors.html
-    Known("Amazon SES", r"throttling failure|maximum sending rate"),
-    Known("Amazon SES", r"(email address|sender) is not verified|account is (paused|under review)|sending paused"),
+    KnownText("Amazon SES", r"throttling failure|maximum sending rate"),
+    KnownText("Amazon SES", r"(email address|sender) is not verified|account is (paused|under review)|sending paused"),
     # learn.microsoft.com/exchange/mail-flow-best-practices and .../smtp-submission-improvements
-    Known("Exchange Online", r"sender throttled|concurrent connections limit|submission quota", "5.2.251"),
-    Known("Exchange Online", r"bad outbound sender|sender .{0,30}suspended", "5.1.8"),
-    Known("Exchange Online", r"your daily limit for message recipients", "5.1.90"),
+    KnownText("Exchange Online", r"sender throttled|concurrent connections limit|submission quota", "5.2.251"),
+    KnownText("Exchange Online", r"bad outbound sender|sender .{0,30}suspended", "5.1.8"),
+    KnownText("Exchange Online", r"your daily limit for message recipients", "5.1.90"),
     # STOREDRV.Submission is the mailbox that a mail is sent from, STOREDRV.Deliver the one that it goes to.
-    Known("Exchange", r"storedrv\.submission"),
+    KnownText("Exchange", r"storedrv\.submission"),
     # docs.sendgrid.com/for-developers/sending-email/smtp-errors-and-troubleshooting
-    Known("SendGrid", r"maximum credits|too frequent connects|verified sender identity|unauthenticated senders"),
+    KnownText("SendGrid", r"maximum credits|too frequent connects|verified sender identity|unauthenticated senders"),
 )
 """What can be said of our account only, also in a reply whose status or words name a recipient."""
 
 LIKELY_OUR_ACCOUNT = (
-    Known("Gmail", r"daily .{0,30}(limit|quota)|quota exceeded for (user|customer)"),
-    Known("Gmail", r"too many login attempts|cannot authenticate|authentication required"),
-    Known("Exchange Online", r"sender .{0,30}blocked"),
+    KnownText("Gmail", r"daily .{0,30}(limit|quota)|quota exceeded for (user|customer)"),
+    KnownText("Gmail", r"too many login attempts|cannot authenticate|authentication required"),
+    KnownText("Exchange Online", r"sender .{0,30}blocked"),
     # RFC 4954 section 6
-    Known("RFC 4954", r"authentication .{0,20}(failed|required|not allowed|too weak)|not authenticated", "5.7.8"),
-    Known("RFC 4954", r"encryption required for requested authentication", "5.7.11"),
+    KnownText("RFC 4954", r"authentication .{0,20}(failed|required|not allowed|too weak)|not authenticated", "5.7.8"),
+    KnownText("RFC 4954", r"encryption required for requested authentication", "5.7.11"),
     # docs.cpanel.net/whm/server-configuration/tweak-settings: limits of Exim for a domain
-    Known("cPanel", r"max defers and failures"),
-    Known("Yahoo", r"unusual sending activity"),
+    KnownText("cPanel", r"max defers and failures"),
+    KnownText("Yahoo", r"unusual sending activity"),
 )
 """What is said of our account, unless the reply names a recipient: mailboxes and groups have limits of their own."""
 
@@ -137,11 +137,11 @@ _CONNECTION_LIMIT = re.compile(
     re.IGNORECASE,
 )
 _UNITS = {"s": 1, "m": 60, "h": 3600}
-LONGEST_WAIT = timedelta(hours=24)
+MAX_WAIT = timedelta(hours=24)
 """No server is believed that wants to be left alone for longer."""
 
 
-def verdict(phase: Phase, reply: Reply | None) -> Verdict:
+def disposition(phase: Phase, reply: Reply | None) -> Disposition:
     """Judge a rejection, or (reply None) a dialogue that broke off in this phase.
 
     Nothing before MAIL FROM concerns the mail, and MAIL FROM names our own sender. After
@@ -153,22 +153,26 @@ def verdict(phase: Phase, reply: Reply | None) -> Verdict:
     sent again, the same to the byte.
     """
     if phase is Phase.CONNECT or (reply is None and phase is Phase.MAIL):
-        return Verdict.TRANSPORT
+        return Disposition.TRANSPORT
     if reply is None:
-        return Verdict.RETRY
+        return Disposition.RETRY
     if reply.code in _LOGIN_CODES or _speaks_of_our_account(reply, phase):
-        return Verdict.TRANSPORT
+        return Disposition.TRANSPORT
     if reply.code == _CLOSING:
-        return Verdict.TRANSPORT if _SHUTTING_DOWN.search(reply.text) else Verdict.RETRY
+        return Disposition.TRANSPORT if _SHUTTING_DOWN.search(reply.text) else Disposition.RETRY
     if reply.code in _SYNTAX_CODES or phase is Phase.MAIL:
-        return Verdict.FAIL if reply.code >= _PERMANENT and _speaks_of_the_mail(reply, phase) else Verdict.TRANSPORT
-    return Verdict.FAIL if reply.code >= _PERMANENT else Verdict.RETRY
+        return (
+            Disposition.FAIL
+            if reply.code >= _PERMANENT and _speaks_of_the_mail(reply, phase)
+            else Disposition.TRANSPORT
+        )
+    return Disposition.FAIL if reply.code >= _PERMANENT else Disposition.RETRY
 
 
 def wait_named(text: str) -> timedelta | None:
     """Read how long a server asks to be left alone ("try again in 5 minutes"); None where it names no time."""
     match = _WAIT.search(text)
-    return min(timedelta(seconds=int(match[1]) * _UNITS[match[2][0].lower()]), LONGEST_WAIT) if match else None
+    return min(timedelta(seconds=int(match[1]) * _UNITS[match[2][0].lower()]), MAX_WAIT) if match else None
 
 
 def is_daily_limit(text: str) -> bool:

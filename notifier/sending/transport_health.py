@@ -10,15 +10,15 @@ from msgspec.structs import replace
 from notifier.domain.addresses import all_masked, without
 from notifier.domain.claims import Claim, Quota
 from notifier.domain.mail import Mail, Reply, RetryPolicy, due_again, failed, handed_back, refused, sent, unknown
-from notifier.sending.circuit_breaker import Circuit, State
-from notifier.sending.refusals import MANY, SEVERAL, Cause, Cohort, Streak, Suspects
+from notifier.sending.circuit_breaker import CircuitBreaker, State
+from notifier.sending.refusals import MANY, SEVERAL, Cause, RefusalStreak, Streak, Suspects
 from notifier.sending.replies import (
+    Disposition,
     Phase,
-    Verdict,
+    disposition,
     is_closing,
     is_daily_limit,
     speaks_of_the_recipient,
-    verdict,
     wait_named,
 )
 
@@ -31,7 +31,7 @@ QUOTA_AGAIN = timedelta(minutes=15)
 
 If very many mails wait for it, claiming all of them for each mail of the quota would hold up everyone else.
 """
-STALLED = 30.0
+STALL_TIMEOUT = 30.0
 """Seconds without an end of any dialogue after which an account that has no room is stuck."""
 
 Moment = Callable[[], Awaitable[None]]
@@ -107,7 +107,7 @@ class Judgement(NamedTuple):
 
 
 @dataclass
-class Lane:
+class TransportHealth:
     """A transport, and what its replies have shown of it.
 
     `quota_left` and, once that is 0, the time at which there is some again are as of the latest claim, or
@@ -117,11 +117,11 @@ class Lane:
     """
 
     transport: Transport
-    circuit: Circuit
+    circuit: CircuitBreaker
     quota: Quota | None = None
     quota_left: int | None = None
     used_up_until: datetime | None = None
-    cohort: Cohort = field(default_factory=Cohort)
+    cohort: RefusalStreak = field(default_factory=RefusalStreak)
     suspects: Suspects = field(default_factory=Suspects)
     breaks: Streak = field(default_factory=Streak)
     deferrals: Streak = field(default_factory=Streak)
@@ -153,7 +153,7 @@ class Lane:
 
     def stalls_in(self, monotonic: float) -> float:
         """Return in how many seconds the account is stuck unless a delivery ends before; 0 if it is."""
-        return max(0.0, self.moved_at + STALLED - monotonic)
+        return max(0.0, self.moved_at + STALL_TIMEOUT - monotonic)
 
     def claimed(self, claim: Claim) -> bool:
         """Update the remaining quota; return whether it has just run out."""
@@ -185,12 +185,12 @@ class Lane:
         reply = result.reply
         if result.accepted:
             return self._accepted(mail, reply, at)
-        match verdict(result.phase, reply):
-            case Verdict.TRANSPORT:
+        match disposition(result.phase, reply):
+            case Disposition.TRANSPORT:
                 return self._speaks_of_our_account(mail, reply, at)
-            case Verdict.FAIL:
+            case Disposition.FAIL:
                 return self._refused_for_good(mail, reply, at)
-            case Verdict.RETRY:
+            case Disposition.RETRY:
                 return self._deferred(mail, reply, at)
 
     def _accepted(self, mail: Mail, reply: Reply, at: Situation) -> Judgement:
@@ -270,7 +270,7 @@ class Lane:
         return min(ends if at.elsewhere is None else [*ends, at.elsewhere])
 
 
-def unsupported(mail: Mail, untried: Sequence[Lane], now: datetime) -> Mail:
+def unsupported(mail: Mail, untried: Sequence[TransportHealth], now: datetime) -> Mail:
     """Decide about a mail whose address needs SMTPUTF8, which none of the transports that could be asked offers.
 
     While some are `untried`, because they are paused or have no quota left, it waits for

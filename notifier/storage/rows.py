@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from notifier.domain.events import Logged, event_id
-from notifier.domain.mail import FINISHED, Flight, Itinerary, Kind, Letter, Mail, Reply, Status
+from notifier.domain.events import StoredEvent, event_id
+from notifier.domain.mail import FINISHED, Flight, Itinerary, Kind, Mail, PlainContent, Reply, Status
 
 FIXED_COLUMNS = (
     *("id", "matter", "kind", "address", "subject", "content", "booking", "flight", "event", "correlation"),
@@ -26,7 +26,7 @@ EVENT_COLUMNS = (
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-_content = msgspec.json.Decoder(Itinerary | Letter)
+_content = msgspec.json.Decoder(Itinerary | PlainContent)
 _flight = msgspec.json.Decoder(Flight)
 
 
@@ -144,10 +144,10 @@ def event_row(type_: str, prev: Status | None, mail: Mail, body: bytes) -> tuple
     )
 
 
-def read_event(row: Sequence[Any]) -> Logged:
+def read_event(row: Sequence[Any]) -> StoredEvent:
     """Read an event; its `seq` comes first, then the event columns."""
     seq, body, type_, id_, mail, prev, status, kind, booking, created_at, event, correlation, traceparent = row
-    return Logged(
+    return StoredEvent(
         seq=seq,
         body=body,
         type=type_,

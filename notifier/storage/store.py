@@ -17,10 +17,10 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from notifier.domain.claims import Claim, Quota
-from notifier.domain.events import Filter, Logged
+from notifier.domain.events import MailFilter, StoredEvent
 from notifier.domain.mail import Mail, Status
 from notifier.domain.messages import Message
-from notifier.domain.planning import Rules
+from notifier.domain.planning import PlanningPolicy
 
 
 class Added(NamedTuple):
@@ -127,7 +127,7 @@ class Store(Protocol):
     async def check(self) -> None:
         """Write something durably, to prove that the store can be written; StoreUnusable if it cannot."""
 
-    async def add(self, messages: Sequence[Message], rules: Rules, now: datetime) -> list[Added]:
+    async def add(self, messages: Sequence[Message], rules: PlanningPolicy, now: datetime) -> list[Added]:
         """Take messages in: remember each, plan it against its matter, store what it adds and changes.
 
         Each message is one transaction with those beside it, up to a bounded number of rows; others
@@ -174,16 +174,16 @@ class Store(Protocol):
     async def is_paused(self) -> bool:
         """Tell whether an operator has paused sending."""
 
-    async def history(self, mail: str) -> list[Logged]:
+    async def history(self, mail: str) -> list[StoredEvent]:
         """List what is known to have happened to a mail, oldest first; of very many events the latest 1,000."""
 
-    async def events(self, after: int, limit: int) -> list[Logged]:
+    async def events(self, after: int, limit: int) -> list[StoredEvent]:
         """Read the log in order, without a gap, behind the place `after`; for actors."""
 
-    async def missed(self, after: int, wanted: Filter, most: int, *, urgent: bool = False) -> Missed:
+    async def missed(self, after: int, wanted: MailFilter, most: int, *, urgent: bool = False) -> Missed:
         """Count the matching events after a place, if nothing after it was deleted and at most `most` events follow."""
 
-    async def replay(self, after: int, wanted: Filter, *, urgent: bool = False) -> Portion:
+    async def replay(self, after: int, wanted: MailFilter, *, urgent: bool = False) -> Portion:
         """Read the next portion of the log for a watcher: at most 100 events, matching or not.
 
         Portions end at multiples of 100, so that watchers who begin at different places soon share them.
@@ -201,16 +201,16 @@ class Store(Protocol):
     async def move_cursor(self, reader: str, seq: int) -> None:
         """Note how far a named reader has come."""
 
-    async def snapshot(self, wanted: Filter, limit: int, *, urgent: bool = False) -> Snapshot:
+    async def snapshot(self, wanted: MailFilter, limit: int, *, urgent: bool = False) -> Snapshot:
         """Show the totals of all mails and the newest ones that match, at one place of the log."""
 
-    async def page(self, wanted: Filter, before: int | None, limit: int, *, urgent: bool = False) -> Page:
+    async def page(self, wanted: MailFilter, before: int | None, limit: int, *, urgent: bool = False) -> Page:
         """List matching mails, newest first, from the one that `before` (a page's `next`) stands for.
 
         It looks at a bounded number of mails, so a page that is not the last may have fewer than `limit`, or none.
         """
 
-    async def listing(self, wanted: Filter, before: int | None, limit: int, *, urgent: bool = False) -> bytes:
+    async def listing(self, wanted: MailFilter, before: int | None, limit: int, *, urgent: bool = False) -> bytes:
         """Return the same page as a JSON object: `mails` as everyone may see them, and `next`."""
 
     async def totals(self) -> Mapping[Status, int]:

@@ -12,7 +12,7 @@ from support.faults.victim import Victim
 from support.parts import PATIENCE
 from support.rabbit import headers
 
-from notifier.domain.messages import MOST_BYTES
+from notifier.domain.messages import MAX_BYTES
 from notifier.gateways.oversized import ROOM
 from notifier.gateways.topology import DEAD
 
@@ -44,7 +44,7 @@ async def test_bodies_over_the_limit_do_not_fill_the_memory(scene: Scene, count:
             while len(scene.dead) < count:
                 letter = await scene.letters.get()
                 scene.dead.add(str(letter.header.properties.message_id))
-                assert letter.body == body[:MOST_BYTES]
+                assert letter.body == body[:MAX_BYTES]
                 found = headers(letter)
                 assert (found["x-notifier-size"], found["x-notifier-sha256"]) == (str(len(body)), digest)
         await scene.sink.wait_accepted(1)

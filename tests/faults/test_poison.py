@@ -10,7 +10,7 @@ from pamqp.commands import Basic
 from support.faults.load import BAD, BOOKING, REQUEST, booking
 from support.faults.scene import Scene
 
-from notifier.domain.messages import MOST_BYTES
+from notifier.domain.messages import MAX_BYTES
 
 CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 TITLE = "\x1b]0;owned\x07\x1b[2J\x9b31m"
@@ -114,7 +114,7 @@ def nested() -> list[bytes]:
         b'{"type":"booking.confirmed","data":' + b'{"a":' * 40_000,
         b'{"type":' + b"9" * 200_000 + b"}",
         b'{"type":"booking.confirmed","id":"x","data":{"booking":"b","version":1e99999}}',
-        b'{"type":"' + b"a" * (MOST_BYTES + 1) + b'"}',
+        b'{"type":"' + b"a" * (MAX_BYTES + 1) + b'"}',
         b'{"type":"booking.confirmed","id":"x","data":{"booking":"\xff\xfe"}}',
         b"\xff\xfe\x00",
         b"\x00",

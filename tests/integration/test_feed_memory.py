@@ -17,15 +17,15 @@ from support.parts import PATIENCE, request, submit, wait_frame
 from support.privacy import OPERATOR_TOKEN, VIEWER_TOKEN
 from support.wire import CONTINUED, PING, TEXT, UPGRADE, dialled, frame, narrow
 
-from notifier.domain.events import MOST_EVENTS, Filter, Logged
+from notifier.domain.events import MAX_EVENTS, MailFilter, StoredEvent
 from notifier.feed.client import FeedClient
-from notifier.feed.connection_limiter import EARLY_PORTION, MOST_HANDSHAKE, MOST_HELLO, MOST_WAITING
+from notifier.feed.connection_limiter import EARLY_PORTION, MAX_HANDSHAKE, MAX_HELLO, MAX_WAITING
 from notifier.feed.protocol import cursor as cursor_of
 from notifier.feed.protocol import filter_hash, read_cursor
 from notifier.settings import Settings
 
 FAR = "2126-01-01T00:00:00Z"
-CONNECTIONS = MOST_WAITING - 10
+CONNECTIONS = MAX_WAITING - 10
 MOST_GROWTH = 64 * 1024 * 1024
 """Bytes that so many connections may take together: they took 540 MB when each could send a frame of 512 KiB."""
 
@@ -38,12 +38,12 @@ def unfinished(size: int, sent: int) -> bytes:
 WRONG_HELLO = frame(TEXT, json.dumps({"type": "hello", "token": "not-one-of-the-tokens"}).encode())
 ATTACKS = {
     "the largest frame of a client": unfinished(512 * 1024, 500 * 1024),
-    "the largest hello": unfinished(MOST_HELLO - 100, MOST_HELLO - 200),
+    "the largest hello": unfinished(MAX_HELLO - 100, MAX_HELLO - 200),
     "a hello in many parts": frame(TEXT, b"{", fin=False) + frame(CONTINUED, fin=False) * 20_000,
     "pings before a hello": frame(PING, b"x" * 125) * 4000,
     "a request of many lines": UPGRADE.removesuffix(b"\r\n") + b"x: " + (b"y" * 8000 + b"\r\nx: ") * 120,
     "the largest request": UPGRADE.removesuffix(b"\r\n")
-    + (b"x: " + b"y" * 1019 + b"\r\n") * (MOST_HANDSHAKE // 1024 - 1),
+    + (b"x: " + b"y" * 1019 + b"\r\n") * (MAX_HANDSHAKE // 1024 - 1),
     "much behind a wrong token": WRONG_HELLO + frame(TEXT, b"x" * 120) * 4000,
     "small frames behind a wrong token": WRONG_HELLO + frame(TEXT) * (EARLY_PORTION // 6),
 }
@@ -106,7 +106,7 @@ async def test_clients_that_resume_and_read_nothing_hold_no_events(settings: Set
             cursor = (await wait_frame(operator, lambda frame: frame["type"] == "snapshot"))["cursor"]
             place = read_cursor(cursor)
             assert place
-            everything = cursor_of(place.store, place.seq, filter_hash(Filter()))
+            everything = cursor_of(place.store, place.seq, filter_hash(MailFilter()))
             for number in range(30):
                 await submit(operator, request(number, to=[f"{n}@example.com" for n in range(100)], send_at=FAR))
             hello = frame(TEXT, json.dumps({"type": "hello", "resume": everything}).encode())
@@ -117,5 +117,5 @@ async def test_clients_that_resume_and_read_nothing_hold_no_events(settings: Set
                     while b'"type":"events"' not in got:
                         got += await asyncio.get_running_loop().sock_recv(each, 4096)
                 assert b'"resumed":true,"replay":3000' in got
-            held = sum(type(each) is Logged for each in gc.get_objects())
-    assert held < 10 * 2 * MOST_EVENTS
+            held = sum(type(each) is StoredEvent for each in gc.get_objects())
+    assert held < 10 * 2 * MAX_EVENTS

@@ -144,7 +144,7 @@ async def test_one_client_costs_the_others_nothing(
 
 async def test_silent_connections_lock_nobody_out(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where too many wait without a hello the oldest of them is cut off; who says hello stays."""
-    monkeypatch.setattr(connection_limiter, "MOST_WAITING", 10)
+    monkeypatch.setattr(connection_limiter, "MAX_WAITING", 10)
     monkeypatch.setattr(server, "HANDSHAKE_TIMEOUT", 10 * PATIENCE)
     monkeypatch.setattr(session, "HELLO_TIMEOUT", 10 * PATIENCE)
     async with AsyncExitStack() as stack, serving(settings) as feed:
@@ -164,7 +164,7 @@ async def test_a_flood_from_one_network_closes_its_own_connections(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who comes from elsewhere and is slow to say hello keeps its place, however many others come meanwhile."""
-    monkeypatch.setattr(connection_limiter, "MOST_WAITING", 10)
+    monkeypatch.setattr(connection_limiter, "MAX_WAITING", 10)
     async with AsyncExitStack() as stack, serving(settings) as feed:
         url = f"ws://127.0.0.1:{feed.port}/feed"
         slow = await stack.enter_async_context(connect(url, local_addr=("127.0.0.2", 0)))
@@ -198,7 +198,7 @@ async def test_beyond_the_most_viewers_one_is_asked_to_come_later(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """1013 for the one too many, until another has left; operators have places of their own, and as many."""
-    monkeypatch.setattr(connection_limiter, "MOST_CLIENTS", 2)
+    monkeypatch.setattr(connection_limiter, "MAX_CLIENTS", 2)
     async with (
         serving(changed(environ, VIEWER_TOKEN=VIEWER_TOKEN, OPERATOR_TOKEN=OPERATOR_TOKEN)) as operators,
         dialled(operators, UPGRADE),
@@ -223,7 +223,7 @@ async def test_beyond_the_most_viewers_one_is_asked_to_come_later(
 async def test_a_client_that_takes_nothing_is_let_go(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """However little waits for it: a snapshot that nobody reads ends the session, and its place is free again."""
     monkeypatch.setattr(session, "STALLED", 0.5)
-    monkeypatch.setattr(session, "FAREWELL", 0.1)
+    monkeypatch.setattr(session, "CLOSE_TIMEOUT", 0.1)
     monkeypatch.setattr(server, "PING_EVERY", 10 * PATIENCE)
     monkeypatch.setattr(broadcaster, "HEARTBEAT", 10 * PATIENCE)
     async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as operator:
@@ -259,7 +259,7 @@ async def test_an_operator_with_too_many_commands_under_way_is_closed(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More than the most that may be without their result: 4429."""
-    monkeypatch.setattr(session, "MOST_COMMANDS", 3)
+    monkeypatch.setattr(session, "MAX_COMMANDS", 3)
     asking = json.dumps({"type": "command", "id": 1, "name": "mail.list", "args": {"limit": 500}}).encode()
     async with serving(settings) as feed, dialled(feed, UPGRADE, frame(TEXT, HELLO) + frame(TEXT, asking) * 50) as ws:
         assert struct.pack(">H", 4429) + b"more than 3 commands" in await drained(ws)

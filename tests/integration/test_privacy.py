@@ -17,8 +17,8 @@ from notifier import clock
 from notifier.demo.inbox import Inbox
 from notifier.feed.client import FeedClient
 from notifier.observability.status import Figures
-from notifier.sending.circuit_breaker import Circuit
-from notifier.sending.transport_health import Lane
+from notifier.sending.circuit_breaker import CircuitBreaker
+from notifier.sending.transport_health import TransportHealth
 from notifier.storage.sqlite.store import SqliteStore
 from notifier.supervisor import Condition, Supervisor
 
@@ -123,10 +123,10 @@ async def test_other_addresses_in_a_servers_words_are_masked(environ: dict[str, 
 
 async def test_addresses_in_the_reason_of_a_pause_or_a_failure_are_masked(tmp_path: Path) -> None:
     """Servers name the account that may not log in, and libraries whatever they had in hand."""
-    circuit = Circuit([timedelta(minutes=1)])
+    circuit = CircuitBreaker([timedelta(minutes=1)])
     circuit.probe()
     circuit.fault("AUTH: 535 5.7.8 bad password for our.account@example.org", 0, clock.now())
-    lane = Lane(cast(Any, SimpleNamespace(name="mail.example.org:587")), circuit, None)
+    lane = TransportHealth(cast(Any, SimpleNamespace(name="mail.example.org:587")), circuit, None)
     supervisor = Supervisor()
     supervisor.conditions["sender"] = Condition("restarting", clock.now(), "no mailbox asha@example.com")
     store = await SqliteStore.open(tmp_path / "n.db")

@@ -78,7 +78,7 @@ def test_a_stop_is_given_all_the_time_it_may_take(tmp_path: Path) -> None:
     found = directives()
     smtp = settings(tmp_path).smtp
     longest = REPLIES * smtp.timeout + smtp.dot_timeout
-    longest += timedelta(seconds=service.REPORT_GRACE + session.FAREWELL)
+    longest += timedelta(seconds=service.REPORT_GRACE + session.CLOSE_TIMEOUT)
     (given,) = found["TimeoutStopSec"]
     assert timedelta(minutes=int(given.removesuffix("min"))) > longest
     assert (found["KillSignal"], found["KillMode"]) == (["SIGTERM"], ["mixed"])

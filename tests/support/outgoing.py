@@ -13,13 +13,13 @@ from support.samples import RULES, WORDING
 from notifier import clock
 from notifier.actors.sender import Limits, Sender
 from notifier.domain.claims import Quota
-from notifier.domain.events import Filter, Logged
+from notifier.domain.events import MailFilter, StoredEvent
 from notifier.domain.mail import Mail, RetryPolicy, Status
 from notifier.domain.messages import Origin, decode
 from notifier.gateways.smtp import Envelope, Transport, transports
-from notifier.sending.circuit_breaker import Circuit
-from notifier.sending.pacing import Guard
-from notifier.sending.transport_health import Lane
+from notifier.sending.circuit_breaker import CircuitBreaker
+from notifier.sending.pacing import BurstGuard
+from notifier.sending.transport_health import TransportHealth
 from notifier.service import MailTransport
 from notifier.settings import load
 from notifier.storage.sqlite.store import SqliteStore
@@ -54,20 +54,20 @@ async def sending(
     timeout: str = "1s",
     pauses: Sequence[timedelta] = PAUSES,
     delays: tuple[timedelta, ...] = DELAYS,
-    again: Sequence[Lane] = (),
-) -> AsyncIterator[list[Lane]]:
+    again: Sequence[TransportHealth] = (),
+) -> AsyncIterator[list[TransportHealth]]:
     """Run a sender; leaving ends it in order. With `again` it is another run with the same lanes."""
     environ = {"NOTIFIER_SMTP_URL": ",".join(urls), "NOTIFIER_MAIL_FROM": "Air <fly@example.org>"}
     settings = load({**environ, "NOTIFIER_SMTP_TIMEOUT": timeout, "NOTIFIER_SMTP_DOT_TIMEOUT": timeout})
     gateways = transports(settings.smtp, "example.org")
     quotas = [Quota(each.server.account, quota) if quota else None for each in gateways]
     lanes = list(again) or [
-        Lane(MailTransport(each, settings.mail, WORDING), Circuit(pauses), its)
+        TransportHealth(MailTransport(each, settings.mail, WORDING), CircuitBreaker(pauses), its)
         for each, its in zip(gateways, quotas, strict=True)
     ]
     stop = asyncio.Event()
     retry = RetryPolicy(delays, GIVE_UP_AFTER, hold_uncertain=hold)
-    sender = Sender(store, lanes, Limits(connections, rate, retry), Guard(rate))
+    sender = Sender(store, lanes, Limits(connections, rate, retry), BurstGuard(rate))
     task = asyncio.create_task(sender.run(never(), lambda: None, stop))
     try:
         yield lanes
@@ -79,7 +79,7 @@ async def sending(
             await gateway.close()
 
 
-async def logged(store: SqliteStore, type_: str, count: int = 1) -> list[Logged]:
+async def logged(store: SqliteStore, type_: str, count: int = 1) -> list[StoredEvent]:
     """Wait until the log has so many events of a type."""
     async with asyncio.timeout(PATIENCE):
         while True:
@@ -102,7 +102,7 @@ async def total(store: SqliteStore, status: Status, count: int) -> None:
 
 async def mails(store: SqliteStore) -> list[Mail]:
     """List every mail, oldest first."""
-    return list(reversed((await store.page(Filter(), None, 500)).mails))
+    return list(reversed((await store.page(MailFilter(), None, 500)).mails))
 
 
 async def at_once() -> None:

@@ -3,14 +3,14 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from notifier.composing.templates import Wording
-from notifier.domain.mail import AirportTime, Flight, Kind, Letter, Mail
-from notifier.domain.planning import Rules
+from notifier.composing.templates import MailTemplates
+from notifier.domain.mail import AirportTime, Flight, Kind, Mail, PlainContent
+from notifier.domain.planning import PlanningPolicy
 
 NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 DEPARTURE = datetime(2026, 12, 1, 4, 0, tzinfo=UTC)
-WORDING = Wording()
-RULES = Rules("mail.example.com", timedelta(hours=3), timedelta(days=7), WORDING.subject)
+WORDING = MailTemplates()
+RULES = PlanningPolicy("mail.example.com", timedelta(hours=3), timedelta(days=7), WORDING.subject)
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 IST = timedelta(hours=5, minutes=30)
 
@@ -76,7 +76,7 @@ def mail(**changes: Any) -> Mail:
         "kind": Kind.NOTIFICATION,
         "to": "asha@example.com",
         "subject": "Your ticket",
-        "content": Letter("It is ready."),
+        "content": PlainContent("It is ready."),
         "event": "r1",
         "message_id": "<3f2c1b0a-0000-5000-8000-000000000001@mail.example.com>",
         "created_at": NOW,

@@ -19,7 +19,7 @@ from notifier.demo.broker import PrivateNode
 from notifier.demo.inbox import Inbox
 from notifier.demo.node import free_ports
 from notifier.domain.events import timestamp
-from notifier.domain.messages import MOST_BYTES
+from notifier.domain.messages import MAX_BYTES
 from notifier.errors import Misconfigured, StoreUnusable
 from notifier.feed.client import FeedClient, readiness
 from notifier.gateways.properties import WireProperties
@@ -130,7 +130,7 @@ async def test_bad_messages_are_dead_lettered_and_good_ones_behind_them_go_on(
         await wait_event(client, "mail.sent", event="r1")
         (letter,) = await take(dead, 1)
     found = headers(letter)
-    assert (letter.body, found["x-notifier-error"]) == (body[:MOST_BYTES], why[0])
+    assert (letter.body, found["x-notifier-error"]) == (body[:MAX_BYTES], why[0])
     assert why[1] in str(found["x-notifier-detail"])
     assert dead.empty()
     assert [line["event"] for line in logged_lines if line["log_level"] != "info"] == ["message dead-lettered"]

@@ -55,7 +55,7 @@ async def test_only_an_actor_that_ran_for_a_while_is_restarted_at_once(
 ) -> None:
     """One that fails right after it began to run, again and again, waits longer and longer."""
     monkeypatch.setattr(supervising, "PAUSES", (0.01, 0.02, 0.03))
-    monkeypatch.setattr(supervising, "STEADY", steady)
+    monkeypatch.setattr(supervising, "MIN_UPTIME", steady)
     pauses: list[float] = []
     enough = asyncio.Event()
 

@@ -11,7 +11,15 @@ from notifier.domain.booking import BookingMessage
 from notifier.domain.events import encode_event, event_type
 from notifier.domain.mail import Amendment, Kind, Mail, Status, amended
 from notifier.domain.messages import Message
-from notifier.domain.planning import SUPERSEDED, Known, KnownBooking, Plan, Rules, handing_on, recognising
+from notifier.domain.planning import (
+    SUPERSEDED,
+    AggregateState,
+    BookingState,
+    Plan,
+    PlanningPolicy,
+    handing_on,
+    recognising,
+)
 from notifier.storage import rows
 from notifier.storage.sqlite.portions import MAX_WEIGHT, weight
 from notifier.storage.sqlite.queries import OPEN, mails, one, salt
@@ -25,7 +33,7 @@ _REWRITE_MAIL = "UPDATE mails SET subject=?,content=?,flight=?,expires_at=? WHER
 _AMEND_MAIL = "UPDATE mails SET amendment=? WHERE id=?"
 _APPEND = f"INSERT INTO events ({','.join(rows.EVENT_COLUMNS)}) VALUES ({','.join('?' * len(rows.EVENT_COLUMNS))})"
 
-_known = msgspec.json.Decoder(Known)
+_known = msgspec.json.Decoder(AggregateState)
 _amendment = msgspec.json.Decoder(Amendment)
 
 
@@ -40,7 +48,7 @@ _CAUSED = "SELECT id FROM mails INDEXED BY mails_caused WHERE matter = ? AND eve
 
 
 def add_some(
-    db: sqlite3.Connection, messages: Sequence[Message], rules: Rules, now: datetime, *, large: bool
+    db: sqlite3.Connection, messages: Sequence[Message], rules: PlanningPolicy, now: datetime, *, large: bool
 ) -> list[Added]:
     """Add messages from the first on, until they weigh MAX_WEIGHT; a larger message is added alone.
 
@@ -68,7 +76,7 @@ class _Work(NamedTuple):
 
     message: Message
     repeated: bool
-    known: Known | None
+    known: AggregateState | None
     read: int
     rows: int
 
@@ -91,7 +99,7 @@ def _work(db: sqlite3.Connection, message: Message) -> _Work:
     return _Work(message, repeated=False, known=known, read=read, rows=max(message.rows, read))
 
 
-def _add(db: sqlite3.Connection, work: _Work, rules: Rules, now: datetime) -> _Done:
+def _add(db: sqlite3.Connection, work: _Work, rules: PlanningPolicy, now: datetime) -> _Done:
     """Let a message make, change and cancel mails; one that was handled before does nothing."""
     message = work.message
     if work.repeated:
@@ -115,10 +123,10 @@ class _Stored:
         return one(self._db, "SELECT 1 FROM mails WHERE id = ?", id_) is not None
 
 
-def _known_of(db: sqlite3.Connection, message: Message) -> Known | None:
+def _known_of(db: sqlite3.Connection, message: Message) -> AggregateState | None:
     written = one(db, "SELECT known FROM matters WHERE matter = ?", message.matter)
     known = _known.decode(written) if written else None
-    if isinstance(known, KnownBooking) and isinstance(message, BookingMessage):
+    if isinstance(known, BookingState) and isinstance(message, BookingMessage):
         return recognising(known, message.named, salt(db))
     return known
 

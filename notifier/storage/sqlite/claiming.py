@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from notifier.domain.addresses import identity
 from notifier.domain.claims import Claim, Quota, Start
 from notifier.domain.mail import Mail, claimed, expired, failed
-from notifier.sending.pacing import AHEAD, schedule
+from notifier.sending.pacing import AHEAD, reserve_slots
 from notifier.storage import rows
 from notifier.storage.sqlite.changes import change, set_meta
 from notifier.storage.sqlite.portions import MAX_WEIGHT, portion, weight
@@ -58,7 +58,7 @@ def claim(
         return Claim((), None, left, more_expired=more_expired)
     due = _newest(db, now) if newest and limit and left != 0 else _due(db, limit, left, now)
     next_start = meta(db, "next_start")
-    grant = schedule(datetime.fromisoformat(next_start) if next_start else None, len(due.mails), rate, now)
+    grant = reserve_slots(datetime.fromisoformat(next_start) if next_start else None, len(due.mails), rate, now)
     starts = tuple(Start(claimed(mail, now), start) for mail, start in zip(due.mails, grant.starts, strict=False))
     for start in starts:
         change(db, start.mail, now)

@@ -8,7 +8,7 @@ import aiosqlite
 
 from notifier.errors import StoreUnusable
 
-PATIENCE = 1.0
+BUSY_TIMEOUT = 1.0
 """Seconds that a call waits for a lock of another process: all others wait behind it."""
 
 _T = TypeVar("_T")

@@ -9,20 +9,20 @@ import msgspec
 from notifier.domain.addresses import identity
 from notifier.domain.events import erased_body
 from notifier.domain.mail import ERASED, Mail, Status, cancelled, erased
-from notifier.domain.planning import HEAVY, Known, KnownBooking, forgetting
+from notifier.domain.planning import HEAVY, AggregateState, BookingState, forgetting
 from notifier.storage import rows
 from notifier.storage.sqlite.changes import change
 from notifier.storage.sqlite.portions import portion, weight
 from notifier.storage.sqlite.queries import mails, salt
 
-PORTION = 1000
+BATCH_SIZE = 1000
 """Rows that one transaction looks at, so that it holds up the others for some milliseconds only."""
 
 _ERASE_MAIL = (
     f"UPDATE mails SET {','.join(f'{column}=?' for column in rows.PERSONAL_COLUMNS)},amendment=NULL WHERE id=?"
 )
 
-_known = msgspec.json.Decoder(Known)
+_known = msgspec.json.Decoder(AggregateState)
 
 
 class Step(NamedTuple):
@@ -38,7 +38,7 @@ def erase_mails(db: sqlite3.Connection, who: str, after: int, now: datetime) -> 
 
     Those that wait are cancelled, those that are being handed over stay as they are.
     """
-    seen = db.execute("SELECT n, address FROM mails WHERE n > ? ORDER BY n LIMIT ?", (after, PORTION)).fetchall()
+    seen = db.execute("SELECT n, address FROM mails WHERE n > ? ORDER BY n LIMIT ?", (after, BATCH_SIZE)).fetchall()
     weights = (
         "SELECT length(content), (SELECT count(*) FROM events WHERE events.mail = mails.id) FROM mails WHERE n = ?"
     )
@@ -48,7 +48,7 @@ def erase_mails(db: sqlite3.Connection, who: str, after: int, now: datetime) -> 
     for mail in ours:
         if mail.status is not Status.SENDING:
             _erase_mail(db, mail, now)
-    end = some.items[-1] if some.more else seen[-1][0] if len(seen) == PORTION else None
+    end = some.items[-1] if some.more else seen[-1][0] if len(seen) == BATCH_SIZE else None
     return Step([mail.status for mail in ours], 0, end)
 
 
@@ -64,18 +64,18 @@ def _erase_mail(db: sqlite3.Connection, mail: Mail, now: datetime) -> None:
 def erase_bookings(db: sqlite3.Connection, who: str, after: str) -> Step:
     """Let what is known of bookings remember no more of an address than its salted hash."""
     sql = "SELECT matter, known FROM matters WHERE matter > ? ORDER BY matter LIMIT ?"
-    some = portion(((matter, known), len(known) // HEAVY) for matter, known in db.execute(sql, (after, PORTION)))
+    some = portion(((matter, known), len(known) // HEAVY) for matter, known in db.execute(sql, (after, BATCH_SIZE)))
     seen = some.items
     named = msgspec.json.encode(who).decode()
     changed: list[tuple[bytes, str]] = []
     for matter, written in seen:
         # Decoding all of them would take long; an address can be written with capital letters.
         known = _known.decode(written) if named in written.decode().lower() else None
-        left = forgetting(known, who, salt(db)) if isinstance(known, KnownBooking) else known
+        left = forgetting(known, who, salt(db)) if isinstance(known, BookingState) else known
         if left is not known:
             changed.append((msgspec.json.encode(left), matter))
     db.executemany("UPDATE matters SET known = ? WHERE matter = ?", changed)
-    return Step([], len(changed), seen[-1][0] if some.more or len(seen) == PORTION else None)
+    return Step([], len(changed), seen[-1][0] if some.more or len(seen) == BATCH_SIZE else None)
 
 
 def rewrite(db: sqlite3.Connection) -> None:

@@ -9,7 +9,7 @@ from notifier.storage.sqlite.portions import MAX_WEIGHT, portion, weight
 from notifier.storage.sqlite.queries import MINUTE, meta, one
 
 DAY = timedelta(hours=24)
-_PORTION = MAX_WEIGHT
+_BATCH_SIZE = MAX_WEIGHT
 """Rows that one call purges at most."""
 
 
@@ -19,7 +19,7 @@ def purge_mails(db: sqlite3.Connection, finished_before: datetime, read_through:
     Looks only at those that finished first: if their events are unread, so are those of the others.
     """
     first = "SELECT id, length(content) FROM mails WHERE finished_at < ? ORDER BY finished_at LIMIT ?"
-    finished = db.execute(first, (rows.millis(finished_before), _PORTION)).fetchall()
+    finished = db.execute(first, (rows.millis(finished_before), _BATCH_SIZE)).fetchall()
     read = [(id_, size) for id_, size in finished if read_through is None or _newest(db, id_) <= read_through]
     events = "SELECT count(*) FROM events WHERE mail = ?"
     ids = [(id_,) for id_ in portion((id_, weight(size, one(db, events, id_))) for id_, size in read).items]
@@ -40,13 +40,13 @@ def forget_messages(db: sqlite3.Connection, handled_before: datetime) -> int:
     """Forget which messages were handled: a repeat that is this late would be taken for a new one."""
     portion = "SELECT source, id FROM messages WHERE handled_at < ? LIMIT ?"
     sql = f"DELETE FROM messages WHERE (source, id) IN ({portion})"
-    return db.execute(sql, (rows.millis(handled_before), _PORTION)).rowcount
+    return db.execute(sql, (rows.millis(handled_before), _BATCH_SIZE)).rowcount
 
 
 def forget_matters(db: sqlite3.Connection, now: datetime) -> int:
     """Forget the bookings and requests whose time is over."""
     sql = "SELECT matter, length(known) FROM matters WHERE forget_at < ? LIMIT ?"
-    found = portion((name, weight(size)) for name, size in db.execute(sql, (rows.millis(now), _PORTION)))
+    found = portion((name, weight(size)) for name, size in db.execute(sql, (rows.millis(now), _BATCH_SIZE)))
     db.executemany("DELETE FROM matters WHERE matter = ?", [(name,) for name in found.items])
     return len(found.items)
 
@@ -60,7 +60,7 @@ def forget_starts(db: sqlite3.Connection, now: datetime, account: str | None = N
     for name in [account] if account else [each for (each,) in db.execute("SELECT account FROM used").fetchall()]:
         for side, at in (("<=", now - DAY), (">", now + DAY)):
             old = f"SELECT n FROM starts WHERE account = ? AND at {side} ? LIMIT ?"
-            found = db.execute(f"DELETE FROM starts WHERE n IN ({old})", (name, rows.millis(at), _PORTION))
+            found = db.execute(f"DELETE FROM starts WHERE n IN ({old})", (name, rows.millis(at), _BATCH_SIZE))
             forgotten += found.rowcount
     return forgotten
 

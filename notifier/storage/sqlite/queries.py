@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 from msgspec import json
 
-from notifier.domain.events import MOST_EVENTS, Filter, Logged, public
+from notifier.domain.events import MAX_EVENTS, MailFilter, StoredEvent, public
 from notifier.domain.mail import Kind, Mail, Status
 from notifier.storage import rows
 from notifier.storage.store import Missed, Page, Portion, Snapshot, Span, Waiting
@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 VISITS = 5000
 """Rows that a query reads at most, so that its time does not depend on the number of mails."""
-PORTION = MOST_EVENTS
+BATCH_SIZE = MAX_EVENTS
 """Portions of the log end at multiples of this number; all events of one fit into one frame of the feed."""
 MINUTE = 60_000
 """In milliseconds; the table `waiting` counts by the minute."""
@@ -103,12 +103,12 @@ def _decoded(found: Iterable[_Row]) -> list[Mail]:
     return decoded
 
 
-def events(db: sqlite3.Connection, after: int, limit: int) -> list[Logged]:
+def events(db: sqlite3.Connection, after: int, limit: int) -> list[StoredEvent]:
     """Read the log in order behind a place."""
     return [rows.read_event(row) for row in db.execute(f"{_EVENTS} WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit))]
 
 
-def history(db: sqlite3.Connection, mail: str) -> list[Logged]:
+def history(db: sqlite3.Connection, mail: str) -> list[StoredEvent]:
     """Read the latest events of a mail, oldest first."""
     latest = db.execute(f"{_EVENTS} WHERE mail = ? ORDER BY seq DESC LIMIT ?", (mail, HISTORY)).fetchall()
     return [rows.read_event(row) for row in reversed(latest)]
@@ -119,7 +119,7 @@ def span(db: sqlite3.Connection) -> Span:
     return Span(int(meta(db, "purged_through") or 0), head(db))
 
 
-def missed(db: sqlite3.Connection, after: int, wanted: Filter, most: int) -> Missed:
+def missed(db: sqlite3.Connection, after: int, wanted: MailFilter, most: int) -> Missed:
     """Count the matching events after a place, if they can all be replayed."""
     found = span(db)
     if not 0 <= found.head - after <= most or after < found.purged_through:
@@ -128,17 +128,17 @@ def missed(db: sqlite3.Connection, after: int, wanted: Filter, most: int) -> Mis
     return Missed(found, one(db, f"SELECT count(*) FROM events WHERE seq > ?{conditions}", after, *args))
 
 
-def portion(db: sqlite3.Connection, after: int, wanted: Filter) -> Portion:
+def portion(db: sqlite3.Connection, after: int, wanted: MailFilter) -> Portion:
     """Read the bodies of the matching events after a place, to the next multiple of PORTION or the end of the log."""
     purged_through, newest = span(db)
-    last = max(after, min(newest, (after // PORTION + 1) * PORTION))
+    last = max(after, min(newest, (after // BATCH_SIZE + 1) * BATCH_SIZE))
     conditions, args = _conditions(wanted)
     sql = f"SELECT body FROM events WHERE seq > ? AND seq <= ?{conditions} ORDER BY seq"
     bodies = [bytes(body) for (body,) in db.execute(sql, (after, last, *args))]
     return Portion(last, b",".join(bodies), len(bodies), purged_through)
 
 
-def _conditions(wanted: Filter) -> tuple[str, list[Any]]:
+def _conditions(wanted: MailFilter) -> tuple[str, list[Any]]:
     """Return the conditions that `Filter.passes` states, for a query of events, and their arguments."""
     sql, args = "", list[Any]()
     one_of = "{} IN (SELECT value FROM json_each(?))"
@@ -157,20 +157,20 @@ def _conditions(wanted: Filter) -> tuple[str, list[Any]]:
     return sql, args
 
 
-def snapshot(db: sqlite3.Connection, wanted: Filter, limit: int) -> Snapshot:
+def snapshot(db: sqlite3.Connection, wanted: MailFilter, limit: int) -> Snapshot:
     """Read the totals and the first page at one place of the log; the page is encoded."""
     found = page(db, wanted, None, limit, contents=False)
     mails = json.encode([public(mail) for mail in found.mails])
     return Snapshot(head(db), totals(db), mails, found.next is not None)
 
 
-def listing(db: sqlite3.Connection, wanted: Filter, before: int | None, limit: int) -> bytes:
+def listing(db: sqlite3.Connection, wanted: MailFilter, before: int | None, limit: int) -> bytes:
     """Read a page and encode it, which takes as long as reading it and so belongs on the same thread."""
     found = page(db, wanted, before, limit, contents=False)
     return json.encode({"mails": [public(mail) for mail in found.mails], "next": found.next})
 
 
-def page(db: sqlite3.Connection, wanted: Filter, before: int | None, limit: int, *, contents: bool = True) -> Page:
+def page(db: sqlite3.Connection, wanted: MailFilter, before: int | None, limit: int, *, contents: bool = True) -> Page:
     """Read the newest mails that pass a filter, of those older than `before`.
 
     Reads at most VISITS rows: the page may then have fewer mails than `limit` and still a `next`. Without
@@ -198,7 +198,7 @@ def page(db: sqlite3.Connection, wanted: Filter, before: int | None, limit: int,
 
 
 def _ranges(
-    db: sqlite3.Connection, cursors: ExitStack, wanted: Filter, newest: int, oldest: int
+    db: sqlite3.Connection, cursors: ExitStack, wanted: MailFilter, newest: int, oldest: int
 ) -> list[Iterator[_Row]]:
     """Open ranges of an index, newest first, that have all mails that can pass.
 
@@ -234,7 +234,7 @@ def _of_bookings(
     return (row for row in found if end is None or row[0] >= end), end
 
 
-def _passes(wanted: Filter, status: str, kind: str, booking: str | None, created_at: int) -> bool:
+def _passes(wanted: MailFilter, status: str, kind: str, booking: str | None, created_at: int) -> bool:
     return (
         (not wanted.status or status in wanted.status)
         and (not wanted.kind or kind in wanted.kind)

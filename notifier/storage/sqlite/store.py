@@ -26,14 +26,14 @@ import aiosqlite
 from notifier import clock
 from notifier.domain.addresses import identity
 from notifier.domain.claims import Claim, Quota
-from notifier.domain.events import Filter, Logged
+from notifier.domain.events import MailFilter, StoredEvent
 from notifier.domain.mail import Mail, Status
 from notifier.domain.messages import Message
-from notifier.domain.planning import Rules
+from notifier.domain.planning import PlanningPolicy
 from notifier.errors import StoreUnusable
 from notifier.storage import rows
 from notifier.storage.sqlite import changes, claiming, erasure, purging, queries
-from notifier.storage.sqlite.connection import PATIENCE, run
+from notifier.storage.sqlite.connection import BUSY_TIMEOUT, run
 from notifier.storage.sqlite.migrate import migrate
 from notifier.storage.sqlite.reader import Reader
 from notifier.storage.store import Added, Erased, Missed, Page, Portion, Purged, Snapshot, Span, Waiting
@@ -79,7 +79,7 @@ class SqliteStore:
         """Open or create the file; StoreUnusable says in one line why that cannot be."""
         path, locks = _own(path)
         try:
-            connection = await aiosqlite.connect(path, isolation_level=None, timeout=PATIENCE)
+            connection = await aiosqlite.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT)
         except (sqlite3.Error, OSError) as error:
             _release(locks)
             raise StoreUnusable(f"{path}: {error}") from error
@@ -104,7 +104,7 @@ class SqliteStore:
         at = rows.millis(clock.now())
         await self._transact("check", lambda db: changes.set_meta(db, "checked", at))
 
-    async def add(self, messages: Sequence[Message], rules: Rules, now: datetime) -> list[Added]:
+    async def add(self, messages: Sequence[Message], rules: PlanningPolicy, now: datetime) -> list[Added]:
         added: list[Added] = []
         while len(added) < len(messages):
             rest = messages[len(added) :]
@@ -115,7 +115,9 @@ class SqliteStore:
             added += some
         return added
 
-    async def _add_some(self, messages: Sequence[Message], rules: Rules, now: datetime, *, large: bool) -> list[Added]:
+    async def _add_some(
+        self, messages: Sequence[Message], rules: PlanningPolicy, now: datetime, *, large: bool
+    ) -> list[Added]:
         work = partial(changes.add_some, messages=messages, rules=rules, now=now, large=large)
         return await self._transact("add", work, partial(self._have_taken, messages), wake=True)
 
@@ -164,16 +166,16 @@ class SqliteStore:
     async def is_paused(self) -> bool:
         return await self._reads.query(queries.is_paused, urgent=True)
 
-    async def history(self, mail: str) -> list[Logged]:
+    async def history(self, mail: str) -> list[StoredEvent]:
         return await self._reads.query(queries.history, mail, urgent=True)
 
-    async def events(self, after: int, limit: int) -> list[Logged]:
+    async def events(self, after: int, limit: int) -> list[StoredEvent]:
         return await self._run(partial(queries.events, after=after, limit=limit))
 
-    async def missed(self, after: int, wanted: Filter, most: int, *, urgent: bool = False) -> Missed:
+    async def missed(self, after: int, wanted: MailFilter, most: int, *, urgent: bool = False) -> Missed:
         return await self._reads.query(queries.missed, after, wanted, most, urgent=urgent)
 
-    async def replay(self, after: int, wanted: Filter, *, urgent: bool = False) -> Portion:
+    async def replay(self, after: int, wanted: MailFilter, *, urgent: bool = False) -> Portion:
         return await self._reads.query(queries.portion, after, wanted, urgent=urgent)
 
     async def span(self) -> Span:
@@ -192,13 +194,13 @@ class SqliteStore:
             lambda db: db.execute("INSERT OR REPLACE INTO cursors (reader, seq) VALUES (?, ?)", (reader, seq)).close(),
         )
 
-    async def snapshot(self, wanted: Filter, limit: int, *, urgent: bool = False) -> Snapshot:
+    async def snapshot(self, wanted: MailFilter, limit: int, *, urgent: bool = False) -> Snapshot:
         return await self._reads.query(queries.snapshot, wanted, limit, urgent=urgent)
 
-    async def page(self, wanted: Filter, before: int | None, limit: int, *, urgent: bool = False) -> Page:
+    async def page(self, wanted: MailFilter, before: int | None, limit: int, *, urgent: bool = False) -> Page:
         return await self._reads.query(queries.page, wanted, before, limit, urgent=urgent)
 
-    async def listing(self, wanted: Filter, before: int | None, limit: int, *, urgent: bool = False) -> bytes:
+    async def listing(self, wanted: MailFilter, before: int | None, limit: int, *, urgent: bool = False) -> bytes:
         return await self._reads.query(queries.listing, wanted, before, limit, urgent=urgent)
 
     async def totals(self) -> Mapping[Status, int]:

@@ -15,7 +15,7 @@ from websockets.asyncio.server import Server
 
 from notifier import clock
 from notifier.actors.broadcaster import Hub, broadcast
-from notifier.domain.events import Filter
+from notifier.domain.events import MailFilter
 from notifier.domain.mail import (
     Mail,
     Reply,
@@ -164,7 +164,7 @@ class Stage:
         return {mail.id: (mail.rev, str(mail.status)) for mail in page.mails}
 
     async def _change(self, status: Status, most: int, way: Any) -> None:
-        found: tuple[Mail, ...] = (await self.store.page(Filter(status=frozenset({status})), None, most)).mails
+        found: tuple[Mail, ...] = (await self.store.page(MailFilter(status=frozenset({status})), None, most)).mails
         await self.store.record([way(mail) for mail in found], clock.now())
 
 

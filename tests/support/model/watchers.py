@@ -8,7 +8,7 @@ from playwright.async_api import Page
 from support.model.stage import Stage, View
 from support.parts import PATIENCE
 
-from notifier.feed.client import Follower
+from notifier.feed.client import ReconnectingClient
 from notifier.feed.replica import Replica
 
 Wanted = Mapping[str, Any]
@@ -64,7 +64,7 @@ class PythonWatcher:
 
     async def open(self, stage: Stage, wanted: Wanted) -> None:
         self._replica = Replica(wanted)
-        self._follower = Follower(stage.feed, wanted, snapshot=500)
+        self._follower = ReconnectingClient(stage.feed, wanted, snapshot=500)
         self._reads.set()
         self._is_there = asyncio.Event()
         self._following = asyncio.create_task(self._follow())

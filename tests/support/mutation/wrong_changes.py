@@ -106,8 +106,8 @@ MUTANTS = (
     Mutant(
         "rate-forgotten-between-claims",
         "notifier/storage/sqlite/claiming.py",
-        "schedule(datetime.fromisoformat(next_start) if next_start else None, len(due.mails), rate, now)",
-        "schedule(None, len(due.mails), rate, now)",
+        "reserve_slots(datetime.fromisoformat(next_start) if next_start else None, len(due.mails), rate, now)",
+        "reserve_slots(None, len(due.mails), rate, now)",
         ("tests/unit/storage/sqlite/test_store.py::test_the_rate_is_kept_in_the_store",),
     ),
     Mutant(
@@ -454,15 +454,15 @@ MUTANTS = (
     Mutant(
         "large-first-frame",
         "notifier/feed/connection_limiter.py",
-        "and self._received > MOST_HELLO:",
-        "and self._received > 32 * MOST_HELLO:",
+        "and self._received > MAX_HELLO:",
+        "and self._received > 32 * MAX_HELLO:",
         ("tests/unit/feed/test_server.py::test_a_hello_that_is_too_large_is_closed_with_1009",),
     ),
     Mutant(
         "large-request",
         "notifier/feed/connection_limiter.py",
-        "and self._received > MOST_HANDSHAKE:",
-        "and self._received > 64 * MOST_HANDSHAKE:",
+        "and self._received > MAX_HANDSHAKE:",
+        "and self._received > 64 * MAX_HANDSHAKE:",
         ("tests/unit/feed/test_server.py::test_a_request_with_large_headers_is_refused_with_431",),
     ),
     Mutant(
@@ -813,7 +813,7 @@ MUTANTS = (
     Mutant(
         "large-body-kept-whole",
         "notifier/gateways/oversized.py",
-        "    if len(body) <= MOST_BYTES:\n",
+        "    if len(body) <= MAX_BYTES:\n",
         "    if body:\n",
         ("tests/unit/gateways/test_rabbitmq.py::test_of_a_body_over_the_limit_the_beginning_is_kept",),
     ),
@@ -1190,7 +1190,7 @@ if wanted.since is True else 0
     Mutant(
         "purge-looks-at-all-that-is-unreported",
         "notifier/storage/sqlite/purging.py",
-        "(rows.millis(finished_before), _PORTION))",
+        "(rows.millis(finished_before), _BATCH_SIZE))",
         "(rows.millis(finished_before), -1))",
         ("tests/unit/storage/sqlite/test_queries.py::test_no_query_takes_longer_because_there_are_more_mails",),
     ),
@@ -1558,7 +1558,7 @@ if wanted.since is True else 0
         "each-run-with-a-guard-of-its-own",
         "notifier/service.py",
         "await Sender(store, lanes, limits, guard).run(",
-        "await Sender(store, lanes, limits, Guard(mail.rate)).run(",
+        "await Sender(store, lanes, limits, BurstGuard(mail.rate)).run(",
         (f"{_ACCOUNTS}::test_all_runs_of_the_sender_share_one_guard",),
     ),
     Mutant(
@@ -1853,8 +1853,8 @@ if wanted.since is True else 0
     Mutant(
         "durations-without-a-bound",
         "notifier/settings.py",
-        "    if seconds > LONGEST.total_seconds():\n",
-        "    if seconds > 25 * LONGEST.total_seconds():\n",
+        "    if seconds > MAX_LENGTH.total_seconds():\n",
+        "    if seconds > 25 * MAX_LENGTH.total_seconds():\n",
         ("tests/unit/test_settings.py::test_a_duration_of_more_than_100_years_is_a_fault",),
     ),
     Mutant(
@@ -1909,7 +1909,7 @@ if wanted.since is True else 0
     Mutant(
         "all-mails-in-one-list",
         "notifier/cli/terminal.py",
-        "ids[first : first + MOST_MAILS], wanted",
+        "ids[first : first + MAX_MAILS], wanted",
         "ids, wanted",
         ("tests/unit/cli/test_app.py::test_send_waits_for_more_mails_than_one_list_has",),
     ),
@@ -2003,7 +2003,7 @@ if wanted.since is True else 0
     Mutant(
         "outdated-messages-read-mails",
         "notifier/domain/booking.py",
-        "return not isinstance(_in_force(self, before), KnownBooking)",
+        "return not isinstance(_in_force(self, before), BookingState)",
         "return _in_force(self, before) is not None",
         (
             "tests/unit/storage/sqlite/test_queries.py::test_an_outdated_or_repeated_message_costs_nothing_by_the_size_of_its_booking",
@@ -2117,7 +2117,7 @@ if wanted.since is True else 0
     Mutant(
         "cancellation-expires-with-its-flight",
         "notifier/domain/booking.py",
-        "max(last, self._now + FAREWELL) if last and kind",
+        "max(last, self._now + CANCELLATION_NOTICE_LIFETIME) if last and kind",
         "last if last and kind",
         ("tests/unit/domain/test_booking.py::test_a_cancellation_notice_can_be_sent_for_a_day_at_least",),
     ),
@@ -2254,8 +2254,8 @@ mail.status is Status.PENDING
     Mutant(
         "portions-of-the-log-not-shared",
         "notifier/storage/sqlite/queries.py",
-        "(after // PORTION + 1) * PORTION",
-        "after + PORTION",
+        "(after // BATCH_SIZE + 1) * BATCH_SIZE",
+        "after + BATCH_SIZE",
         (
             "tests/unit/storage/sqlite/test_reader.py::test_what_is_counted_and_replayed_is_what_passes_the_filter",
             "tests/unit/feed/test_share.py::test_those_who_resume_share_the_reading_of_the_log",
@@ -2285,7 +2285,7 @@ mail.status is Status.PENDING
     Mutant(
         "viewer-with-endless-commands",
         "notifier/feed/session.py",
-        "while not self._is_operator and len(self._tasks) > MOST_FRAMES:",
+        "while not self._is_operator and len(self._tasks) > MAX_FRAMES:",
         "while False:",
         ("tests/unit/feed/test_connection_limiter.py::test_a_viewer_has_a_bounded_number_of_commands_in_memory",),
     ),

@@ -28,15 +28,15 @@ WIRING = (
     Mutant(
         "repeats-forgotten-after-a-day",
         "notifier/service.py",
-        "Memory(kept.retention, kept.dedup_retention,",
-        "Memory(kept.retention, kept.retention,",
+        "RetentionPolicy(kept.retention, kept.dedup_retention,",
+        "RetentionPolicy(kept.retention, kept.retention,",
         (f"{_SETTINGS}::test_finished_mail_is_forgotten_after_its_time_on_the_schedule",),
     ),
     Mutant(
         "retentions-swapped",
         "notifier/service.py",
-        "Memory(kept.retention, kept.dedup_retention,",
-        "Memory(kept.dedup_retention, kept.retention,",
+        "RetentionPolicy(kept.retention, kept.dedup_retention,",
+        "RetentionPolicy(kept.dedup_retention, kept.retention,",
         (f"{_SETTINGS}::test_finished_mail_is_forgotten_after_its_time_on_the_schedule",),
     ),
     Mutant(
@@ -119,8 +119,8 @@ WIRING = (
     Mutant(
         "templates-ignored",
         "notifier/service.py",
-        "Wording(settings.mail.templates)",
-        "Wording()",
+        "MailTemplates(settings.mail.templates)",
+        "MailTemplates()",
         (f"{_SETTINGS}::test_mails_say_what_the_own_templates_say",),
     ),
     Mutant(
@@ -161,8 +161,8 @@ WIRING = (
     Mutant(
         "pauses-ignored",
         "notifier/service.py",
-        "Circuit(pauses),",
-        "Circuit(settings.mail.retry_delays),",
+        "CircuitBreaker(pauses),",
+        "CircuitBreaker(settings.mail.retry_delays),",
         (f"{_SETTINGS}::test_an_account_pauses_for_its_steps",),
     ),
     Mutant(
@@ -329,15 +329,15 @@ WIRING = (
     Mutant(
         "room-for-300-clients-only",
         "notifier/feed/connection_limiter.py",
-        "MOST_CLIENTS = 2000\n",
-        "MOST_CLIENTS = 300\n",
+        "MAX_CLIENTS = 2000\n",
+        "MAX_CLIENTS = 300\n",
         (f"{_LIMITS}::test_a_limit_is_what_users_are_promised",),
     ),
     Mutant(
         "fifty-frames-are-too-many",
         "notifier/feed/session.py",
-        "if len(self._recent) > MOST_FRAMES or",
-        "if len(self._recent) >= MOST_FRAMES or",
+        "if len(self._recent) > MAX_FRAMES or",
+        "if len(self._recent) >= MAX_FRAMES or",
         (f"{_LIMITS}::test_a_viewer_may_send_fifty_frames_in_ten_seconds",),
     ),
     Mutant(

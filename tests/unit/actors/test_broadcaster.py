@@ -13,7 +13,7 @@ from support.samples import NOW, RULES, mail
 
 from notifier.actors import broadcaster
 from notifier.actors.broadcaster import Hub, broadcast
-from notifier.domain.events import Filter, Logged, encode_event, event_id, event_type
+from notifier.domain.events import MailFilter, StoredEvent, encode_event, event_id, event_type
 from notifier.domain.mail import Kind, Mail, Status, claimed
 from notifier.domain.messages import Origin, decode
 from notifier.feed import protocol
@@ -28,7 +28,7 @@ class Watcher:
 
     def __init__(self, after: int = 0, **wanted: Any) -> None:
         self.after = after
-        self.wanted = Filter(**wanted)
+        self.wanted = MailFilter(**wanted)
         self.filter_hash = filter_hash(self.wanted)
         self.frames: list[bytes] = []
         self.failed = False
@@ -48,10 +48,10 @@ class Watcher:
         return [event["id"] for frame in self.frames for event in json.loads(frame)["events"]]
 
 
-def logged(seq: int, prev: Status | None, changed: Mail) -> Logged:
+def logged(seq: int, prev: Status | None, changed: Mail) -> StoredEvent:
     """Build an event of the log."""
     type_ = event_type(prev, changed)
-    return Logged(
+    return StoredEvent(
         seq=seq,
         body=encode_event(type_, prev, changed, NOW),
         type=type_,
@@ -115,11 +115,11 @@ def test_subscribers_whom_no_event_concerns_cost_nearly_nothing(monkeypatch: pyt
     reader = Watcher(mail=frozenset({NEW.id}), since=NEW.created_at)
     for watcher in (*idle, reader):
         hub.add(watcher, 0)
-    looked: list[Filter] = []
+    looked: list[MailFilter] = []
     cursors: list[str] = []
-    passes = Filter.passes
+    passes = MailFilter.passes
 
-    def look(wanted: Filter, event: Logged) -> bool:
+    def look(wanted: MailFilter, event: StoredEvent) -> bool:
         looked.append(wanted)
         return passes(wanted, event)
 
@@ -127,7 +127,7 @@ def test_subscribers_whom_no_event_concerns_cost_nearly_nothing(monkeypatch: pyt
         cursors.append(hashed)
         return cursor(store, seq, hashed)
 
-    monkeypatch.setattr(Filter, "passes", look)
+    monkeypatch.setattr(MailFilter, "passes", look)
     monkeypatch.setattr(broadcaster, "cursor", make)
     monkeypatch.setattr(protocol, "filter_hash", lambda _: 1 / 0)
     hub.publish(EVENTS, 1)
@@ -169,9 +169,9 @@ async def test_the_log_is_passed_on_as_it_grows_and_to_its_end(tmp_path: Path) -
     store = await SqliteStore.open(tmp_path / "n.db")
     hub, watcher, stop = Hub(store.id, 0), Watcher(), asyncio.Event()
     hub.add(watcher, 0)
-    observed: list[Logged] = []
+    observed: list[StoredEvent] = []
 
-    def observe(events: Sequence[Logged]) -> None:
+    def observe(events: Sequence[StoredEvent]) -> None:
         observed.extend(events)
 
     task = asyncio.create_task(broadcast(store, hub, [observe], lambda: None, stop))
@@ -223,10 +223,10 @@ async def test_an_observer_that_fails_costs_the_others_nothing(
     hub.add(watcher, 0)
     observed: list[str] = []
 
-    def fail(_: Sequence[Logged]) -> None:
+    def fail(_: Sequence[StoredEvent]) -> None:
         raise RuntimeError("cannot count that")
 
-    def observe(events: Sequence[Logged]) -> None:
+    def observe(events: Sequence[StoredEvent]) -> None:
         observed.extend(event.id for event in events)
 
     try:

@@ -380,7 +380,7 @@ async def consuming(
     *,
     prefetch: int = 500,
     extra: str = "",
-    broker: rabbitmq.Broker | None = None,
+    broker: rabbitmq.BrokerStatus | None = None,
 ) -> AsyncIterator["asyncio.Task[None]"]:
     """Consume this test's queue into a store until the block ends; dead letters go to the same broker or another."""
     values = {"NOTIFIER_AMQP_PREFETCH": str(prefetch), "NOTIFIER_AMQP_EXTRA_QUEUES": extra}
@@ -391,7 +391,7 @@ async def consuming(
     async def add(messages: Sequence[Message]) -> None:
         await store.add(messages, RULES, NOW)
 
-    connect = partial(rabbitmq.consume, settings, publisher, broker or rabbitmq.Broker())
+    connect = partial(rabbitmq.consume, settings, publisher, broker or rabbitmq.BrokerStatus())
     running = asyncio.Event()
     task = asyncio.create_task(consume(connect, Store(store.check, add), lambda _: None, running.set, stop))
     try:
@@ -597,7 +597,7 @@ async def test_letters_of_a_closed_channel_are_not_held(
     for id_ in sorted(ids):
         await rabbit.channel.basic_publish(b"{", routing_key=extra, properties=Basic.Properties(message_id=id_))
     (nobody,) = free_ports(1)
-    broker = rabbitmq.Broker()
+    broker = rabbitmq.BrokerStatus()
     async with consuming(rabbit, store, f"amqp://127.0.0.1:{nobody}/", extra=extra, broker=broker) as task:
         async with asyncio.timeout(PATIENCE):
             for _ in range(3):

@@ -9,12 +9,12 @@ from pathlib import Path
 from support.parts import request
 from support.samples import NOW, RULES
 
-from notifier.actors.purger import Memory, purge, purge_once
+from notifier.actors.purger import RetentionPolicy, purge, purge_once
 from notifier.domain.mail import Reply, sent
 from notifier.domain.messages import Origin, decode
 from notifier.storage.sqlite.store import SqliteStore
 
-MEMORY = Memory(timedelta(hours=24), timedelta(days=7), None)
+MEMORY = RetentionPolicy(timedelta(hours=24), timedelta(days=7), None)
 
 
 async def fill(store: SqliteStore, count: int) -> None:

@@ -14,8 +14,8 @@ from support.rabbit import Rabbit
 from support.samples import NOW, RULES
 
 from notifier import supervisor as supervisor_module
-from notifier.actors.reporter import PORTION, READER, REFUSED, report
-from notifier.domain.events import Logged
+from notifier.actors.reporter import BATCH_SIZE, READER, REFUSED, report
+from notifier.domain.events import StoredEvent
 from notifier.domain.messages import Origin, decode
 from notifier.errors import Unreachable
 from notifier.gateways.publisher import Outgoing, Publisher
@@ -51,7 +51,7 @@ class Broker:
         self.refused = refused
         self._fails_at = fails_at
 
-    async def publish(self, events: Sequence[Logged]) -> int:
+    async def publish(self, events: Sequence[StoredEvent]) -> int:
         """Take a portion."""
         if self._fails_at and any(event.seq >= self._fails_at for event in events):
             raise Unreachable("gone")
@@ -80,12 +80,12 @@ def told() -> asyncio.Event:
 
 async def test_what_was_logged_before_the_stop_is_published(store: SqliteStore) -> None:
     """All of it, in portions and in order, and only then the reporter returns."""
-    await fill(store, 2 * PORTION + 5)
+    await fill(store, 2 * BATCH_SIZE + 5)
     broker = Broker()
     await report(store, broker.publish, lambda: None, told())
     assert [len(portion) for portion in broker.portions] == [0, 1, 2, 4, 8, 16, 32, 64, 128, 150]
-    assert broker.seen == list(range(1, 2 * PORTION + 6))
-    assert await store.cursor(READER) == 2 * PORTION + 5
+    assert broker.seen == list(range(1, 2 * BATCH_SIZE + 6))
+    assert await store.cursor(READER) == 2 * BATCH_SIZE + 5
 
 
 async def test_what_is_logged_while_it_runs_is_published_before_it_ends(store: SqliteStore) -> None:
@@ -143,7 +143,7 @@ async def test_a_full_queue_of_somebody_else_holds_results_back_until_it_has_roo
     log = [event.id for event in await store.events(0, 100)]
     publisher = Publisher(AmqpSettings.model_validate(rabbit.environ))
 
-    async def publish(events: Sequence[Logged]) -> int:
+    async def publish(events: Sequence[StoredEvent]) -> int:
         ids = [Basic.Properties(message_id=event.id) for event in events]
         return await publisher.publish([Outgoing(EVENTS, rabbit.queue, b"", properties) for properties in ids])
 
@@ -172,7 +172,7 @@ async def test_it_runs_once_the_broker_answers(store: SqliteStore) -> None:
     """A broker that takes not even an empty portion keeps it from running."""
     running = list[bool]()
 
-    async def refuse(_: Sequence[Logged]) -> int:
+    async def refuse(_: Sequence[StoredEvent]) -> int:
         raise Unreachable("gone")
 
     with pytest.raises(Unreachable):

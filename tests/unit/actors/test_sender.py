@@ -21,8 +21,8 @@ from notifier.demo.ledger import most_in_window
 from notifier.domain.mail import Mail, Status
 from notifier.domain.messages import Origin, decode
 from notifier.errors import StoreUnusable
-from notifier.sending.circuit_breaker import Circuit
-from notifier.sending.pacing import Guard
+from notifier.sending.circuit_breaker import CircuitBreaker
+from notifier.sending.pacing import BurstGuard
 from notifier.storage.sqlite.store import SqliteStore
 
 
@@ -75,13 +75,13 @@ async def test_connections_are_used_again(store: SqliteStore, inbox: Inbox) -> N
 def starts(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Note when each mail starts: what its server sees of that is later by as much as the machine is busy."""
     found: list[float] = []
-    started = Guard.started
+    started = BurstGuard.started
 
-    def noted(self: Guard, now: float) -> None:
+    def noted(self: BurstGuard, now: float) -> None:
         found.append(now)
         started(self, now)
 
-    monkeypatch.setattr(Guard, "started", noted)
+    monkeypatch.setattr(BurstGuard, "started", noted)
     return found
 
 
@@ -206,7 +206,7 @@ async def test_a_daily_limit_rests_the_transport_for_long_and_fails_no_mail(stor
         return "550 5.4.5 Daily user sending limit exceeded" if phase == "DATA" else None
 
     async with Inbox(reply=reply) as inbox, sending(store, [inbox.url], connections=1) as lanes:
-        lanes[0].circuit = Circuit((timedelta(milliseconds=1), timedelta(hours=1)))
+        lanes[0].circuit = CircuitBreaker((timedelta(milliseconds=1), timedelta(hours=1)))
         await add(store, 1)
         await logged(store, "mail.pending", 2)
         until = lanes[0].circuit.until

@@ -24,8 +24,8 @@ from notifier.domain.mail import Mail, RetryPolicy, Status, claimed
 from notifier.errors import StoreUnusable
 from notifier.gateways import smtp
 from notifier.observability.status import Figures
-from notifier.sending.pacing import Guard
-from notifier.sending.transport_health import Lane
+from notifier.sending.pacing import BurstGuard
+from notifier.sending.transport_health import TransportHealth
 from notifier.service import MailTransport
 from notifier.settings import load
 from notifier.storage.sqlite.store import SqliteStore
@@ -220,7 +220,7 @@ async def test_a_rejected_password_costs_one_login_a_step(store: SqliteStore) ->
     assert [(mail.attempt, len(waiting)) for mail in waiting[:1]] == [(0, 20)]
 
 
-async def end_idle(lanes: Sequence[Lane]) -> None:
+async def end_idle(lanes: Sequence[TransportHealth]) -> None:
     """Close the connections of all transports, as they do after some idle time."""
     for lane in lanes:
         assert isinstance(lane.transport, MailTransport)
@@ -592,11 +592,11 @@ async def test_a_stop_abandons_mails_that_wait_for_their_turn(
     """A mail whose turn is an hour away keeps nobody from stopping, and its connection is in order."""
     waiting = asyncio.Event()
 
-    def delay(_guard: Guard, _now: float) -> float:
+    def delay(_guard: BurstGuard, _now: float) -> float:
         waiting.set()
         return LONG.total_seconds()
 
-    monkeypatch.setattr(Guard, "delay", delay)
+    monkeypatch.setattr(BurstGuard, "delay", delay)
     async with Scripted.running() as server:
         async with sending(store, [server.url]):
             await add(store, 1)
@@ -681,7 +681,7 @@ async def test_a_stop_does_not_wait_for_a_store_for_ever(
 async def test_a_mail_that_is_claimed_while_the_sender_ends_is_handed_back(store: SqliteStore) -> None:
     """No connection is made for it, although its delivery had not even begun to wait when the others were abandoned."""
     async with Scripted.running() as server, sending(store, [server.url]) as lanes:
-        sender = Sender(store, lanes, Limits(1, 0, RetryPolicy(DELAYS, GIVE_UP_AFTER)), Guard(0))
+        sender = Sender(store, lanes, Limits(1, 0, RetryPolicy(DELAYS, GIVE_UP_AFTER)), BurstGuard(0))
         await sender._finish()
         await store.pause(paused=True)
         await add(store, 1)

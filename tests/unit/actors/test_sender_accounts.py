@@ -18,7 +18,7 @@ from notifier.domain.claims import Claim
 from notifier.domain.mail import Mail, Status
 from notifier.errors import StoreUnusable
 from notifier.sending.circuit_breaker import State
-from notifier.sending.pacing import Guard
+from notifier.sending.pacing import BurstGuard
 from notifier.sending.refusals import MANY
 from notifier.settings import Settings
 from notifier.storage.sqlite.store import SqliteStore
@@ -207,7 +207,7 @@ async def test_an_account_that_is_stuck_leaves_the_rest_to_the_next_one(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server that takes messages and says nothing holds up those that it has, and no others."""
-    monkeypatch.setattr("notifier.sending.transport_health.STALLED", 0.1)
+    monkeypatch.setattr("notifier.sending.transport_health.STALL_TIMEOUT", 0.1)
     reached = asyncio.Event()
     async with Scripted.running(silent_at("DOT", reached)) as first, Scripted.running() as second:
         async with sending(store, [first.url, second.url], timeout="3s", delays=(LONG,)):
@@ -412,7 +412,7 @@ async def test_all_runs_of_the_sender_share_one_guard(
     store: SqliteStore, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A sender that is restarted does not begin with a burst."""
-    guards: list[Guard] = []
+    guards: list[BurstGuard] = []
 
     async def note(self: Sender, *_: object) -> None:
         guards.append(self._guard)

@@ -20,7 +20,7 @@ from notifier.domain.mail import Status
 from notifier.domain.messages import Origin, decode
 from notifier.errors import StoreUnusable
 from notifier.sending.circuit_breaker import State
-from notifier.sending.transport_health import Lane
+from notifier.sending.transport_health import TransportHealth
 from notifier.storage.sqlite.store import SqliteStore
 
 LONG = timedelta(hours=1)
@@ -170,7 +170,7 @@ async def test_a_mail_that_waited_for_a_login_is_decided_anew(
     assert (to(server), server.connections) == (addresses(2), 2)
 
 
-async def end_idle(lanes: list[Lane]) -> None:
+async def end_idle(lanes: list[TransportHealth]) -> None:
     """Close the connections that are not in use."""
     transport = lanes[0].transport
     assert isinstance(transport, service.MailTransport)

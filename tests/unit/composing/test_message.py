@@ -18,9 +18,9 @@ from support.samples import DEPARTURE, NOW, WORDING, flight, in_delhi, mail
 from notifier.composing.calendar import calendars
 from notifier.composing.message import compose
 from notifier.composing.reservation import reservations
-from notifier.composing.templates import KINDS, Wording
+from notifier.composing.templates import KINDS, MailTemplates
 from notifier.domain.booking import confirmation_id
-from notifier.domain.mail import Itinerary, Kind, Letter, Mail, Price, claimed
+from notifier.domain.mail import Itinerary, Kind, Mail, PlainContent, Price, claimed
 from notifier.settings import Sender
 
 SENDER = Sender("Example Air", "fly@example.org")
@@ -35,7 +35,7 @@ CONFIRMATION = mail(
         Price("5400.00", "INR"),
     ),
 )
-LETTER = mail(content=Letter("One.\n\nTwo.\n", "<p>Größe</p>"))
+LETTER = mail(content=PlainContent("One.\n\nTwo.\n", "<p>Größe</p>"))
 
 # What `contract.decode` lets through: a line without controls and line separators, a text with \n only.
 LINES = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Zl", "Zp")), min_size=1, max_size=200)
@@ -121,7 +121,7 @@ def test_the_date_is_the_first_attempt_s() -> None:
 
 def test_a_mail_of_plain_text_has_one_part() -> None:
     """A notification without HTML is text alone."""
-    message = compose(mail(content=Letter("Größe\n")), WORDING, SENDER)
+    message = compose(mail(content=PlainContent("Größe\n")), WORDING, SENDER)
     assert message_from_bytes(message).get_content_type() == "text/plain"
     assert text_of(message, "plain") == "Größe\n"
 
@@ -195,7 +195,7 @@ def test_the_flights_are_attached_as_a_calendar(kind: Kind, method: str) -> None
 
 def test_composing_is_much_faster_than_the_standard_library() -> None:
     """Five times at least, in one run, for a mail of 4 kB."""
-    letter = mail(content=Letter("All is well. " * 150, "<p>All is well.</p>" * 105))
+    letter = mail(content=PlainContent("All is well. " * 150, "<p>All is well.</p>" * 105))
 
     def standard() -> bytes:
         message = EmailMessage(policy=SMTP)
@@ -232,7 +232,9 @@ def test_a_name_cannot_write_html() -> None:
 
 def test_a_text_that_begins_with_dots_is_kept() -> None:
     """Lines of dots come back as they were; stuffing them is the dialogue's business."""
-    assert text_of(compose(mail(content=Letter(".\n..\n.x\n\n.")), WORDING, SENDER), "plain") == ".\n..\n.x\n\n.\n"
+    assert (
+        text_of(compose(mail(content=PlainContent(".\n..\n.x\n\n.")), WORDING, SENDER), "plain") == ".\n..\n.x\n\n.\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -270,7 +272,7 @@ def test_no_words_break_the_head(name: str, subject: str, event: str) -> None:
 @example("x" * 5000, "é" * 3000)
 def test_no_text_breaks_the_body(text: str, html: str | None) -> None:
     """Whatever passes the contract as a text comes back from the body, but for line ends at its end."""
-    message = compose(mail(content=Letter(text, html)), WORDING, SENDER)
+    message = compose(mail(content=PlainContent(text, html)), WORDING, SENDER)
     assert well_formed(message)
     assert all(len(line) <= 78 for line in head_and_body(message)[1].split(b"\r\n"))
     assert text_of(message, "plain").rstrip("\n") == text.rstrip("\n")
@@ -283,7 +285,7 @@ def test_no_template_puts_a_lone_cr_on_the_wire(tmp_path: Path) -> None:
     (tmp_path / "en").mkdir()
     for part in ("txt", "html"):
         (tmp_path / f"en/booking.confirmation.{part}").write_text(r'a{{ "\r" }}b{{ "\r\n" }}c{{ "\n\r" }}d')
-    message = compose(CONFIRMATION, Wording(tmp_path), SENDER)
+    message = compose(CONFIRMATION, MailTemplates(tmp_path), SENDER)
     assert well_formed(message)
     assert [text_of(message, part) for part in ("plain", "html")] == ["a\nb\nc\n\nd"] * 2
 
@@ -316,5 +318,5 @@ def test_the_same_mail_has_the_same_bytes(name: str, subject: str, text: str, ht
     def twice(given_mail: Mail) -> bool:
         return compose(given_mail, WORDING, sender) == compose(given_mail, WORDING, sender)
 
-    assert twice(mail(subject=subject, content=Letter(text, html)))
+    assert twice(mail(subject=subject, content=PlainContent(text, html)))
     assert twice(replace(CONFIRMATION, subject=subject, content=Itinerary((name, name), ())))

@@ -15,8 +15,8 @@ from msgspec.structs import replace
 from support.samples import DEPARTURE, WORDING, flight, mail
 
 from notifier.composing.sample import dated_mails, sample_mail, sample_mails
-from notifier.composing.templates import KINDS, LONGEST_SUBJECT, Wording
-from notifier.domain.mail import AirportTime, Flight, Itinerary, Kind, Letter
+from notifier.composing.templates import KINDS, MAX_SUBJECT, MailTemplates
+from notifier.domain.mail import AirportTime, Flight, Itinerary, Kind, PlainContent
 from notifier.errors import Misconfigured
 
 MORNING, EVENING = flight(), flight(number="AI202", gate="9")
@@ -65,7 +65,7 @@ def test_a_subject_is_one_line(booking: str, number: str) -> None:
     """Whatever a field has: printable, and no longer than a header should be."""
     found = WORDING.subject(Kind.CONFIRMATION, booking, (flight(number=number),), "en")
     assert found.isprintable()
-    assert 0 < len(found) <= LONGEST_SUBJECT
+    assert 0 < len(found) <= MAX_SUBJECT
 
 
 @pytest.mark.parametrize("locale", WORDING.locales)
@@ -83,7 +83,9 @@ def test_text_and_page_say_the_same(kind: Kind, locale: str) -> None:
 
 def test_the_case_of_a_locale_does_not_matter(tmp_path: Path) -> None:
     """Neither in a message nor in the name of a folder, whose parent is found in any spelling too."""
-    wording = Wording(folder(tmp_path, {"pt-br/flight.reminder.subject": "Lembrete", "PT/booking.change.subject": "M"}))
+    wording = MailTemplates(
+        folder(tmp_path, {"pt-br/flight.reminder.subject": "Lembrete", "PT/booking.change.subject": "M"})
+    )
     assert wording.subject(Kind.REMINDER, "R", (MORNING,), "PT-BR") == "Lembrete"
     assert wording.subject(Kind.CHANGE, "R", (MORNING,), "pt-BR") == "M"
 
@@ -91,7 +93,7 @@ def test_the_case_of_a_locale_does_not_matter(tmp_path: Path) -> None:
 def test_a_locale_cannot_be_there_in_two_spellings(tmp_path: Path) -> None:
     """Only one of them would be used."""
     with pytest.raises(Misconfigured, match="DE: the same locale as de"):
-        Wording(folder(tmp_path, {"DE/flight.reminder.subject": "Erinnerung"}))
+        MailTemplates(folder(tmp_path, {"DE/flight.reminder.subject": "Erinnerung"}))
 
 
 @pytest.mark.parametrize("locale", [each for each in WORDING.locales if each != "en"])
@@ -125,7 +127,10 @@ def test_a_confirmation_says_whether_a_reminder_will_come(soon: bool, says: str)
 
 def test_a_notification_is_what_its_publisher_wrote() -> None:
     """No template touches it."""
-    assert WORDING.body(mail(content=Letter("{{ 7*7 }}", "<b>{{ 7*7 }}</b>"))) == ("{{ 7*7 }}", "<b>{{ 7*7 }}</b>")
+    assert WORDING.body(mail(content=PlainContent("{{ 7*7 }}", "<b>{{ 7*7 }}</b>"))) == (
+        "{{ 7*7 }}",
+        "<b>{{ 7*7 }}</b>",
+    )
 
 
 def test_names_are_text_on_the_page() -> None:
@@ -142,7 +147,7 @@ def test_single_files_are_overridden(tmp_path: Path) -> None:
         "en/flight.reminder.subject": "Off you go: {{ flights[0].number }}",
         "fr/flight.reminder.subject": "Rappel : {{ flights[0].number }}",
     }
-    wording = Wording(folder(tmp_path, files))
+    wording = MailTemplates(folder(tmp_path, files))
     assert wording.subject(Kind.REMINDER, "R", (MORNING,), "en") == "Off you go: AI101"
     assert wording.subject(Kind.REMINDER, "R", (MORNING,), "fr-CA") == "Rappel : AI101"
     assert wording.subject(Kind.REMINDER, "R", (MORNING,), "de").startswith("Erinnerung")
@@ -159,7 +164,7 @@ def test_every_fault_of_the_folder_is_told_at_once(tmp_path: Path) -> None:
         "de/words.toml": "weekdays = 7",
     }
     with pytest.raises(Misconfigured) as refusal:
-        Wording(folder(tmp_path, files))
+        MailTemplates(folder(tmp_path, files))
     said = str(refusal.value)
     assert all(fault.startswith("NOTIFIER_TEMPLATES: ") for fault in refusal.value.faults)
     for name, what in (
@@ -175,7 +180,9 @@ def test_every_fault_of_the_folder_is_told_at_once(tmp_path: Path) -> None:
 def test_an_own_template_that_fails_with_a_mail_does_not_lose_it(tmp_path: Path, logged_lines: list[Any]) -> None:
     """What the samples did not show comes up later: the built-in words take its place, and the log says so."""
     odd = "{% if flights[0].number == 'ODD1' %}{{ 1 // 0 }}{% endif %}Own words"
-    wording = Wording(folder(tmp_path, {f"en/flight.reminder.{part}": odd for part in ("subject", "txt", "html")}))
+    wording = MailTemplates(
+        folder(tmp_path, {f"en/flight.reminder.{part}": odd for part in ("subject", "txt", "html")})
+    )
     flights = (flight(number="ODD1"),)
     assert wording.subject(Kind.REMINDER, "R", flights, "en") == WORDING.subject(Kind.REMINDER, "R", flights, "en")
     reminder = mail(kind=Kind.REMINDER, content=Itinerary((), flights))
@@ -207,7 +214,7 @@ def leaving(at: datetime) -> tuple[Flight]:
 @pytest.mark.parametrize("at", [DEPARTURE, datetime(9997, 12, 1, 4, tzinfo=UTC)])
 def test_own_words_that_fail_with_a_mail_do_not_lose_it(tmp_path: Path, logged_lines: list[Any], at: datetime) -> None:
     """The built-in words write the subject, the text and the page of a mail whose own words fail, and it is logged."""
-    wording = Wording(folder(tmp_path, {"en/words.toml": words(date=f"date = {UNTIL_9223}")}))
+    wording = MailTemplates(folder(tmp_path, {"en/words.toml": words(date=f"date = {UNTIL_9223}")}))
     reminder = mail(kind=Kind.REMINDER, content=Itinerary((), leaving(at)))
     assert wording.subject(Kind.REMINDER, "R", leaving(at), "en") == WORDING.subject(
         Kind.REMINDER, "R", leaving(at), "en"
@@ -219,7 +226,7 @@ def test_own_words_that_fail_with_a_mail_do_not_lose_it(tmp_path: Path, logged_l
 def test_a_page_that_fails_does_not_lose_its_mail(tmp_path: Path) -> None:
     """Text and page are then both the built-in ones, so that they say the same; a page with a surrogate fails."""
     odd = "{{ '\\ud800' if flights[0].number == 'ODD1' }}Own words"
-    wording = Wording(folder(tmp_path, {"en/flight.reminder.html": odd, "en/flight.reminder.txt": "Own text"}))
+    wording = MailTemplates(folder(tmp_path, {"en/flight.reminder.html": odd, "en/flight.reminder.txt": "Own text"}))
     reminder = mail(kind=Kind.REMINDER, content=Itinerary((), (flight(number="ODD1"),)))
     assert wording.body(reminder) == WORDING.body(reminder)
     assert wording.body(sample_mail(Kind.REMINDER, "en")) == ("Own text\n", "Own words")
@@ -242,7 +249,7 @@ def test_wrong_words_are_found_at_the_start(tmp_path: Path, line: str, fault: st
     """A weekday or month that is missing and a pattern that fails on some day are faults, with file and key."""
     name = line.partition(" = ")[0]
     with pytest.raises(Misconfigured) as refusal:
-        Wording(folder(tmp_path, {"fr/words.toml": words(**{name: line})}))
+        MailTemplates(folder(tmp_path, {"fr/words.toml": words(**{name: line})}))
     (found,) = refusal.value.faults
     assert found.startswith(f"NOTIFIER_TEMPLATES: fr/words.toml: {fault}")
 
@@ -260,7 +267,7 @@ def test_words_are_refused_or_write_every_mail(days: list[str], date: str, clock
     own = words(weekdays=f"weekdays = {json.dumps(days)}", date=f"date = {json.dumps(date)}")
     with TemporaryDirectory() as path, structlog.testing.capture_logs() as logged:
         try:
-            wording = Wording(folder(Path(path), {"fr/words.toml": own}))
+            wording = MailTemplates(folder(Path(path), {"fr/words.toml": own}))
         except Misconfigured:
             return
         assert wording.subject(Kind.REMINDER, "R", leaving(clock.replace(tzinfo=UTC)), "fr").startswith("Reminder: ")
@@ -271,14 +278,14 @@ def test_a_template_is_tried_on_every_weekday(tmp_path: Path) -> None:
     """One that fails on Sundays alone is a fault with file and line."""
     odd = "Hello\n{{ nobody if flights[0].departs.date.startswith('Sun') }}"
     with pytest.raises(Misconfigured, match=r"en/flight\.reminder\.txt, line 2: 'nobody' is undefined"):
-        Wording(folder(tmp_path, {"en/flight.reminder.txt": odd}))
+        MailTemplates(folder(tmp_path, {"en/flight.reminder.txt": odd}))
 
 
 @pytest.mark.parametrize("name", ["flight.reminder.subject", "flight.reminder.txt"])
 def test_a_name_that_only_the_page_has_is_found_at_the_start(tmp_path: Path, name: str) -> None:
     """A subject or text that uses the sender's name would fail with every mail."""
     with pytest.raises(Misconfigured, match=rf"en/{name}, line 1: 'sender' is undefined"):
-        Wording(folder(tmp_path, {f"en/{name}": "From {{ sender }}"}))
+        MailTemplates(folder(tmp_path, {f"en/{name}": "From {{ sender }}"}))
 
 
 @pytest.mark.parametrize(
@@ -287,13 +294,13 @@ def test_a_name_that_only_the_page_has_is_found_at_the_start(tmp_path: Path, nam
 def test_an_override_stays_in_its_sandbox(tmp_path: Path, attack: str) -> None:
     """It cannot reach into Python, change what it is given, or count for ever."""
     with pytest.raises(Misconfigured, match=r"flight\.reminder\.txt"):
-        Wording(folder(tmp_path, {"en/flight.reminder.txt": attack}))
+        MailTemplates(folder(tmp_path, {"en/flight.reminder.txt": attack}))
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
     """With the path that was given."""
     with pytest.raises(Misconfigured, match="nowhere is no folder"):
-        Wording(tmp_path / "nowhere")
+        MailTemplates(tmp_path / "nowhere")
 
 
 def test_samples_are_of_every_kind() -> None:

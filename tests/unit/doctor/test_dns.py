@@ -42,7 +42,7 @@ async def test_dkim_keys_are_found_by_selector() -> None:
 
 async def test_a_silent_nameserver_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Offline is told, within the time limit, and is not taken for missing records."""
-    monkeypatch.setattr(dns, "PATIENCE", 0.3)
+    monkeypatch.setattr(dns, "ANSWER_TIMEOUT", 0.3)
     asked = Resolver(configure=False)
     asked.nameservers, asked.port = ["127.0.0.1"], 9
     with pytest.raises(Unreachable, match=r"DNS cannot be asked for air.example"):

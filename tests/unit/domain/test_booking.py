@@ -35,8 +35,8 @@ from notifier.domain.mail import (
     sent,
     unknown,
 )
-from notifier.domain.planning import SUPERSEDED, Known, KnownBooking, Plan, Told
-from notifier.settings import LONGEST
+from notifier.domain.planning import SUPERSEDED, AddressState, AggregateState, BookingState, Plan
+from notifier.settings import MAX_LENGTH
 
 ASHA = Passenger("Asha Rao", "asha@example.com", "en")
 RAVI = Passenger("Ravi Rao", "ravi@example.com")
@@ -76,7 +76,7 @@ class Shelf:
     def __init__(self, *messages: BookingMessage, now: datetime = NOW) -> None:
         self.mails: dict[str, Mail] = {}
         self.amendments: dict[str, Amendment | None] = {}
-        self.known: Known | None = None
+        self.known: AggregateState | None = None
         self.handled: set[tuple[str, str]] = set()
         for message in messages:
             self.deliver(message, now)
@@ -95,7 +95,7 @@ class Shelf:
             self.put(mail)
         self.amendments.update(plan.amended)
         if plan.known:
-            self.known = msgspec.json.decode(msgspec.json.encode(plan.known), type=KnownBooking)
+            self.known = msgspec.json.decode(msgspec.json.encode(plan.known), type=BookingState)
         return plan
 
     def open(self) -> tuple[Mail, ...]:
@@ -628,8 +628,13 @@ def test_a_state_that_comes_into_force_again_is_told_again() -> None:
 
 def test_what_an_earlier_version_knew_of_a_booking_keeps_its_ids() -> None:
     """An upgrade sends nothing twice: the ids of a booking's mails do not depend on what that version did not keep."""
-    known = KnownBooking(
-        1, NOW, 0, (MORNING,), None, {"asha@example.com": Told("asha@example.com", ("Asha Rao",), "en", included=True)}
+    known = BookingState(
+        1,
+        NOW,
+        0,
+        (MORNING,),
+        None,
+        {"asha@example.com": AddressState("asha@example.com", ("Asha Rao",), "en", included=True)},
     )
     shelf = Shelf()
     shelf.known = known
@@ -1111,9 +1116,9 @@ def test_a_message_estimates_the_mails_that_it_writes() -> None:
 DEPARTURES = st.datetimes(datetime(1970, 12, 30), datetime(9999, 1, 2), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis adds the zone
 
 
-@given(DEPARTURES, st.timedeltas(timedelta(0), LONGEST), st.timedeltas(timedelta(0), LONGEST))
-@example(datetime(9999, 1, 2, tzinfo=UTC), LONGEST, LONGEST)
-@example(datetime(1970, 12, 30, tzinfo=UTC), LONGEST, LONGEST)
+@given(DEPARTURES, st.timedeltas(timedelta(0), MAX_LENGTH), st.timedeltas(timedelta(0), MAX_LENGTH))
+@example(datetime(9999, 1, 2, tzinfo=UTC), MAX_LENGTH, MAX_LENGTH)
+@example(datetime(1970, 12, 30, tzinfo=UTC), MAX_LENGTH, MAX_LENGTH)
 def test_every_departure_can_be_planned_with_every_setting(
     departs_at: datetime, remind_before: timedelta, remember: timedelta
 ) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from support.samples import NOW, flight, mail
 
-from notifier.domain.events import Batch, Filter, Logged, encode_event, event_id, event_type, public, timestamp
+from notifier.domain.events import Batch, MailFilter, StoredEvent, encode_event, event_id, event_type, public, timestamp
 from notifier.domain.mail import Itinerary, Kind, Mail, Reply, RetryPolicy, Status, claimed, handed_back, refused
 
 POLICY = RetryPolicy((timedelta(minutes=1),), timedelta(hours=48))
@@ -147,8 +147,8 @@ def test_a_time_is_written_with_milliseconds() -> None:
     assert timestamp(None) is None
 
 
-def logged(**changes: Any) -> Logged:
-    event = Logged(
+def logged(**changes: Any) -> StoredEvent:
+    event = StoredEvent(
         7, b"{}", "mail.sent", "m.3", "m", Status.SENDING, Status.SENT, Kind.REMINDER, "RXJ34P", NOW, "e", None
     )
     return event._replace(**changes)
@@ -157,24 +157,24 @@ def logged(**changes: Any) -> Logged:
 @pytest.mark.parametrize(
     ("wanted", "passes"),
     [
-        (Filter(), True),
-        (Filter(status=frozenset({Status.SENT})), True),
-        (Filter(status=frozenset({Status.SENDING})), True),
-        (Filter(status=frozenset({Status.SENDING, Status.FAILED})), True),
-        (Filter(status=frozenset({Status.PENDING, Status.FAILED})), False),
-        (Filter(kind=frozenset({Kind.REMINDER, Kind.CHANGE})), True),
-        (Filter(kind=frozenset({Kind.CHANGE})), False),
-        (Filter(booking=frozenset({"RXJ34P"})), True),
-        (Filter(booking=frozenset({"OTHER1"})), False),
-        (Filter(mail=frozenset({"m", "n"})), True),
-        (Filter(mail=frozenset({"n"})), False),
-        (Filter(since=NOW), True),
-        (Filter(since=NOW + timedelta(milliseconds=1)), False),
-        (Filter(status=frozenset({Status.SENT}), kind=frozenset({Kind.CHANGE})), False),
-        (Filter(status=frozenset({Status.SENT}), booking=frozenset({"RXJ34P"}), since=NOW), True),
+        (MailFilter(), True),
+        (MailFilter(status=frozenset({Status.SENT})), True),
+        (MailFilter(status=frozenset({Status.SENDING})), True),
+        (MailFilter(status=frozenset({Status.SENDING, Status.FAILED})), True),
+        (MailFilter(status=frozenset({Status.PENDING, Status.FAILED})), False),
+        (MailFilter(kind=frozenset({Kind.REMINDER, Kind.CHANGE})), True),
+        (MailFilter(kind=frozenset({Kind.CHANGE})), False),
+        (MailFilter(booking=frozenset({"RXJ34P"})), True),
+        (MailFilter(booking=frozenset({"OTHER1"})), False),
+        (MailFilter(mail=frozenset({"m", "n"})), True),
+        (MailFilter(mail=frozenset({"n"})), False),
+        (MailFilter(since=NOW), True),
+        (MailFilter(since=NOW + timedelta(milliseconds=1)), False),
+        (MailFilter(status=frozenset({Status.SENT}), kind=frozenset({Kind.CHANGE})), False),
+        (MailFilter(status=frozenset({Status.SENT}), booking=frozenset({"RXJ34P"}), since=NOW), True),
     ],
 )
-def test_a_filter_passes_what_matched_before_or_after(wanted: Filter, passes: bool) -> None:  # noqa: FBT001 - a column of the table
+def test_a_filter_passes_what_matched_before_or_after(wanted: MailFilter, passes: bool) -> None:  # noqa: FBT001 - a column of the table
     """Fields are ANDed, values ORed, an empty field takes all, and the old status counts like the new one."""
     assert wanted.passes(logged()) is passes
     assert wanted.may_pass(Batch([logged()])) is passes
@@ -183,5 +183,5 @@ def test_a_filter_passes_what_matched_before_or_after(wanted: Filter, passes: bo
 def test_a_new_mail_passes_by_its_status_alone() -> None:
     """Where there was no status before, only the new one can match."""
     new = logged(prev=None, status=Status.PENDING)
-    assert Filter(status=frozenset({Status.PENDING})).passes(new)
-    assert not Filter(status=frozenset({Status.SENT})).passes(new)
+    assert MailFilter(status=frozenset({Status.PENDING})).passes(new)
+    assert not MailFilter(status=frozenset({Status.SENT})).passes(new)

@@ -13,8 +13,8 @@ from notifier.domain.mail import (
     NEXT,
     Amendment,
     Itinerary,
-    Letter,
     Mail,
+    PlainContent,
     Reply,
     RetryPolicy,
     Rewritten,
@@ -35,8 +35,8 @@ from notifier.domain.mail import (
     sent,
     standing_note,
 )
-from notifier.sending.replies import LONGEST_WAIT
-from notifier.settings import LONGEST
+from notifier.sending.replies import MAX_WAIT
+from notifier.settings import MAX_LENGTH
 
 OK = Reply(250, "2.0.0 queued")
 LATER = Reply(451, "4.3.0 try again")
@@ -104,7 +104,7 @@ def test_what_is_wrong_with_a_booking_outlives_its_delivery() -> None:
 
 def test_only_a_booking_s_mail_has_a_standing_note() -> None:
     """A notification has no note, a booking's mail the one of its content."""
-    assert standing_note(mail(content=Letter("x"))) is None
+    assert standing_note(mail(content=PlainContent("x"))) is None
     assert standing_note(mail(content=Itinerary((), (), note="n"))) == "n"
 
 
@@ -204,11 +204,11 @@ def test_a_mail_with_an_expiry_is_tried_until_then() -> None:
 
 TIMES = st.datetimes(datetime(1970, 1, 1), datetime(9800, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis adds the zone
 LAST = datetime(9999, 1, 2, tzinfo=UTC)
-DURATIONS = st.timedeltas(timedelta(0), LONGEST)
+DURATIONS = st.timedeltas(timedelta(0), MAX_LENGTH)
 
 
-@given(TIMES | st.just(LAST), TIMES, DURATIONS, DURATIONS, st.timedeltas(timedelta(0), LONGEST_WAIT))
-@example(LAST, NOW, LONGEST, LONGEST, LONGEST_WAIT)
+@given(TIMES | st.just(LAST), TIMES, DURATIONS, DURATIONS, st.timedeltas(timedelta(0), MAX_WAIT))
+@example(LAST, NOW, MAX_LENGTH, MAX_LENGTH, MAX_WAIT)
 def test_every_time_and_setting_can_be_retried(
     send_at: datetime, now: datetime, delay: timedelta, give_up_after: timedelta, asked: timedelta
 ) -> None:
@@ -284,6 +284,6 @@ def test_an_erased_mail_keeps_what_is_nobody_s() -> None:
     """The flight stays without seat and gate, and the reply's code without its words."""
     known = mail(flight=flight(gate="4"), smtp=Reply(550, "no such user asha"), error="refused asha")
     gone = erased(known)
-    assert (gone.to, gone.subject, gone.content, gone.error) == ("", "", Letter(""), ERASED)
+    assert (gone.to, gone.subject, gone.content, gone.error) == ("", "", PlainContent(""), ERASED)
     assert gone.flight == flight(seat=None, gate=None)
     assert gone.smtp == Reply(550, "")

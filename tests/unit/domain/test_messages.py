@@ -12,7 +12,7 @@ from support.samples import NOW, TRACE, booking_event, flight_data, in_delhi
 
 from notifier.domain.booking import BookingMessage, Change, Passenger
 from notifier.domain.mail import Flight, Price
-from notifier.domain.messages import MOST_BYTES, Message, Origin, decode
+from notifier.domain.messages import MAX_BYTES, Message, Origin, decode
 from notifier.domain.notification import NotificationCancelled, NotificationRequest, Recipient
 from notifier.errors import Refused
 
@@ -294,7 +294,7 @@ def test_line_ends_of_a_text_become_one_thing() -> None:
         (b'{"service":{},"data":{}}', "unknown_type", "service"),
         (b'{"service":"CREATE_TICKET"}', "invalid", "data"),
         (b'{"service":"CREATE_TICKET","data":[]}', "invalid", "data"),
-        (b" " * (MOST_BYTES + 1), "too_large", "262145"),
+        (b" " * (MAX_BYTES + 1), "too_large", "262145"),
     ],
 )
 def test_a_body_that_cannot_be_used_is_refused(body: bytes, code: str, says: str) -> None:
@@ -308,7 +308,7 @@ def test_a_body_that_cannot_be_used_is_refused(body: bytes, code: str, says: str
 def test_the_largest_body_is_still_read() -> None:
     """Exactly 256 KiB are taken, and a long detail never comes from a long field."""
     event = json.dumps(request_event()).encode()
-    assert decode(event + b" " * (MOST_BYTES - len(event)), ORIGIN).id == "r1"
+    assert decode(event + b" " * (MAX_BYTES - len(event)), ORIGIN).id == "r1"
 
 
 LONG = "票" * 67

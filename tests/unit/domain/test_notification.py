@@ -4,9 +4,9 @@ from typing import Any
 
 from support.samples import NOW, RULES
 
-from notifier.domain.mail import Kind, Letter, Mail, Status, Withdrawn, claimed
+from notifier.domain.mail import Kind, Mail, PlainContent, Status, Withdrawn, claimed
 from notifier.domain.notification import NotificationCancelled, NotificationRequest, Recipient
-from notifier.domain.planning import KnownRequest, Plan
+from notifier.domain.planning import Plan, RequestState
 
 
 def request(*addresses: str, **changes: Any) -> NotificationRequest:
@@ -25,7 +25,7 @@ def withdrawal(**changes: Any) -> NotificationCancelled:
 
 
 def plan(message: NotificationRequest | NotificationCancelled, *existing: Mail, withdrawn: bool = False) -> Plan:
-    return message.plan(KnownRequest(withdrawn=True) if withdrawn else None, existing, RULES, NOW)
+    return message.plan(RequestState(withdrawn=True) if withdrawn else None, existing, RULES, NOW)
 
 
 def statuses(mails: Sequence[Mail]) -> list[Status]:
@@ -38,7 +38,7 @@ def test_a_request_makes_one_mail_for_each_address() -> None:
     assert [mail.to for mail in found.added] == ["a@example.com", "b@example.com"]
     mail = found.added[0]
     assert (mail.kind, mail.status, mail.subject) == (Kind.NOTIFICATION, Status.PENDING, "Your ticket")
-    assert (mail.content, mail.event, mail.correlation) == (Letter("It is ready.", "<p>Ready</p>"), "r1", "k")
+    assert (mail.content, mail.event, mail.correlation) == (PlainContent("It is ready.", "<p>Ready</p>"), "r1", "k")
     assert mail.message_id == f"<{mail.id}@mail.example.com>"
     assert (found.changed, found.known) == ((), None)
 
@@ -96,7 +96,7 @@ def test_a_withdrawal_cancels_what_is_unsent() -> None:
     assert [mail.to for mail in found.changed] == ["a@example.com"]
     assert found.amended == ((first[1].id, Withdrawn("the request was withdrawn")),)
     assert (statuses(found.changed), found.changed[0].error) == ([Status.CANCELLED], "the request was withdrawn")
-    assert (found.known, found.forget_at) == (KnownRequest(withdrawn=True), NOW + RULES.remember)
+    assert (found.known, found.forget_at) == (RequestState(withdrawn=True), NOW + RULES.remember)
 
 
 def test_a_withdrawal_belongs_to_its_request() -> None:

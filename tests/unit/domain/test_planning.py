@@ -1,19 +1,19 @@
 from msgspec.structs import replace
 from support.samples import NOW, flight
 
-from notifier.domain.planning import KnownBooking, Outdone, Told, forgetting, recognising
+from notifier.domain.planning import AddressState, BookingState, Outdone, forgetting, recognising
 
 SALT = b"salt"
 ASHA, RAVI = "asha@example.com", "ravi@example.com"
-KNOWN = KnownBooking(
+KNOWN = BookingState(
     version=2,
     time=NOW,
     sequence=1,
     flights=(flight(),),
     price=None,
     told={
-        ASHA: Told("Asha@example.com", ("Asha Rao",), "en", included=True, confirmation="c1"),
-        RAVI: Told(RAVI, ("Ravi Rao",), None, included=False, confirmation="c2"),
+        ASHA: AddressState("Asha@example.com", ("Asha Rao",), "en", included=True, confirmation="c1"),
+        RAVI: AddressState(RAVI, ("Ravi Rao",), None, included=False, confirmation="c2"),
     },
     outdone=Outdone(NOW, cancelled=False, flights=(), price=None, passengers=(("Asha Rao", ASHA, None),)),
     founder=("/booking-service", "m1"),
@@ -25,7 +25,7 @@ def test_an_erased_address_leaves_whether_it_is_included() -> None:
     left = forgetting(KNOWN, ASHA, SALT)
     (hashed,) = left.told.keys() - {RAVI}
     assert left == replace(
-        KNOWN, told={RAVI: KNOWN.told[RAVI], hashed: Told("", (), None, included=True)}, outdone=None
+        KNOWN, told={RAVI: KNOWN.told[RAVI], hashed: AddressState("", (), None, included=True)}, outdone=None
     )
     assert "asha" not in repr(left).lower()
 
@@ -34,7 +34,7 @@ def test_an_erased_address_is_known_again_when_a_message_names_it() -> None:
     """It had its confirmation; an address that nobody names stays a hash."""
     left = forgetting(forgetting(KNOWN, ASHA, SALT), RAVI, SALT)
     found = recognising(left, {ASHA, "new@example.com"}, SALT)
-    assert found.told[ASHA] == Told("", (), None, included=True)
+    assert found.told[ASHA] == AddressState("", (), None, included=True)
     assert len(found.told) == 2
     assert RAVI not in found.told
     assert replace(found, told={}) == replace(left, told={})

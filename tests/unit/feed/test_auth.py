@@ -15,7 +15,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from notifier.feed import auth
-from notifier.feed.auth import FIRST_DELAY, FORGET, LONGEST_DELAY, MOST_NETWORKS, OF_ALL, Tokens
+from notifier.feed.auth import FIRST_DELAY, FORGET, MAX_DELAY, MAX_NETWORKS, OF_ALL, Tokens
 from notifier.feed.client import FeedClient, readiness
 from notifier.settings import FeedSettings
 
@@ -35,7 +35,7 @@ def test_each_further_wrong_token_is_answered_later() -> None:
     delays = [judged.refused(WRONG, "192.0.2.1", 0.1 * n) for n in range(2000)]
     assert delays[:4] == [FIRST_DELAY * factor for factor in (1, 2, 4, 8)]
     assert delays == sorted(delays)
-    assert delays[-1] == LONGEST_DELAY
+    assert delays[-1] == MAX_DELAY
     assert judged.refused(WRONG, "192.0.2.1", 200.1 + FORGET) == FIRST_DELAY
 
 
@@ -54,16 +54,16 @@ def test_wrong_tokens_of_one_network_cost_another_nothing() -> None:
         judged.refused(WRONG, "192.0.2.1", 0)
     assert judged.refused(WRONG, "192.0.2.2", 0) == FIRST_DELAY
     delays = [judged.refused(WRONG, f"198.51.{n // 250}.{n % 250}", 0) for n in range(10 * OF_ALL)]
-    assert (delays[0], delays[-1]) == (FIRST_DELAY, LONGEST_DELAY)
+    assert (delays[0], delays[-1]) == (FIRST_DELAY, MAX_DELAY)
 
 
 def test_a_guesser_with_many_addresses_fills_no_memory() -> None:
     """Only the latest networks are known; who is forgotten begins anew."""
     judged = judge()
     judged.refused(WRONG, "first", 0)
-    for n in range(MOST_NETWORKS):
+    for n in range(MAX_NETWORKS):
         judged.refused(WRONG, str(n), 0)
-    assert len(judged._own) == MOST_NETWORKS
+    assert len(judged._own) == MAX_NETWORKS
     assert "first" not in judged._own
 
 
@@ -101,7 +101,7 @@ async def test_wrong_tokens_are_counted_and_logged(
 async def test_a_right_token_is_never_delayed(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """While wrong ones from the same address have no answer; nor do they hold up the end of the service."""
     monkeypatch.setattr(auth, "FIRST_DELAY", FOREVER)
-    monkeypatch.setattr(auth, "LONGEST_DELAY", FOREVER)
+    monkeypatch.setattr(auth, "MAX_DELAY", FOREVER)
     hello = frame(TEXT, json.dumps({"type": "hello", "token": WRONG}).encode())
     scraping = f"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {WRONG}\r\n\r\n".encode()
     settings = changed(environ, VIEWER_TOKEN=VIEWER_TOKEN, OPERATOR_TOKEN=OPERATOR_TOKEN)

@@ -13,8 +13,8 @@ from websockets.typing import Subprotocol
 
 from notifier.cli import terminal
 from notifier.feed import client
-from notifier.feed.client import FeedClient, Follower, Rejected, readiness
-from notifier.feed.protocol import MOST_MAILS, PROTOCOL
+from notifier.feed.client import FeedClient, ReconnectingClient, Rejected, readiness
+from notifier.feed.protocol import MAX_MAILS, PROTOCOL
 from notifier.settings import FeedSettings, Settings
 
 Act = Callable[["Visit"], Awaitable[None]]
@@ -77,9 +77,11 @@ async def playing(*acts: Act) -> AsyncIterator[tuple[FeedSettings, asyncio.Queue
 
 
 @asynccontextmanager
-async def following(feed: FeedSettings, wanted: Any = None) -> AsyncIterator[tuple[Follower, asyncio.Queue[Any]]]:
+async def following(
+    feed: FeedSettings, wanted: Any = None
+) -> AsyncIterator[tuple[ReconnectingClient, asyncio.Queue[Any]]]:
     """Follow a feed in a task of its own; gives its frames."""
-    follower = Follower(feed, wanted)
+    follower = ReconnectingClient(feed, wanted)
     frames: asyncio.Queue[Any] = asyncio.Queue()
 
     async def collect() -> None:
@@ -164,7 +166,7 @@ async def test_a_goodbye_for_good_ends_the_following() -> None:
 
     async with playing(farewell) as (feed, hellos):
         with pytest.raises(Rejected, match="goodbye for good"):
-            async for _ in Follower(feed):
+            async for _ in ReconnectingClient(feed):
                 pass
         assert hellos.qsize() == 1
 
@@ -278,7 +280,7 @@ async def test_a_token_of_any_letters_is_known_on_every_way(settings: Settings, 
 
 async def test_a_mail_that_is_sent_between_two_lists_is_known_to_be_sent() -> None:
     """Its only event comes before the list of other mails does, and `send --wait` still sees its end."""
-    ids = [f"m{number}" for number in range(MOST_MAILS + 1)]
+    ids = [f"m{number}" for number in range(MAX_MAILS + 1)]
 
     async def service(visit: Visit) -> None:
         await visit.welcome("c1")

@@ -11,7 +11,7 @@ from support.samples import booking_event
 
 from notifier import clock
 from notifier.demo.inbox import Inbox
-from notifier.domain.events import Filter, timestamp
+from notifier.domain.events import MailFilter, timestamp
 from notifier.domain.mail import due_now, expired
 from notifier.feed.client import FeedClient
 from notifier.feed.commands import commands
@@ -94,7 +94,7 @@ async def test_a_failed_mail_of_a_cancelled_booking_cannot_be_retried(environ: d
 class _Lists:
     """A store that lists nothing."""
 
-    async def listing(self, _: Filter, before: int | None, limit: int, *, urgent: bool) -> bytes:
+    async def listing(self, _: MailFilter, before: int | None, limit: int, *, urgent: bool) -> bytes:
         return json.dumps([before, limit, urgent]).encode()
 
 

@@ -23,7 +23,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from notifier.domain import events, messages
-from notifier.domain.events import Filter
+from notifier.domain.events import MailFilter
 from notifier.domain.messages import Origin, decode
 from notifier.feed import auth, connection_limiter, pages, protocol, server, session, share
 from notifier.feed.client import FeedClient
@@ -214,8 +214,8 @@ async def test_all_viewers_together_occupy_a_bounded_number_of_bytes(
 ) -> None:
     """Whoever occupies most is disconnected; the others and operators are not, and in the end nothing is counted."""
     monkeypatch.setattr(connection_limiter, "MAX_INCOMING", 150_000)
-    entrance = connection_limiter.Door()
-    monkeypatch.setattr(server, "Door", lambda: entrance)
+    entrance = connection_limiter.ConnectionLimiter()
+    monkeypatch.setattr(server, "ConnectionLimiter", lambda: entrance)
     read, go_on = SqliteStore.listing, asyncio.Event()
 
     async def list_later(*args: Any, **options: Any) -> Any:
@@ -263,7 +263,7 @@ async def test_a_viewer_has_a_bounded_number_of_commands_in_memory(
             await ws.send(listing(str(number)))
         await until_result(ws, "299")
     assert len(waiting) == 300
-    assert max(waiting) <= session.MOST_FRAMES + 1
+    assert max(waiting) <= session.MAX_FRAMES + 1
 
 
 async def json_frame(ws: ClientConnection, type_: str) -> dict[str, Any]:
@@ -297,8 +297,8 @@ async def test_a_thousand_pings_are_answered(settings: Settings, pings: int, *, 
 
 async def test_a_client_that_reads_too_slowly_is_told_so(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once it is too far behind it is closed with 4508, and what it reads before that has no gap."""
-    monkeypatch.setattr(session, "FAREWELL", PATIENCE)
-    monkeypatch.setattr(server, "FAREWELL", PATIENCE)
+    monkeypatch.setattr(session, "CLOSE_TIMEOUT", PATIENCE)
+    monkeypatch.setattr(server, "CLOSE_TIMEOUT", PATIENCE)
     async with serving(settings) as feed, dialled(feed, UPGRADE, frame(TEXT, HELLO)) as lazy:
         number, dropped = 0, 0.0
         async with asyncio.timeout(PATIENCE):
@@ -344,7 +344,7 @@ async def test_what_happens_during_the_greeting_is_not_missed(
     async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as operator:
         await operator.frame()
 
-        async def look_and_go_on(store: SqliteStore, wanted: Filter, limit: int, **options: Any) -> Snapshot:
+        async def look_and_go_on(store: SqliteStore, wanted: MailFilter, limit: int, **options: Any) -> Snapshot:
             found = await look(store, wanted, limit, **options)
             for number in range(5):
                 await submit(operator, request(number, to=[f"p{n}@example.com" for n in range(50)], send_at=FAR))
@@ -367,7 +367,7 @@ async def test_a_client_that_missed_too_much_gets_a_snapshot(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As many events as the limit are replayed; with one more the cursor has expired. One beyond the log is invalid."""
-    monkeypatch.setattr(session, "MOST_REPLAYED", 30)
+    monkeypatch.setattr(session, "MAX_REPLAYED", 30)
     async with serving(settings) as feed, FeedClient.connect(feed) as client:
         cursor = (await json_snapshot(client))["cursor"]
         await submit(client, request(1, to=[f"p{n}@example.com" for n in range(31)], send_at=FAR))
@@ -393,7 +393,7 @@ async def test_what_was_purged_cannot_be_replayed(tmp_path: Path) -> None:
         message = decode(json.dumps(request(1, to=[f"p{n}@example.com" for n in range(9)])).encode(), Origin(NOW))
         await store.add([message], RULES, NOW)
         await store._transact("purge", lambda db: changes.set_meta(db, "purged_through", 5))
-        found = [(await store.missed(seq, Filter(), 10)).events for seq in (4, 5, 9, 10)]
+        found = [(await store.missed(seq, MailFilter(), 10)).events for seq in (4, 5, 9, 10)]
     finally:
         await store.close()
     assert found == [None, 4, 0, None]
@@ -401,7 +401,7 @@ async def test_what_was_purged_cannot_be_replayed(tmp_path: Path) -> None:
 
 async def test_a_client_has_its_place_until_it_leaves(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """As many as may wait without a hello wait undisturbed."""
-    monkeypatch.setattr(connection_limiter, "MOST_WAITING", 5)
+    monkeypatch.setattr(connection_limiter, "MAX_WAITING", 5)
     async with AsyncExitStack() as stack, serving(settings) as feed:
         waiting = [await stack.enter_async_context(dialled(feed, UPGRADE)) for _ in range(5)]
         for client in waiting:
@@ -414,51 +414,51 @@ async def test_a_client_has_its_place_until_it_leaves(settings: Settings, monkey
 
 
 LIMITS: Mapping[tuple[ModuleType, str], float] = {
-    (messages, "MOST_BYTES"): 256 * 1024,
-    (messages, "MOST_ADDRESSES"): 100,
-    (messages, "MOST_FLIGHTS"): 20,
-    (messages, "LONGEST_SUBJECT"): 200,
-    (messages, "LONGEST_WORD"): 200,
+    (messages, "MAX_BYTES"): 256 * 1024,
+    (messages, "MAX_ADDRESSES"): 100,
+    (messages, "MAX_FLIGHTS"): 20,
+    (messages, "MAX_SUBJECT"): 200,
+    (messages, "MAX_WORD"): 200,
     (messages, "MAX_ID_BYTES"): 200,
     (dead_letters, "MAX_DETAIL"): 500,
     (dead_letters, "MAX_SHORT_STRING"): 255,
     (properties, "MAX_SHORT_STRING"): 255,
-    (protocol, "MOST_MAILS"): 500,
-    (events, "MOST_EVENTS"): 100,
-    (protocol, "MOST_VALUES"): 500,
-    (protocol, "MOST_SECONDS"): 3600,
+    (protocol, "MAX_MAILS"): 500,
+    (events, "MAX_EVENTS"): 100,
+    (protocol, "MAX_VALUES"): 500,
+    (protocol, "MAX_SECONDS"): 3600,
     (protocol, "HEARTBEAT"): 20,
-    (connection_limiter, "MOST_CLIENTS"): 2000,
-    (connection_limiter, "MOST_WAITING"): 1000,
-    (connection_limiter, "MOST_HANDSHAKE"): 16 * 1024,
-    (connection_limiter, "MOST_HELLO"): 24 * 1024,
-    (connection_limiter, "MOST_HELD"): 8 * 1024 * 1024,
+    (connection_limiter, "MAX_CLIENTS"): 2000,
+    (connection_limiter, "MAX_WAITING"): 1000,
+    (connection_limiter, "MAX_HANDSHAKE"): 16 * 1024,
+    (connection_limiter, "MAX_HELLO"): 24 * 1024,
+    (connection_limiter, "MAX_HELD"): 8 * 1024 * 1024,
     (connection_limiter, "MAX_VIEWER_FRAME"): 64 * 1024,
     (connection_limiter, "MAX_INCOMING"): 32 * 1024 * 1024,
     (connection_limiter, "MAX_ANSWERS"): 32 * 1024 * 1024,
     (connection_limiter, "MESSAGE_TIMEOUT"): 10,
     (connection_limiter, "MAX_PARTS"): 64,
-    (connection_limiter, "MOST_EARLY_EXTRA_FRAMES"): 20,
-    (connection_limiter, "MOST_EXTRA_FRAMES"): 1000,
+    (connection_limiter, "MAX_EARLY_EXTRA_FRAMES"): 20,
+    (connection_limiter, "MAX_EXTRA_FRAMES"): 1000,
     (connection_limiter, "EXTRA_WINDOW"): 10,
-    (pages, "MOST_OFFERS"): 20,
+    (pages, "MAX_OFFERS"): 20,
     (session, "HELLO_TIMEOUT"): 10,
-    (session, "MOST_BEHIND"): 1024 * 1024,
-    (session, "MOST_EVENTS_BEHIND"): 1000,
-    (session, "MOST_REPLAYED"): 10_000,
-    (session, "MOST_FRAMES"): 50,
+    (session, "MAX_BEHIND"): 1024 * 1024,
+    (session, "MAX_EVENTS_BEHIND"): 1000,
+    (session, "MAX_REPLAYED"): 10_000,
+    (session, "MAX_FRAMES"): 50,
     (session, "MAX_VIEWER_BYTES"): 512 * 1024,
     (session, "FRAMES_WINDOW"): 10,
-    (session, "MOST_COMMANDS"): 500,
-    (session, "MOST_OPERATOR_QUERIES"): 4,
+    (session, "MAX_COMMANDS"): 500,
+    (session, "MAX_OPERATOR_QUERIES"): 4,
     (session, "STALLED"): 60,
     (session, "AWAY"): 1000,
     (share, "MAX_RATE"): 32 * 1024 * 1024,
     (share, "MIN_ANSWER"): 16 * 1024,
-    (smtp, "LONGEST_REPLY"): 1000,
-    (auth, "LONGEST_DELAY"): 5,
-    (auth, "MOST_NETWORKS"): 1000,
-    (server, "MOST_FRAME"): 512 * 1024,
+    (smtp, "MAX_REPLY"): 1000,
+    (auth, "MAX_DELAY"): 5,
+    (auth, "MAX_NETWORKS"): 1000,
+    (server, "MAX_FRAME"): 512 * 1024,
     (server, "MAX_QUEUE"): 1,
     (server, "HANDSHAKE_TIMEOUT"): 10,
     (server, "PING_EVERY"): 20,

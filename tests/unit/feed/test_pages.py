@@ -15,7 +15,7 @@ from websockets.http11 import Request
 from notifier.errors import Unreachable
 from notifier.feed.auth import Tokens
 from notifier.feed.client import FeedClient, readiness
-from notifier.feed.pages import MOST_OFFERS, Pages
+from notifier.feed.pages import MAX_OFFERS, Pages
 from notifier.settings import FeedSettings, Settings
 
 
@@ -145,6 +145,6 @@ async def test_pages_of_mails_that_nobody_gets_are_withdrawn() -> None:
 
     feed = FeedSettings()
     pages = Pages(feed, Tokens(feed, lambda: None), lambda: (True, {}), metrics)
-    offers = [pages.offer(f"<p>{n}</p>") for n in range(MOST_OFFERS + 1)]
+    offers = [pages.offer(f"<p>{n}</p>") for n in range(MAX_OFFERS + 1)]
     answers = [await pages.answer(Request(path, Headers({"Host": "localhost"})), Browser()) for path in offers]
-    assert [answer.status_code for answer in answers if answer] == [404, *[200] * MOST_OFFERS]
+    assert [answer.status_code for answer in answers if answer] == [404, *[200] * MAX_OFFERS]

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from support.any_json import FIELDS, JSON
 from support.samples import NOW, mail
 
-from notifier.domain.events import Filter, Logged, public
+from notifier.domain.events import MailFilter, StoredEvent, public
 from notifier.domain.mail import Kind, Status
 from notifier.feed.protocol import (
-    MOST_MAILS,
+    MAX_MAILS,
     BadFrame,
     Command,
+    Cursor,
     Hello,
-    Place,
     Refilter,
     cursor,
     filter_hash,
@@ -32,7 +32,7 @@ from notifier.feed.protocol import (
 STORE = "0123456789abcdef" * 2
 _Frame = TypeVar("_Frame", Hello, Refilter, Command)
 FILTERS = st.builds(
-    Filter,
+    MailFilter,
     status=st.frozensets(st.sampled_from(Status)),
     kind=st.frozensets(st.sampled_from(Kind)),
     booking=st.frozensets(st.text(max_size=8), max_size=3),
@@ -55,7 +55,7 @@ def test_a_bare_hello_asks_for_the_usual() -> None:
     """Without any field, or with nulls, a client gets no stats, two hundred mails, and all events."""
     for nulls in ({}, dict.fromkeys(["token", "resume", "filter", "snapshot", "stats"])):
         found = read(Hello, type="hello", **nulls)
-        assert (found.token, found.resume, found.wanted(), found.mails) == (None, None, Filter(), 200)
+        assert (found.token, found.resume, found.wanted(), found.mails) == (None, None, MailFilter(), 200)
         assert not found.stats
 
 
@@ -63,13 +63,13 @@ def test_a_hello_says_all_that_a_client_wants() -> None:
     """Token, cursor, filter, snapshot and stats are read; unknown fields are ignored."""
     found = read(Hello, type="hello", token="t", resume="c", filter={"status": "sent"}, snapshot=0, stats=2, new=[1])
     assert (found.token, found.resume, found.mails, found.stats) == ("t", "c", 0, 2.0)
-    assert found.wanted() == Filter(status=frozenset({Status.SENT}))
+    assert found.wanted() == MailFilter(status=frozenset({Status.SENT}))
 
 
 def test_a_filter_frame_is_read() -> None:
     """A client may ask for other mails at any time."""
-    found = read(Refilter, type="filter", id=5, filter={"kind": ["notification"]}, snapshot=MOST_MAILS)
-    assert (found.id, found.wanted(), found.mails) == (5, Filter(kind=frozenset({Kind.NOTIFICATION})), 500)
+    found = read(Refilter, type="filter", id=5, filter={"kind": ["notification"]}, snapshot=MAX_MAILS)
+    assert (found.id, found.wanted(), found.mails) == (5, MailFilter(kind=frozenset({Kind.NOTIFICATION})), 500)
 
 
 def test_a_command_is_read() -> None:
@@ -218,7 +218,7 @@ def test_an_id_of_any_other_type_is_bad(id_: str) -> None:
 
 def test_no_filter_is_every_mail() -> None:
     """Without a filter, or with an empty one, nothing is left out."""
-    assert read_filter(None) == read_filter({}) == read_filter({"status": [], "kind": None}) == Filter()
+    assert read_filter(None) == read_filter({}) == read_filter({"status": [], "kind": None}) == MailFilter()
 
 
 def test_a_filter_takes_a_value_or_a_list() -> None:
@@ -231,7 +231,7 @@ def test_a_filter_takes_a_value_or_a_list() -> None:
             "since": "2026-11-24T15:30+05:30",
         }
     )
-    assert found == Filter(
+    assert found == MailFilter(
         status=frozenset({Status.SENT}),
         kind=frozenset({Kind.CHANGE, Kind.NOTIFICATION}),
         booking=frozenset({"R"}),
@@ -240,13 +240,13 @@ def test_a_filter_takes_a_value_or_a_list() -> None:
 
 
 @given(st.integers(0, 10**18 - 1), FILTERS)
-def test_a_cursor_comes_back_as_it_went(seq: int, wanted: Filter) -> None:
+def test_a_cursor_comes_back_as_it_went(seq: int, wanted: MailFilter) -> None:
     """Store, place and filter are read from a cursor as they were written."""
-    assert read_cursor(cursor(STORE, seq, filter_hash(wanted))) == Place(STORE, seq, filter_hash(wanted))
+    assert read_cursor(cursor(STORE, seq, filter_hash(wanted))) == Cursor(STORE, seq, filter_hash(wanted))
 
 
 @given(FILTERS, FILTERS)
-def test_another_filter_makes_another_cursor(one: Filter, other: Filter) -> None:
+def test_another_filter_makes_another_cursor(one: MailFilter, other: MailFilter) -> None:
     """A cursor tells its filter from any other."""
     assert (filter_hash(one) == filter_hash(other)) is (one == other)
 
@@ -295,7 +295,7 @@ def test_a_snapshot_shows_public_mails(id_: Any, ids: dict[str, Any]) -> None:
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_events_carry_the_encoded_bodies(count: int) -> None:
     """The bodies are put into the frame as they are, also none of them."""
-    event = Logged(
+    event = StoredEvent(
         1, b'{"a":1}', "mail.sent", "m.1", "m", None, Status.SENT, Kind.CHANGE, None, NOW - timedelta(1), "e", None
     )
     assert json.loads(write_events("c", [event] * count)) == {

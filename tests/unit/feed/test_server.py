@@ -15,8 +15,8 @@ from support.wire import CLOSE, CONTINUED, HELLO, TEXT, UPGRADE, close_code, dia
 from notifier.asyncapi import feed as described
 from notifier.feed import protocol, server, session
 from notifier.feed.client import FeedClient
-from notifier.feed.connection_limiter import MOST_HANDSHAKE, MOST_HELLO
-from notifier.feed.server import MOST_FRAME
+from notifier.feed.connection_limiter import MAX_HANDSHAKE, MAX_HELLO
+from notifier.feed.server import MAX_FRAME
 from notifier.settings import Settings
 from notifier.storage.sqlite.store import SqliteStore
 from notifier.storage.store import Portion
@@ -37,7 +37,7 @@ def closing(code: int, reason: str = "") -> bytes:
     return struct.pack(">H", code) + reason.encode()
 
 
-@pytest.mark.parametrize("size", [MOST_HELLO, MOST_FRAME + 1])
+@pytest.mark.parametrize("size", [MAX_HELLO, MAX_FRAME + 1])
 @pytest.mark.parametrize("parts", [1, 3])
 async def test_a_hello_that_is_too_large_is_closed_with_1009(settings: Settings, size: int, parts: int) -> None:
     """In one frame or in several that are too large together; the service does not wait for the rest of it."""
@@ -56,7 +56,7 @@ async def test_a_hello_that_is_too_large_is_closed_with_1009(settings: Settings,
 
 async def test_a_hello_with_as_many_ids_as_a_filter_takes_is_read(settings: Settings) -> None:
     """Five hundred ids of mails fit into the first frame; afterwards frames may be large, at once and in one piece."""
-    ids = [f"{n:08}-0000-5000-8000-000000000000" for n in range(protocol.MOST_VALUES)]
+    ids = [f"{n:08}-0000-5000-8000-000000000000" for n in range(protocol.MAX_VALUES)]
     large = request(1, text="x" * 200_000)
     async with serving(settings) as feed, FeedClient.connect(feed, filter={"mail": ids}, resume="0" * 60) as client:
         assert (await submit(client, large))["repeated"] is False
@@ -68,8 +68,8 @@ async def test_a_frame_of_a_client_that_is_too_large_is_closed_with_1009(setting
     async with serving(settings) as feed:
         async with raw(feed) as ws:
             await ws.send(WELCOMED)
-            await ws.send(json.dumps({"type": "other", "filling": "x" * (MOST_FRAME - 100)}))
-            await ws.send(json.dumps({"type": "other", "filling": "x" * MOST_FRAME}))
+            await ws.send(json.dumps({"type": "other", "filling": "x" * (MAX_FRAME - 100)}))
+            await ws.send(json.dumps({"type": "other", "filling": "x" * MAX_FRAME}))
             assert await close_code(ws) == 1009
 
 
@@ -77,7 +77,7 @@ async def test_a_request_with_large_headers_is_refused_with_431(settings: Settin
     """As soon as there is too much of it, in one line or in many."""
     head = UPGRADE.removesuffix(b"\r\n")
     async with serving(settings) as feed:
-        for lines in ((b"x: " + b"y" * 1000 + b"\r\n") * (MOST_HANDSHAKE // 1000 + 1), b"x: " + b"y" * MOST_HANDSHAKE):
+        for lines in ((b"x: " + b"y" * 1000 + b"\r\n") * (MAX_HANDSHAKE // 1000 + 1), b"x: " + b"y" * MAX_HANDSHAKE):
             async with dialled(feed, head + lines) as client:
                 client.shutdown(socket.SHUT_WR)
                 assert (await drained(client)).startswith(b"HTTP/1.1 431")
@@ -141,14 +141,14 @@ async def test_a_client_that_is_turned_away_hears_why_although_it_goes_on_sendin
         assert closing(refused) in await drained(client)
 
 
-@pytest.mark.parametrize(("limit", "value"), [("MOST_BEHIND", 50_000), ("MOST_EVENTS_BEHIND", 50), ("STALLED", 0.2)])
+@pytest.mark.parametrize(("limit", "value"), [("MAX_BEHIND", 50_000), ("MAX_EVENTS_BEHIND", 50), ("STALLED", 0.2)])
 async def test_a_client_that_reads_too_slowly_is_closed_with_4508(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, limit: str, value: float
 ) -> None:
     """By bytes, by events, or since it has taken nothing for too long; it can read the reason behind what waited."""
-    for name in ("MOST_BEHIND", "MOST_EVENTS_BEHIND", "STALLED"):
+    for name in ("MAX_BEHIND", "MAX_EVENTS_BEHIND", "STALLED"):
         monkeypatch.setattr(session, name, value if name == limit else MUCH)
-    monkeypatch.setattr(session, "FAREWELL", PATIENCE)
+    monkeypatch.setattr(session, "CLOSE_TIMEOUT", PATIENCE)
     async with narrow(settings) as feed, dialled(feed, UPGRADE, frame(TEXT, HELLO)) as slow:
         async with asyncio.timeout(PATIENCE), FeedClient.connect(feed, filter={"mail": "none"}) as operator:
             number = 0
@@ -178,7 +178,7 @@ async def test_a_client_that_takes_no_results_is_closed_with_4508(
         await write(self, parts, answer)
 
     monkeypatch.setattr(session.Session, "_write", noted)
-    monkeypatch.setattr(session, "FAREWELL", PATIENCE)
+    monkeypatch.setattr(session, "CLOSE_TIMEOUT", PATIENCE)
     async with narrow(settings) as feed, FeedClient.connect(feed, snapshot=0) as operator:
         await submit(operator, request(1, to=[f"{n}@example.com" for n in range(100)], send_at=FAR))
         async with dialled(feed, UPGRADE, frame(TEXT, HELLO), *[frame(TEXT, LIST.encode())] * 5) as slow:

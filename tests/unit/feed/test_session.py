@@ -23,7 +23,7 @@ from notifier import clock
 from notifier.demo.inbox import Inbox
 from notifier.domain.events import timestamp
 from notifier.feed import protocol, session
-from notifier.feed.client import FeedClient, Follower, Rejected
+from notifier.feed.client import FeedClient, ReconnectingClient, Rejected
 from notifier.feed.protocol import PROTOCOL, read_cursor
 from notifier.observability.status import Figures
 from notifier.settings import FeedSettings, Settings
@@ -490,7 +490,7 @@ async def test_the_client_follows_across_a_restart(settings: Settings) -> None:
     seen: list[str] = []
     async with serving(settings) as feed:
         fixed = settings._replace(feed=settings.feed.model_copy(update={"port": feed.port}))
-    following = aiter(Follower(fixed.feed, snapshot=0))
+    following = aiter(ReconnectingClient(fixed.feed, snapshot=0))
     async with asyncio.timeout(30):
         async with serving(fixed):
             await anext(following)
@@ -514,5 +514,5 @@ async def test_a_rejected_client_does_not_try_again(environ: dict[str, str]) -> 
     async with serving(settings) as feed:
         wrong = feed.model_copy(update={"viewer_token": "wrong", "operator_token": None})
         with pytest.raises(Rejected, match="4401"):
-            async for _ in Follower(wrong):
+            async for _ in ReconnectingClient(wrong):
                 pass

@@ -82,22 +82,22 @@ async def test_what_an_operator_has_begun_is_done_although_it_hangs_up(
             await until(client, b'"mails":[]')
             for order in orders:
                 await asyncio.get_running_loop().sock_sendall(client, frame(TEXT, order.encode()))
-            await gate.until(session.MOST_OPERATOR_QUERIES)
+            await gate.until(session.MAX_OPERATOR_QUERIES)
             await scrape(feed, lambda found: found.get("notifier_feed_clients") == 2)
             hung_up(client)
             await scrape(feed, lambda found: found.get("notifier_feed_clients") == 1)
         cancelled: set[str] = set()
-        while len(cancelled) < session.MOST_OPERATOR_QUERIES:
+        while len(cancelled) < session.MAX_OPERATOR_QUERIES:
             found = await wait_frame(watcher, lambda frame: bool(frame.get("events")))
             cancelled |= {each["subject"] for each in found["events"] if each["type"] == "mail.cancelled"}
-        assert cancelled == set(ids[: session.MOST_OPERATOR_QUERIES])
+        assert cancelled == set(ids[: session.MAX_OPERATOR_QUERIES])
 
 
 async def test_a_command_that_takes_too_long_does_not_delay_the_end(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The service ends although what an operator has begun does not."""
-    monkeypatch.setattr(server, "FAREWELL", 0.2)
+    monkeypatch.setattr(server, "CLOSE_TIMEOUT", 0.2)
     with Gate.before(monkeypatch, "pause") as gate:
         async with asyncio.timeout(PATIENCE):
             async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
@@ -146,8 +146,8 @@ async def test_a_viewer_must_complete_what_it_begins(environ: dict[str, str], mo
     """Whoever leaves a message unfinished is disconnected, also one in parts; who is idle, or an operator, is not."""
     monkeypatch.setattr(connection_limiter, "MESSAGE_TIMEOUT", 0.5)
     monkeypatch.setattr(server, "PING_EVERY", 0.1)
-    entrance = connection_limiter.Door()
-    monkeypatch.setattr(server, "Door", lambda: entrance)
+    entrance = connection_limiter.ConnectionLimiter()
+    monkeypatch.setattr(server, "ConnectionLimiter", lambda: entrance)
     begun = (frame(TEXT, b"x" * 20_000)[:-1], frame(TEXT, b"x" * 20_000, fin=False))
     asking = frame(TEXT, b'{"type":"command","id":1,"name":"mail.list"}')
     async with (
@@ -239,7 +239,7 @@ async def test_a_client_that_downloads_its_own_answer_is_not_too_slow(
     async with narrow(settings) as feed, FeedClient.connect(feed, snapshot=0) as watcher:
         for number in range(5):
             await submit(watcher, request(number, to=[f"{n}@example.com" for n in range(100)], send_at=FAR))
-        monkeypatch.setattr(session, "MOST_BEHIND", 20_000)
+        monkeypatch.setattr(session, "MAX_BEHIND", 20_000)
         async with dialled(feed, UPGRADE, frame(TEXT, HELLO)) as client:
             await until(client, b'"mails":[]')
             for number in range(4):

@@ -11,7 +11,7 @@ from support.gate import Gate
 from support.parts import PATIENCE, changed, request, result, serving, submit, wait_frame
 from support.privacy import OPERATOR_TOKEN, VIEWER_TOKEN
 
-from notifier.domain.events import Filter
+from notifier.domain.events import MailFilter
 from notifier.feed import session
 from notifier.feed.client import FeedClient
 from notifier.feed.protocol import cursor as cursor_of
@@ -35,7 +35,7 @@ async def with_role(environ: dict[str, str], role: str) -> AsyncIterator[FeedCli
             yield client
 
 
-@pytest.mark.parametrize(("role", "most"), [("viewer", 1), ("operator", session.MOST_OPERATOR_QUERIES)])
+@pytest.mark.parametrize(("role", "most"), [("viewer", 1), ("operator", session.MAX_OPERATOR_QUERIES)])
 async def test_a_client_has_few_queries_under_way(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, role: str, most: int
 ) -> None:
@@ -129,7 +129,7 @@ async def test_those_who_resume_share_the_reading_of_the_log(
     asked: list[Any] = []
     query = queries.portion
 
-    def counted(db: sqlite3.Connection, after: int, wanted: Filter) -> Portion:
+    def counted(db: sqlite3.Connection, after: int, wanted: MailFilter) -> Portion:
         asked.append(after)
         return query(db, after, wanted)
 

@@ -116,7 +116,7 @@ async def taking_in(rabbit: Rabbit, store: SqliteStore) -> AsyncIterator[None]:
         found: list[Message] = list(messages)
         await store.add(found, RULES, NOW)
 
-    connect = partial(rabbitmq.consume, amqp_settings, publisher, rabbitmq.Broker())
+    connect = partial(rabbitmq.consume, amqp_settings, publisher, rabbitmq.BrokerStatus())
     task = asyncio.create_task(consume(connect, Store(store.check, add), lambda _: None, lambda: None, stop))
     yield
     stop.set()

@@ -19,25 +19,25 @@ from support.samples import TRACE
 from yarl import URL
 
 from notifier.demo.node import free_ports
-from notifier.domain.messages import MOST_BYTES, decode
+from notifier.domain.messages import MAX_BYTES, decode
 from notifier.errors import Refused, Unreachable
 from notifier.gateways import connection as connection_module
 from notifier.gateways import oversized, rabbitmq, topology
 from notifier.gateways import publisher as publisher_module
 from notifier.gateways.connection import _transports, answered, close, connect, open_channel, words
 from notifier.gateways.publisher import Outgoing, Publisher
-from notifier.gateways.rabbitmq import Broker, Consumption
+from notifier.gateways.rabbitmq import BrokerStatus, ConsumerSession
 from notifier.gateways.topology import DEAD, EVENTS
 from notifier.settings import AmqpSettings
 
 
 @asynccontextmanager
-async def consuming(rabbit: Rabbit, stop: asyncio.Event | None = None, **more: Any) -> AsyncIterator[Consumption]:
+async def consuming(rabbit: Rabbit, stop: asyncio.Event | None = None, **more: Any) -> AsyncIterator[ConsumerSession]:
     """Open a session on this test's queue."""
     settings = AmqpSettings.model_validate({**rabbit.environ, **more})
     publisher = Publisher(settings)
     try:
-        async with rabbitmq.consume(settings, publisher, Broker(), stop or asyncio.Event()) as session:
+        async with rabbitmq.consume(settings, publisher, BrokerStatus(), stop or asyncio.Event()) as session:
             yield session
     finally:
         await publisher.close()
@@ -52,13 +52,13 @@ async def test_a_session_declares_what_it_needs(rabbit: Rabbit) -> None:
     assert [json.loads(body)["type"] for body in bodies] == ["booking.confirmed", "notification.requested"]
 
 
-def _channel(session: Consumption, queue: str) -> Any:
+def _channel(session: ConsumerSession, queue: str) -> Any:
     """Find the channel that consumes a queue."""
     (found,) = [consumer.channel for consumer in session.consumers if consumer.queue == queue]
     return found
 
 
-async def _all(session: Consumption, count: int) -> list[rabbitmq.Delivery]:
+async def _all(session: ConsumerSession, count: int) -> list[rabbitmq.Delivery]:
     found: list[rabbitmq.Delivery] = []
     async with asyncio.timeout(20):
         while len(found) < count:
@@ -81,13 +81,13 @@ async def test_what_comes_beside_the_body_is_kept(rabbit: Rabbit) -> None:
 
 async def test_of_a_body_over_the_limit_the_beginning_is_kept(rabbit: Rabbit) -> None:
     """So its letter can be published over a slow connection; it has the size and the digest of the whole."""
-    body = bytes(range(256)) * (MOST_BYTES // 256) + b"x"
+    body = bytes(range(256)) * (MAX_BYTES // 256) + b"x"
     dead = await rabbit.listen(DEAD, "fanout")
     async with consuming(rabbit) as session:
         await rabbit.publish(body)
         await rabbit.publish(body[:-1])
         deliveries = sorted(await _all(session, 2), key=lambda delivery: delivery.tag)
-        assert [len(delivery.body) for delivery in deliveries] == [MOST_BYTES, MOST_BYTES]
+        assert [len(delivery.body) for delivery in deliveries] == [MAX_BYTES, MAX_BYTES]
         assert not session._room.busy
         reasons = []
         for delivery in deliveries:
@@ -100,7 +100,7 @@ async def test_of_a_body_over_the_limit_the_beginning_is_kept(rabbit: Rabbit) ->
         await session.acknowledge(deliveries)
         async with asyncio.timeout(PATIENCE):
             letters = [await dead.get(), await dead.get()]
-    assert [letter.body for letter in letters] == [body[:MOST_BYTES], body[:-1]]
+    assert [letter.body for letter in letters] == [body[:MAX_BYTES], body[:-1]]
     found = headers(letters[0])
     assert (found["x-notifier-size"], found["x-notifier-sha256"]) == (str(len(body)), sha256(body).hexdigest())
     assert "x-notifier-size" not in headers(letters[1])
@@ -121,10 +121,10 @@ async def test_the_watchdog_waits_for_large_bodies(rabbit: Rabbit, monkeypatch: 
             assert session._room.busy
             proxy.limit = None
             (delivery,) = await _all(session, 1)
-            assert len(delivery.body) == MOST_BYTES
+            assert len(delivery.body) == MAX_BYTES
 
 
-async def _looked(session: Consumption) -> None:
+async def _looked(session: ConsumerSession) -> None:
     """Wait until the watchdog has its channel, which has a longer time limit."""
     while session.queue is None:  # noqa: ASYNC110 - a watchdog sends no signal
         await asyncio.sleep(0.01)
@@ -431,7 +431,7 @@ async def test_a_queue_of_an_earlier_version_is_used_with_a_remedy(rabbit: Rabbi
     arguments: dict[str, Any] = {"x-queue-type": "quorum", "x-dead-letter-exchange": DEAD}
     await rabbit.channel.queue_declare(rabbit.queue, durable=True, arguments=arguments)
     settings = AmqpSettings.model_validate(rabbit.environ)
-    broker, publisher = Broker(), Publisher(settings)
+    broker, publisher = BrokerStatus(), Publisher(settings)
     for _ in range(3):
         async with rabbitmq.consume(settings, publisher, broker, asyncio.Event()):
             await publisher.publish([])
@@ -683,19 +683,19 @@ async def test_a_queue_whose_active_consumer_is_another_one_is_left_alone(
     await rabbit.channel.basic_consume(extra, _keep)
     for _ in range(3):
         await rabbit.channel.basic_publish(b"{}", routing_key=extra)
-    can_take_more = Consumption.can_take_more
+    can_take_more = ConsumerSession.can_take_more
 
-    def counted(self: Consumption, consumer: Any) -> bool:
+    def counted(self: ConsumerSession, consumer: Any) -> bool:
         found = can_take_more(self, consumer)
         looks.extend([consumer.queue] * (found and consumer.queue == extra))
         return found
 
-    async def noted(_: Consumption, consumer: Any) -> None:
+    async def noted(_: ConsumerSession, consumer: Any) -> None:
         assert consumer.queue == extra
         renewed.append(len(looks))
 
-    monkeypatch.setattr(Consumption, "can_take_more", counted)
-    monkeypatch.setattr(Consumption, "renew", noted)
+    monkeypatch.setattr(ConsumerSession, "can_take_more", counted)
+    monkeypatch.setattr(ConsumerSession, "renew", noted)
     async with consuming(rabbit, NOTIFIER_AMQP_EXTRA_QUEUES=extra), asyncio.timeout(PATIENCE):
         while len(renewed) < 4:  # noqa: ASYNC110 - a watchdog sends no signal
             await asyncio.sleep(0.01)
@@ -734,7 +734,7 @@ async def test_acknowledging_has_a_time_limit(rabbit: Rabbit, monkeypatch: pytes
 
 
 @contextmanager
-def stuck(session: Consumption) -> Iterator[None]:
+def stuck(session: ConsumerSession) -> Iterator[None]:
     """Let aiormq's write queue of a session have no room, as when its writer has been cancelled."""
     (ours,) = session.consumers
     channel: Any = ours.channel
@@ -832,10 +832,10 @@ async def test_bodies_that_are_not_acknowledged_keep_none_from_arriving(
     monkeypatch.setattr(oversized, "ROOM", 1_000_000)
     monkeypatch.setattr(oversized, "TRICKLE", 60.0)
     async with consuming(rabbit) as session, asyncio.timeout(PATIENCE):
-        for size in (MOST_BYTES + 1, 3_000_000, 3_000_000):
+        for size in (MAX_BYTES + 1, 3_000_000, 3_000_000):
             await rabbit.publish(bytes(size))
         await rabbit.publish(b"good")
-        assert sorted(len(delivery.body) for delivery in await _all(session, 4)) == [4, *[MOST_BYTES] * 3]
+        assert sorted(len(delivery.body) for delivery in await _all(session, 4)) == [4, *[MAX_BYTES] * 3]
 
 
 async def test_a_body_that_arrives_on_a_closed_channel_keeps_no_memory(
@@ -849,7 +849,7 @@ async def test_a_body_that_arrives_on_a_closed_channel_keeps_no_memory(
         channel = _channel(session, extra)
         session._room.take(channel.number, 2 * oversized.ROOM)
         await channel.close()
-        await rabbit.publish(bytes(MOST_BYTES + 1))
+        await rabbit.publish(bytes(MAX_BYTES + 1))
         await rabbit.publish(b"good")
         assert len(await _all(session, 2)) == 2
         assert not session._room.busy

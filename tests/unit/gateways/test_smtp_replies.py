@@ -9,7 +9,7 @@ from support.parts import PATIENCE
 from support.scripted import Answer, Scripted
 
 from notifier.errors import Unreachable
-from notifier.gateways.smtp import LONGEST_REPLY
+from notifier.gateways.smtp import MAX_REPLY
 from notifier.sending.replies import Phase
 
 MESSAGE = b"Subject: hello\r\n\r\nhello\r\n"
@@ -38,14 +38,14 @@ async def test_a_reply_that_is_not_utf_8_is_readable_text(phase: str) -> None:
 @pytest.mark.parametrize("phase", ["CONNECT", "EHLO", "AUTH"])
 async def test_a_login_that_fails_says_why_in_readable_text(phase: str) -> None:
     """Whatever bytes the server refuses with, and whichever step it refuses, the reason can be encoded and is short."""
-    words = b"\x1b[31m ung\xfcltig for asha@example.com" + b" x" * LONGEST_REPLY
+    words = b"\x1b[31m ung\xfcltig for asha@example.com" + b" x" * MAX_REPLY
     async with Scripted.running(once(phase, b"535 5.7.8 " + words + b"\r\n")) as server:
         async with transport(server.url_with_login) as smtp:
             with pytest.raises(Unreachable, match="535") as caught:
                 await smtp.open()
     reason = str(caught.value)
     assert "\ufffd[31m ung\ufffdltig for a•••@example.com" in reason
-    assert len(reason.encode()) < 2 * LONGEST_REPLY
+    assert len(reason.encode()) < 2 * MAX_REPLY
 
 
 async def test_a_long_reply_is_cut() -> None:
@@ -54,7 +54,7 @@ async def test_a_long_reply_is_cut() -> None:
     async with Scripted.running(once("RCPT", lines)) as server, transport(server.url) as smtp:
         result = await smtp.deliver(ENVELOPE, MESSAGE, at_once, at_once)
     assert result.reply
-    assert len(result.reply.text) == LONGEST_REPLY
+    assert len(result.reply.text) == MAX_REPLY
     assert result.reply.text.endswith("x…")
 
 

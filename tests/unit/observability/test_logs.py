@@ -84,7 +84,7 @@ def narrow_pipe() -> Iterator[tuple[BinaryIO, TextIO]]:
 
 def test_a_reader_that_stops_reading_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines wait for it, up to a number; those beyond are counted, and the log says so once it is read again."""
-    monkeypatch.setattr(logs, "MOST_LINES", 20)
+    monkeypatch.setattr(logs, "MAX_LINES", 20)
     logs.configure(LogSettings.model_validate({"NOTIFIER_LOG_FORMAT": "json"}))
     logger = structlog.get_logger("test")
     lines: list[Any] = []
@@ -107,7 +107,7 @@ def test_a_reader_that_stops_reading_stops_nothing(monkeypatch: pytest.MonkeyPat
 
 def test_the_count_of_dropped_lines_is_never_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every line is written or counted, also if so many lines come that there is no room for the count itself."""
-    monkeypatch.setattr(logs, "MOST_LINES", 5)
+    monkeypatch.setattr(logs, "MAX_LINES", 5)
     logs.configure(LogSettings.model_validate({"NOTIFIER_LOG_FORMAT": "json"}))
     logger = structlog.get_logger("test")
     lines: list[Any] = []

@@ -5,7 +5,7 @@ from typing import Any
 
 from support.samples import NOW, TRACE, mail
 
-from notifier.domain.events import Logged, encode_event, event_id, event_type
+from notifier.domain.events import StoredEvent, encode_event, event_id, event_type
 from notifier.domain.mail import Kind, Mail, Reply, RetryPolicy, Status, claimed, failed, refused, sent
 from notifier.observability import mail_log
 
@@ -17,7 +17,7 @@ def told(prev: Status | None, after: Mail, lines: list[Any]) -> dict[str, Any]:
     type_ = event_type(prev, after)
     body = encode_event(type_, prev, after, NOW)
     ids = (event_id(after), after.id, prev, after.status, after.kind, after.booking)
-    mail_log.tell([Logged(1, body, type_, *ids, NOW, after.event, after.correlation, after.traceparent)])
+    mail_log.tell([StoredEvent(1, body, type_, *ids, NOW, after.event, after.correlation, after.traceparent)])
     line: dict[str, Any] = lines.pop()
     assert not lines
     return line

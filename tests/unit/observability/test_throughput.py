@@ -3,13 +3,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.samples import NOW
 
-from notifier.domain.events import Logged
+from notifier.domain.events import StoredEvent
 from notifier.domain.mail import Kind, Status
-from notifier.observability.throughput import SPAN, Meter
+from notifier.observability.throughput import SPAN, Throughput
 
 
-def logged(prev: Status | None, status: Status) -> Logged:
-    return Logged(1, b"{}", f"mail.{status}", "m.1", "m", prev, status, Kind.NOTIFICATION, None, NOW, "e", None)
+def logged(prev: Status | None, status: Status) -> StoredEvent:
+    return StoredEvent(1, b"{}", f"mail.{status}", "m.1", "m", prev, status, Kind.NOTIFICATION, None, NOW, "e", None)
 
 
 NEW = logged(None, Status.PENDING)
@@ -28,16 +28,16 @@ FAILED = logged(Status.SENDING, Status.FAILED)
         (logged(Status.PENDING, Status.CANCELLED), {"received": 0.0, "sent": 0.0, "failed": 0.0}),
     ],
 )
-def test_each_event_counts_as_what_it_is(event: Logged, rates: dict[str, float]) -> None:
+def test_each_event_counts_as_what_it_is(event: StoredEvent, rates: dict[str, float]) -> None:
     """A new mail counts as received, a sent one as sent, a failed one as failed, all else not at all."""
-    meter = Meter()
+    meter = Throughput()
     meter.count([event], 100.2)
     assert meter.rates(101.0) == rates
 
 
 def test_the_running_second_does_not_count_yet() -> None:
     """A rate is over whole seconds, so it does not sink at the start of each."""
-    meter = Meter()
+    meter = Throughput()
     meter.count([SENT], 100.2)
     assert meter.rates(100.9)["sent"] == 0.0
     assert meter.rates(101.0)["sent"] == 0.1
@@ -45,7 +45,7 @@ def test_the_running_second_does_not_count_yet() -> None:
 
 def test_a_count_is_forgotten_after_ten_seconds() -> None:
     """A second counts in exactly the ten seconds behind it."""
-    meter = Meter()
+    meter = Throughput()
     meter.count([SENT], 100.2)
     assert meter.rates(110.9)["sent"] == 0.1
     assert meter.rates(111.0)["sent"] == 0.0
@@ -53,7 +53,7 @@ def test_a_count_is_forgotten_after_ten_seconds() -> None:
 
 def test_what_nobody_asks_for_takes_no_more_memory() -> None:
     """Counts are kept for the seconds that a rate can still be asked for."""
-    meter = Meter()
+    meter = Throughput()
     for second in range(1000):
         for _ in range(3):
             meter.count([NEW, SENT], float(second))
@@ -64,7 +64,7 @@ def test_what_nobody_asks_for_takes_no_more_memory() -> None:
 @given(st.integers(1, 40), st.integers(SPAN, 3 * SPAN), st.floats(0, 0.99))
 def test_a_steady_stream_has_its_rate(per_second: int, seconds: int, into: float) -> None:
     """So many events in each second are so many a second, however long it goes on."""
-    meter = Meter()
+    meter = Throughput()
     for second in range(seconds):
         meter.count([SENT] * per_second, second + into)
     assert meter.rates(float(seconds))["sent"] == per_second

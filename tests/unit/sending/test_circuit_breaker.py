@@ -2,13 +2,13 @@ from datetime import timedelta
 
 from support.samples import NOW
 
-from notifier.sending.circuit_breaker import SUSPECTED_PAUSE, Circuit, State, Trial
+from notifier.sending.circuit_breaker import SUSPECTED_PAUSE, CircuitBreaker, State, Trial
 
 PAUSES = [timedelta(seconds=2), timedelta(seconds=5), timedelta(minutes=1)]
 
 
-def ready() -> Circuit:
-    circuit = Circuit(PAUSES)
+def ready() -> CircuitBreaker:
+    circuit = CircuitBreaker(PAUSES)
     circuit.probe()
     circuit.admitted()
     circuit.worked()
@@ -17,20 +17,20 @@ def ready() -> Circuit:
 
 def test_a_transport_logs_in_before_its_first_mail() -> None:
     """A new transport is paused with no time left and without a fault to tell."""
-    circuit = Circuit(PAUSES)
+    circuit = CircuitBreaker(PAUSES)
     assert (circuit.state, circuit.wait(0.0), circuit.reason, circuit.until) == (State.PAUSED, 0.0, None, None)
 
 
 def test_a_login_under_way_is_waited_for() -> None:
     """While a login is under way no second one is due."""
-    circuit = Circuit(PAUSES)
+    circuit = CircuitBreaker(PAUSES)
     circuit.probe()
     assert (circuit.state, circuit.wait(1000.0)) == (State.PROBING, None)
 
 
 def test_a_first_login_ends_no_fault() -> None:
     """The first login lets one mail go and is no news."""
-    circuit = Circuit(PAUSES)
+    circuit = CircuitBreaker(PAUSES)
     circuit.probe()
     assert not circuit.admitted()
     assert (circuit.state, circuit.wait(0.0), circuit.room(8)) == (State.HALF_OPEN, None, 1)
@@ -48,7 +48,7 @@ def test_a_fault_pauses_the_transport() -> None:
 
 def test_a_server_that_closes_for_a_moment_before_the_first_login_is_believed() -> None:
     """An account that was never used has no pause that would be longer."""
-    circuit = Circuit(PAUSES)
+    circuit = CircuitBreaker(PAUSES)
     assert circuit.fault("closed", 100.0, NOW, asked=timedelta(seconds=1))
     assert circuit.wait(100.0) == 1.0
 
@@ -106,7 +106,7 @@ def test_a_delivered_mail_goes_back_to_the_first_pause() -> None:
 
 def test_a_time_that_the_server_asked_for_is_obeyed() -> None:
     """It takes the place of the step, shorter or longer."""
-    circuit = Circuit((timedelta(seconds=2), timedelta(seconds=5)))
+    circuit = CircuitBreaker((timedelta(seconds=2), timedelta(seconds=5)))
     circuit.probe()
     circuit.fault("later", 100.0, NOW, asked=timedelta(minutes=5))
     assert circuit.wait(100.0) == 300
@@ -115,13 +115,13 @@ def test_a_time_that_the_server_asked_for_is_obeyed() -> None:
 
 def test_a_fault_that_will_not_pass_soon_takes_the_last_pause() -> None:
     """A daily limit is not asked again in two seconds."""
-    circuit = Circuit((timedelta(seconds=2), timedelta(minutes=15)))
+    circuit = CircuitBreaker((timedelta(seconds=2), timedelta(minutes=15)))
     circuit.probe()
     circuit.fault("daily limit", 100.0, NOW, for_long=True)
     assert circuit.wait(100.0) == 900
 
 
-def half_open() -> Circuit:
+def half_open() -> CircuitBreaker:
     circuit = ready()
     circuit.fault("limit", 0.0, NOW)
     circuit.probe()
@@ -244,7 +244,7 @@ def test_a_login_does_not_end_a_fault_that_came_meanwhile() -> None:
 
 def test_a_suspicion_pauses_for_a_minute_at_most() -> None:
     """It climbs the same steps, but no further: a known fault after many suspicions begins with a short pause."""
-    circuit = Circuit([timedelta(seconds=2), timedelta(seconds=5), timedelta(minutes=1), timedelta(minutes=15)])
+    circuit = CircuitBreaker([timedelta(seconds=2), timedelta(seconds=5), timedelta(minutes=1), timedelta(minutes=15)])
     waits, reports = [], []
     for _ in range(5):
         circuit.probe()
@@ -262,7 +262,7 @@ def test_a_suspicion_pauses_for_a_minute_at_most() -> None:
 
 def test_a_suspicion_is_cut_short_where_all_pauses_are_long() -> None:
     """The account recovers from it all the same, so that the next one takes over."""
-    circuit = Circuit([timedelta(minutes=5)])
+    circuit = CircuitBreaker([timedelta(minutes=5)])
     circuit.probe()
     circuit.admitted()
     circuit.suspect("rejected", 100.0, NOW)

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from support.samples import NOW
 
-from notifier.sending.pacing import AHEAD, Grant, Guard, schedule
+from notifier.sending.pacing import AHEAD, BurstGuard, Reservation, reserve_slots
 from notifier.settings import SLOWEST
 
 RATES = st.sampled_from([1, 2, 3, 5, 7, 20, 50, 100, 250])
@@ -44,7 +44,7 @@ def run(
                 when = end
         return when
 
-    guard, late, next_start = Guard(rate), cycle(jitter), None
+    guard, late, next_start = BurstGuard(rate), cycle(jitter), None
     starts: list[float] = []
     agenda = [(awake(when), number, wanted) for number, (when, wanted) in enumerate(requests)]
     heapq.heapify(agenda)
@@ -52,7 +52,7 @@ def run(
     while agenda:
         now, _, wanted = heapq.heappop(agenda)
         if wanted:
-            grant = schedule(next_start, wanted, rate, at(now))
+            grant = reserve_slots(next_start, wanted, rate, at(now))
             next_start = grant.next_start if grant.starts else next_start
             turns = [awake(max(now, seconds(start)) + next(late)) for start in grant.starts]
         elif delay := guard.delay(now):
@@ -83,11 +83,11 @@ def test_no_second_has_more_starts_than_the_rate_and_one(
 
 def backlog(rate: float, count: int, delays: Sequence[float]) -> list[float]:
     """Play a sender with plenty of due mail that asks, and starts, late by `delays` (in gaps) each time."""
-    guard, late = Guard(rate), cycle(delays)
+    guard, late = BurstGuard(rate), cycle(delays)
     starts: list[float] = []
     next_start, now = None, 0.0
     while len(starts) < count:
-        grant = schedule(next_start, 8, rate, at(now))
+        grant = reserve_slots(next_start, 8, rate, at(now))
         next_start = grant.next_start
         for start in grant.starts:
             turn = max(seconds(start), now) + next(late) / rate
@@ -124,7 +124,7 @@ def test_the_schedule_holds_the_limit_across_a_restart(
     grid: list[float] = []
     next_start, now = None, 0.0
     for number in range(200):
-        grant = schedule(next_start, 4, rate, at(now))
+        grant = reserve_slots(next_start, 4, rate, at(now))
         next_start = grant.next_start
         ready = [max(seconds(start), now) for start in grant.starts]
         # What was claimed and not begun when the process ended is lost to it.
@@ -137,7 +137,7 @@ def test_the_schedule_holds_the_limit_across_a_restart(
 @given(RATES)
 def test_starts_are_evenly_apart_and_not_far_ahead(rate: int) -> None:
     """A grant has the starts of the next tenth of a second, one gap apart, and says where the next one begins."""
-    grant = schedule(NOW, 1000, rate, NOW)
+    grant = reserve_slots(NOW, 1000, rate, NOW)
     assert grant.starts[0] == NOW
     (gap,) = {after - before for before, after in pairwise([*grant.starts, grant.next_start])}
     assert 0.975 * rate <= 1 / gap.total_seconds() <= rate * (1 + 1e-3)
@@ -146,19 +146,19 @@ def test_starts_are_evenly_apart_and_not_far_ahead(rate: int) -> None:
 
 def test_a_grant_gives_no_more_than_was_asked_for() -> None:
     """One start for one mail, the rest of the tenth stays for the next request."""
-    many, one = schedule(NOW, 2, 20, NOW), schedule(NOW, 1, 20, NOW)
-    assert one == Grant(many.starts[:1], many.starts[1])
+    many, one = reserve_slots(NOW, 2, 20, NOW), reserve_slots(NOW, 1, 20, NOW)
+    assert one == Reservation(many.starts[:1], many.starts[1])
 
 
 def test_nothing_is_given_before_its_time() -> None:
     """A request that comes too early gets nothing and leaves the next start as it was."""
-    assert schedule(at(0.14), 5, 20, NOW) == Grant((), at(0.14))
+    assert reserve_slots(at(0.14), 5, 20, NOW) == Reservation((), at(0.14))
 
 
 @given(RATES, st.floats(1, 1e6))
 def test_idle_time_is_not_saved_up(rate: int, idle: float) -> None:
     """After a time without mail there is no burst: at most half a gap is made up for."""
-    at_once = [start for start in schedule(at(-idle), 1000, rate, NOW).starts if start <= NOW]
+    at_once = [start for start in reserve_slots(at(-idle), 1000, rate, NOW).starts if start <= NOW]
     assert len(at_once) == 1
     assert at_once[0] >= NOW - timedelta(seconds=0.52 / rate)
 
@@ -166,23 +166,23 @@ def test_idle_time_is_not_saved_up(rate: int, idle: float) -> None:
 @given(RATES, st.floats(0.4, 1e9))
 def test_a_clock_that_jumps_back_does_not_stop_sending(rate: int, jump: float) -> None:
     """A next start that no grant can have left is ignored, and mail goes out at once."""
-    left = schedule(None, 1, rate, at(jump)).next_start
+    left = reserve_slots(None, 1, rate, at(jump)).next_start
     if left <= NOW + AHEAD + timedelta(seconds=1 / rate):
         left += timedelta(seconds=2)
-    assert schedule(left, 3, rate, NOW).starts[0] == NOW
+    assert reserve_slots(left, 3, rate, NOW).starts[0] == NOW
 
 
 @given(RATES, st.floats(0, 1e8))
 def test_a_clock_that_jumps_forward_gives_no_burst(rate: int, jump: float) -> None:
     """After a jump the grid begins anew at the new time."""
-    starts = schedule(schedule(None, 1, rate, NOW).next_start, 10**6, rate, at(jump)).starts
+    starts = reserve_slots(reserve_slots(None, 1, rate, NOW).next_start, 10**6, rate, at(jump)).starts
     assert len(starts) <= math.ceil(AHEAD.total_seconds() * rate + 0.5) + 1
 
 
 def test_without_a_limit_everything_may_start_at_once() -> None:
     """A rate of 0 is no limit, for the schedule and for the guard."""
-    assert schedule(at(50), 3, 0, NOW).starts == (NOW, NOW, NOW)
-    guard = Guard(0)
+    assert reserve_slots(at(50), 3, 0, NOW).starts == (NOW, NOW, NOW)
+    guard = BurstGuard(0)
     for _ in range(50):
         guard.started(1.0)
     assert guard.delay(1.0) == 0.0
@@ -190,7 +190,7 @@ def test_without_a_limit_everything_may_start_at_once() -> None:
 
 def test_the_guard_lets_a_full_second_pass() -> None:
     """RATE + 1 starts are free, the next one waits for more than a second since the first of them."""
-    guard = Guard(2)
+    guard = BurstGuard(2)
     free = []
     for _ in range(3):
         free.append(guard.delay(10.0))
@@ -205,7 +205,7 @@ def test_the_guard_lets_a_full_second_pass() -> None:
 @pytest.mark.parametrize("rate", [1, 5, 20, 50])
 def test_the_pace_is_below_the_limit(rate: int) -> None:
     """Starts on the grid leave a margin of a percent, for whoever counts sees them at irregular distances."""
-    gap = schedule(None, 1, rate, NOW).next_start - NOW
+    gap = reserve_slots(None, 1, rate, NOW).next_start - NOW
     assert timedelta(seconds=1.01) <= rate * gap <= timedelta(seconds=1.03)
 
 
@@ -213,7 +213,7 @@ def test_the_pace_is_below_the_limit(rate: int) -> None:
 @example(SLOWEST, None)
 def test_every_rate_that_can_be_set_gives_starts(rate: float, last: float | None) -> None:
     """Also the lowest one: at least one mail starts now, and the next start is a time."""
-    grant = schedule(None if last is None else at(min(last, 0)), 1, rate, NOW)
+    grant = reserve_slots(None if last is None else at(min(last, 0)), 1, rate, NOW)
     assert len(grant.starts) == 1
     assert grant.next_start >= NOW
-    assert Guard(rate).delay(0) == 0
+    assert BurstGuard(rate).delay(0) == 0

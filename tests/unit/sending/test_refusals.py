@@ -13,7 +13,7 @@ from notifier.sending.refusals import (
     REMEMBERED,
     SEVERAL,
     Cause,
-    Cohort,
+    RefusalStreak,
     Streak,
     Suspects,
 )
@@ -26,13 +26,13 @@ def to(recipient: str, matter: str | None = None) -> Mail:
     return mail(id=recipient, to=recipient, matter=matter or recipient)
 
 
-def causes(cohort: Cohort, *rejections: tuple[str, Reply]) -> list[Cause]:
+def causes(cohort: RefusalStreak, *rejections: tuple[str, Reply]) -> list[Cause]:
     return [cohort.cause(to(recipient), reply) for recipient, reply in rejections]
 
 
 def test_one_request_does_not_suspect_the_account() -> None:
     """However many recipients it has; with those of two more requests the same failure concerns the account."""
-    cohort = Cohort()
+    cohort = RefusalStreak()
     assert {cohort.cause(to(f"p{n}", "bulk"), POLICY) for n in range(100)} == {Cause.MAIL}
     assert cohort.cause(to("p1", "second"), POLICY) is Cause.MAIL
     assert cohort.cause(to("p2", "third"), POLICY) is Cause.ACCOUNT
@@ -41,18 +41,18 @@ def test_one_request_does_not_suspect_the_account() -> None:
 
 def test_the_same_rejection_for_several_recipients_concerns_the_account() -> None:
     """The first ones are attributed to their mails; from the third recipient on it is no longer about them."""
-    found = causes(Cohort(), *[(f"p{n}@example.com", POLICY) for n in range(5)])
+    found = causes(RefusalStreak(), *[(f"p{n}@example.com", POLICY) for n in range(5)])
     assert found == [Cause.MAIL, Cause.MAIL, Cause.ACCOUNT, Cause.ACCOUNT, Cause.ACCOUNT]
 
 
 def test_one_recipient_is_not_several() -> None:
     """Ten mails to one address that are rejected alike say nothing about the account."""
-    assert causes(Cohort(), *[("p@example.com", POLICY)] * 10) == [Cause.MAIL] * 10
+    assert causes(RefusalStreak(), *[("p@example.com", POLICY)] * 10) == [Cause.MAIL] * 10
 
 
 def test_a_recipient_that_is_rejected_again_shows_nothing_new() -> None:
     """While the account is suspected, only a recipient that has not been rejected yet counts against it."""
-    cohort = Cohort()
+    cohort = RefusalStreak()
     causes(cohort, ("a", POLICY), ("b", POLICY), ("c", POLICY))
     assert causes(cohort, ("a", POLICY), ("c", POLICY), ("d", POLICY)) == [
         Cause.REPEATED,
@@ -63,7 +63,7 @@ def test_a_recipient_that_is_rejected_again_shows_nothing_new() -> None:
 
 def test_recipients_of_a_streak_are_cleared_by_an_accepted_mail() -> None:
     """They do not suspect the account a second time, until a mail to them is accepted."""
-    cohort = Cohort()
+    cohort = RefusalStreak()
     row = [(name, POLICY) for name in "abc"]
     causes(cohort, *row)
     cohort.delivered("x")
@@ -102,7 +102,7 @@ def test_a_streak_need_not_be_longer_without_end() -> None:
 
 def test_failed_mails_of_very_many_recipients_take_no_more_memory() -> None:
     """Those of the first recipients are kept; a recipient that is kept has its later ones kept too."""
-    cohort = Cohort()
+    cohort = RefusalStreak()
     for number in range(MAX_FAILED + 5):
         cohort.failed(to(f"p{number}"))
     cohort.failed(to("p0"))
@@ -111,7 +111,7 @@ def test_failed_mails_of_very_many_recipients_take_no_more_memory() -> None:
 
 def test_an_accepted_mail_begins_a_new_count() -> None:
     """What is rejected after a success is attributed to its mail again."""
-    cohort = Cohort()
+    cohort = RefusalStreak()
     causes(cohort, ("a", POLICY), ("b", POLICY))
     cohort.delivered("x")
     assert causes(cohort, ("a", POLICY), ("d", POLICY), ("e", POLICY)) == [Cause.MAIL, Cause.MAIL, Cause.ACCOUNT]
@@ -121,7 +121,7 @@ def test_another_kind_of_rejection_begins_a_new_count() -> None:
     """Code or enhanced status differ: that is not the same 5xx."""
     others = (Reply(554, "5.7.1 no"), Reply(550, "5.6.0 no"), Reply(550, "no"))
     history = [("a", POLICY), *[(str(n), other) for n, other in enumerate(others)]]
-    assert causes(Cohort(), *history) == [Cause.MAIL] * 4
+    assert causes(RefusalStreak(), *history) == [Cause.MAIL] * 4
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_another_kind_of_rejection_begins_a_new_count() -> None:
 )
 def test_wrong_addresses_in_a_row_are_normal(text: str) -> None:
     """A rejection that speaks of the recipient is attributed to it much longer, but not for ever."""
-    found = causes(Cohort(), *[(f"p{n}@example.com", Reply(550, text.format(n=n))) for n in range(13)])
+    found = causes(RefusalStreak(), *[(f"p{n}@example.com", Reply(550, text.format(n=n))) for n in range(13)])
     assert found == [Cause.MAIL] * 11 + [Cause.ACCOUNT] * 2
 
 
@@ -144,13 +144,13 @@ def test_wrong_addresses_in_a_row_are_normal(text: str) -> None:
 )
 def test_what_varies_in_the_words_does_not_make_it_another_refusal(text: str) -> None:
     """Without an enhanced status the words count, but for ids, numbers and addresses."""
-    found = causes(Cohort(), *[(f"p{n}", Reply(550, text.format(n=n))) for n in range(SEVERAL)])
+    found = causes(RefusalStreak(), *[(f"p{n}", Reply(550, text.format(n=n))) for n in range(SEVERAL)])
     assert found[-1] is Cause.ACCOUNT
 
 
 def test_mails_that_failed_too_early_are_given_once() -> None:
     """Who failed by the refusal before it was known for what it is gets another chance; only that row's, only once."""
-    cohort = Cohort()
+    cohort = RefusalStreak()
     cohort.cause(to("x"), Reply(554, "5.6.0 other"))
     cohort.failed(mail(id="other"))
     for recipient in ("a", "b"):
@@ -190,7 +190,7 @@ def test_any_history_of_a_streak(history: list[tuple[str, str | None]]) -> None:
 
 def test_one_address_that_is_refused_for_ever_takes_no_more_memory() -> None:
     """Of each recipient the latest failed mails are kept, so that another one's is not pushed out either."""
-    cohort = Cohort()
+    cohort = RefusalStreak()
     for number in range(10 * REMEMBERED):
         cohort.cause(to("a"), POLICY)
         cohort.failed(mail(id=f"a{number}", to="a"))
@@ -226,7 +226,9 @@ def test_many_recipients_take_no_more_memory(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_kind_of_a_rejection_is_found_in_proportional_time() -> None:
     """One word of a hostile reply that is eight times as long takes about eight times as long."""
     short, long = (Reply(550, "a" * length) for length in (1_000, 8_000))
-    assert fastest(lambda: causes(Cohort(), ("p", long))) < 24 * fastest(lambda: causes(Cohort(), ("p", short)))
+    assert fastest(lambda: causes(RefusalStreak(), ("p", long))) < 24 * fastest(
+        lambda: causes(RefusalStreak(), ("p", short))
+    )
 
 
 def alone(suspects: Suspects, *history: str) -> list[bool]:

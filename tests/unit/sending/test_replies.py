@@ -9,7 +9,7 @@ from support.parts import fastest
 from support.places import DATA
 
 from notifier.domain.mail import Reply
-from notifier.sending.replies import Phase, Verdict, is_daily_limit, is_used_up, verdict, wait_named
+from notifier.sending.replies import Disposition, Phase, disposition, is_daily_limit, is_used_up, wait_named
 
 TEXT = st.sampled_from(
     ["", "ok", "5.1.1 no such user", "4.2.2 mailbox full", "5.7.1 spam", "4.7.0 too many login attempts", "Größe"]
@@ -20,40 +20,40 @@ REFUSALS = st.builds(Reply, st.integers(400, 599), TEXT)
 @given(REFUSALS | st.none())
 def test_nothing_before_mail_from_concerns_the_mail(reply: Reply | None) -> None:
     """A refusal or a break before MAIL FROM rests the transport, whatever was said."""
-    assert verdict(Phase.CONNECT, reply) is Verdict.TRANSPORT
+    assert disposition(Phase.CONNECT, reply) is Disposition.TRANSPORT
 
 
 @pytest.mark.parametrize(
     ("code", "text", "expected"),
     [
-        (450, "4.2.1 Peak relay limit exceeded", Verdict.TRANSPORT),
-        (550, "5.1.8 Access denied, bad outbound sender", Verdict.TRANSPORT),
-        (553, "5.1.0 sender domain does not exist", Verdict.TRANSPORT),
-        (451, "4.3.0 try again", Verdict.TRANSPORT),
-        (554, "5.6.0 not like this", Verdict.TRANSPORT),
-        (552, "5.2.3 Message size exceeds fixed maximum message size", Verdict.FAIL),
-        (421, "4.7.0 messages from you are deferred", Verdict.RETRY),
-        (421, "4.3.2 Service not available, closing transmission channel", Verdict.TRANSPORT),
+        (450, "4.2.1 Peak relay limit exceeded", Disposition.TRANSPORT),
+        (550, "5.1.8 Access denied, bad outbound sender", Disposition.TRANSPORT),
+        (553, "5.1.0 sender domain does not exist", Disposition.TRANSPORT),
+        (451, "4.3.0 try again", Disposition.TRANSPORT),
+        (554, "5.6.0 not like this", Disposition.TRANSPORT),
+        (552, "5.2.3 Message size exceeds fixed maximum message size", Disposition.FAIL),
+        (421, "4.7.0 messages from you are deferred", Disposition.RETRY),
+        (421, "4.3.2 Service not available, closing transmission channel", Disposition.TRANSPORT),
     ],
 )
-def test_mail_from_names_our_own_sender(code: int, text: str, expected: Verdict) -> None:
+def test_mail_from_names_our_own_sender(code: int, text: str, expected: Disposition) -> None:
     """Its refusal rests the transport, unless the size of this mail is refused, or only its turn is put off."""
-    assert verdict(Phase.MAIL, Reply(code, text)) is expected
+    assert disposition(Phase.MAIL, Reply(code, text)) is expected
 
 
 @pytest.mark.parametrize(
     ("code", "text", "expected"),
     [
-        (501, "5.1.3 Bad destination mailbox address syntax", Verdict.FAIL),
-        (500, "5.6.1 Message content rejected", Verdict.FAIL),
-        (500, "Line limit exceeded", Verdict.FAIL),
-        (502, "5.5.1 Command not implemented", Verdict.TRANSPORT),
-        (503, "nested MAIL command", Verdict.TRANSPORT),
+        (501, "5.1.3 Bad destination mailbox address syntax", Disposition.FAIL),
+        (500, "5.6.1 Message content rejected", Disposition.FAIL),
+        (500, "Line limit exceeded", Disposition.FAIL),
+        (502, "5.5.1 Command not implemented", Disposition.TRANSPORT),
+        (503, "nested MAIL command", Disposition.TRANSPORT),
     ],
 )
-def test_a_syntax_code_is_a_bounce_only_where_it_says_so(code: int, text: str, expected: Verdict) -> None:
+def test_a_syntax_code_is_a_bounce_only_where_it_says_so(code: int, text: str, expected: Disposition) -> None:
     """500-504 speak of the command, unless the words or the status speak of address or content."""
-    assert verdict(Phase.DOT, Reply(code, text)) is expected
+    assert disposition(Phase.DOT, Reply(code, text)) is expected
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_real_replies_get_a_verdict_that_is_right() -> None:
         text = given["text"].removeprefix(given["code"]).strip()
         # What a server says before MAIL FROM is the transport's by a rule of its own; QUIT is after the dot.
         if given["phase"] not in ("EHLO", "HELO", "AUTH", "STARTTLS", "CONNECT"):
-            found = verdict(PHASES.get(given["phase"], Phase.DOT), Reply(int(given["code"]), text))
+            found = disposition(PHASES.get(given["phase"], Phase.DOT), Reply(int(given["code"]), text))
             if found.name not in given["accept"]:
                 wrong.append((given["phase"], found.name, given["accept"], given["text"]))
     assert wrong == []
@@ -126,43 +126,43 @@ def test_real_replies_get_a_verdict_that_is_right() -> None:
 @pytest.mark.parametrize("phase", [Phase.RCPT, Phase.DATA, Phase.DOT])
 def test_a_broken_dialogue_is_tried_again(phase: Phase) -> None:
     """Where the connection is lost in the middle of a mail, that mail is tried later."""
-    assert verdict(phase, None) is Verdict.RETRY
+    assert disposition(phase, None) is Disposition.RETRY
 
 
 @pytest.mark.parametrize("code", [500, 501, 502, 503, 504])
 @pytest.mark.parametrize("phase", [Phase.RCPT, Phase.DATA, Phase.DOT])
 def test_a_complaint_about_a_command_is_never_a_bounce(phase: Phase, code: int) -> None:
     """500 to 504 speak of the dialogue and not of the mail."""
-    assert verdict(phase, Reply(code, "5.5.1 command not understood")) is not Verdict.FAIL
+    assert disposition(phase, Reply(code, "5.5.1 command not understood")) is not Disposition.FAIL
 
 
 @given(st.sampled_from(Phase), REFUSALS)
 def test_a_temporary_code_never_fails_a_mail(phase: Phase, reply: Reply) -> None:
     """No reply that begins with 4 ends a mail for good."""
     if reply.code < 500:
-        assert verdict(phase, reply) is not Verdict.FAIL
+        assert disposition(phase, reply) is not Disposition.FAIL
 
 
 @pytest.mark.parametrize(
     ("phase", "code", "text", "right"),
     [
-        (Phase.RCPT, 550, "5.1.1 <a@example.com>: user unknown", Verdict.FAIL),
-        (Phase.RCPT, 553, "sorry, that mailbox name is not allowed", Verdict.FAIL),
-        (Phase.RCPT, 452, "4.2.2 the mailbox is over quota", Verdict.RETRY),
-        (Phase.RCPT, 450, "4.2.1 the user is receiving mail too quickly", Verdict.RETRY),
-        (Phase.RCPT, 450, "4.2.0 Greylisted, come back in 5 minutes", Verdict.RETRY),
-        (Phase.RCPT, 452, "4.5.3 too many recipients", Verdict.RETRY),
-        (Phase.DATA, 554, "5.7.1 no valid recipients", Verdict.FAIL),
-        (Phase.DOT, 554, "5.6.0 message looks like spam", Verdict.FAIL),
-        (Phase.DOT, 552, "5.3.4 message too big", Verdict.FAIL),
-        (Phase.DOT, 451, "4.3.0 local error in processing", Verdict.RETRY),
+        (Phase.RCPT, 550, "5.1.1 <a@example.com>: user unknown", Disposition.FAIL),
+        (Phase.RCPT, 553, "sorry, that mailbox name is not allowed", Disposition.FAIL),
+        (Phase.RCPT, 452, "4.2.2 the mailbox is over quota", Disposition.RETRY),
+        (Phase.RCPT, 450, "4.2.1 the user is receiving mail too quickly", Disposition.RETRY),
+        (Phase.RCPT, 450, "4.2.0 Greylisted, come back in 5 minutes", Disposition.RETRY),
+        (Phase.RCPT, 452, "4.5.3 too many recipients", Disposition.RETRY),
+        (Phase.DATA, 554, "5.7.1 no valid recipients", Disposition.FAIL),
+        (Phase.DOT, 554, "5.6.0 message looks like spam", Disposition.FAIL),
+        (Phase.DOT, 552, "5.3.4 message too big", Disposition.FAIL),
+        (Phase.DOT, 451, "4.3.0 local error in processing", Disposition.RETRY),
     ],
 )
 def test_a_refusal_of_the_recipient_or_the_message_is_judged_by_its_code(
-    phase: Phase, code: int, text: str, right: Verdict
+    phase: Phase, code: int, text: str, right: Disposition
 ) -> None:
     """What concerns this one mail is final with a 5 in front and passing with a 4."""
-    assert verdict(phase, Reply(code, text)) is right
+    assert disposition(phase, Reply(code, text)) is right
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_a_refusal_of_the_recipient_or_the_message_is_judged_by_its_code(
 )
 def test_what_speaks_of_ourselves_rests_the_transport(phase: Phase, code: int, text: str) -> None:
     """Our account, login, rate, quota or reputation is no fault of the mail, whatever the code in front."""
-    assert verdict(phase, Reply(code, text)) is Verdict.TRANSPORT
+    assert disposition(phase, Reply(code, text)) is Disposition.TRANSPORT
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_what_speaks_of_ourselves_rests_the_transport(phase: Phase, code: int, t
 )
 def test_what_names_the_recipient_is_the_recipient_s(phase: Phase, code: int, text: str) -> None:
     """Mailboxes and groups have quotas, rates and senders of their own: words like those for accounts mean them."""
-    assert verdict(phase, Reply(code, text)) is (Verdict.FAIL if code >= 500 else Verdict.RETRY)
+    assert disposition(phase, Reply(code, text)) is (Disposition.FAIL if code >= 500 else Disposition.RETRY)
 
 
 @pytest.mark.parametrize(
@@ -248,14 +248,14 @@ def test_what_names_the_recipient_is_the_recipient_s(phase: Phase, code: int, te
 )
 def test_what_can_only_be_our_account_is_the_transport_s(phase: Phase, code: int, text: str) -> None:
     """Statements about who sends stay the account's, also beside the status or the words of a mailbox."""
-    assert verdict(phase, Reply(code, text)) is Verdict.TRANSPORT
+    assert disposition(phase, Reply(code, text)) is Disposition.TRANSPORT
 
 
 @pytest.mark.parametrize("phase", [Phase.RCPT, Phase.DATA, Phase.DOT])
 @pytest.mark.parametrize("status", ["5.4.5", "4.7.28", "5.2.251", "5.1.8", "5.1.90", "5.7.8", "5.7.11"])
 def test_a_status_of_our_account_needs_no_words(phase: Phase, status: str) -> None:
     """A server may say no more than the number."""
-    assert verdict(phase, Reply(550, status)) is Verdict.TRANSPORT
+    assert disposition(phase, Reply(550, status)) is Disposition.TRANSPORT
 
 
 @pytest.mark.parametrize("piece", ["a", "@", "<", "1", "sent ", "daily ", "your ", "sender ", "recipient ", " in 1"])
@@ -264,7 +264,7 @@ def test_a_verdict_takes_no_more_than_proportional_time(piece: str) -> None:
     short, long = (Reply(550, (piece * length)[:length]) for length in (1_000, 8_000))
 
     def judge(reply: Reply) -> None:
-        verdict(Phase.RCPT, reply)
+        disposition(Phase.RCPT, reply)
         wait_named(reply.text)
         is_daily_limit(reply.text)
 
@@ -273,12 +273,12 @@ def test_a_verdict_takes_no_more_than_proportional_time(piece: str) -> None:
 
 def test_an_enhanced_code_counts_at_the_start_only() -> None:
     """A number that another server is quoted with does not decide."""
-    assert verdict(Phase.RCPT, Reply(550, "5.1.1 no such user (was 5.4.5 elsewhere)")) is Verdict.FAIL
+    assert disposition(Phase.RCPT, Reply(550, "5.1.1 no such user (was 5.4.5 elsewhere)")) is Disposition.FAIL
 
 
 @given(st.sampled_from(Phase), st.integers(), st.text())
 def test_every_reply_has_a_verdict(phase: Phase, code: int, text: str) -> None:
     """Whatever a server says, in whatever words, something is decided, and letter case does not matter."""
-    found = verdict(phase, Reply(code, text))
-    assert found in Verdict
-    assert verdict(phase, Reply(code, "DAILY LIMIT: " + text)) is Verdict.TRANSPORT
+    found = disposition(phase, Reply(code, text))
+    assert found in Disposition
+    assert disposition(phase, Reply(code, "DAILY LIMIT: " + text)) is Disposition.TRANSPORT

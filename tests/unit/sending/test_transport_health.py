@@ -10,18 +10,18 @@ from notifier.domain.claims import Claim
 from notifier.domain.events import timestamp
 from notifier.domain.mail import Mail, Reply, RetryPolicy, Status, claimed
 from notifier.observability.status import _smtp_state
-from notifier.sending.circuit_breaker import Circuit, State
+from notifier.sending.circuit_breaker import CircuitBreaker, State
 from notifier.sending.refusals import MANY, SEVERAL
 from notifier.sending.replies import Phase
 from notifier.sending.transport_health import (
     OTHER_TRANSPORT,
     OTHERS_FIRST,
     QUOTA_AGAIN,
-    STALLED,
+    STALL_TIMEOUT,
     Judgement,
-    Lane,
     Moment,
     Situation,
+    TransportHealth,
     unsupported,
 )
 
@@ -60,19 +60,19 @@ class Ended(NamedTuple):
     said: str = ""
 
 
-def lane() -> Lane:
-    circuit = Circuit([STEP])
+def lane() -> TransportHealth:
+    circuit = CircuitBreaker([STEP])
     circuit.probe()
     circuit.admitted()
     circuit.worked()
-    return Lane(Silent(), circuit)
+    return TransportHealth(Silent(), circuit)
 
 
 def attempt(n: int = 0) -> Mail:
     return claimed(mail(id=f"m{n}", matter=f"request:/test r{n}", to=f"p{n}@example.com"), NOW)
 
 
-def judge(lane: Lane, ended: Ended, retry: RetryPolicy = RETRY, n: int = 0) -> Judgement:
+def judge(lane: TransportHealth, ended: Ended, retry: RetryPolicy = RETRY, n: int = 0) -> Judgement:
     return lane.judge(attempt(n), ended, Situation(NOW, 1000.0, retry))
 
 
@@ -164,7 +164,7 @@ def test_the_same_refusal_for_several_gives_those_that_had_failed_another_chance
     assert (paused, way.circuit.state, way.circuit.reason) == (True, State.PAUSED, "550 5.7.1 Message rejected")
 
 
-def reopened(way: Lane) -> None:
+def reopened(way: TransportHealth) -> None:
     """End the pause with a login; nothing has been accepted yet."""
     way.circuit.probe()
     way.circuit.admitted()
@@ -324,7 +324,7 @@ def test_a_mail_that_met_a_limit_waits_for_no_longer_than_another_account_does(
 )
 def test_only_the_words_of_the_server_name_a_time(fault: str, said: str, pause: timedelta) -> None:
     """An address of ours or a time limit of ours is no wish of the server."""
-    way = Lane(Silent(), Circuit([STEP, timedelta(hours=1)]))
+    way = TransportHealth(Silent(), CircuitBreaker([STEP, timedelta(hours=1)]))
     reopened(way)
     judge(way, Ended(Phase.CONNECT, fault=fault, said=said))
     assert way.circuit.until == NOW + pause
@@ -339,7 +339,7 @@ def test_an_account_is_stuck_when_no_delivery_has_ended_for_long() -> None:
     silent = Silent()
     silent.capacity = 2
     assert replace(way, transport=silent).room(3) == 0
-    assert [way.stalls_in(at) for at in (100.0, 129.0, 130.0, 140.0)] == [STALLED, 1.0, 0.0, 0.0]
+    assert [way.stalls_in(at) for at in (100.0, 129.0, 130.0, 140.0)] == [STALL_TIMEOUT, 1.0, 0.0, 0.0]
     way.end(140.0)
     assert (way.stalls_in(141.0), way.under_way) == (29.0, 1)
 
@@ -355,7 +355,7 @@ def test_a_used_up_quota_is_news_once() -> None:
 LIMITED = Reply(550, "5.7.1 rate limit exceeded")
 
 
-def resumed(way: Lane) -> None:
+def resumed(way: TransportHealth) -> None:
     """End the pause, and let a mail to somebody else be accepted."""
     way.circuit.probe()
     way.circuit.admitted()
@@ -411,10 +411,10 @@ def test_side_by_side_rejections_are_one_pause() -> None:
 )
 def test_what_a_mail_on_trial_shows(ended: Ended, state: State) -> None:
     """A mail that is accepted, or rejected for a reason of its own, opens the account for all others."""
-    circuit = Circuit([STEP])
+    circuit = CircuitBreaker([STEP])
     circuit.probe()
     circuit.admitted()
-    judge(Lane(Silent(), circuit), ended)
+    judge(TransportHealth(Silent(), circuit), ended)
     assert circuit.state is state
 
 
@@ -448,7 +448,8 @@ def test_mails_that_wait_for_a_quota_do_not_crowd() -> None:
     soon.rebooked(NOW + timedelta(minutes=1))
     late.rebooked(NOW + timedelta(hours=1))
     found = [
-        unsupported(attempt(), ways, NOW) for ways in ([soon, late], [late], [soon, Lane(Silent(), Circuit([STEP]))])
+        unsupported(attempt(), ways, NOW)
+        for ways in ([soon, late], [late], [soon, TransportHealth(Silent(), CircuitBreaker([STEP]))])
     ]
     assert [each.next_attempt_at for each in found] == [
         NOW + QUOTA_AGAIN,
@@ -468,7 +469,7 @@ def test_an_address_that_no_transport_can_take_fails() -> None:
 
 def test_an_address_beyond_ascii_waits_for_the_transports_that_were_not_asked() -> None:
     """Until the first of them can be, and never so short that claiming it again and again would be all there is."""
-    paused, used_up, unknown = lane(), lane(), Lane(Silent(), Circuit([STEP]))
+    paused, used_up, unknown = lane(), lane(), TransportHealth(Silent(), CircuitBreaker([STEP]))
     paused.pause("limit", NOW, 0.0)
     used_up.claimed(Claim((), NOW + timedelta(hours=1), 0))
     found = [unsupported(attempt(), ways, NOW) for ways in ([used_up], [used_up, paused], [unknown])]

@@ -9,7 +9,7 @@ from support.faults.victim import Victim
 from support.samples import NOW, RULES, booking_event
 
 from notifier.domain.claims import Quota
-from notifier.domain.events import Filter
+from notifier.domain.events import MailFilter
 from notifier.domain.mail import Status
 from notifier.domain.messages import Message, Origin, decode
 from notifier.errors import StoreUnusable
@@ -64,7 +64,7 @@ async def test_an_older_database_is_brought_up_with_all_that_is_in_it(tmp_path: 
     path = tmp_path / "n.db"
     written(path, schema)
     store = await SqliteStore.open(path)
-    (mail,) = (await store.page(Filter(), None, 10)).mails
+    (mail,) = (await store.page(MailFilter(), None, 10)).mails
     (event,) = await store.events(0, 10)
     assert (mail.id, mail.rev, mail.to, mail.correlation, mail.traceparent) == ("m1", 2, "asha@example.com", "c1", None)
     assert (event.id, event.body, event.traceparent) == ("m1.1", b"{}", None)
@@ -79,7 +79,7 @@ async def test_an_older_database_is_brought_up_with_all_that_is_in_it(tmp_path: 
     assert (await store.claim(10, 0, mail.due_at, quota)).quota_left == 0
     repeated, withdrawn = await store.add([_request("r1"), _request("r2")], RULES, NOW)
     assert (repeated.repeated, withdrawn.repeated) == (True, False)
-    (late,) = (await store.page(Filter(mail=frozenset(withdrawn.mails)), None, 10)).mails
+    (late,) = (await store.page(MailFilter(mail=frozenset(withdrawn.mails)), None, 10)).mails
     assert late.status is Status.CANCELLED
     await store.close()
     assert version(path) == NEWEST
@@ -132,6 +132,6 @@ async def test_a_mail_whose_outcome_was_unknown_before_the_upgrade_still_is_afte
     db.commit()
     db.close()
     store = await SqliteStore.open(path)
-    (mail,) = (await store.page(Filter(), None, 10)).mails
+    (mail,) = (await store.page(MailFilter(), None, 10)).mails
     await store.close()
     assert mail.maybe_sent

@@ -14,7 +14,7 @@ from support.parts import request
 from support.samples import NOW, RULES, booking_event, flight_data
 
 from notifier.domain.claims import Quota
-from notifier.domain.events import Filter
+from notifier.domain.events import MailFilter
 from notifier.domain.mail import Kind, Reply, Status, handed_back, sent
 from notifier.domain.messages import Message, Origin, decode
 from notifier.storage.rows import millis
@@ -27,15 +27,15 @@ MOST = 150_000
 """Steps that no query needs, some milliseconds."""
 
 
-def wanted(since: datetime | None = None, **fields: Iterable[Any]) -> Filter:
+def wanted(since: datetime | None = None, **fields: Iterable[Any]) -> MailFilter:
     """Build a filter."""
     values: dict[str, Any] = {name: frozenset(value) for name, value in fields.items()}
-    return Filter(since=since, **values)
+    return MailFilter(since=since, **values)
 
 
 BOOKINGS = [f"B{n}" for n in range(500)]
-FILTERS: Mapping[str, Filter] = {
-    "everything": Filter(),
+FILTERS: Mapping[str, MailFilter] = {
+    "everything": MailFilter(),
     "a kind of which there are few": wanted(kind=[Kind.CHANGE]),
     "a kind of which there are none": wanted(kind=[Kind.CANCELLATION]),
     "one status": wanted(status=[Status.FAILED]),
@@ -57,7 +57,7 @@ FILTERS: Mapping[str, Filter] = {
 Operation = Callable[[SqliteStore], Awaitable[object]]
 
 
-def listing(each: Filter) -> Operation:
+def listing(each: MailFilter) -> Operation:
     """Build the operation that lists what passes a filter."""
     return lambda store: store.page(each, None, 200)
 
@@ -89,14 +89,14 @@ async def add(store: SqliteStore) -> None:
 OPERATIONS: Mapping[str, Operation] = {
     **{f"page of {name}": listing(each) for name, each in FILTERS.items()},
     "next page": lambda store: store.page(wanted(kind=[Kind.REMINDER]), 5000, 200),
-    "snapshot": lambda store: store.snapshot(Filter(), 200),
+    "snapshot": lambda store: store.snapshot(MailFilter(), 200),
     "waiting": lambda store: store.waiting(NOW),
     "totals": lambda store: store.totals(),
     "is_paused": lambda store: store.is_paused(),
     "span": lambda store: store.span(),
     "history": lambda store: store.history("00000001-0000-5000-8000-000000000000"),
     "replay": lambda store: store.replay(5000, wanted(booking=BOOKINGS)),
-    "missed": lambda store: store.missed(0, Filter(), 10_000),
+    "missed": lambda store: store.missed(0, MailFilter(), 10_000),
     "listing": lambda store: store.listing(wanted(kind=[Kind.REMINDER]), None, 200),
     "events": lambda store: store.events(5000, 100),
     "cursor": lambda store: store.cursor("reporter"),

@@ -15,7 +15,7 @@ import pytest
 from support.parts import PATIENCE, request
 from support.samples import NOW, RULES, booking_event, flight_data
 
-from notifier.domain.events import Filter
+from notifier.domain.events import MailFilter
 from notifier.domain.mail import Kind, Reply, Status, failed, sent
 from notifier.domain.messages import Message, Origin, decode
 from notifier.errors import StoreUnusable
@@ -116,29 +116,31 @@ async def test_a_snapshot_is_one_state_of_the_store(store: SqliteStore, monkeypa
 
     await store.add([message(1)], RULES, NOW)
     monkeypatch.setattr(queries, "totals", slowly)
-    snapshot = await store.snapshot(Filter(), 10)
+    snapshot = await store.snapshot(MailFilter(), 10)
     monkeypatch.undo()
     assert (snapshot.seq, snapshot.totals[Status.PENDING], len(json.loads(snapshot.mails))) == (1, 1, 1)
-    assert len((await store.page(Filter(), None, 10)).mails) == 2
+    assert len((await store.page(MailFilter(), None, 10)).mails) == 2
 
 
 async def test_watchers_who_ask_the_same_share_an_answer(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hundreds of them cost one query, whose answer has all that was stored when the last one asked."""
-    calls: list[Filter] = []
+    calls: list[MailFilter] = []
     read = queries.page
 
-    def page(db: sqlite3.Connection, wanted: Filter, before: int | None, limit: int, *, contents: bool = True) -> Page:
+    def page(
+        db: sqlite3.Connection, wanted: MailFilter, before: int | None, limit: int, *, contents: bool = True
+    ) -> Page:
         calls.append(wanted)
         return read(db, wanted, before, limit, contents=contents)
 
     monkeypatch.setattr(queries, "page", page)
     async with Held(store):
-        early = [asyncio.create_task(store.snapshot(Filter(), 200)) for _ in range(200)]
-        other = asyncio.create_task(store.snapshot(Filter(kind=frozenset({Kind.CHANGE})), 200))
+        early = [asyncio.create_task(store.snapshot(MailFilter(), 200)) for _ in range(200)]
+        other = asyncio.create_task(store.snapshot(MailFilter(kind=frozenset({Kind.CHANGE})), 200))
         await asyncio.sleep(0)
         early.pop().cancel()
         await store.add([message(1)], RULES, NOW)
-        late = [asyncio.create_task(store.snapshot(Filter(), 200)) for _ in range(200)]
+        late = [asyncio.create_task(store.snapshot(MailFilter(), 200)) for _ in range(200)]
         await asyncio.sleep(0)
     async with asyncio.timeout(PATIENCE):
         snapshots = await asyncio.gather(*early, *late)
@@ -159,10 +161,10 @@ async def test_an_answer_is_not_older_than_its_question(store: SqliteStore, monk
         return found
 
     monkeypatch.setattr(queries, "page", page)
-    first = asyncio.create_task(store.snapshot(Filter(), 200))
+    first = asyncio.create_task(store.snapshot(MailFilter(), 200))
     await asyncio.to_thread(begun.wait, PATIENCE)
     await store.add([message(1)], RULES, NOW)
-    second = asyncio.create_task(store.snapshot(Filter(), 200))
+    second = asyncio.create_task(store.snapshot(MailFilter(), 200))
     await asyncio.sleep(0)
     end.set()
     async with asyncio.timeout(PATIENCE):
@@ -207,13 +209,13 @@ async def test_operators_and_the_service_are_answered_before_viewers(
         answered.append(who)
 
     async with Held(store):
-        viewers = [asyncio.create_task(ask(f"viewer {n}", store.page(Filter(), n, 10))) for n in range(1, 6)]
+        viewers = [asyncio.create_task(ask(f"viewer {n}", store.page(MailFilter(), n, 10))) for n in range(1, 6)]
         await asyncio.sleep(0)
         others = [
-            asyncio.create_task(ask("operator", store.page(Filter(), None, 10, urgent=True))),
+            asyncio.create_task(ask("operator", store.page(MailFilter(), None, 10, urgent=True))),
             asyncio.create_task(ask("stats", store.totals())),
             # The same that a viewer asks, who thus has it early.
-            asyncio.create_task(ask("hurried viewer", store.page(Filter(), 5, 10, urgent=True))),
+            asyncio.create_task(ask("hurried viewer", store.page(MailFilter(), 5, 10, urgent=True))),
         ]
         await asyncio.sleep(0)
     await asyncio.gather(*viewers, *others)
@@ -247,13 +249,13 @@ async def test_what_is_counted_and_replayed_is_what_passes_the_filter(store: Sql
     await store.record([sent(first, Reply(250, "OK"), NOW)], NOW)
     logged = await store.events(0, 10_000)
     for wanted in (
-        Filter(),
-        Filter(status=frozenset({Status.SENDING})),
-        Filter(status=frozenset({Status.PENDING}), kind=frozenset({Kind.CONFIRMATION, Kind.NOTIFICATION})),
-        Filter(booking=frozenset({"B1", "none"})),
-        Filter(mail=frozenset({first.id, logged[-1].mail})),
-        Filter(since=NOW),
-        Filter(since=NOW + timedelta(microseconds=1)),
+        MailFilter(),
+        MailFilter(status=frozenset({Status.SENDING})),
+        MailFilter(status=frozenset({Status.PENDING}), kind=frozenset({Kind.CONFIRMATION, Kind.NOTIFICATION})),
+        MailFilter(booking=frozenset({"B1", "none"})),
+        MailFilter(mail=frozenset({first.id, logged[-1].mail})),
+        MailFilter(since=NOW),
+        MailFilter(since=NOW + timedelta(microseconds=1)),
     ):
         passing = [event.body for event in logged if event.seq > 7 and wanted.passes(event)]
         found, ends, at = list[bytes](), list[int](), 7
@@ -288,8 +290,8 @@ async def watch(store: SqliteStore, stop: asyncio.Event) -> None:
     while not stop.is_set():
         step += 1
         kinds = frozenset({Kind.NOTIFICATION, Kind.CHANGE})
-        await store.snapshot(Filter(status=frozenset(Status), kind=kinds), 500 - step % 200)
-        await store.page(Filter(booking=frozenset(f"B{n}" for n in range(500))), None, 500 - step % 200)
+        await store.snapshot(MailFilter(status=frozenset(Status), kind=kinds), 500 - step % 200)
+        await store.page(MailFilter(booking=frozenset(f"B{n}" for n in range(500))), None, 500 - step % 200)
 
 
 async def work(store: SqliteStore, number: int) -> None:
@@ -412,9 +414,9 @@ async def test_a_withdrawal_of_large_mails_weighs_as_much_as_they_do(store: Sqli
 async def test_a_list_does_not_read_what_mails_say(store: SqliteStore) -> None:
     """Nothing of it is shown there, and it may be long."""
     await store.add([message(1), message(2)], RULES, NOW)
-    shown = await store.listing(Filter(), None, 10), (await store.snapshot(Filter(), 10)).mails
+    shown = await store.listing(MailFilter(), None, 10), (await store.snapshot(MailFilter(), 10)).mails
     await store._run(lambda db: db.execute("UPDATE mails SET content = x'00'").close())
-    assert (await store.listing(Filter(), None, 10), (await store.snapshot(Filter(), 10)).mails) == shown
+    assert (await store.listing(MailFilter(), None, 10), (await store.snapshot(MailFilter(), 10)).mails) == shown
     assert shown[0].count(b'"kind":"notification"') == 2
 
 
@@ -449,7 +451,7 @@ async def test_many_of_the_largest_messages_delay_nobody_for_longer_than_one_of_
         while not all(task.done() for task in adding):
             number += 1
             for name, asked in (
-                ("snapshot", store.snapshot(Filter(), 200)),
+                ("snapshot", store.snapshot(MailFilter(), 200)),
                 ("message", store.add([message(number)], RULES, NOW)),
                 ("claim", store.claim(1, 0, NOW)),
             ):

@@ -13,7 +13,7 @@ import pytest
 from support.samples import NOW, RULES, booking_event, flight_data
 
 from notifier.domain.claims import Quota
-from notifier.domain.events import Filter
+from notifier.domain.events import MailFilter
 from notifier.domain.mail import (
     ERASED,
     Itinerary,
@@ -100,7 +100,7 @@ async def test_a_batch_is_one_transaction(store: Store) -> None:
     moved = flight_data(departs_at="2026-12-02T09:30:00+05:30")
     change = message(id="v2", type="booking.changed", version=2, flights=[moved])
     await store.add([message(), change], RULES, NOW)
-    page = await store.page(Filter(kind=frozenset({Kind.REMINDER})), None, 10)
+    page = await store.page(MailFilter(kind=frozenset({Kind.REMINDER})), None, 10)
     assert sorted(mail.status for mail in page.mails) == [Status.CANCELLED, Status.PENDING]
 
 
@@ -211,7 +211,7 @@ async def test_pages_run_from_the_newest_to_the_oldest(store: Store) -> None:
     found: list[str] = []
     before = None
     while True:
-        page = await store.page(Filter(), before, 2)
+        page = await store.page(MailFilter(), before, 2)
         found += [mail.subject for mail in page.mails]
         before = page.next
         if before is None:
@@ -225,11 +225,11 @@ async def test_a_filter_ands_its_fields_and_ors_their_values(store: Store) -> No
     await store.add([request(1)], RULES, LATER)
     kinds = frozenset({Kind.REMINDER, Kind.NOTIFICATION})
     for wanted, count in (
-        (Filter(kind=kinds), 2),
-        (Filter(kind=kinds, booking=frozenset({"RXJ34P"})), 1),
-        (Filter(mail=frozenset(added.mails)), 2),
-        (Filter(since=LATER), 1),
-        (Filter(status=frozenset({Status.SENT})), 0),
+        (MailFilter(kind=kinds), 2),
+        (MailFilter(kind=kinds, booking=frozenset({"RXJ34P"})), 1),
+        (MailFilter(mail=frozenset(added.mails)), 2),
+        (MailFilter(since=LATER), 1),
+        (MailFilter(status=frozenset({Status.SENT})), 0),
     ):
         assert len((await store.page(wanted, None, 10)).mails) == count
 
@@ -238,7 +238,7 @@ async def test_a_snapshot_is_of_one_place_of_the_log(store: Store) -> None:
     """Totals and mails are those after exactly the events up to its place."""
     await store.add([request(1)], RULES, NOW)
     await claimed(store)
-    snapshot = await store.snapshot(Filter(), 10)
+    snapshot = await store.snapshot(MailFilter(), 10)
     assert snapshot.seq == (await store.span()).head == 2
     assert snapshot.totals[Status.SENDING] == 1
     assert [mail["status"] for mail in json.loads(snapshot.mails)] == ["sending"]
@@ -326,7 +326,7 @@ async def test_totals_always_equal_the_mails(store: Store) -> None:
     mails = await claimed(store, 4)
     await store.record([sent(mail, ACCEPTED, NOW) for mail in mails[:2]], NOW)
     await purge(store, NOW + timedelta(hours=3))
-    page = await store.page(Filter(), None, 100)
+    page = await store.page(MailFilter(), None, 100)
     counted = {status: sum(mail.status is status for mail in page.mails) for status in Status}
     assert await store.totals() == counted
 
@@ -511,7 +511,7 @@ async def test_of_a_hundred_passengers_one_has_a_bad_address(store: Store) -> No
     people = [{"name": f"P {n}", "email": f"p{n}@example.com" if n else "nobody"} for n in range(100)]
     await store.add([message(passengers=people)], RULES, NOW)
     assert len(await claimed(store)) == 99
-    (bad,) = (await store.page(Filter(status=frozenset({Status.FAILED})), None, 10)).mails
+    (bad,) = (await store.page(MailFilter(status=frozenset({Status.FAILED})), None, 10)).mails
     assert "'nobody' is no address" in str(bad.error)
 
 
@@ -550,7 +550,7 @@ async def test_pending_mails_are_counted_by_what_they_wait_for(store: Store) -> 
 
 async def mails_of(store: Store) -> dict[str, Mail]:
     """Give all mails by the message that caused them, of several the newest."""
-    return {mail.event: mail for mail in reversed((await store.page(Filter(), None, 500)).mails)}
+    return {mail.event: mail for mail in reversed((await store.page(MailFilter(), None, 500)).mails)}
 
 
 async def test_an_erased_address_leaves_nothing_personal(store: Store) -> None:
@@ -563,7 +563,7 @@ async def test_an_erased_address_leaves_nothing_personal(store: Store) -> None:
     head = (await store.span()).head
     assert await store.erase("ASHA@example.com", LATER) == Erased(mails=4, cancelled=2, bookings=1, remaining=0)
     news = await store.events(head, 100)
-    mails = (await store.page(Filter(), None, 100)).mails
+    mails = (await store.page(MailFilter(), None, 100)).mails
     assert [(event.type, event.prev) for event in news] == [("mail.cancelled", Status.PENDING)] * 2
     assert sorted(mail.to for mail in mails) == ["", "", "", "", "b@example.com"]
     assert {mail.error for mail in mails if not mail.to} == {ERASED}
@@ -615,7 +615,7 @@ async def test_a_change_that_names_an_erased_address_mails_it_again(store: Store
     await store.add([message()], RULES, NOW)
     await store.erase("asha@example.com", NOW)
     await store.add([message(id="v2", version=2, type="booking.changed")], RULES, LATER)
-    kinds = [(mail.kind, mail.status) for mail in (await store.page(Filter(), None, 9)).mails if mail.to]
+    kinds = [(mail.kind, mail.status) for mail in (await store.page(MailFilter(), None, 9)).mails if mail.to]
     assert sorted(kinds) == [(Kind.CHANGE, Status.PENDING), (Kind.REMINDER, Status.PENDING)]
     await store.add([message(id="v3", version=3, type="booking.cancelled")], RULES, LATER)
     assert (await mails_of(store))["v3"].to == "asha@example.com"
@@ -628,7 +628,7 @@ async def test_a_booking_that_goes_on_without_an_erased_address_tells_it_nothing
     await store.erase("asha@example.com", NOW)
     await store.add([message(id="v2", version=2, type="booking.changed", passengers=both[1:], price=None)], RULES, NOW)
     await store.add([message(id="v3", version=3, type="booking.cancelled", passengers=None, flights=None)], RULES, NOW)
-    mails = (await store.page(Filter(), None, 99)).mails
+    mails = (await store.page(MailFilter(), None, 99)).mails
     assert {mail.to for mail in mails if mail.event in ("v2", "v3")} == {"ben@example.com"}
 
 
@@ -649,7 +649,7 @@ async def test_an_address_is_erased_in_more_mails_than_one_portion(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every mail and every booking is looked at."""
-    monkeypatch.setattr(erasure, "PORTION", 3)
+    monkeypatch.setattr(erasure, "BATCH_SIZE", 3)
     await store.add([request(n, to="asha@example.com") for n in range(7)], RULES, NOW)
     await store.add([message(id=f"b{n}", booking=f"REF{n}") for n in range(7)], RULES, NOW)
     assert await store.erase("asha@example.com", NOW) == Erased(mails=21, cancelled=21, bookings=7, remaining=0)
@@ -662,7 +662,7 @@ MOVED = flight_data(departs_at="2026-12-02T09:30:00+05:30")
 
 async def the_mail(store: Store, kind: Kind) -> Mail:
     """Return the only mail of a kind."""
-    (mail,) = (await store.page(Filter(kind=frozenset({kind})), None, 10)).mails
+    (mail,) = (await store.page(MailFilter(kind=frozenset({kind})), None, 10)).mails
     return mail
 
 
@@ -743,7 +743,7 @@ async def test_a_confirmation_is_not_lost_to_an_older_mail_with_its_name(store: 
         pass
     again = message(id="next", time=much_later.isoformat(), flights=[flight_data(departs_at="2027-02-01T09:30:00Z")])
     await store.add([again], RULES, much_later)
-    mails = (await store.page(Filter(kind=frozenset({Kind.CONFIRMATION})), None, 10)).mails
+    mails = (await store.page(MailFilter(kind=frozenset({Kind.CONFIRMATION})), None, 10)).mails
     assert [mail.status for mail in mails] == [Status.PENDING, Status.SENT]
     assert len({mail.message_id for mail in mails}) == 2
 
@@ -831,10 +831,10 @@ async def test_a_page_that_looked_at_enough_says_where_to_go_on(store: Store, mo
     people = [{"name": f"P {n}", "email": f"p{n}@example.com"} for n in range(9)]
     await store.add([message(id=f"b{n}", booking=f"B{n}", passengers=people) for n in range(3)], RULES, NOW)
     for wanted in (
-        Filter(booking=frozenset({"B0", "B2"}), kind=frozenset({Kind.REMINDER})),
-        Filter(booking=frozenset({"B1"}), kind=frozenset({Kind.CONFIRMATION})),
-        Filter(since=NOW),
-        Filter(),
+        MailFilter(booking=frozenset({"B0", "B2"}), kind=frozenset({Kind.REMINDER})),
+        MailFilter(booking=frozenset({"B1"}), kind=frozenset({Kind.CONFIRMATION})),
+        MailFilter(since=NOW),
+        MailFilter(),
     ):
         whole = {"B0", "B1", "B2"} if not wanted.booking else wanted.booking
         expected = 9 * len(whole) * (1 if wanted.kind else 2)
@@ -853,7 +853,7 @@ async def test_what_is_too_old_is_not_looked_at(store: Store, monkeypatch: pytes
     monkeypatch.setattr(queries, "VISITS", 3)
     await store.add([request(n) for n in range(20)], RULES, NOW)
     await store.add([request(n) for n in range(100, 102)], RULES, LATER)
-    for wanted in (Filter(since=LATER), Filter(since=LATER, status=frozenset({Status.PENDING, Status.SENT}))):
+    for wanted in (MailFilter(since=LATER), MailFilter(since=LATER, status=frozenset({Status.PENDING, Status.SENT}))):
         page = await store.page(wanted, None, 10)
         assert ([mail.event for mail in page.mails], page.next) == (["r101", "r100"], None)
 
@@ -893,7 +893,7 @@ async def test_a_message_in_the_middle_of_erasing_writes_to_nobody_who_is_erased
 
     monkeypatch.setattr(SqliteStore, "_transact", in_between)
     await store.erase("a@example.com", NOW)
-    page = await store.page(Filter(), None, 100)
+    page = await store.page(MailFilter(), None, 100)
     assert {mail.to for mail in page.mails} == {"", "b@example.com"}
 
 
