@@ -172,7 +172,7 @@ class TransportHealth:
         return used_up_until is not None and not was_used_up
 
     def pause(self, reason: str, now: datetime, monotonic: float, *, said: str = "") -> bool:
-        """Pause the account, for as long as the server's words (`said`) ask or by its steps; see `Circuit.fault`."""
+        """Pause the account, for as long as the server's words (`said`) ask or by its steps."""
         asked, for_long = wait_named(said), is_daily_limit(said)
         return self.circuit.fault(reason, monotonic, now, asked=asked, for_long=for_long)
 
