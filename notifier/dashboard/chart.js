@@ -37,7 +37,7 @@ export class Chart {
   }
 
   add(at, ...values) {
-    // What is later than now was told before the service's clock was set back.
+    // A point in the future was reported before the clock of the service was set back.
     this.points = this.points.filter(([then]) => then < at && then >= at - SPAN * 1000);
     this.points.push([at, ...values]);
   }

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -33,6 +33,13 @@ async def never() -> AsyncIterator[datetime]:
     """Tick never."""
     await asyncio.Event().wait()
     yield clock.now()
+
+
+async def until(wanted: Callable[[], bool], store: SqliteStore) -> None:
+    """Wait until something is so; looked at whenever the store has answered."""
+    async with asyncio.timeout(PATIENCE):
+        while not wanted():
+            await store.totals()
 
 
 async def add(store: SqliteStore, *numbers: int, **data: Any) -> None:

@@ -2,13 +2,13 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.outgoing import add, logged, mails, sending, total
+from support.outgoing import add, logged, mails, sending, total, until
 from support.parts import PATIENCE
 from support.scripted import Answer, HungUpError, Scripted, silent_at
 
@@ -33,13 +33,6 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
     store = await SqliteStore.open(tmp_path / "n.db")
     yield store
     await store.close()
-
-
-async def until(wanted: Callable[[], bool], store: SqliteStore) -> None:
-    """Wait until something is so; looked at whenever the store has answered."""
-    async with asyncio.timeout(PATIENCE):
-        while not wanted():
-            await store.totals()
 
 
 def is_to(line: bytes, *numbers: int) -> bool:

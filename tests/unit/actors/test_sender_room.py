@@ -3,13 +3,13 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.outgoing import add, logged, mails, sending, total
+from support.outgoing import add, logged, mails, sending, total, until
 from support.parts import PATIENCE
 from support.samples import RULES
 from support.scripted import Answer, HungUpError, Limited, Scripted
@@ -34,13 +34,6 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
     store = await SqliteStore.open(tmp_path / "n.db")
     yield store
     await store.close()
-
-
-async def until(wanted: Callable[[], bool], store: SqliteStore) -> None:
-    """Wait until something is so; looked at whenever the store has answered."""
-    async with asyncio.timeout(PATIENCE):
-        while not wanted():
-            await store.totals()
 
 
 def to(*servers: Scripted) -> Counter[str]:
