@@ -17,12 +17,24 @@ from tempfile import TemporaryDirectory
 from typing import Annotated, NamedTuple
 
 import typer
-from support.mutation.wrong_changes import MUTANTS as CHANGES
-from support.mutation.wrong_changes import Mutant
-from support.mutation.wrong_wiring import WIRING
+from support.mutation.mutant import Mutant
+from support.mutation.wrong import (
+    actors,
+    asyncapi,
+    cli,
+    composing,
+    domain,
+    feed,
+    gateways,
+    observability,
+    sending,
+    storage,
+    top,
+)
 from support.places import ROOT
 
-MUTANTS = (*CHANGES, *WIRING)
+_ROOMS = (actors, asyncapi, cli, composing, domain, feed, gateways, observability, sending, storage, top)
+MUTANTS = tuple(mutant for room in _ROOMS for mutant in room.MUTANTS)
 LIMIT = 300.0
 """Seconds after which a run of tests is ended; a change that makes them hang was not noticed by a test."""
 GRACE = 60.0

@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 from support.mutation import mutants
+from support.mutation.mutant import Mutant
 from support.mutation.mutants import MUTANTS, changed, judge, main
-from support.mutation.wrong_changes import Mutant
 from support.parts import PATIENCE
 from support.places import ROOT
 

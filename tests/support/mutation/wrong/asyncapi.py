@@ -1,0 +1,13 @@
+"""Wrong changes of `notifier/asyncapi`."""
+
+from support.mutation.mutant import Mutant
+
+MUTANTS = (
+    Mutant(
+        "document-without-the-limits-of-a-source",
+        "notifier/asyncapi/amqp.py",
+        """            "source": {**TEXT, **WORD},""",
+        """            "source": TEXT,""",
+        ("tests/unit/asyncapi/test_document.py::test_the_document_takes_what_the_decoder_takes",),
+    ),
+)

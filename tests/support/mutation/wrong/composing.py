@@ -1,0 +1,55 @@
+"""Wrong changes of `notifier/composing`."""
+
+from support.mutation.mutant import Mutant
+
+MUTANTS = (
+    Mutant(
+        "new-message-id-per-attempt",
+        "notifier/composing/message.py",
+        'f"Message-ID: {mail.message_id}',
+        'f"Message-ID: <{mail.attempt}.{mail.message_id[1:]}',
+        ("tests/unit/actors/test_sender.py::test_a_lost_reply_to_the_message_is_sent_again_to_the_byte",),
+    ),
+    Mutant(
+        "locale-in-one-case-only",
+        "notifier/composing/templates.py",
+        '_nearer_and_nearer((locale or "").lower())',
+        '_nearer_and_nearer(locale or "")',
+        ("tests/unit/composing/test_templates.py::test_a_subject_says_what_the_mail_says",),
+    ),
+    Mutant(
+        "lone-cr-on-the-wire",
+        "notifier/composing/message.py",
+        '.replace("\\r", "\\n").rstrip(',
+        ".rstrip(",
+        ("tests/unit/composing/test_message.py::test_no_template_puts_a_lone_cr_on_the_wire",),
+    ),
+    Mutant(
+        "own-words-lose-mails",
+        "notifier/composing/templates.py",
+        "            if self._built_in is None:\n",
+        '            if self._built_in is None or _words(error).startswith("ValueError"):\n',
+        ("tests/unit/composing/test_templates.py::test_own_words_that_fail_with_a_mail_do_not_lose_it",),
+    ),
+    Mutant(
+        "a-missing-weekday-is-no-fault",
+        "notifier/composing/words.py",
+        "            if len(found) != expected:\n",
+        "            if len(found) > expected:\n",
+        ("tests/unit/composing/test_templates.py::test_wrong_words_are_found_at_the_start",),
+    ),
+    Mutant(
+        "templates-tried-on-one-date",
+        "notifier/composing/templates.py",
+        "dated_mails(locale) if self._folder else ()",
+        "()",
+        ("tests/unit/composing/test_templates.py::test_a_template_is_tried_on_every_weekday",),
+    ),
+    Mutant(
+        "one-calendar-event-for-two-bookings",
+        "notifier/composing/calendar.py",
+        "mail_id(mail.booking or '', 'event',",
+        "mail_id('', 'event',",
+        ("tests/unit/composing/test_calendar.py::test_the_same_flight_of_two_bookings_is_two_events",),
+    ),
+)

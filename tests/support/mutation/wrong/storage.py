@@ -1,0 +1,472 @@
+"""Wrong changes of `notifier/storage`."""
+
+from support.mutation.mutant import Mutant
+
+MUTANTS = (
+    Mutant(
+        "message-handled-twice",
+        "notifier/storage/sqlite/changes.py",
+        'if one(db, "SELECT 1 FROM messages',
+        'if False and one(db, "SELECT 1 FROM messages',
+        ("tests/unit/storage/sqlite/test_store.py::test_a_repeat_after_its_mail_was_purged_makes_no_mail",),
+    ),
+    Mutant(
+        "outdated-outcome-wins",
+        "notifier/storage/sqlite/changes.py",
+        'rev = ? AND address = ?"\n    before = db.execute(sql, (mail.id, mail.rev - 1, mail.to))',
+        'address = ?"\n    before = db.execute(sql, (mail.id, mail.to))',
+        ("tests/unit/storage/sqlite/test_store.py::test_a_change_of_an_outdated_mail_is_ignored",),
+    ),
+    Mutant(
+        "sent-mail-goes-again-after-a-restart",
+        "notifier/storage/sqlite/store.py",
+        "    migrate(db)\n",
+        "    migrate(db)\n"
+        "    db.execute(\"UPDATE mails SET status = 'pending', due_at = 0 WHERE status IN ('sending', 'sent')\")\n",
+        ("tests/unit/actors/test_sender.py::test_what_was_sent_is_not_sent_again_after_a_restart",),
+    ),
+    Mutant(
+        "rate-forgotten-between-claims",
+        "notifier/storage/sqlite/claiming.py",
+        "reserve_slots(datetime.fromisoformat(next_start) if next_start else None, len(due.mails), rate, now)",
+        "reserve_slots(None, len(due.mails), rate, now)",
+        ("tests/unit/storage/sqlite/test_store.py::test_the_rate_is_kept_in_the_store",),
+    ),
+    Mutant(
+        "expired-mail-claimed",
+        "notifier/storage/sqlite/claiming.py",
+        '_LIVE = "due_at <= ? AND (expires_at IS NULL OR expires_at > ?)"',
+        '_LIVE = "due_at <= ? AND ? > 0"',
+        ("tests/unit/storage/sqlite/test_store.py::test_more_expired_mail_than_one_portion_is_not_claimed_either",),
+    ),
+    Mutant(
+        "quota-of-this-process-alone",
+        "notifier/storage/sqlite/store.py",
+        "    migrate(db)\n",
+        '    migrate(db)\n    db.execute("DELETE FROM starts")\n',
+        ("tests/unit/storage/sqlite/test_store.py::test_a_quota_outlives_mails_and_the_process",),
+    ),
+    Mutant(
+        "newer-messages-ignored-on-return",
+        "notifier/storage/sqlite/changes.py",
+        "returns = mail.status is Status.PENDING and amendment is not None",
+        "returns = False",
+        (
+            "tests/unit/storage/sqlite/test_store.py::test_a_mail_that_comes_back_after_its_booking_was_cancelled_is_cancelled",
+        ),
+    ),
+    Mutant(
+        "list-reads-every-mail",
+        "notifier/storage/sqlite/queries.py",
+        '"status = ? AND kind = ?"',
+        '"+status = ? AND +kind = ?"',
+        ("tests/unit/storage/sqlite/test_queries.py::test_no_query_takes_longer_because_there_are_more_mails",),
+    ),
+    Mutant(
+        "since-reads-every-mail",
+        "notifier/storage/sqlite/queries.py",
+        """\
+if wanted.since else 0
+""",
+        """\
+if wanted.since is True else 0
+""",
+        ("tests/unit/storage/sqlite/test_store.py::test_what_is_too_old_is_not_looked_at",),
+    ),
+    Mutant(
+        "due-mails-counted-one-by-one",
+        "notifier/storage/sqlite/queries.py",
+        """\
+    if fresh + tried > VISITS:
+""",
+        """\
+    if fresh + tried < 0:
+""",
+        (
+            "tests/unit/storage/sqlite/test_store.py::test_what_is_due_is_counted_by_the_minute_if_very_many_are_due_in_one",
+        ),
+    ),
+    Mutant(
+        "quota-counts-every-start",
+        "notifier/storage/sqlite/claiming.py",
+        '"SELECT mails FROM used WHERE account = ?"',
+        '"SELECT count(*) FROM starts WHERE account = ?"',
+        ("tests/unit/storage/sqlite/test_queries.py::test_no_query_takes_longer_because_there_are_more_mails",),
+    ),
+    Mutant(
+        "short-quota-goes-by-due-time",
+        "notifier/storage/sqlite/claiming.py",
+        "short=left is not None and left < _are_due(db, at)",
+        "short=False",
+        ("tests/unit/storage/sqlite/test_store.py::test_a_short_quota_goes_to_the_earliest_deadlines",),
+    ),
+    Mutant(
+        "every-due-hour-merged",
+        "notifier/storage/sqlite/claiming.py",
+        "(at // _HOUR_LONG, _LOOKED_AT, _MERGED)",
+        "(at // _HOUR_LONG, -1, -1)",
+        (
+            "tests/unit/storage/sqlite/test_queries.py::test_a_claim_costs_no_more_because_mails_are_due_since_very_many_hours",
+        ),
+    ),
+    Mutant(
+        "hours-without-the-earliest-deadlines",
+        "notifier/storage/sqlite/claiming.py",
+        "ORDER BY (SELECT min({_DEADLINE}) {_OF_HOUR} = hour) LIMIT ?",
+        "ORDER BY hour LIMIT ?",
+        (
+            "tests/unit/storage/sqlite/test_queries.py::test_a_short_quota_goes_to_the_earliest_deadlines_of_very_many_hours",
+        ),
+    ),
+    Mutant(
+        "starts-of-an-unset-quota-kept",
+        "notifier/storage/sqlite/store.py",
+        """\
+                purging.forget_starts(db, now),
+""",
+        """\
+                0,
+""",
+        ("tests/unit/storage/sqlite/test_store.py::test_starts_of_an_account_without_a_quota_are_purged",),
+    ),
+    Mutant(
+        "purge-looks-at-all-that-is-unreported",
+        "notifier/storage/sqlite/purging.py",
+        "(rows.millis(finished_before), _BATCH_SIZE))",
+        "(rows.millis(finished_before), -1))",
+        ("tests/unit/storage/sqlite/test_queries.py::test_no_query_takes_longer_because_there_are_more_mails",),
+    ),
+    Mutant(
+        "news-overtakes-what-it-changes",
+        "notifier/storage/sqlite/claiming.py",
+        """\
+            if key not in taken:
+""",
+        """\
+            if n not in chosen:
+""",
+        ("tests/unit/storage/sqlite/test_store.py::test_mails_of_one_booking_to_one_address_go_one_after_the_other",),
+    ),
+    Mutant(
+        "news-before-an-older-mail",
+        "notifier/storage/sqlite/claiming.py",
+        "chosen.append(one(db, _OLDEST, matter, address, at, at))",
+        "chosen.append(n)",
+        ("tests/unit/storage/sqlite/test_store.py::test_an_older_mail_that_is_due_again_goes_before_newer_ones",),
+    ),
+    Mutant(
+        "effects-of-a-commit-left-to-the-caller",
+        "notifier/storage/sqlite/store.py",
+        """\
+            if committed:
+                self._loop.call_soon_threadsafe(committed, result)
+            return result
+""",
+        """\
+            return result
+""",
+        ("tests/unit/storage/sqlite/test_connection.py::test_who_leaves_after_asking_leaves_nothing_half_done",),
+    ),
+    Mutant(
+        "mail-that-is-pending-again-wakes-nobody",
+        "notifier/storage/sqlite/store.py",
+        'await self._transact("record", work, wake=any(mail.status is Status.PENDING for mail in changed))',
+        'await self._transact("record", work)',
+        ("tests/unit/storage/sqlite/test_connection.py::test_who_leaves_after_asking_leaves_nothing_half_done",),
+    ),
+    Mutant(
+        "watchers-use-the-connection-that-writes",
+        "notifier/storage/sqlite/store.py",
+        "store._reader = await Reader.open(path)",
+        "store._reader = Reader(connection)",
+        ("tests/unit/storage/sqlite/test_reader.py::test_actors_never_wait_for_a_watcher",),
+    ),
+    Mutant(
+        "watchers-may-write",
+        "notifier/storage/sqlite/reader.py",
+        '?mode=ro"',
+        '?mode=rw"',
+        ("tests/unit/storage/sqlite/test_reader.py::test_the_connection_of_watchers_cannot_write",),
+    ),
+    Mutant(
+        "snapshot-of-several-states",
+        "notifier/storage/sqlite/reader.py",
+        """\
+        db.execute("BEGIN")
+        try:
+            answer = query(db, *args)
+        finally:
+            db.execute("ROLLBACK")
+""",
+        """\
+        answer = query(db, *args)
+""",
+        ("tests/unit/storage/sqlite/test_reader.py::test_a_snapshot_is_one_state_of_the_store",),
+    ),
+    Mutant(
+        "each-watcher-has-a-query-of-its-own",
+        "notifier/storage/sqlite/reader.py",
+        """\
+        future = queue.waiting.get(key)
+""",
+        """\
+        future = None
+""",
+        ("tests/unit/storage/sqlite/test_reader.py::test_watchers_who_ask_the_same_share_an_answer",),
+    ),
+    Mutant(
+        "answer-older-than-the-question",
+        "notifier/storage/sqlite/reader.py",
+        """\
+        future = queue.waiting.pop(key)
+""",
+        """\
+        future = queue.waiting[key]
+        future.add_done_callback(lambda _: queue.waiting.pop(key, None))
+""",
+        ("tests/unit/storage/sqlite/test_reader.py::test_an_answer_is_not_older_than_its_question",),
+    ),
+    Mutant(
+        "batch-of-any-size-is-one-transaction",
+        "notifier/storage/sqlite/portions.py",
+        "MAX_WEIGHT = 500\n",
+        "MAX_WEIGHT = 500_000\n",
+        ("tests/unit/storage/sqlite/test_reader.py::test_a_batch_is_divided_by_the_mails_that_it_makes",),
+    ),
+    Mutant(
+        "large-mails-weigh-as-much-as-small-ones",
+        "notifier/storage/sqlite/portions.py",
+        "return 1 + size // HEAVY + events // EVENTS",
+        "return 1 + events // EVENTS",
+        ("tests/unit/storage/sqlite/test_reader.py::test_large_mails_weigh_as_much_as_several_in_every_portion",),
+    ),
+    Mutant(
+        "withdrawals-of-large-mails-weigh-nothing",
+        "notifier/storage/sqlite/changes.py",
+        "rows=max(message.rows, read))",
+        "rows=message.rows)",
+        ("tests/unit/storage/sqlite/test_reader.py::test_a_withdrawal_of_large_mails_weighs_as_much_as_they_do",),
+    ),
+    Mutant(
+        "lists-read-what-mails-say",
+        "notifier/storage/sqlite/queries.py",
+        "found = page(db, wanted, before, limit, contents=False)",
+        "found = page(db, wanted, before, limit)",
+        ("tests/unit/storage/sqlite/test_reader.py::test_a_list_does_not_read_what_mails_say",),
+    ),
+    Mutant(
+        "erased-address-stays-in-bookings-meanwhile",
+        "notifier/storage/sqlite/store.py",
+        """\
+            step = await self._transact("erase", partial(erasure.erase_bookings, who=who, after=place))
+            place, bookings = step.next, bookings + step.bookings
+        place = 0
+        while place is not None:
+            step = await self._transact("erase", partial(erasure.erase_mails, who=who, after=place, now=now))
+            place, found = step.next, [*found, *step.found]
+""",
+        """\
+            step = await self._transact("erase", partial(erasure.erase_mails, who=who, after=place or 0, now=now))
+            place, found = step.next, [*found, *step.found]
+        place = ""
+        while place is not None:
+            step = await self._transact("erase", partial(erasure.erase_bookings, who=who, after=place))
+            place, bookings = step.next, bookings + step.bookings
+""",
+        (
+            "tests/unit/storage/sqlite/test_store.py::test_a_message_in_the_middle_of_erasing_writes_to_nobody_who_is_erased",
+        ),
+    ),
+    Mutant(
+        "notice-that-came-back-is-forgotten",
+        "notifier/storage/sqlite/changes.py",
+        "if before[2] == _written(SUPERSEDED):",
+        "if False:",
+        ("tests/unit/storage/sqlite/test_store.py::test_a_notice_says_what_one_that_came_back_would_have_said",),
+    ),
+    Mutant(
+        "ends-stay-in-the-future",
+        "notifier/storage/sqlite/claiming.py",
+        '(("mails", "finished_at"), ("messages", "handled_at"))',
+        '(("messages", "handled_at"),)',
+        ("tests/unit/storage/sqlite/test_store.py::test_what_a_clock_far_ahead_wrote_is_given_up_and_purged_in_time",),
+    ),
+    Mutant(
+        "tries-count-from-the-future",
+        "notifier/storage/sqlite/claiming.py",
+        '"due_at IS NOT NULL AND attempt > 0", ',
+        "",
+        ("tests/unit/storage/sqlite/test_store.py::test_what_a_clock_far_ahead_wrote_is_given_up_and_purged_in_time",),
+    ),
+    Mutant(
+        "damaged-mail-stops-all-others",
+        "notifier/storage/sqlite/queries.py",
+        "except (ValueError, TypeError) as error:",
+        "except ZeroDivisionError as error:",
+        ("tests/unit/storage/sqlite/test_store.py::test_a_mail_that_cannot_be_decoded_stops_no_other",),
+    ),
+    Mutant(
+        "damaged-mail-comes-up-again",
+        "notifier/storage/sqlite/claiming.py",
+        "change(db, failed(attempt, None, UNREADABLE), now)",
+        "pass",
+        ("tests/unit/storage/sqlite/test_store.py::test_a_mail_that_cannot_be_decoded_stops_no_other",),
+    ),
+    Mutant(
+        "large-messages-queue-before-everybody",
+        "notifier/storage/sqlite/store.py",
+        "some := await self._add_some(rest, rules, now, large=False)",
+        "some := await self._add_some(rest, rules, now, large=True)",
+        (
+            "tests/unit/storage/sqlite/test_reader.py::test_many_of_the_largest_messages_delay_nobody_for_longer_than_one_of_them",
+        ),
+    ),
+    Mutant(
+        "erased-copy-in-the-temporary-folder",
+        "notifier/storage/sqlite/store.py",
+        "PRAGMA temp_store_directory = ",
+        "PRAGMA no_such_pragma = ",
+        ("tests/unit/storage/sqlite/test_reader.py::test_the_copy_that_erasing_makes_is_beside_the_database",),
+    ),
+    Mutant(
+        "full-disk-looks-healthy",
+        "notifier/storage/sqlite/store.py",
+        """\
+            return await run(self._writer, work)
+""",
+        """\
+            result = await run(self._writer, work)
+            self._fault = None
+            return result
+""",
+        (
+            "tests/unit/storage/sqlite/test_connection.py::test_a_failing_transaction_changes_nothing_and_shows_as_the_stores_fault",
+        ),
+    ),
+    Mutant(
+        "mails-of-a-batch-tried-again-first",
+        "notifier/storage/sqlite/claiming.py",
+        "                if is_new:\n                    break\n",
+        "                break\n",
+        ("tests/unit/storage/sqlite/test_store.py::test_the_mail_on_trial_is_the_one_that_became_due_last",),
+    ),
+    Mutant(
+        "finished-mails-read-for-each-message",
+        "notifier/storage/sqlite/changes.py",
+        '_OPEN_OF = f"INDEXED BY mails_open WHERE matter = ? AND {OPEN} AND ',
+        '_OPEN_OF = f"WHERE matter = ? AND ',
+        ("tests/unit/storage/sqlite/test_queries.py::test_a_message_about_a_booking_costs_no_more_after_many_others",),
+    ),
+    Mutant(
+        "mails-that-are-read-cost-nothing",
+        "notifier/storage/sqlite/changes.py",
+        "spent += max(work.read + done.wrote, 1)",
+        "spent += max(done.wrote, 1)",
+        ("tests/unit/storage/sqlite/test_reader.py::test_a_batch_is_divided_by_the_mails_that_it_reads",),
+    ),
+    Mutant(
+        "handed-back-mail-waits-for-the-old-time",
+        "notifier/storage/rows.py",
+        """\
+        at = min(at, now)
+""",
+        """\
+        at = max(at, mail.send_at)
+""",
+        (
+            "tests/unit/storage/sqlite/test_store.py::test_after_a_clock_was_set_back_changes_of_a_mail_do_not_let_it_wait_for_the_old_time",
+        ),
+    ),
+    Mutant(
+        "retry-time-not-set-back",
+        "notifier/storage/sqlite/claiming.py",
+        'due_at - ?, next_attempt_at = next_attempt_at - ?"',
+        'due_at - ?, next_attempt_at = next_attempt_at + 0 * ?"',
+        (
+            "tests/unit/storage/sqlite/test_store.py::test_after_a_clock_was_set_back_changes_of_a_mail_do_not_let_it_wait_for_the_old_time",
+        ),
+    ),
+    Mutant(
+        "starts-ahead-of-the-clock",
+        "notifier/storage/sqlite/claiming.py",
+        "UPDATE starts SET at = at - ? WHERE",
+        "UPDATE starts SET at = at - 0 * ? WHERE",
+        (
+            "tests/unit/storage/sqlite/test_store.py::test_after_a_clock_was_set_back_a_quota_recovers_a_day_after_its_starts",
+        ),
+    ),
+    Mutant(
+        "one-owner-for-each-link",
+        "notifier/storage/sqlite/store.py",
+        """\
+    path = path.resolve()
+""",
+        """\
+    path = path.absolute()
+""",
+        ("tests/unit/storage/sqlite/test_connection.py::test_a_second_process_cannot_open_the_file_by_another_name",),
+    ),
+    Mutant(
+        "hard-link-is-another-file",
+        "notifier/storage/sqlite/store.py",
+        'for each in (Path(f"{path}.lock"), path):',
+        'for each in (Path(f"{path}.lock"),):',
+        ("tests/unit/storage/sqlite/test_connection.py::test_a_second_process_cannot_open_the_file_by_another_name",),
+    ),
+    Mutant(
+        "capital-letters-not-erased",
+        "notifier/storage/sqlite/erasure.py",
+        "in written.decode().lower() else None",
+        "in written.decode() else None",
+        (
+            "tests/unit/storage/sqlite/test_connection.py::test_an_address_is_erased_from_a_state_that_never_came_into_force",
+        ),
+    ),
+    Mutant(
+        "viewers-and-operators-in-one-queue",
+        "notifier/storage/sqlite/reader.py",
+        "queue = self._urgent if urgent or key in self._urgent.waiting else self._others",
+        "queue = self._others",
+        ("tests/unit/storage/sqlite/test_reader.py::test_operators_and_the_service_are_answered_before_viewers",),
+    ),
+    Mutant(
+        "rest-for-everybody",
+        "notifier/storage/sqlite/reader.py",
+        "        queue.rested_at = asyncio",
+        "        self._urgent.rested_at = queue.rested_at = asyncio",
+        (
+            "tests/unit/storage/sqlite/test_reader.py::test_only_the_processor_time_of_a_query_is_rested_and_only_by_its_own_kind",
+        ),
+    ),
+    Mutant(
+        "portions-of-the-log-not-shared",
+        "notifier/storage/sqlite/queries.py",
+        "(after // BATCH_SIZE + 1) * BATCH_SIZE",
+        "after + BATCH_SIZE",
+        (
+            "tests/unit/storage/sqlite/test_reader.py::test_what_is_counted_and_replayed_is_what_passes_the_filter",
+            "tests/unit/feed/test_share.py::test_those_who_resume_share_the_reading_of_the_log",
+        ),
+    ),
+    Mutant(
+        "abandoned-query-is-asked",
+        "notifier/storage/sqlite/reader.py",
+        "                del queue.waiting[key]\n",
+        "                pass\n",
+        ("tests/unit/storage/sqlite/test_reader.py::test_a_query_that_nobody_waits_for_any_more_is_not_begun",),
+    ),
+    Mutant(
+        "deleted-rows-stay-on-disk",
+        "notifier/storage/sqlite/store.py",
+        "PRAGMA secure_delete = ON",
+        "PRAGMA secure_delete = OFF",
+        ("tests/unit/storage/sqlite/test_erasure.py::test_purged_mails_are_gone_from_the_disk",),
+    ),
+    Mutant(
+        "commits-not-synchronised",
+        "notifier/storage/sqlite/store.py",
+        "PRAGMA synchronous = FULL",
+        "PRAGMA synchronous = NORMAL",
+        ("tests/unit/storage/sqlite/test_erasure.py::test_a_commit_is_on_the_disk",),
+    ),
+)
