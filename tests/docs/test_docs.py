@@ -37,7 +37,7 @@ def name_of(page: Path) -> str:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
+def test_every_link_within_the_repository_has_a_target(page: Path) -> None:
     """To a file or folder that exists, and to a heading that is there."""
     for target in manual.links(page):
         path, _, fragment = target.partition("#")
@@ -46,7 +46,7 @@ def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
         assert not fragment or fragment in manual.anchors(file), target
 
 
-def test_every_page_can_be_found_from_the_front_page() -> None:
+def test_every_page_is_linked_from_the_readme() -> None:
     """Directly, or from a page that can."""
     found, waiting = set[Path](), [ROOT / "README.md"]
     while waiting:
@@ -58,22 +58,22 @@ def test_every_page_can_be_found_from_the_front_page() -> None:
     assert {page for page in PAGES if page.parent.name != "decisions"} <= found
 
 
-def test_the_table_of_settings_is_what_the_service_reads() -> None:
+def test_the_table_of_settings_matches_the_code() -> None:
     """Every setting once, none that is unknown, each with its default."""
     rows = manual.table(ROOT / "docs" / "settings.md", "name")
-    told: dict[str, str] = {}
+    documented: dict[str, str] = {}
     for names, defaults, *_ in rows:
         found = re.findall(r"`(\w+)`", names)
         given = re.findall(r"`[^`]*`", defaults) or [defaults] * len(found)
-        told |= dict(zip(found, given, strict=True))
+        documented |= dict(zip(found, given, strict=True))
     real = settings.load(LEAST)
-    assert told.keys() == real.shown().keys()
-    assert {name for name, default in told.items() if default == "required"} == LEAST.keys()
-    values = {name: default.strip("`") for name, default in told.items() if default.startswith("`")}
+    assert documented.keys() == real.shown().keys()
+    assert {name for name, default in documented.items() if default == "required"} == LEAST.keys()
+    values = {name: default.strip("`") for name, default in documented.items() if default.startswith("`")}
     assert settings.load({**LEAST, **values}) == real
-    unset = {name for name, default in told.items() if default in WORDS}
+    unset = {name for name, default in documented.items() if default in WORDS}
     assert not [name for name in unset if real.shown()[name]]
-    assert told.keys() == values.keys() | unset | LEAST.keys()
+    assert documented.keys() == values.keys() | unset | LEAST.keys()
 
 
 def test_every_setting_that_a_page_names_exists() -> None:
@@ -83,7 +83,7 @@ def test_every_setting_that_a_page_names_exists() -> None:
         assert not settings.unknown(dict.fromkeys(names, "x")), name_of(page)
 
 
-def test_the_settings_of_the_tour_are_right() -> None:
+def test_the_settings_in_the_readme_are_valid() -> None:
     """What the front page exports can be loaded; the @ of the user name arrives as one."""
     exported = dict(
         word.split("=", 1)
@@ -104,7 +104,7 @@ def _value(command: str) -> str:
 
 
 @pytest.mark.parametrize("example", [block for _, block in manual.blocks("json")])
-def test_every_example_in_json_is_one(example: str) -> None:
+def test_every_json_example_is_valid(example: str) -> None:
     """A message that comes in can be decoded; a result has the fields of a result, and a mail's are a mail's."""
     given = json.loads(example)
     if given["type"].startswith("mail."):
@@ -117,7 +117,7 @@ def test_every_example_in_json_is_one(example: str) -> None:
 
 
 @pytest.mark.parametrize("example", [block for _, block in manual.blocks("yaml")])
-def test_every_example_in_yaml_is_one(example: str) -> None:
+def test_every_yaml_example_is_valid(example: str) -> None:
     """It can be parsed, and is not just words."""
     assert isinstance(yaml.safe_load(example), dict)
 
@@ -133,7 +133,7 @@ def test_every_file_that_a_page_names_exists() -> None:
         assert not [name for name in missing if name != "publish.mjs"], name_of(page)
 
 
-def test_the_way_of_a_message_names_what_is_there() -> None:
+def test_the_walk_of_a_message_names_functions_that_exist() -> None:
     """Every function of the table in CONTRIBUTING is defined in a file of its row."""
     rows = manual.table(ROOT / ".github" / "CONTRIBUTING.md", "step")
     assert len(rows) == 12
@@ -152,11 +152,11 @@ def _defined(file: Path) -> list[str]:
     return [*methods, *(each.name for each in tree.body if isinstance(each, functions))]
 
 
-def test_the_front_page_names_every_command() -> None:
+def test_the_readme_names_every_command() -> None:
     """And none that is not there."""
     line = manual.text(ROOT / "README.md").partition("\nCommands: ")[2].partition("; each has")[0]
-    told = set(re.findall(r"`(\w+)(?: [\w|]+)?`", line))
+    named = set(re.findall(r"`(\w+)(?: [\w|]+)?`", line))
     (mails,) = re.findall(r"`mails ([\w|]+)`", line)
     commands: Any = typer.main.get_command(app)
-    assert told == commands.commands.keys()
+    assert named == commands.commands.keys()
     assert set(mails.split("|")) == commands.commands["mails"].commands.keys()

@@ -121,14 +121,14 @@ def ids(listed: str) -> list[str]:
     return [line.split()[0] for line in listed.splitlines()]
 
 
-def test_every_command_is_run_here_or_there_is_a_reason() -> None:
+def test_every_command_is_run_here_or_has_a_reason() -> None:
     """One that was added to a page, and one that is no longer on any, fails until it is dealt with."""
     assert RUN_HERE.isdisjoint(NOT_RUN_HERE)
     assert set(manual.commands()) == RUN_HERE | NOT_RUN_HERE.keys()
 
 
 @pytest.mark.parametrize("command", NOT_RUN_HERE)
-def test_a_command_that_is_not_run_here_is_looked_at(command: str) -> None:
+def test_a_command_that_is_not_run_here_is_valid(command: str) -> None:
     """Its script can be executed, its files exist, our command line takes it; and so does the test that runs it."""
     program, *words = shlex.split(command)
     if program.startswith("./scripts/"):
@@ -156,7 +156,7 @@ def understood(words: list[str]) -> None:
         context = command.make_context(name, list(words), parent=context)
 
 
-async def test_the_tour_works(environ: dict[str, str], inbox: Inbox, tmp_path: Path) -> None:
+async def test_the_commands_of_the_readme_work(environ: dict[str, str], inbox: Inbox, tmp_path: Path) -> None:
     """Doctor, a mail of one's own, the list, a preview, a pause."""
     async with serving_process(environ) as service:
         shell = Shell(tmp_path, {**environ, "NOTIFIER_PORT": str(service.port)})
@@ -167,7 +167,7 @@ async def test_the_tour_works(environ: dict[str, str], inbox: Inbox, tmp_path: P
     assert list((tmp_path / "preview").glob("*.html"))
 
 
-async def test_a_publisher_can_come_before_the_service(
+async def test_messages_published_before_the_first_start_wait(
     environ: dict[str, str], inbox: Inbox, rabbit: Rabbit, tmp_path: Path
 ) -> None:
     """Once the topology is declared, its bookings wait; each is confirmed when the service runs."""
@@ -225,7 +225,7 @@ async def test_uncertain_mails_are_resolved(environ: dict[str, str], inbox: Inbo
     assert [mail.mail_id for mail in inbox.received] == [again]
 
 
-async def test_a_dead_letter_is_looked_at_mended_and_published_again(
+async def test_a_dead_letter_is_inspected_fixed_and_published_again(
     environ: dict[str, str], inbox: Inbox, rabbit: Rabbit, tmp_path: Path
 ) -> None:
     """Looking takes nothing away; what is mended is mailed under its own id, what nobody needs is gone."""

@@ -151,7 +151,7 @@ def check(example: Example, tmp_path: Path) -> None:
     assert len(rows) == 2 * len(outbox.held)
 
 
-async def test_what_no_queue_takes_stays_in_the_outbox(
+async def test_an_unroutable_message_stays_in_the_outbox(
     example: Example, environ: dict[str, str], rabbit: Rabbit, tmp_path: Path
 ) -> None:
     """Without a queue behind the exchange the example fails and marks nothing; once there is one, all is taken."""
@@ -168,7 +168,7 @@ async def test_what_no_queue_takes_stays_in_the_outbox(
     check(example, tmp_path)
 
 
-async def test_killed_between_publish_and_mark_nothing_is_lost_or_doubled(
+async def test_a_crash_between_publish_and_mark_loses_and_duplicates_nothing(
     example: Example, environ: dict[str, str], rabbit: Rabbit, tmp_path: Path
 ) -> None:
     """The confirm never arrives and the example is killed: the next run publishes all again, which changes nothing."""

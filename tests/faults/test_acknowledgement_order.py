@@ -32,7 +32,7 @@ async def test_no_acknowledgement_leaves_before_its_commit_is_on_disk(scene: Sce
     assert check_order(found, URL(scene.rabbit.url).port or 5672, sorted(scene.load.accepted)) >= MESSAGES // 10
 
 
-async def test_the_check_sees_a_disk_that_does_not_sync(scene: Scene) -> None:
+async def test_the_check_fails_on_a_disk_that_does_not_sync(scene: Scene) -> None:
     """Control: with a library that makes every sync do nothing, the same check fails."""
     found = await observed(scene, needed("eatmydata", "eatmydata"))
     with pytest.raises(AssertionError, match=r"acknowledged .* before it was on disk"):

@@ -31,8 +31,8 @@ async def reconnected(proxy: Proxy, fault: Callable[[], None]) -> None:
     """Do something to connections, and wait until the service has come with a new one."""
     before = proxy.connections
     fault()
-    async with asyncio.timeout(PATIENCE), proxy.news:
-        await proxy.news.wait_for(lambda: proxy.connections > before)
+    async with asyncio.timeout(PATIENCE), proxy.new_connection:
+        await proxy.new_connection.wait_for(lambda: proxy.connections > before)
 
 
 @asynccontextmanager
@@ -125,10 +125,10 @@ async def test_a_closed_channel(fragile: Scene) -> None:
         for _ in range(3):
             await scene.sink.wait_accepted(len(scene.sink.accepted) + 20)
             await scene.rabbit.channel.exchange_delete(EVENTS)
-        told = await scene.rabbit.listen(EVENTS, "topic", "mail.sent")
+        results = await scene.rabbit.listen(EVENTS, "topic", "mail.sent")
         async with asyncio.timeout(30):
             for _ in range(10):
-                await told.get()
+                await results.get()
         await scene.load.stop()
         await scene.end(victim)
 
@@ -173,7 +173,7 @@ async def test_a_memory_alarm(fragile: Scene, node: PrivateNode) -> None:
     What the load publishes meanwhile is not confirmed, and so was not accepted.
     """
     scene = fragile
-    told = await scene.rabbit.listen(EVENTS, "topic", "mail.sent")
+    results = await scene.rabbit.listen(EVENTS, "topic", "mail.sent")
     for number in range(BAD):
         await scene.load.publish(scene.rabbit.channel, *bad(number))
     for number in range(BAD, BAD + BACKLOG):
@@ -183,16 +183,16 @@ async def test_a_memory_alarm(fragile: Scene, node: PrivateNode) -> None:
         await scene.sink.wait_accepted(BACKLOG)
         await victim.wait_line(lambda line: "confirmed nothing" in line.get("reason", ""), SILENCE)
         assert len(scene.load.accepted) == BAD + BACKLOG
-        assert told.qsize() < BACKLOG
+        assert results.qsize() < BACKLOG
         await asyncio.to_thread(node.control, "set_vm_memory_high_watermark", "0.4")
         await scene.sink.wait_accepted(BACKLOG + 30)
         await scene.load.stop()
         await scene.end(victim)
-    await all_told(told, {row.id for row in stored(scene.database) if row.status == "sent"})
+    await wait_for_results(results, {row.id for row in stored(scene.database) if row.status == "sent"})
 
 
-async def all_told(told: "asyncio.Queue[DeliveredMessage]", mails: set[str]) -> None:
+async def wait_for_results(results: "asyncio.Queue[DeliveredMessage]", mails: set[str]) -> None:
     """Wait until each of these mails has had its result."""
     async with asyncio.timeout(PATIENCE):
         while mails:
-            mails.discard(json.loads((await told.get()).body)["subject"])
+            mails.discard(json.loads((await results.get()).body)["subject"])

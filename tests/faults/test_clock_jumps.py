@@ -29,9 +29,9 @@ async def test_a_jump_under_load(scene: Scene, clock: Clock, ahead: timedelta) -
     assert scene.sink.busiest() <= RATE * 1.5
 
 
-async def test_a_refused_mail_is_tried_again_after_a_jump_forward(scene: Scene, clock: Clock) -> None:
+async def test_a_rejected_mail_is_retried_after_a_jump_forward(scene: Scene, clock: Clock) -> None:
     """Its next attempt is due at once, and comes with the next tick."""
-    await scene.sink.tell(phase="RCPT", act="reply", reply="451 4.3.0 come back later")
+    await scene.sink.command(phase="RCPT", act="reply", reply="451 4.3.0 come back later")
     async with scene.service(SEND_CRON=EVERY_SECOND, RETRY_DELAYS="12h") as victim:
         async with FeedClient.connect(victim.feed, snapshot=0) as client:
             await scene.load.publish(scene.rabbit.channel, *booking(0))

@@ -64,7 +64,7 @@ async def publish(scene: Scene, count: int) -> None:
 
 @pytest.mark.faults
 @pytest.mark.parametrize("limit", [3, 20])
-async def test_a_delivery_limit_moves_no_good_message(
+async def test_a_delivery_limit_dead_letters_no_valid_message(
     scene: Scene, proxy: Proxy, chance: random.Random, limit: int
 ) -> None:
     """A store that cannot be written, lost connections and crashes spend no more than a delivery or two."""
@@ -77,7 +77,7 @@ async def test_a_delivery_limit_moves_no_good_message(
 
 
 @pytest.mark.faults
-async def test_a_policy_with_the_limit_of_rabbitmq_4_moves_no_good_message(
+async def test_a_policy_with_the_limit_of_rabbitmq_4_dead_letters_no_valid_message(
     fragile: Scene, node: PrivateNode, chance: random.Random
 ) -> None:
     """The same where an operator's policy sets the limit, which is lower than the queue's own."""

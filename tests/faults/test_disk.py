@@ -65,7 +65,7 @@ async def publish_until_refused(scene: Scene, victim: Victim) -> None:
     await refused
 
 
-async def outlast(scene: Scene, victim: Victim, fail: Callable[[], None], mend: Callable[[], None]) -> None:
+async def outlast(scene: Scene, victim: Victim, fail: Callable[[], None], repair: Callable[[], None]) -> None:
     """Let the store fail under load and be mended: meanwhile no mail is begun, and nothing is acknowledged."""
     await publish(scene, BEFORE)
     await scene.sink.wait_accepted(5)
@@ -77,7 +77,7 @@ async def outlast(scene: Scene, victim: Victim, fail: Callable[[], None], mend: 
         begun = len(scene.sink.accepted) - stopped_at
         assert begun <= CONNECTIONS, f"{begun} mails while nothing could be recorded: {victim.lines[-5:]}"
     finally:
-        mend()
+        repair()
     await scene.end(victim)
     assert not scene.sink.unanswered
 

@@ -40,14 +40,14 @@ async def test_nothing_starts_after_its_expiry(scene: Scene, request: pytest.Fix
             async with FeedClient.connect(victim.feed, snapshot=0) as client:
                 await scene.load.publish(scene.rabbit.channel, *mail(0))
                 await wait_event(client, "mail.sent")
-                await scene.sink.tell(close=True)
+                await scene.sink.command(close=True)
                 await scene.sink.wait_idle()
                 proxy.stall()
                 connections = proxy.connections
                 await scene.load.publish(scene.rabbit.channel, *mail(1, expires_at))
                 await scene.load.publish(scene.rabbit.channel, *mail(2))
-                async with proxy.news:
-                    await proxy.news.wait_for(lambda: proxy.connections > connections)
+                async with proxy.new_connection:
+                    await proxy.new_connection.wait_for(lambda: proxy.connections > connections)
                 if clock:
                     clock.set(2 * LATER)
                 else:

@@ -22,7 +22,7 @@ END = "booking.cancelled"
 CHANGE = "booking.changed"
 
 
-def news(scene: Scene, first: dict[str, Any], type_: str) -> dict[str, Any]:
+def newer_message(scene: Scene, first: dict[str, Any], type_: str) -> dict[str, Any]:
     """Build the newer message of a booking: its end, or another seat."""
     data = {**first["data"], "version": 2}
     data["flights"] = [{**flight, "seat": "30F", "number": "AI909"} for flight in data["flights"]]
@@ -39,23 +39,23 @@ async def warm_up(scene: Scene) -> None:
 async def meet(scene: Scene, victim_feed: Any, fault: dict[str, Any], type_: str) -> dict[str, Any]:
     """Hold a confirmation where the fault is, let the news arrive, let go; returns the message that was confirmed."""
     await warm_up(scene)
-    await scene.sink.tell(**fault)
+    await scene.sink.command(**fault)
     if fault["phase"] == "CONNECT":
-        await scene.sink.tell(close=True)
+        await scene.sink.command(close=True)
     first, makes = booking(len(scene.load.published))
     notice = {END: "booking.cancellation", CHANGE: "booking.change"}[type_]
     async with FeedClient.connect(victim_feed, snapshot=0) as client:
         await scene.load.publish(scene.rabbit.channel, first, makes)
         await scene.sink.wait(lambda: any(entry.get("fault") == "hold" for entry in scene.sink.entries))
         follow = {notice} if type_ == END else {notice, "flight.reminder"}
-        await scene.load.publish(scene.rabbit.channel, news(scene, first, type_), follow)
+        await scene.load.publish(scene.rabbit.channel, newer_message(scene, first, type_), follow)
         await wait_event(client, "mail.pending", kind=notice)
         if fault["phase"] != "CONNECT":
             # Mail to somebody else overtakes, so that whatever could be sent meanwhile had its chance.
             other, makes = booking(len(scene.load.published))
             await scene.load.publish(scene.rabbit.channel, other, makes)
             await wait_event(client, "mail.sent", booking=other["data"]["booking"])
-        await scene.sink.tell(release=True)
+        await scene.sink.command(release=True)
         await wait_event(client, "mail.sent", kind=notice)
     return first
 
@@ -72,10 +72,10 @@ def confirming(subjects: list[str]) -> list[bool]:
 
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("refusal", [PUT_OFF, SHUTS_DOWN], ids=["put off", "shutting down"])
-async def test_a_booking_that_is_cancelled_while_its_confirmation_is_put_off(
+async def test_a_booking_is_cancelled_while_its_confirmation_is_deferred(
     scene: Scene, phase: str, refusal: dict[str, Any]
 ) -> None:
-    """Nobody is told any more that the booking is confirmed, whichever step the server refused.
+    """Nobody is found any more that the booking is confirmed, whichever step the server refused.
 
     A connection that is found to be shutting down is replaced within the same attempt, which can then succeed;
     the cancellation follows.
@@ -88,18 +88,18 @@ async def test_a_booking_that_is_cancelled_while_its_confirmation_is_put_off(
 
 
 @pytest.mark.parametrize("phase", PHASES)
-async def test_a_booking_that_changes_while_its_confirmation_is_put_off(scene: Scene, phase: str) -> None:
+async def test_a_booking_changes_while_its_confirmation_is_deferred(scene: Scene, phase: str) -> None:
     """The confirmation that follows says what holds by then."""
     async with scene.service(**SETTINGS) as victim:
         first = await meet(scene, victim.feed, {"phase": phase, **PUT_OFF}, CHANGE)
         await scene.end(victim)
-    told = subjects(scene, first)
-    assert sorted(confirming(told)) == [False, True]
-    assert all("AI909" in subject for subject in told)
+    found = subjects(scene, first)
+    assert sorted(confirming(found)) == [False, True]
+    assert all("AI909" in subject for subject in found)
 
 
 @pytest.mark.parametrize("type_", [END, CHANGE])
-async def test_news_waits_for_the_confirmation_that_is_on_its_way(scene: Scene, type_: str) -> None:
+async def test_a_newer_mail_waits_for_the_confirmation_that_is_being_sent(scene: Scene, type_: str) -> None:
     """The server takes over the confirmation at last, and only then gets the newer mail of the same reader."""
     async with scene.service(**SETTINGS) as victim:
         first = await meet(scene, victim.feed, {"phase": "RCPT", **GOES_ON}, type_)
@@ -107,7 +107,7 @@ async def test_news_waits_for_the_confirmation_that_is_on_its_way(scene: Scene, 
     assert confirming(subjects(scene, first)) == [True, False]
 
 
-async def test_a_booking_that_is_cancelled_while_its_confirmation_has_an_unknown_outcome(scene: Scene) -> None:
+async def test_a_booking_is_cancelled_while_the_outcome_of_its_confirmation_is_unknown(scene: Scene) -> None:
     """It may have arrived, and is not sent again: the cancellation is the last thing that its reader gets."""
     async with scene.service(**SETTINGS) as victim:
         first = await meet(scene, victim.feed, {"phase": "DOT", **HANGS_UP}, END)
@@ -118,16 +118,16 @@ async def test_a_booking_that_is_cancelled_while_its_confirmation_has_an_unknown
     assert [row.status for row in confirmations] == ["cancelled"]
 
 
-async def test_a_crash_between_a_confirmation_and_the_end_of_its_booking(scene: Scene) -> None:
+async def test_a_crash_after_a_booking_is_cancelled_while_its_confirmation_is_sent(scene: Scene) -> None:
     """A mail that is found as it was being sent is decided again by the messages that came meanwhile."""
     async with scene.service(**SETTINGS) as victim:
         await warm_up(scene)
-        await scene.sink.tell(phase="RCPT", act="silent")
+        await scene.sink.command(phase="RCPT", act="silent")
         first, makes = booking(1)
         await scene.load.publish(scene.rabbit.channel, first, makes)
         await scene.sink.wait(lambda: any(entry.get("fault") for entry in scene.sink.entries))
         async with FeedClient.connect(victim.feed, snapshot=0) as client:
-            later = news(scene, first, END)
+            later = newer_message(scene, first, END)
             await scene.load.publish(scene.rabbit.channel, later, {"booking.cancellation"})
             await wait_event(client, "mail.pending", kind="booking.cancellation")
         await scene.kill(victim)

@@ -13,7 +13,7 @@ from notifier.demo.node import PrivateNode
 pytestmark = pytest.mark.faults
 
 
-async def test_a_user_who_may_configure_nothing(fragile: Scene, node: PrivateNode) -> None:
+async def test_a_user_without_the_configure_permission(fragile: Scene, node: PrivateNode) -> None:
     """The documented permissions are enough: all is mailed or dead-lettered, and each warning is given once."""
     scene = fragile
     permissions = ("^$", r"^notifier\.(dead|events)$", f"^{re.escape(scene.rabbit.queue)}$")

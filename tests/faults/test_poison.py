@@ -154,10 +154,10 @@ def poison() -> list[Case]:
     return found
 
 
-async def test_poison_among_good_bookings(scene: Scene) -> None:
+async def test_poison_messages_among_valid_bookings(scene: Scene) -> None:
     """Each is mailed as one safe message or dead-lettered, good ones go on, and the log is safe to look at."""
     scene.environ["NOTIFIER_LOG_FORMAT"] = "console"
-    await scene.sink.tell(phase="MAIL", act="reply", reply=f"451 4.3.2 {TITLE}")
+    await scene.sink.command(phase="MAIL", act="reply", reply=f"451 4.3.2 {TITLE}")
     async with scene.service() as victim, scene.load.flowing(rate=60):
         for number, (body, makes, properties) in enumerate(poison()):
             id_ = properties.get("message_id", f"x{number:04}") if makes is BAD else f"x{number:04}"
@@ -197,7 +197,7 @@ RAW = (
 """A continuation bit, a reserved bit, and a very long array: RabbitMQ takes them, pamqp fails or takes seconds."""
 
 
-async def test_content_headers_that_no_client_would_write(scene: Scene) -> None:
+async def test_content_headers_that_no_client_library_writes(scene: Scene) -> None:
     """A classic queue passes them on byte for byte; each booking beside one is mailed, and so are those behind them."""
     queue, channel = f"{scene.rabbit.queue}-classic", scene.rabbit.channel
     await channel.queue_declare(queue, durable=True)

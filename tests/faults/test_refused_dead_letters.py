@@ -18,7 +18,7 @@ PREFETCH = 20
 FULL = '{"max-length":0,"overflow":"reject-publish"}'
 
 
-async def test_a_full_queue_of_dead_letters_stops_no_good_message(fragile: Scene, node: PrivateNode) -> None:
+async def test_a_full_dead_letter_queue_blocks_no_valid_message(fragile: Scene, node: PrivateNode) -> None:
     """Three times as many bad messages as the prefetch are held, good ones are mailed, and `/readyz` says why."""
     scene = fragile
     await asyncio.to_thread(node.control, "set_policy", "full", f"^{DEAD}$", FULL, "--apply-to", "queues")
@@ -45,7 +45,7 @@ async def test_a_full_queue_of_dead_letters_stops_no_good_message(fragile: Scene
     assert len(held) == 1
 
 
-async def test_a_held_letter_keeps_no_large_body_from_arriving(fragile: Scene, node: PrivateNode) -> None:
+async def test_a_held_dead_letter_does_not_delay_large_bodies(fragile: Scene, node: PrivateNode) -> None:
     """A body over the limit, whose letter is held, and one of 70 MB do not delay the booking behind them."""
     scene = fragile
     await asyncio.to_thread(node.control, "set_policy", "full", f"^{DEAD}$", FULL, "--apply-to", "queues")

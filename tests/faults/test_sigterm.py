@@ -20,7 +20,7 @@ METHODS = (commands.Connection.Open, commands.Queue.Declare, commands.Basic.Cons
 
 
 @pytest.mark.parametrize("stops", [5, pytest.param(50, marks=pytest.mark.faults)])
-async def test_an_orderly_stop_repeats_nothing(scene: Scene, chance: random.Random, stops: int) -> None:
+async def test_a_graceful_shutdown_never_sends_a_mail_twice(scene: Scene, chance: random.Random, stops: int) -> None:
     """However often and whenever it is told to stop, it exits with 0 and no mail goes twice."""
     async with scene.load.flowing(rate=60):
         for _ in range(stops):
@@ -37,7 +37,7 @@ async def test_an_orderly_stop_repeats_nothing(scene: Scene, chance: random.Rand
     "method",
     [pytest.param(each, marks=() if each is commands.Queue.Declare else LONG, id=each.name) for each in METHODS],
 )
-async def test_a_stop_while_the_broker_is_mute(
+async def test_a_stop_while_the_broker_is_silent(
     scene: Scene, proxy: Proxy, method: type[commands.Queue.Declare]
 ) -> None:
     """At whatever step the broker fell silent, the service ends in time, and its successor takes everything in."""

@@ -50,7 +50,7 @@ def lost(actors: set[str]) -> Callable[[Line], bool]:
 
 
 @pytest.mark.parametrize("step", [step if step in SHORT else pytest.param(step, marks=LONG) for step in STEPS])
-async def test_a_broker_that_falls_silent_is_waited_for(scene: Scene, proxy: Proxy, step: str) -> None:
+async def test_the_service_waits_for_a_broker_that_stops_answering(scene: Scene, proxy: Proxy, step: str) -> None:
     """The service notices at any step, is ready all the while, and takes everything in afterwards without a restart."""
     proxy.mute_after = STEPS[step]
     for number in range(30):

@@ -44,9 +44,9 @@ async def test_any_bytes_in_replies_under_load(scene: Scene, chance: random.Rand
         for _ in range(starts):
             async with scene.service(**SETTINGS, SMTP_URL=url) as victim:
                 for _ in range(FAULTS):
-                    await scene.sink.tell(**odd_reply(chance))
-                    await scene.sink.tell(phase="DOT", act="reply", reply="250 " + one_line(chance), accept=True)
-                await scene.sink.tell(close=True)
+                    await scene.sink.command(**odd_reply(chance))
+                    await scene.sink.command(phase="DOT", act="reply", reply="250 " + one_line(chance), accept=True)
+                await scene.sink.command(close=True)
                 await scene.sink.wait_accepted(len(scene.sink.accepted) + 2 * FAULTS)
                 async with FeedClient.connect(victim.feed, snapshot=0, stats=0.2) as client:
                     for _ in range(2):
@@ -56,9 +56,9 @@ async def test_any_bytes_in_replies_under_load(scene: Scene, chance: random.Rand
         await scene.end(victim)
 
 
-async def test_a_login_that_is_refused_in_latin_1_can_be_told(scene: Scene) -> None:
+async def test_a_login_rejected_in_latin_1_is_reported(scene: Scene) -> None:
     """The service is ready, `stats` comes, and the reason is in both, readable but for the letter that is none."""
-    await scene.sink.tell(phase="AUTH", act="reply", reply="535 5.7.8 ung\udcfcltig", times=10_000)
+    await scene.sink.command(phase="AUTH", act="reply", reply="535 5.7.8 ung\udcfcltig", times=10_000)
     url = f"smtp+plain://user:secret@127.0.0.1:{scene.sink.port}"
     async with scene.service(**SETTINGS, SMTP_URL=url) as victim:
         line = await victim.wait_line(lambda line: line["event"] == "transport is paused")

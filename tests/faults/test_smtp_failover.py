@@ -42,7 +42,7 @@ def server_tls(authority: trustme.CA, flaw: str) -> ssl.SSLContext | None:
         "stripped",
     ],
 )
-async def test_a_server_that_cannot_be_trusted_gets_no_mail(scene: Scene, flaw: str, tmp_path: Path) -> None:
+async def test_an_untrusted_server_gets_no_mail(scene: Scene, flaw: str, tmp_path: Path) -> None:
     """It is asked again and again and told nothing of any mail; all go through the second one."""
     authority = trustme.CA()
     ca_file = tmp_path / "ca.pem"
@@ -59,7 +59,7 @@ async def test_a_server_that_cannot_be_trusted_gets_no_mail(scene: Scene, flaw: 
 
 
 @pytest.mark.faults
-async def test_the_first_server_dies_under_load_and_comes_back(scene: Scene) -> None:
+async def test_the_first_server_fails_under_load_and_recovers(scene: Scene) -> None:
     """Its dialogues are reset and it takes no more: the second one goes on, until the first is back."""
     sink = scene.sink
     async with Proxy.to(sink.port) as first:

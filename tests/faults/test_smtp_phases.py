@@ -23,8 +23,10 @@ SILENT = {"act": "silent"}
 
 async def meet(scene: Scene, client: FeedClient, number: int, fault: dict[str, Any]) -> dict[str, Any]:
     """Send one mail into a fault; gives the mail as it ended."""
-    await scene.sink.tell(**fault, **({"reply": f"{fault['text']} (in {fault['phase']})"} if "text" in fault else {}))
-    await scene.sink.tell(close=True)  # the next dialogue begins from the start, and comes to the fault
+    await scene.sink.command(
+        **fault, **({"reply": f"{fault['text']} (in {fault['phase']})"} if "text" in fault else {})
+    )
+    await scene.sink.command(close=True)  # the next dialogue begins from the start, and comes to the fault
     message, makes = request(number)
     await scene.load.publish(scene.rabbit.channel, message, makes)
     mails: list[dict[str, Any]] = []
@@ -87,8 +89,8 @@ async def test_a_lost_reply_after_the_final_dot(scene: Scene, act: dict[str, Any
 async def test_silence_at_a_step_that_only_some_dialogues_have(scene: Scene, phase: str) -> None:
     """A login that is not answered counts no attempt; a rejection is recorded though the RSET after it is not."""
     if phase == "RSET":
-        await scene.sink.tell(phase="RCPT", act="reply", reply=REFUSED_FOR_NOW["text"])
-    await scene.sink.tell(phase=phase, **SILENT)
+        await scene.sink.command(phase="RCPT", act="reply", reply=REFUSED_FOR_NOW["text"])
+    await scene.sink.command(phase=phase, **SILENT)
     async with scene.service(**SETTINGS, SMTP_URL=with_login(scene)) as victim:
         message, makes = request(0)
         await scene.load.publish(scene.rabbit.channel, message, makes)
@@ -123,9 +125,9 @@ async def test_a_stop_while_the_server_is_silent(scene: Scene, step: str) -> Non
     """
     is_start = step in STARTS
     if step == "RSET":
-        await scene.sink.tell(phase="RCPT", act="reply", reply=REFUSED_FOR_NOW["text"])
+        await scene.sink.command(phase="RCPT", act="reply", reply=REFUSED_FOR_NOW["text"])
     phase, says = ("STARTTLS", {"reply": "220 go on"}) if step == "HANDSHAKE" else (step, {})
-    await scene.sink.tell(phase=phase, **SILENT, **says)
+    await scene.sink.command(phase=phase, **SILENT, **says)
     url = with_login(scene)
     if phase == "STARTTLS":
         url = url.replace("smtp+plain", "smtp")
@@ -148,9 +150,9 @@ async def test_every_phase_at_once_under_load(scene: Scene) -> None:
         async with scene.load.flowing(rate=60):
             for phase in PHASES:
                 for fault in (HANGS_UP, SILENT, {"act": "reply", "reply": "451 4.3.0 come back later"}):
-                    await scene.sink.tell(phase=phase, times=3, **fault)
+                    await scene.sink.command(phase=phase, times=3, **fault)
                 if phase in ("CONNECT", "EHLO"):
-                    await scene.sink.tell(close=True)
-            await scene.sink.tell(phase="DOT", act="hang_up", accept=True, times=5)
+                    await scene.sink.command(close=True)
+            await scene.sink.command(phase="DOT", act="hang_up", accept=True, times=5)
             await scene.sink.wait(lambda: bool(scene.sink.unanswered) and len(scene.sink.accepted) > 300)
         await scene.end(victim)

@@ -22,7 +22,9 @@ UNFINISHED = frame(TEXT, b"x" * 20_000)[:-1]
 @pytest.mark.parametrize(
     ("guessers", "silent", "mails"), [(20, 200, 120), pytest.param(100, 600, 600, marks=pytest.mark.faults)]
 )
-async def test_strangers_cost_no_mail(scene: Scene, guessers: int, silent: int, mails: int) -> None:
+async def test_unauthenticated_clients_do_not_disturb_sending(
+    scene: Scene, guessers: int, silent: int, mails: int
+) -> None:
     """While they come again and again all is taken in and sent, once each; their guesses are counted and logged."""
     tokens = {"VIEWER_TOKEN": VIEWER_TOKEN, "OPERATOR_TOKEN": OPERATOR_TOKEN}
     async with scene.service(**tokens) as victim:

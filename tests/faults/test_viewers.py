@@ -43,7 +43,7 @@ async def watch(feed: FeedSettings, answers: list[int]) -> None:
 
 
 @pytest.mark.parametrize("watchers", [4, pytest.param(30, marks=pytest.mark.faults)])
-async def test_watchers_who_ask_all_the_time(scene: Scene, watchers: int) -> None:
+async def test_viewers_that_query_all_the_time(scene: Scene, watchers: int) -> None:
     """Messages are taken in and mails sent beside them; every watcher is answered, and nothing is lost or repeated."""
     async with scene.service(SEND_RATE="40") as victim:
         answers: list[list[int]] = [[] for _ in range(watchers)]
@@ -59,7 +59,7 @@ async def test_watchers_who_ask_all_the_time(scene: Scene, watchers: int) -> Non
 
 
 @pytest.mark.parametrize("messages", [4, pytest.param(60, marks=pytest.mark.faults)])
-async def test_messages_of_the_largest_size(scene: Scene, messages: int) -> None:
+async def test_messages_of_the_maximum_size(scene: Scene, messages: int) -> None:
     """While they are taken in, snapshots and small messages go first, a stop ends in order, and no mail is lost."""
     async with scene.service(SEND_RATE="0") as victim:
         waits: dict[str, list[float]] = {"snapshot": [], "submit": []}

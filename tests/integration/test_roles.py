@@ -44,10 +44,10 @@ async def occupied(environ: Mapping[str, str], sink: Sink, **tokens: str) -> Asy
     async with serving(settings) as feed:
         async with FeedClient.connect(feed, snapshot=0) as operator:
             (waiting,) = (await submit(operator, request(1, send_at=FAR)))["mails"]
-            await sink.tell(phase="RCPT", act="reply", reply="550 5.1.1 no such user")
+            await sink.command(phase="RCPT", act="reply", reply="550 5.1.1 no such user")
             await operator.command("submit", {"message": request(2)})
             failed = await wait_event(operator, "mail.failed")
-            await sink.tell(phase="DOT", act="hang_up", accept=True)
+            await sink.command(phase="DOT", act="hang_up", accept=True)
             await operator.command("submit", {"message": request(3)})
             uncertain = await wait_event(operator, "mail.uncertain")
         yield feed, {"waiting": waiting, "failed": failed["id"], "uncertain": uncertain["id"]}

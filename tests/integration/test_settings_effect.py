@@ -226,7 +226,7 @@ async def test_an_account_has_no_more_connections_than_it_may(environ: dict[str,
         async with served(environ, SMTP_CONNECTIONS="3") as feed, FeedClient.connect(feed, stats=0.5) as client:
             await client.command("submit", {"message": request(1)})
             await wait_event(client, "mail.sent")
-            await sink.tell(phase="DOT", act="silent", times=10)
+            await sink.command(phase="DOT", act="silent", times=10)
             await submit(client, request(2, to=[f"p{n}@example.com" for n in range(10)]))
             stats = await stats_when(client, lambda frame: frame["totals"]["sending"] >= 3)
             await sink.wait(lambda: Counter(each["phase"] for each in sink.entries)["DOT"] == 3)
@@ -241,10 +241,10 @@ async def test_a_server_is_waited_for_as_long_as_its_replies_may_take(environ: d
             async with FeedClient.connect(feed) as client:
                 await client.command("submit", {"message": request(1)})
                 slow = await wait_event(client, "mail.sent")
-                await sink.tell(phase="RCPT", act="silent")
+                await sink.command(phase="RCPT", act="silent")
                 await client.command("submit", {"message": request(2)})
                 silent = await wait_event(client, "mail.retrying", event="r2")
-                await sink.tell(phase="DOT", act="silent")
+                await sink.command(phase="DOT", act="silent")
                 await client.command("submit", {"message": request(3)})
                 lost = await wait_event(client, "mail.retrying", event="r3")
     assert slow["attempt"] == 1
@@ -364,7 +364,7 @@ async def test_a_refused_mail_waits_for_its_delays_and_is_given_up(environ: dict
 async def test_a_lost_reply_is_answered_as_an_operator_wants(environ: dict[str, str], tmp_path: Path) -> None:
     """ON_UNCERTAIN: with `hold` the mail is uncertain, and it goes once."""
     async with Sink.running(tmp_path / "journal") as sink:
-        await sink.tell(phase="DOT", act="hang_up", accept=True)
+        await sink.command(phase="DOT", act="hang_up", accept=True)
         async with served(environ, SMTP_URL=open_port(sink), ON_UNCERTAIN="hold") as feed:
             async with FeedClient.connect(feed) as client:
                 await client.command("submit", {"message": request(1)})

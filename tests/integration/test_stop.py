@@ -88,7 +88,7 @@ async def test_a_second_signal_ends_the_service_at_once(
 ) -> None:
     """A dialogue that never ends holds up the first one, and not the second, which exits 1."""
     async with Sink.running(tmp_path / "journal") as sink:
-        await sink.tell(phase="DOT", act="silent")
+        await sink.command(phase="DOT", act="silent")
         environ = {**environ, "NOTIFIER_SMTP_URL": f"smtp+plain://127.0.0.1:{sink.port}"}
         async with Victim.running(environ) as victim:
             async with FeedClient.connect(victim.feed, snapshot=0) as client:

@@ -57,7 +57,7 @@ def test_the_peers_are_services_of_the_file() -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_who_depends_waits_for_health(name: str) -> None:
+def test_dependencies_wait_for_health_checks(name: str) -> None:
     """Each condition is the health of a service that has a health check, its own or its image's."""
     for needed, how in SERVICES[name].get("depends_on", {}).items():
         assert how == {"condition": "service_healthy"}
@@ -65,7 +65,7 @@ def test_who_depends_waits_for_health(name: str) -> None:
     assert re.search(r'^HEALTHCHECK .* CMD \["notifier", "health"\]$', DOCKERFILE, re.MULTILINE)
 
 
-def test_the_service_begins_after_its_peers_and_the_example_after_it() -> None:
+def test_services_start_in_the_order_of_their_dependencies() -> None:
     """So that the first look shows nothing that is still to come up."""
     assert set(SERVICES["notifier"]["depends_on"]) == set(TAKEN)
     assert set(SERVICES["example"]["depends_on"]) == {"notifier"}
@@ -79,7 +79,7 @@ def test_ports_are_open_to_this_machine_alone(name: str) -> None:
     assert len(published) == len(set(published)) == 3
 
 
-def test_the_service_s_port_is_the_one_it_listens_on() -> None:
+def test_the_published_port_is_the_port_of_the_service() -> None:
     """The image exposes it, the service listens there beyond loopback, and the file publishes it."""
     found = settings().feed
     assert (found.host, SERVICES["example"]["environment"]["NOTIFIER_HOST"]) == ("0.0.0.0", "notifier")  # noqa: S104 - in a container
@@ -87,7 +87,7 @@ def test_the_service_s_port_is_the_one_it_listens_on() -> None:
     assert SERVICES["notifier"]["ports"] == [f"127.0.0.1:{found.port}:{found.port}"]
 
 
-def test_its_data_is_on_a_volume() -> None:
+def test_data_is_on_a_volume() -> None:
     """Named volumes, declared, where the image keeps its database; beyond them only /tmp can be written."""
     service = SERVICES["notifier"]
     (volume,) = service["volumes"]

@@ -55,13 +55,13 @@ def owners(volume: Path) -> dict[str, str]:
     return {path.name: f"{path.stat().st_uid}:{path.stat().st_gid}" for path in volume.iterdir()}
 
 
-def test_it_is_small(image: Image) -> None:
+def test_the_image_is_small(image: Image) -> None:
     """Beyond its base it takes less than 150 MB."""
     print(f"the image takes {image.size / 10**6:.0f} MB beyond its base")  # noqa: T201 - a figure to look at
     assert 0 < image.size < MOST_BYTES
 
 
-def test_nothing_to_build_with_is_left_in_it(image: Image) -> None:
+def test_the_image_contains_no_build_tools(image: Image) -> None:
     """No compiler, no pip, no copy of pip to start one from."""
     names = {path.name for folder in image.root.glob("**/bin") for path in folder.iterdir()}
     assert "python3" in names
@@ -70,7 +70,7 @@ def test_nothing_to_build_with_is_left_in_it(image: Image) -> None:
     assert not [*image.root.glob("**/pip-*.whl"), *image.root.glob("**/ensurepip")]
 
 
-def test_it_says_what_it_is(image: Image) -> None:
+def test_the_image_has_metadata(image: Image) -> None:
     """Labels, port, volume, user and health check are there for those who look; no secret is."""
     labels = image.config["Labels"]
     assert labels["org.opencontainers.image.title"] == "notifier"
@@ -97,7 +97,7 @@ async def test_two_settings_are_enough(container: Container, inbox: Inbox, volum
     assert (code, output.count("Read-only file system")) == (1, 2), output
 
 
-async def test_it_listens_to_others_and_lets_in_who_has_the_token(container: Container) -> None:
+async def test_other_hosts_can_connect_with_the_token(container: Container) -> None:
     """On every address of the container; its health check passes, and who does not have the token is refused."""
     listening = {each.laddr for each in container.main.net_connections() if each.status == "LISTEN"}
     assert listening == {("0.0.0.0", int(container.environ["NOTIFIER_PORT"]))}  # noqa: S104 - as it should be
@@ -107,7 +107,7 @@ async def test_it_listens_to_others_and_lets_in_who_has_the_token(container: Con
     assert (code, "4401" in output) == (1, True), output
 
 
-async def test_sigterm_ends_it_in_order_and_the_volume_keeps_all(
+async def test_sigterm_stops_it_gracefully_and_the_volume_keeps_the_data(
     container: Container, volume: Path, given: Mapping[str, str]
 ) -> None:
     """Exit 0; the next container on the volume has the same token and mails, and shows the token no more."""
@@ -125,7 +125,7 @@ async def test_sigterm_ends_it_in_order_and_the_volume_keeps_all(
     assert set(owners(volume).values()) == {container.image.user}
 
 
-async def test_with_a_broker_it_consumes(
+async def test_with_a_broker_it_consumes_messages(
     image: Image, volume: Path, given: Mapping[str, str], rabbit: Rabbit, inbox: Inbox
 ) -> None:
     """A message that is published on the broker becomes a mail."""
@@ -137,7 +137,7 @@ async def test_with_a_broker_it_consumes(
     assert [mail.to for mail in inbox.received] == ["b@example.com"]
 
 
-async def test_a_missing_setting_ends_it_with_a_sentence(image: Image, volume: Path) -> None:
+async def test_a_missing_setting_is_named(image: Image, volume: Path) -> None:
     """Without the two settings it names both and exits 2, and has left no token behind."""
     async with images.running(image, volume, {}) as container:
         await container.said("NOTIFIER_MAIL_FROM: is required")

@@ -70,7 +70,7 @@ def _walk(node: Any, labels: frozenset[str], found: list[Asked]) -> None:
             assert isinstance(node, promql_parser.NumberLiteral)
 
 
-async def test_a_service_that_has_worked_gives_all_that_is_asked_for(environ: dict[str, str], rabbit: Rabbit) -> None:
+async def test_every_metric_of_panels_and_alerts_exists(environ: dict[str, str], rabbit: Rabbit) -> None:
     """Every metric with every label that a panel or an alert names, and every value that it looks for."""
     await rabbit.prepare()
     settings = changed({**environ, **rabbit.environ}, SEND_QUOTA="50")
@@ -99,7 +99,7 @@ def _missing(expression: str, found: Scrape) -> Iterator[str]:
                     yield f"{name} has no {label} {value}"
 
 
-def test_the_check_finds_what_is_not_there() -> None:
+def test_the_check_finds_unknown_metrics_labels_and_values() -> None:
     """A wrong metric, a wrong label of a sum, and a wrong value are each named; what is no PromQL is no expression."""
     found = Scrape([Sample("mails", {"status": "sent"}, 1)])
     assert list(_missing("rate(lost[5m]) and sum by (kind) (mails)", found)) == [
@@ -112,7 +112,7 @@ def test_the_check_finds_what_is_not_there() -> None:
         asked("sum by (status (mails)")
 
 
-def test_every_alert_says_what_happened_and_what_to_do() -> None:
+def test_every_alert_has_a_summary_and_a_description() -> None:
     """Each has a name of its own, a severity, and two sentences for whoever is woken by it."""
     names = [rule["alert"] for rule in RULES]
     assert len(set(names)) == len(names)
@@ -124,7 +124,7 @@ def test_every_alert_says_what_happened_and_what_to_do() -> None:
         assert promql_parser.parse_duration(rule.get("for", "1s"))
 
 
-def test_what_an_alert_says_of_its_labels_is_in_its_result() -> None:
+def test_labels_named_in_an_alert_are_kept_by_its_expression() -> None:
     """A text that names a label whose expression sums it away would say nothing."""
     for rule in RULES:
         used = set(re.findall(r"\$labels\.(\w+)", " ".join(rule["annotations"].values())))

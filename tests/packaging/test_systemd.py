@@ -65,7 +65,7 @@ def test_secrets_come_as_credentials() -> None:
     assert not [name for name, _ in variables if re.search(r"_(TOKEN|SMTP_URL|AMQP_URL)$", name)]
 
 
-def test_what_another_start_cannot_mend_is_not_tried_again() -> None:
+def test_permanent_errors_are_not_restarted() -> None:
     """Bad settings and an unusable store stay down; any other failure is followed by a start, for ever."""
     found = directives()
     (never,) = found["RestartPreventExitStatus"]
@@ -73,7 +73,7 @@ def test_what_another_start_cannot_mend_is_not_tried_again() -> None:
     assert (found["Restart"], found["StartLimitIntervalSec"]) == (["on-failure"], ["0"])
 
 
-def test_a_stop_is_given_all_the_time_it_may_take(tmp_path: Path) -> None:
+def test_the_stop_timeout_covers_the_longest_dialogue(tmp_path: Path) -> None:
     """SIGTERM, and time for every reply that a dialogue may still wait for, and to tell the rest."""
     found = directives()
     smtp = settings(tmp_path).smtp
@@ -84,7 +84,7 @@ def test_a_stop_is_given_all_the_time_it_may_take(tmp_path: Path) -> None:
     assert (found["KillSignal"], found["KillMode"]) == (["SIGTERM"], ["mixed"])
 
 
-def test_it_writes_to_its_own_folder_alone(tmp_path: Path) -> None:
+def test_the_service_can_write_only_to_its_own_folder(tmp_path: Path) -> None:
     """The database is in the folder that systemd makes for it; the rest of the disk is read-only."""
     found = directives()
     (folder,) = found["StateDirectory"]
@@ -95,7 +95,7 @@ def test_it_writes_to_its_own_folder_alone(tmp_path: Path) -> None:
     assert "ReadWritePaths" not in found
 
 
-def test_systemd_takes_it(tmp_path: Path) -> None:
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     """Every directive is known to systemd, and its own judgement of the exposure is good."""
     analyze = shutil.which("systemd-analyze")
     if not analyze:

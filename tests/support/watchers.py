@@ -24,7 +24,7 @@ class Record:
     def __init__(self) -> None:
         self.places: dict[str, int] = {}
         self.late: Counter[int] = Counter()
-        self.news = asyncio.Event()
+        self.changed = asyncio.Event()
         self._frames: dict[bytes, tuple[list[int], list[float]]] = {}
 
     def read(self, payload: bytes, now: float) -> list[int]:
@@ -80,7 +80,7 @@ class Watcher(asyncio.Protocol):
 
     def connection_lost(self, _: Exception | None) -> None:
         """Let the count be wrong."""
-        self._record.news.set()
+        self._record.changed.set()
 
     def _take(self, opcode: int, payload: bytes, now: float) -> None:
         if opcode == PING:
@@ -89,10 +89,10 @@ class Watcher(asyncio.Protocol):
             self.code = int.from_bytes(payload[:2])
         elif payload.startswith(b'{"type":"events"'):
             self.seen.extend(self._record.read(payload, now))
-            self._record.news.set()
+            self._record.changed.set()
         elif payload.startswith(b'{"type":"snapshot"'):
             self.snapshots += 1
-            self._record.news.set()
+            self._record.changed.set()
 
     def end(self) -> None:
         """Leave."""
@@ -105,13 +105,13 @@ async def watch(port: int, count: int) -> None:
     record = Record()
     watchers = [(await loop.create_connection(lambda: Watcher(record), "127.0.0.1", port))[1] for _ in range(count)]
     while not all(watcher.snapshots for watcher in watchers):
-        record.news.clear()
-        await record.news.wait()
+        record.changed.clear()
+        await record.changed.wait()
     print("ready", flush=True)  # noqa: T201 - its output is data
     expected = int(await asyncio.to_thread(sys.stdin.readline))
     while any(len(watcher.seen) < expected and watcher.code is None for watcher in watchers):
-        record.news.clear()
-        await record.news.wait()
+        record.changed.clear()
+        await record.changed.wait()
     order = list(range(expected))
     report = {
         "wrong": sum(watcher.seen != order for watcher in watchers),

@@ -67,16 +67,16 @@ class Ledger:
         self._open: dict[int, asyncio.StreamWriter] = {}
         self.released = asyncio.Event()
 
-    def order(self, order: dict[str, Any]) -> None:
+    def command(self, command: dict[str, Any]) -> None:
         """Take one order."""
-        if order.get("close"):
+        if command.get("close"):
             for writer in self._open.values():
                 writer.close()
-        elif order.get("release"):
+        elif command.get("release"):
             self.released.set()
         else:
-            self._faults.append(order)
-        self.journal.write(0, "TOLD", order=order)
+            self._faults.append(command)
+        self.journal.write(0, "COMMAND", command=command)
 
     def fault(self, phase: str) -> Mapping[str, Any] | None:
         """Give the fault that is due in a phase, and use it up."""
@@ -180,12 +180,12 @@ class Dialogue:
 async def main(journal: str, delay: float = 0.0) -> None:
     """Serve until the standard input ends."""
     ledger = Ledger(Journal(journal), delay)
-    orders = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
+    commands = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
     server = await asyncio.start_server(ledger.serve, "127.0.0.1", 0, limit=LONGEST)
     ledger.journal.write(0, "LISTENING", port=server.sockets[0].getsockname()[1])
-    while line := await orders.readline():
-        ledger.order(json.loads(line))
+    while line := await commands.readline():
+        ledger.command(json.loads(line))
     os._exit(0)
 
 

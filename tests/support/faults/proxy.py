@@ -32,7 +32,7 @@ class Proxy:
         self.carried = 0
         """Pieces that came to be forwarded, either way."""
         self.connections = 0
-        self.news = asyncio.Condition()
+        self.new_connection = asyncio.Condition()
         """Told of every new connection."""
         self._target = target
         self._flowing = asyncio.Event()
@@ -88,9 +88,9 @@ class Proxy:
         if task:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        async with self.news:
+        async with self.new_connection:
             self.connections += 1
-            self.news.notify_all()
+            self.new_connection.notify_all()
         if self.refusing:
             writer.close()
             return

@@ -26,7 +26,7 @@ class Sink:
         self.port = 0
         self._process = process
         self._journal = journal
-        self._news = asyncio.Condition()
+        self._grown = asyncio.Condition()
 
     @classmethod
     @asynccontextmanager
@@ -60,17 +60,17 @@ class Sink:
         begun = [entry["at"] for entry in self.entries if entry["phase"] == "MAIL"]
         return max((bisect(begun, at + 1) - number for number, at in enumerate(begun)), default=0)
 
-    async def tell(self, **order: Any) -> None:
+    async def command(self, **command: Any) -> None:
         """Give an order; it holds when this returns."""
-        before = self._told
+        before = self._commands_done
         if self._process.stdin:
-            self._process.stdin.write(json.dumps(order).encode() + b"\n")
-        await self.wait(lambda: self._told > before)
+            self._process.stdin.write(json.dumps(command).encode() + b"\n")
+        await self.wait(lambda: self._commands_done > before)
 
     async def wait(self, wanted: Callable[[], bool], patience: float = PATIENCE) -> None:
         """Wait until something is so; looked at whenever the journal has grown."""
-        async with asyncio.timeout(patience), self._news:
-            await self._news.wait_for(wanted)
+        async with asyncio.timeout(patience), self._grown:
+            await self._grown.wait_for(wanted)
 
     async def wait_grown(self, entries: int) -> None:
         """Wait until the journal has so many entries."""
@@ -89,8 +89,8 @@ class Sink:
         return [json.loads(line) for line in self._journal.read_bytes().splitlines()]
 
     @property
-    def _told(self) -> int:
-        return sum(entry["phase"] == "TOLD" for entry in self.entries)
+    def _commands_done(self) -> int:
+        return sum(entry["phase"] == "COMMAND" for entry in self.entries)
 
     def _dialogues(self, phase: str) -> set[int]:
         return {entry["dialogue"] for entry in self.entries if entry["phase"] == phase}
@@ -98,9 +98,9 @@ class Sink:
     async def _read(self) -> None:
         stdout = self._process.stdout
         while stdout and (line := await stdout.readline()):
-            async with self._news:
+            async with self._grown:
                 entry = json.loads(line)
                 self.entries.append(entry)
                 if entry["phase"] == "ACCEPTED":
                     self.accepted.append(entry)
-                self._news.notify_all()
+                self._grown.notify_all()

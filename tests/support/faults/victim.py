@@ -33,7 +33,7 @@ class Victim:
         self.feed = FeedSettings.model_validate({"NOTIFIER_PORT": 0})
         self._process = process
         self._silent = False
-        self._news = asyncio.Condition()
+        self._grown = asyncio.Condition()
         self._reading = asyncio.create_task(self._read(), name="service log")
 
     @classmethod
@@ -75,8 +75,8 @@ class Victim:
             found[:] = [line for line in self.lines if wanted(line)]
             return bool(found) or self._silent
 
-        async with asyncio.timeout(patience), self._news:
-            await self._news.wait_for(there)
+        async with asyncio.timeout(patience), self._grown:
+            await self._grown.wait_for(there)
         assert found, f"the service ended without it: {self.lines[-5:]}"
         return found[0]
 
@@ -106,11 +106,11 @@ class Victim:
         try:
             while stderr and (line := await stderr.readline()):
                 text = line.decode(errors="replace").rstrip()
-                async with self._news:
+                async with self._grown:
                     self.raw.append(line)
                     self.lines.append(json.loads(text) if text.startswith("{") else {"event": text})
-                    self._news.notify_all()
+                    self._grown.notify_all()
         finally:
-            async with self._news:
+            async with self._grown:
                 self._silent = True
-                self._news.notify_all()
+                self._grown.notify_all()

@@ -139,9 +139,9 @@ class Worker:
         """Run tests in the copy as it is; gives pytest's exit code (None: not in time) and what it printed."""
         output = self._copy / "output"
         arguments = [*_QUIETLY, f"--basetemp={self._copy / 'basetemp'}", *tests]
-        order = {"tests": arguments, "limit": limit, "output": str(output)}
+        command = {"tests": arguments, "limit": limit, "output": str(output)}
         stdin = _stream(self._process.stdin)
-        stdin.write(json.dumps(order) + "\n")
+        stdin.write(json.dumps(command) + "\n")
         stdin.flush()
         code = self._answer()
         return code, output.read_text(encoding="utf-8", errors="replace") if output.exists() else ""
@@ -198,7 +198,7 @@ class Trial:
                 outcome = worker.try_(job, self._stages_of(worker, job.file))
                 with self._lock:
                     self.outcomes.append(outcome)
-                    _tell(outcome, len(self.outcomes), self.total)
+                    _print_progress(outcome, len(self.outcomes), self.total)
 
     def _next(self) -> Job | None:
         with self._lock:
@@ -225,7 +225,7 @@ def _measured(worker: Worker, file: str, tests: list[str]) -> Stage:
     return Stage(tests, SLACK + FACTOR * (time.monotonic() - began))
 
 
-def _tell(outcome: Outcome, number: int, total: int) -> None:
+def _print_progress(outcome: Outcome, number: int, total: int) -> None:
     if outcome.how in ("survived", "broken"):
         typer.echo(f"[{number}/{total}] {outcome.how}: {outcome.job.file}:{outcome.job.change.line}")
         typer.echo(outcome.job.change.diff)

@@ -55,11 +55,11 @@ def main() -> None:
         importlib.import_module(name)
     print(json.dumps("ready"), flush=True)  # noqa: T201 - the answer
     for line in sys.stdin:
-        order = json.loads(line)
+        command = json.loads(line)
         pid = os.fork()
         if pid == 0:
-            _test(order["tests"], order["output"])
-        print(json.dumps(_wait(pid, order["limit"])), flush=True)  # noqa: T201 - the answer
+            _test(command["tests"], command["output"])
+        print(json.dumps(_wait(pid, command["limit"])), flush=True)  # noqa: T201 - the answer
 
 
 def _test(tests: list[str], output: str) -> None:

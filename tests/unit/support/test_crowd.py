@@ -3,7 +3,7 @@
 from support.crowd import Load, measure
 
 
-async def test_a_crowd_gets_every_event_in_order_while_some_are_stuck() -> None:
+async def test_every_client_gets_every_event_in_order_while_some_are_stuck() -> None:
     """Two hundred watchers in two processes each get exactly the log; who never reads is let go."""
     outcome = await measure(Load(watchers=200, stuck=10, messages=100, mails=100, every=0.1), processes=2)
     assert (outcome.wrong, outcome.codes) == (0, {})

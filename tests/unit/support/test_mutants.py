@@ -23,7 +23,7 @@ HARMLESS = next(mutant for mutant in MUTANTS if mutant.name == WRONG_LOGIN)._rep
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_a_mutant_is_a_change_that_can_be_made(mutant: Mutant) -> None:
+def test_every_mutant_can_be_applied(mutant: Mutant) -> None:
     """The text that it replaces is there exactly once, what comes out is Python, and its tests are there."""
     right = ast.parse((ROOT / mutant.file).read_text(encoding="utf-8"))
     assert ast.dump(ast.parse(changed(mutant, ROOT))) != ast.dump(right)
@@ -38,14 +38,14 @@ def test_names_of_mutants_are_unique() -> None:
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
 
 
-def test_a_text_that_is_not_there_once_is_an_error() -> None:
+def test_a_text_that_does_not_occur_exactly_once_is_an_error() -> None:
     """A change of the code that a mutant no longer fits is told, and never taken for a mutant that survived."""
     for text in ("no such text", "reply"):
         with pytest.raises(ValueError, match="must have this exactly once"):
             changed(HARMLESS._replace(right=text), ROOT)
 
 
-def test_a_wrong_change_is_noticed(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_change_is_detected(capfd: pytest.CaptureFixture[str]) -> None:
     """The tests pass without it and one of them fails with it; the line names that one."""
     assert main([WRONG_LOGIN]) == 0
     (line,) = capfd.readouterr().out.splitlines()
@@ -60,7 +60,7 @@ def test_a_harmless_change_survives(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr().out == f"{WRONG_LOGIN}: SURVIVED (pytest's exit code is 0)\n"
 
 
-def test_a_file_that_cannot_be_imported_is_no_kill(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_cannot_be_imported_does_not_count_as_killed(capfd: pytest.CaptureFixture[str]) -> None:
     """No test has judged it."""
     assert judge(HARMLESS._replace(wrong="_LOGIN_CODES =")) == 1
     assert f"{WRONG_LOGIN}: SURVIVED (pytest's exit code is" in capfd.readouterr().out
@@ -79,7 +79,7 @@ def test_tests_that_fail_anyway_prove_nothing(
     assert "the tests must pass before anything is changed" in err
 
 
-def test_an_unknown_name_is_answered_with_those_that_there_are(capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_name_lists_the_known_ones(capfd: pytest.CaptureFixture[str]) -> None:
     """Nothing is run."""
     assert main(["no-such"]) == 2
     assert WRONG_LOGIN in capfd.readouterr().err

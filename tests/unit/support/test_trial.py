@@ -48,7 +48,7 @@ def test_each_kind_of_change_is_made_once() -> None:
 
 
 @pytest.mark.parametrize("words", ["log", "raise", "Do something", "A file", "first: int", "sentenceXX"])
-def test_what_nobody_could_notice_is_not_changed(words: str) -> None:
+def test_changes_without_effect_are_not_made(words: str) -> None:
     """Log lines, texts of errors, docstrings, annotations and sentences stay as they are."""
     changed = [line for each in changes(GIVEN) for line in each.diff.splitlines() if line.startswith("+")]
     assert not [line for line in changed if words in line and line[1:] not in GIVEN.splitlines()]
@@ -74,7 +74,7 @@ def test_a_sample_is_repeated_by_its_seed(capfd: pytest.CaptureFixture[str]) -> 
     assert capfd.readouterr().out.splitlines() == ["seed 1", "seed 1", "seed 2"]
 
 
-def test_the_score_is_of_what_could_be_judged() -> None:
+def test_the_score_counts_only_changes_that_could_be_tested() -> None:
     """What hangs was noticed, what cannot be imported was not judged; the report shows every survivor."""
     job = Job("notifier/observability/throughput.py", Change(7, "text", "-    a\n+    b"))
     outcomes = [Outcome(job, how) for how in ("killed", "hung", "survived", "survived", "broken")]
