@@ -1,4 +1,4 @@
-"""A message is acknowledged once it is on disk, and not before: the order of system calls says so."""
+"""The order of system calls proves that a message is acknowledged only after it is on disk."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ MESSAGES = 40
 
 
 async def observed(scene: Scene, *tool: str) -> list[Call]:
-    """Run the service under strace while messages come; gives what it did."""
+    """Run the service under strace while messages arrive; return its system calls."""
     trace = scene.folder / "trace"
     async with scene.service(*command(needed("strace", "strace"), str(trace)), *tool) as victim:
         for number in range(MESSAGES):
@@ -27,13 +27,13 @@ async def observed(scene: Scene, *tool: str) -> list[Call]:
 
 
 async def test_no_acknowledgement_leaves_before_its_commit_is_on_disk(scene: Scene) -> None:
-    """Each basic.ack follows an fdatasync that follows the writing of each message that it acknowledges."""
+    """Each basic.ack follows an fdatasync that follows the write of each message that it acknowledges."""
     found = await observed(scene)
     assert check_order(found, URL(scene.rabbit.url).port or 5672, sorted(scene.load.accepted)) >= MESSAGES // 10
 
 
 async def test_the_check_fails_on_a_disk_that_does_not_sync(scene: Scene) -> None:
-    """Control: with a library that makes every sync do nothing, the same check fails."""
+    """Control: with a library that turns every sync into a no-op, the same check fails."""
     found = await observed(scene, needed("eatmydata", "eatmydata"))
     with pytest.raises(AssertionError, match=r"acknowledged .* before it was on disk"):
         check_order(found, URL(scene.rabbit.url).port or 5672, sorted(scene.load.accepted))

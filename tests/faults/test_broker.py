@@ -1,4 +1,4 @@
-"""The broker goes away in every way there is, and comes back."""
+"""The broker becomes unavailable in many ways and comes back."""
 
 import asyncio
 import json
@@ -24,11 +24,11 @@ pytestmark = pytest.mark.faults
 BACKLOG = 100
 BAD = 5
 SILENCE = 120.0
-"""Seconds within which a dead connection must have been noticed: three heartbeats, with room for noise."""
+"""Seconds within which the service must detect a dead connection: three heartbeats, with a margin."""
 
 
 async def reconnected(proxy: Proxy, fault: Callable[[], None]) -> None:
-    """Do something to connections, and wait until the service has come with a new one."""
+    """Disturb the connections, and wait until the service has opened a new one."""
     before = proxy.connections
     fault()
     async with asyncio.timeout(PATIENCE), proxy.new_connection:
@@ -37,16 +37,16 @@ async def reconnected(proxy: Proxy, fault: Callable[[], None]) -> None:
 
 @asynccontextmanager
 async def behind(proxy: Proxy, scene: Scene) -> AsyncIterator[None]:
-    """Let the service reach its broker through a proxy."""
+    """Connect the service to its broker through a proxy, and publish a steady load."""
     scene.environ["NOTIFIER_AMQP_URL"] = proxy.url(scene.rabbit.url)
     async with scene.load.flowing(rate=60):
         yield
 
 
 async def end_after_more(scene: Scene, victim: Victim) -> None:
-    """Let the load flow for a while through a broker that came back, then end it and the service.
+    """Keep the load running for a while on a recovered broker, then stop it and the service.
 
-    Dead letters that came while the broker was away wait in the durable queue, which is read here.
+    Dead letters that were published while the broker was unavailable wait in the durable queue, which is read here.
     """
     connection = await aiormq.connect(scene.rabbit.url)
     try:
@@ -60,7 +60,7 @@ async def end_after_more(scene: Scene, victim: Victim) -> None:
 
 
 async def test_reset_connections(scene: Scene, proxy: Proxy) -> None:
-    """Every connection is reset several times under load: the service comes back and has lost nothing."""
+    """Under load every connection is reset several times; the service reconnects and loses nothing."""
     async with behind(proxy, scene), scene.service() as victim:
         for round_ in range(3):
             await scene.sink.wait_accepted(20 * (round_ + 1))
@@ -71,7 +71,7 @@ async def test_reset_connections(scene: Scene, proxy: Proxy) -> None:
 
 
 async def test_cut_in_the_middle_of_a_frame(scene: Scene, proxy: Proxy) -> None:
-    """What the service says, acknowledgements and results, breaks off after any number of bytes."""
+    """The connection is cut after any number of bytes from the service, within acknowledgements and results."""
     async with behind(proxy, scene), scene.service() as victim:
         for size in (1, 7, 20, 21, 22, 500, 4096):
             await scene.sink.wait_accepted(len(scene.sink.accepted) + 10)
@@ -82,7 +82,7 @@ async def test_cut_in_the_middle_of_a_frame(scene: Scene, proxy: Proxy) -> None:
 
 
 async def test_lost_replies(scene: Scene, proxy: Proxy) -> None:
-    """What the broker says, deliveries and confirmations, is lost with its connection."""
+    """Deliveries and confirms of the broker are lost together with their connection."""
     async with behind(proxy, scene), scene.service() as victim:
         for _ in range(5):
             await scene.sink.wait_accepted(len(scene.sink.accepted) + 10)
@@ -93,7 +93,7 @@ async def test_lost_replies(scene: Scene, proxy: Proxy) -> None:
 
 
 async def test_a_half_open_connection(scene: Scene, proxy: Proxy) -> None:
-    """Nothing comes and nothing closes: the service notices by itself, and connects again when that is possible."""
+    """No bytes arrive and nothing is closed: the service detects this and reconnects as soon as it can."""
     async with behind(proxy, scene), scene.service() as victim:
         await scene.sink.wait_accepted(30)
         proxy.stall()
@@ -106,7 +106,7 @@ async def test_a_half_open_connection(scene: Scene, proxy: Proxy) -> None:
 
 
 async def test_a_deleted_queue(scene: Scene) -> None:
-    """The queue is deleted under the service's feet: it declares it anew and takes what comes then."""
+    """While the service runs its queue is deleted: it declares the queue again and takes in new messages."""
     async with scene.service() as victim:
         async with scene.load.flowing(rate=60):
             await scene.sink.wait_accepted(30)
@@ -119,7 +119,10 @@ async def test_a_deleted_queue(scene: Scene) -> None:
 
 
 async def test_a_closed_channel(fragile: Scene) -> None:
-    """The exchange for results is gone, so the broker closes the channel: it is declared again and all results come."""
+    """The broker closes the channel because the exchange for results was deleted.
+
+    The service declares the exchange again, and all results arrive.
+    """
     scene = fragile
     async with scene.service() as victim, scene.load.flowing(rate=60):
         for _ in range(3):
@@ -134,17 +137,17 @@ async def test_a_closed_channel(fragile: Scene) -> None:
 
 
 async def test_a_killed_broker(fragile: Scene, node: PrivateNode) -> None:
-    """Killed under load and started again: what was confirmed before is mailed, and so is what comes after."""
+    """The broker is killed under load and restarted; messages confirmed before and after that are mailed."""
     await survive(fragile, node, node.kill)
 
 
 async def test_a_restarted_broker(fragile: Scene, node: PrivateNode) -> None:
-    """Stopped in good order and started again."""
+    """The broker is shut down gracefully and started again."""
     await survive(fragile, node, node.stop)
 
 
 async def survive(scene: Scene, node: PrivateNode, end: Callable[[], None]) -> None:
-    """End the broker under load, and start it again."""
+    """Stop the broker under load, and start it again."""
     async with scene.service() as victim, scene.load.flowing(rate=60):
         await scene.sink.wait_accepted(60)
         await asyncio.to_thread(end)
@@ -153,7 +156,7 @@ async def survive(scene: Scene, node: PrivateNode, end: Callable[[], None]) -> N
 
 
 async def test_a_frozen_broker(fragile: Scene, node: PrivateNode) -> None:
-    """Frozen until the service has noticed, then thawed: nothing is lost on either side of the ice."""
+    """The broker is frozen until the service has detected it, and then continues: nothing is lost."""
     scene = fragile
     async with scene.service() as victim, scene.load.flowing(rate=60):
         await scene.sink.wait_accepted(60)
@@ -167,10 +170,11 @@ async def test_a_frozen_broker(fragile: Scene, node: PrivateNode) -> None:
 
 
 async def test_a_memory_alarm(fragile: Scene, node: PrivateNode) -> None:
-    """The broker takes nothing from anyone: what it has is consumed and mailed, and all results come afterwards.
+    """A memory alarm blocks all publishers: messages are still consumed and mailed, and all results follow later.
 
-    So it is behind messages that nobody can use, though no letter for them is taken.
-    What the load publishes meanwhile is not confirmed, and so was not accepted.
+    Invalid messages at the head of the queue do not stop this, although their dead letters cannot be published.
+
+    Messages that the load publishes meanwhile are not confirmed, and so do not count as accepted.
     """
     scene = fragile
     results = await scene.rabbit.listen(EVENTS, "topic", "mail.sent")
@@ -192,7 +196,7 @@ async def test_a_memory_alarm(fragile: Scene, node: PrivateNode) -> None:
 
 
 async def wait_for_results(results: "asyncio.Queue[DeliveredMessage]", mails: set[str]) -> None:
-    """Wait until each of these mails has had its result."""
+    """Wait until each of these mails has its result."""
     async with asyncio.timeout(PATIENCE):
         while mails:
             mails.discard(json.loads((await results.get()).body)["subject"])

@@ -1,4 +1,4 @@
-"""The wall clock is set forward or back while mails go; the monotonic one runs on, as it does in life."""
+"""The wall clock is set forward or back while mails are sent; the monotonic clock is unchanged."""
 
 from datetime import timedelta
 
@@ -19,7 +19,7 @@ DAY = timedelta(days=1)
 
 @pytest.mark.parametrize("ahead", [DAY, -DAY], ids=["a day forward", "a day back"])
 async def test_a_jump_under_load(scene: Scene, clock: Clock, ahead: timedelta) -> None:
-    """Mail goes on at its rate: no burst, no mail that waits for hours, none lost and none twice."""
+    """Mails are sent at their rate: there is no burst, no mail waits for hours, none is lost or repeated."""
     async with scene.service(SEND_RATE=str(RATE)) as victim:
         async with scene.load.flowing(rate=30):
             await scene.sink.wait_accepted(40)
@@ -30,7 +30,7 @@ async def test_a_jump_under_load(scene: Scene, clock: Clock, ahead: timedelta) -
 
 
 async def test_a_rejected_mail_is_retried_after_a_jump_forward(scene: Scene, clock: Clock) -> None:
-    """Its next attempt is due at once, and comes with the next tick."""
+    """The next attempt is due at once and starts at the next tick."""
     await scene.sink.command(phase="RCPT", act="reply", reply="451 4.3.0 come back later")
     async with scene.service(SEND_CRON=EVERY_SECOND, RETRY_DELAYS="12h") as victim:
         async with FeedClient.connect(victim.feed, snapshot=0) as client:
@@ -43,7 +43,10 @@ async def test_a_rejected_mail_is_retried_after_a_jump_forward(scene: Scene, clo
 
 @pytest.mark.parametrize(("hours", "end"), [(46, "mail.sent"), (49, "mail.expired")])
 async def test_reminders_follow_the_clock(scene: Scene, clock: Clock, hours: float, end: str) -> None:
-    """A flight leaves in 48 hours: a jump into its last two sends the reminder, a jump past it expires that."""
+    """A flight leaves in 48 hours.
+
+    A jump into its last two hours sends the reminder, and a jump past its departure expires the reminder.
+    """
     async with scene.service(SEND_CRON=EVERY_SECOND) as victim:
         async with FeedClient.connect(victim.feed, snapshot=0) as client:
             await scene.load.publish(scene.rabbit.channel, *booking(0))

@@ -1,4 +1,4 @@
-"""A queue that moves messages to the dead letters after some deliveries, as RabbitMQ 4 does, and a store that fails."""
+"""The queue dead-letters messages after some deliveries, as in RabbitMQ 4, while the store fails."""
 
 import asyncio
 import random
@@ -18,14 +18,14 @@ from notifier.demo.node import PrivateNode
 from notifier.gateways.topology import DEAD
 
 WAITING = 30
-"""Messages that come while the store cannot be written."""
+"""Messages that arrive while the store cannot be written."""
 LASTING = 4.0
-"""Seconds between two resets of the connections: the service tries to write to the store more than once."""
+"""Seconds between two resets of the connections, enough for the service to try to write to the store more than once."""
 
 
 @contextmanager
 def locked(database: Path) -> Iterator[None]:
-    """Let nobody else write to a database."""
+    """Prevent other connections from writing to a database."""
     with closing(sqlite3.connect(database, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE").close()
         yield
@@ -33,7 +33,7 @@ def locked(database: Path) -> Iterator[None]:
 
 
 async def outlast(scene: Scene, proxy: Proxy, chance: random.Random, *, rounds: int) -> None:
-    """Keep the store from being written, reset connections meanwhile, then kill the service again and again."""
+    """Make the store unwritable and reset connections meanwhile, then kill the service repeatedly."""
     async with scene.service(AMQP_URL=proxy.url(scene.rabbit.url)) as victim:
         await victim.wait_line(lambda line: line["event"] == "notifier is running")
         await publish(scene, 1)
@@ -57,7 +57,7 @@ async def outlast(scene: Scene, proxy: Proxy, chance: random.Random, *, rounds: 
 
 
 async def publish(scene: Scene, count: int) -> None:
-    """Publish so many bookings."""
+    """Publish `count` bookings."""
     for number in range(len(scene.load.published), len(scene.load.published) + count):
         await scene.load.publish(scene.rabbit.channel, *booking(number))
 
@@ -67,7 +67,7 @@ async def publish(scene: Scene, count: int) -> None:
 async def test_a_delivery_limit_dead_letters_no_valid_message(
     scene: Scene, proxy: Proxy, chance: random.Random, limit: int
 ) -> None:
-    """A store that cannot be written, lost connections and crashes spend no more than a delivery or two."""
+    """An unwritable store, lost connections and crashes use up only one or two deliveries of a message."""
     arguments: dict[str, Any] = {"x-queue-type": "quorum", "x-dead-letter-exchange": DEAD, "x-delivery-limit": limit}
     await scene.rabbit.channel.queue_delete(scene.rabbit.queue)
     await scene.rabbit.channel.queue_declare(scene.rabbit.queue, durable=True, arguments=arguments)
@@ -80,7 +80,7 @@ async def test_a_delivery_limit_dead_letters_no_valid_message(
 async def test_a_policy_with_the_limit_of_rabbitmq_4_dead_letters_no_valid_message(
     fragile: Scene, node: PrivateNode, chance: random.Random
 ) -> None:
-    """The same where an operator's policy sets the limit, which is lower than the queue's own."""
+    """The same if an operator's policy sets a limit that is lower than that of the queue."""
     scene = fragile
     policy = ("set_policy", "limit", f"^{scene.rabbit.queue}$", '{"delivery-limit":20}', "--apply-to", "queues")
     await asyncio.to_thread(node.control, *policy)

@@ -1,4 +1,4 @@
-"""The disk is full, or fails, or holds something that is no database."""
+"""The disk is full or fails, or the file is not a valid database."""
 
 import asyncio
 import os
@@ -18,23 +18,23 @@ from support.provided import missing, needed
 pytestmark = pytest.mark.faults
 
 BEFORE, DURING = 60, 30
-"""Messages that come before, and in each second while nothing can be written."""
+"""Messages that arrive before the fault, and in each second while nothing can be written."""
 LASTING = 3.0
-"""Seconds that the fault goes on after the service has met it."""
+"""Seconds that the fault continues after the service has detected it."""
 CONNECTIONS = 4
 SETTINGS = {"SEND_RATE": "40", "SMTP_CONNECTIONS": str(CONNECTIONS)}
 
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[Path]:
-    """Mount a small file system of its own."""
+    """Mount a small separate file system."""
     if os.geteuid() != 0:
         missing("only root may mount the small tmpfs that this test fills: run it as root")
     mount, umount = needed("mount", "mount"), needed("umount", "mount")
     folder.mkdir()
     command = [mount, "-t", "tmpfs", "-o", "size=8m", "none", str(folder)]
     if subprocess.run(command, check=False, capture_output=True).returncode != 0:  # noqa: S603 - fixed command
-        missing("this machine lets nobody mount a tmpfs: in a container, give it CAP_SYS_ADMIN")
+        missing("this machine does not allow mounting a tmpfs: in a container, add CAP_SYS_ADMIN")
     try:
         yield folder
     finally:
@@ -42,20 +42,20 @@ def small_disk(folder: Path) -> Iterator[Path]:
 
 
 def fill(ballast: Path) -> None:
-    """Take all the room that there is on a disk."""
+    """Use up all free space of a disk."""
     with ballast.open("wb", buffering=0) as file, suppress(OSError):
         while True:
             file.write(bytes(4096))
 
 
 async def publish(scene: Scene, count: int) -> None:
-    """Publish so many bookings."""
+    """Publish `count` bookings."""
     for number in range(len(scene.load.published), len(scene.load.published) + count):
         await scene.load.publish(scene.rabbit.channel, *booking(number))
 
 
 async def publish_until_refused(scene: Scene, victim: Victim) -> None:
-    """Publish until the service can store nothing more: a little may still fit into what its files have already."""
+    """Publish until the service cannot store any more: its files may still have room for a few messages."""
     refused = asyncio.create_task(
         victim.wait_line(lambda line: line.get("actor") == "consumer" and "reason" in line), name="refused"
     )
@@ -66,7 +66,7 @@ async def publish_until_refused(scene: Scene, victim: Victim) -> None:
 
 
 async def outlast(scene: Scene, victim: Victim, fail: Callable[[], None], repair: Callable[[], None]) -> None:
-    """Let the store fail under load and be mended: meanwhile no mail is begun, and nothing is acknowledged."""
+    """Make the store fail under load and repair it: meanwhile no mail is started and nothing is acknowledged."""
     await publish(scene, BEFORE)
     await scene.sink.wait_accepted(5)
     fail()
@@ -83,7 +83,10 @@ async def outlast(scene: Scene, victim: Victim, fail: Callable[[], None], repair
 
 
 async def test_a_full_disk(scene: Scene) -> None:
-    """Sending stops before recording does, and both go on by themselves when there is room: nothing lost, no repeat."""
+    """Sending stops before recording does.
+
+    Both resume automatically when there is space again; nothing is lost or repeated.
+    """
     with small_disk(scene.folder / "disk") as disk:
         scene.move(disk / "notifier.db")
         ballast = disk / "ballast"
@@ -92,19 +95,19 @@ async def test_a_full_disk(scene: Scene) -> None:
 
 
 async def test_a_disk_that_fails(scene: Scene) -> None:
-    """The same where every write to a file is an error."""
+    """The same if every write to a file fails."""
     async with scene.service(**SETTINGS) as victim:
         _, hard = resource.prlimit(victim.pid, resource.RLIMIT_FSIZE)
 
         def limit(size: int) -> None:
             resource.prlimit(victim.pid, resource.RLIMIT_FSIZE, (size, hard))
 
-        # Not the log's present size: SQLite begins it anew after a checkpoint, and then had room in it.
+        # Not the present size of the log: SQLite restarts the log after a checkpoint, and could then write to it.
         await outlast(scene, victim, lambda: limit(0), lambda: limit(hard))
 
 
 async def test_a_locked_database(scene: Scene) -> None:
-    """The same while another process holds the file's write lock for longer than anyone waits for it."""
+    """The same while another process holds the write lock of the file for longer than any timeout."""
     with closing(sqlite3.connect(scene.database, isolation_level=None)) as other:
 
         def say(sql: str) -> None:
@@ -116,7 +119,7 @@ async def test_a_locked_database(scene: Scene) -> None:
 
 @pytest.mark.parametrize("damage", ["no database", "a damaged page"])
 async def test_a_corrupt_database(scene: Scene, damage: str) -> None:
-    """The service does not start, exits with 3, says which file it is, and leaves that as it was."""
+    """The service does not start, exits with 3, names the file, and leaves the file unchanged."""
     async with scene.service() as victim:
         await publish(scene, BEFORE)
         await scene.end(victim)

@@ -1,4 +1,4 @@
-"""A mail whose time passes while it waits for a connection, by the clock on the wall or by one that jumps."""
+"""A mail expires while it waits for a connection, by the real clock or by a clock that jumps."""
 
 import asyncio
 from collections.abc import Set as AbstractSet
@@ -22,7 +22,7 @@ Message = tuple[dict[str, Any], AbstractSet[str]]
 
 
 def mail(number: int, expires_at: datetime | None = None) -> Message:
-    """Build a request for one mail, with what it makes."""
+    """Build a request for one mail, and the kinds of mail that it makes."""
     message, makes = load.request(number)
     if expires_at:
         message["data"]["expires_at"] = expires_at.isoformat()
@@ -31,7 +31,7 @@ def mail(number: int, expires_at: datetime | None = None) -> Message:
 
 @pytest.mark.parametrize("jumps", [False, pytest.param(True, marks=pytest.mark.faults)], ids=["waits", "jumps"])
 async def test_nothing_starts_after_its_expiry(scene: Scene, request: pytest.FixtureRequest, *, jumps: bool) -> None:
-    """The connection is made in the end, and the mail is not sent over it, but one that has time left is."""
+    """Once there is a connection, the expired mail is not sent, but a mail that has not expired is."""
     clock: Clock | None = request.getfixturevalue("clock") if jumps else None
     expires_at = datetime.now(UTC) + (LATER if jumps else SOON)
     async with Proxy.to(scene.sink.port) as proxy:

@@ -1,4 +1,4 @@
-"""The service is killed at any moment, and goes on."""
+"""The service is killed at random moments and restarted."""
 
 import random
 
@@ -8,7 +8,7 @@ from support.faults.scene import Scene
 
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.faults)])
 async def test_kills_under_load_lose_nothing(scene: Scene, chance: random.Random, kills: int) -> None:
-    """Killed again and again while messages come and mails go, it loses nothing and repeats no more than it must."""
+    """Killed repeatedly under load, the service loses nothing and repeats only mails past their final dot."""
     async with scene.load.flowing(rate=60):
         for _ in range(kills):
             async with scene.service() as victim:

@@ -1,4 +1,4 @@
-"""Messages arrive while the mail that they concern is on its way to the SMTP server."""
+"""Messages arrive while the mail that they concern is being sent."""
 
 from typing import Any
 
@@ -13,9 +13,9 @@ STEPS = ("CONNECT", "MAIL", "RCPT", "DATA", "DOT")
 PHASES = [pytest.param(phase, marks=() if phase == "RCPT" else pytest.mark.faults) for phase in STEPS]
 SETTINGS = {"SMTP_PAUSES": "100ms", "RETRY_DELAYS": "300ms", "SMTP_DOT_TIMEOUT": "60s"}
 
-PUT_OFF = {"act": "hold", "reply": "451 4.3.0 come back later"}
+DEFERRED = {"act": "hold", "reply": "451 4.3.0 come back later"}
 SHUTS_DOWN = {"act": "hold", "reply": "421 4.3.2 service shutting down"}
-GOES_ON = {"act": "hold", "reply": "250 ok"}
+ACCEPTS = {"act": "hold", "reply": "250 ok"}
 HANGS_UP = {"act": "hold", "accept": True, "then": "hang_up"}
 
 END = "booking.cancelled"
@@ -23,21 +23,21 @@ CHANGE = "booking.changed"
 
 
 def newer_message(scene: Scene, first: dict[str, Any], type_: str) -> dict[str, Any]:
-    """Build the newer message of a booking: its end, or another seat."""
+    """Build the newer message of a booking: its cancellation, or a change of its flight."""
     data = {**first["data"], "version": 2}
     data["flights"] = [{**flight, "seat": "30F", "number": "AI909"} for flight in data["flights"]]
     return {**first, "id": f"m{len(scene.load.published):06}", "type": type_, "data": data}
 
 
 async def warm_up(scene: Scene) -> None:
-    """Let a mail through: an account that has accepted nothing yet gets one mail at a time."""
+    """Send one mail: an account that has accepted nothing yet gets one mail at a time."""
     message, makes = request(len(scene.load.published))
     await scene.load.publish(scene.rabbit.channel, message, makes)
     await scene.sink.wait_accepted(1)
 
 
 async def meet(scene: Scene, victim_feed: Any, fault: dict[str, Any], type_: str) -> dict[str, Any]:
-    """Hold a confirmation where the fault is, let the news arrive, let go; returns the message that was confirmed."""
+    """Hold a confirmation at the fault, publish the newer message, and release it; return the first message."""
     await warm_up(scene)
     await scene.sink.command(**fault)
     if fault["phase"] == "CONNECT":
@@ -51,7 +51,7 @@ async def meet(scene: Scene, victim_feed: Any, fault: dict[str, Any], type_: str
         await scene.load.publish(scene.rabbit.channel, newer_message(scene, first, type_), follow)
         await wait_event(client, "mail.pending", kind=notice)
         if fault["phase"] != "CONNECT":
-            # Mail to somebody else overtakes, so that whatever could be sent meanwhile had its chance.
+            # A mail to another recipient is sent first, so that any other mail that can be sent has had the time.
             other, makes = booking(len(scene.load.published))
             await scene.load.publish(scene.rabbit.channel, other, makes)
             await wait_event(client, "mail.sent", booking=other["data"]["booking"])
@@ -61,37 +61,37 @@ async def meet(scene: Scene, victim_feed: Any, fault: dict[str, Any], type_: str
 
 
 def subjects(scene: Scene, first: dict[str, Any]) -> list[str]:
-    """List the subjects of all mails of a booking that were accepted, in order."""
+    """Return the subjects of all accepted mails of a booking, in order."""
     return [entry["subject"] for entry in scene.sink.accepted if first["data"]["booking"] in entry["subject"]]
 
 
 def confirming(subjects: list[str]) -> list[bool]:
-    """Say of each subject whether it is a confirmation's."""
+    """Return for each subject whether it is that of a confirmation."""
     return ["is confirmed" in subject for subject in subjects]
 
 
 @pytest.mark.parametrize("phase", PHASES)
-@pytest.mark.parametrize("refusal", [PUT_OFF, SHUTS_DOWN], ids=["put off", "shutting down"])
+@pytest.mark.parametrize("refusal", [DEFERRED, SHUTS_DOWN], ids=["deferred", "shutting down"])
 async def test_a_booking_is_cancelled_while_its_confirmation_is_deferred(
     scene: Scene, phase: str, refusal: dict[str, Any]
 ) -> None:
-    """Nobody is found any more that the booking is confirmed, whichever step the server refused.
+    """The confirmation is not sent any more, at whichever step the server rejected it.
 
-    A connection that is found to be shutting down is replaced within the same attempt, which can then succeed;
-    the cancellation follows.
+    If the server shuts the connection down, the same attempt uses another connection and can succeed. The cancellation
+    follows.
     """
     async with scene.service(**SETTINGS) as victim:
         first = await meet(scene, victim.feed, {"phase": phase, **refusal}, END)
         await scene.end(victim)
-    expected = [[False]] if refusal is PUT_OFF else [[False], [True, False]]
+    expected = [[False]] if refusal is DEFERRED else [[False], [True, False]]
     assert confirming(subjects(scene, first)) in expected
 
 
 @pytest.mark.parametrize("phase", PHASES)
 async def test_a_booking_changes_while_its_confirmation_is_deferred(scene: Scene, phase: str) -> None:
-    """The confirmation that follows says what holds by then."""
+    """The confirmation that follows shows the changed state."""
     async with scene.service(**SETTINGS) as victim:
-        first = await meet(scene, victim.feed, {"phase": phase, **PUT_OFF}, CHANGE)
+        first = await meet(scene, victim.feed, {"phase": phase, **DEFERRED}, CHANGE)
         await scene.end(victim)
     found = subjects(scene, first)
     assert sorted(confirming(found)) == [False, True]
@@ -100,15 +100,15 @@ async def test_a_booking_changes_while_its_confirmation_is_deferred(scene: Scene
 
 @pytest.mark.parametrize("type_", [END, CHANGE])
 async def test_a_newer_mail_waits_for_the_confirmation_that_is_being_sent(scene: Scene, type_: str) -> None:
-    """The server takes over the confirmation at last, and only then gets the newer mail of the same reader."""
+    """The server accepts the confirmation first, and only then gets the newer mail to the same recipient."""
     async with scene.service(**SETTINGS) as victim:
-        first = await meet(scene, victim.feed, {"phase": "RCPT", **GOES_ON}, type_)
+        first = await meet(scene, victim.feed, {"phase": "RCPT", **ACCEPTS}, type_)
         await scene.end(victim)
     assert confirming(subjects(scene, first)) == [True, False]
 
 
 async def test_a_booking_is_cancelled_while_the_outcome_of_its_confirmation_is_unknown(scene: Scene) -> None:
-    """It may have arrived, and is not sent again: the cancellation is the last thing that its reader gets."""
+    """The confirmation may have arrived and is not sent again; the cancellation is the last mail to its recipient."""
     async with scene.service(**SETTINGS) as victim:
         first = await meet(scene, victim.feed, {"phase": "DOT", **HANGS_UP}, END)
         rows = await scene.settle(victim)
@@ -119,7 +119,7 @@ async def test_a_booking_is_cancelled_while_the_outcome_of_its_confirmation_is_u
 
 
 async def test_a_crash_after_a_booking_is_cancelled_while_its_confirmation_is_sent(scene: Scene) -> None:
-    """A mail that is found as it was being sent is decided again by the messages that came meanwhile."""
+    """After a crash, a mail that was being sent is decided again with the messages that arrived meanwhile."""
     async with scene.service(**SETTINGS) as victim:
         await warm_up(scene)
         await scene.sink.command(phase="RCPT", act="silent")

@@ -1,4 +1,4 @@
-"""Bodies far over the limit, and how much memory they take."""
+"""The memory that bodies far over the limit take."""
 
 import asyncio
 import re
@@ -18,13 +18,13 @@ from notifier.gateways.topology import DEAD
 
 MEGABYTE = 1_000_000
 COPIES = 3
-"""Copies of a body that aiormq and the transport make to publish it."""
+"""Copies of a body that aiormq and the transport make while publishing it."""
 SPARE = 40 * MEGABYTE
-"""What else the service needs for its work."""
+"""Bytes that the service needs for everything else."""
 
 
 def peak(victim: Victim) -> int:
-    """Read the most bytes of memory that a process ever had."""
+    """Return the maximum memory that a process has used so far, in bytes."""
     status = Path(f"/proc/{victim.pid}/status").read_text(encoding="utf-8")
     (kilobytes,) = re.findall(r"VmHWM:\s+(\d+) kB", status)
     return int(kilobytes) * 1024
@@ -32,7 +32,10 @@ def peak(victim: Victim) -> int:
 
 @pytest.mark.parametrize(("count", "size"), [(12, 16), pytest.param(8, 60, marks=pytest.mark.faults)])
 async def test_bodies_over_the_limit_do_not_fill_the_memory(scene: Scene, count: int, size: int) -> None:
-    """However many the prefetch lets in, few are in memory; each is one letter with its beginning, size and digest."""
+    """Only a few such bodies are in memory at a time, however large the prefetch is.
+
+    Each of them becomes one dead letter with its beginning, size and digest.
+    """
     body = b" " * (size * MEGABYTE)
     digest = sha256(body).hexdigest()
     for number in range(count):

@@ -1,4 +1,4 @@
-"""A broker's user who may do no more than the service needs, on a topology that another user has declared."""
+"""A broker user with only the permissions that the service needs, on a topology that another user has declared."""
 
 import asyncio
 import re
@@ -14,7 +14,10 @@ pytestmark = pytest.mark.faults
 
 
 async def test_a_user_without_the_configure_permission(fragile: Scene, node: PrivateNode) -> None:
-    """The documented permissions are enough: all is mailed or dead-lettered, and each warning is given once."""
+    """The documented permissions are enough.
+
+    Every message is mailed or dead-lettered, and each warning is logged once.
+    """
     scene = fragile
     permissions = ("^$", r"^notifier\.(dead|events)$", f"^{re.escape(scene.rabbit.queue)}$")
     await asyncio.to_thread(node.control, "add_user", "least", "least-privileged")

@@ -1,4 +1,4 @@
-"""Messages that were made to do harm, among good ones."""
+"""Hostile messages among valid ones."""
 
 import json
 import re
@@ -14,9 +14,9 @@ from notifier.domain.messages import MAX_BYTES
 
 CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 TITLE = "\x1b]0;owned\x07\x1b[2J\x9b31m"
-"""What changes a terminal's title and colours, and clears it."""
+"""Bytes that change the title and colours of a terminal and clear it."""
 TERMINAL = f"{TITLE}\r\n2026-01-01 [info] all is well \u2028"
-"""The same, and a line that the service did not write."""
+"""The same, and a forged log line."""
 
 SECOND_MESSAGE = (
     "MAIL FROM:<evil@example.net>\r\nRCPT TO:<all@example.com>\r\nDATA\r\nSubject: smuggled\r\n\r\nHello.\r\n"
@@ -46,16 +46,16 @@ ADDRESSES = (
 )
 
 Case = tuple[bytes, AbstractSet[str], dict[str, Any]]
-"""A body, what it makes, and properties."""
+"""A body, the kinds of mail that it makes, and AMQP properties."""
 
 
 class Bytes(str):
-    """A property that pamqp sends as bytes that are no UTF-8."""
+    """A property that pamqp sends as bytes that are not UTF-8."""
 
     __slots__ = ()
 
     def encode(self, *_: object) -> bytes:
-        """Give those bytes."""
+        """Return these bytes."""
         return b"booking.\xff\xfe\x1b[2J"
 
 
@@ -63,17 +63,17 @@ class Never(datetime):
     """A property that pamqp sends as a time beyond the calendar."""
 
     def timestamp(self) -> float:
-        """Give seconds."""
+        """Return the seconds."""
         return 2.0**62
 
 
 class Long(str):
-    """A property that pamqp sends as 255 bytes that are no UTF-8."""
+    """A property that pamqp sends as 255 bytes that are not UTF-8."""
 
     __slots__ = ()
 
     def encode(self, *_: object) -> bytes:
-        """Give those bytes."""
+        """Return these bytes."""
         return b"\xff" * 255
 
 
@@ -91,7 +91,7 @@ PROPERTIES: tuple[dict[str, Any], ...] = (
     {"headers": {"a": Never(2026, 1, 1, tzinfo=UTC)}},
     {"headers": _deep(200)},
 )
-"""What the broker passes on unread beside good bookings."""
+"""Properties that the broker delivers unchanged with valid bookings."""
 
 
 BAD_PROPERTIES: tuple[dict[str, Any], ...] = (
@@ -103,11 +103,11 @@ BAD_PROPERTIES: tuple[dict[str, Any], ...] = (
     {"headers": {"long": "x" * 120_000}},
     {"expiration": "3600000", "priority": 255},
 )
-"""What the broker passes on unread beside messages that cannot be used, and that a letter must carry."""
+"""Properties that the broker delivers unchanged with invalid messages, and that a dead letter must keep."""
 
 
 def nested() -> list[bytes]:
-    """Write bodies that make readers recurse, count or decode until they die."""
+    """Return bodies that make a parser recurse, count or decode without end."""
     return [
         b"[" * 200_000,
         b'{"a":' * 40_000,
@@ -123,14 +123,14 @@ def nested() -> list[bytes]:
 
 
 def requests(number: int, **data: str) -> bytes:
-    """Write a request for one mail."""
+    """Return a request for one mail."""
     fields = {"to": f"p{number}@example.com", "subject": f"Number {number}", "text": "Hello.", **data}
     event = {"type": "notification.requested", "id": f"x{number:04}", "source": "/poison", "data": fields}
     return json.dumps(event).encode()
 
 
 def bookings(number: int, **passenger: str) -> bytes:
-    """Write a booking, some of whose passenger's fields are given."""
+    """Return a booking with some fields of its passenger replaced."""
     message, _ = booking(number)
     message["id"] = f"x{number:04}"
     message["data"]["booking"] = f"X{number:04}"
@@ -139,7 +139,7 @@ def bookings(number: int, **passenger: str) -> bytes:
 
 
 def poison() -> list[Case]:
-    """Write every hostile message."""
+    """Return every hostile message."""
     found: list[Case] = [(body, BAD, {}) for body in nested()]
     found += [(bookings(len(found) + n, name=name), BAD, {}) for n, name in enumerate(NAMES)]
     found += [(requests(len(found) + n, to=address), BAD, {}) for n, address in enumerate(ADDRESSES)]
@@ -155,7 +155,10 @@ def poison() -> list[Case]:
 
 
 async def test_poison_messages_among_valid_bookings(scene: Scene) -> None:
-    """Each is mailed as one safe message or dead-lettered, good ones go on, and the log is safe to look at."""
+    """Each hostile message is mailed safely or dead-lettered.
+
+    Valid messages are processed, and the log can be shown in a terminal safely.
+    """
     scene.environ["NOTIFIER_LOG_FORMAT"] = "console"
     await scene.sink.command(phase="MAIL", act="reply", reply=f"451 4.3.2 {TITLE}")
     async with scene.service() as victim, scene.load.flowing(rate=60):
@@ -167,19 +170,19 @@ async def test_poison_messages_among_valid_bookings(scene: Scene) -> None:
         await scene.end(victim)
     log = b"".join(victim.raw).decode()
     assert not [line for line in log.split("\n") if CONTROLS.search(line)]
-    assert r"\x1b]0;owned" in log  # it was logged, and shown as what it is
+    assert r"\x1b]0;owned" in log  # it was logged, with escapes
     assert "Traceback" not in log
 
 
 class Raw(Basic.Properties):
-    """Properties that are sent as these very bytes, their flags included."""
+    """Properties that are sent as given bytes, including their flags."""
 
     def __init__(self, raw: bytes) -> None:
         super().__init__(message_id="raw")
         self.__dict__["raw"] = raw
 
     def marshal(self) -> bytes:
-        """Give those bytes."""
+        """Return these bytes."""
         found: bytes = self.__dict__["raw"]
         return found
 
@@ -194,11 +197,14 @@ RAW = (
     + b"V" * 100_000
     + b"\x02",
 )
-"""A continuation bit, a reserved bit, and a very long array: RabbitMQ takes them, pamqp fails or takes seconds."""
+"""A continuation bit, a reserved bit, and a very long array: RabbitMQ accepts them, pamqp fails or takes seconds."""
 
 
 async def test_content_headers_that_no_client_library_writes(scene: Scene) -> None:
-    """A classic queue passes them on byte for byte; each booking beside one is mailed, and so are those behind them."""
+    """A classic queue delivers them byte for byte.
+
+    Each booking with such a header is mailed, and so are the bookings behind it.
+    """
     queue, channel = f"{scene.rabbit.queue}-classic", scene.rabbit.channel
     await channel.queue_declare(queue, durable=True)
     await channel.queue_bind(queue, scene.rabbit.exchange, routing_key="raw")

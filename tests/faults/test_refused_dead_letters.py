@@ -1,4 +1,4 @@
-"""The broker takes no dead letters for a while, because their queue is full."""
+"""The broker refuses dead letters for a while because their queue is full."""
 
 import asyncio
 from functools import partial
@@ -19,7 +19,7 @@ FULL = '{"max-length":0,"overflow":"reject-publish"}'
 
 
 async def test_a_full_dead_letter_queue_blocks_no_valid_message(fragile: Scene, node: PrivateNode) -> None:
-    """Three times as many bad messages as the prefetch are held, good ones are mailed, and `/readyz` says why."""
+    """Three times as many invalid messages as the prefetch are held; valid ones are mailed, and `/readyz` shows why."""
     scene = fragile
     await asyncio.to_thread(node.control, "set_policy", "full", f"^{DEAD}$", FULL, "--apply-to", "queues")
     await scene.rabbit.channel.queue_purge(DEAD)
@@ -46,7 +46,7 @@ async def test_a_full_dead_letter_queue_blocks_no_valid_message(fragile: Scene, 
 
 
 async def test_a_held_dead_letter_does_not_delay_large_bodies(fragile: Scene, node: PrivateNode) -> None:
-    """A body over the limit, whose letter is held, and one of 70 MB do not delay the booking behind them."""
+    """A held dead letter with a body over the limit and a body of 70 MB do not delay the booking behind them."""
     scene = fragile
     await asyncio.to_thread(node.control, "set_policy", "full", f"^{DEAD}$", FULL, "--apply-to", "queues")
     await scene.rabbit.channel.queue_purge(DEAD)

@@ -1,4 +1,4 @@
-"""The service is asked to stop in every state that it can be in."""
+"""The service receives SIGTERM in every state that it can be in."""
 
 import random
 import sqlite3
@@ -13,7 +13,7 @@ from support.faults.scene import Scene
 from support.samples import booking_event, flight_data
 
 PASSENGERS, FLIGHTS, LARGE = 100, 20, 3
-"""The largest permitted booking, and how many of them come at once."""
+"""The largest permitted booking, and how many of them arrive at once."""
 
 LONG = pytest.mark.faults
 METHODS = (commands.Connection.Open, commands.Queue.Declare, commands.Basic.Consume, commands.Basic.Publish)
@@ -21,7 +21,7 @@ METHODS = (commands.Connection.Open, commands.Queue.Declare, commands.Basic.Cons
 
 @pytest.mark.parametrize("stops", [5, pytest.param(50, marks=pytest.mark.faults)])
 async def test_a_graceful_shutdown_never_sends_a_mail_twice(scene: Scene, chance: random.Random, stops: int) -> None:
-    """However often and whenever it is told to stop, it exits with 0 and no mail goes twice."""
+    """At any moment SIGTERM makes the service exit with 0, and no mail is sent twice."""
     async with scene.load.flowing(rate=60):
         for _ in range(stops):
             async with scene.service() as victim:
@@ -40,7 +40,7 @@ async def test_a_graceful_shutdown_never_sends_a_mail_twice(scene: Scene, chance
 async def test_a_stop_while_the_broker_is_silent(
     scene: Scene, proxy: Proxy, method: type[commands.Queue.Declare]
 ) -> None:
-    """At whatever step the broker fell silent, the service ends in time, and its successor takes everything in."""
+    """At whatever step the broker stops answering, the service exits in time, and the next one takes in everything."""
     proxy.mute_after = method.index.to_bytes(4, "big")
     for number in range(20):
         await scene.load.publish(scene.rabbit.channel, *booking(number))
@@ -53,7 +53,7 @@ async def test_a_stop_while_the_broker_is_silent(
 
 
 async def test_a_stop_while_the_store_is_locked(scene: Scene) -> None:
-    """Nothing that cannot be stored is acknowledged, and no lock of another process keeps the service from ending."""
+    """Messages that cannot be stored are not acknowledged, and a lock of another process does not delay the exit."""
     with closing(sqlite3.connect(scene.database, isolation_level=None)) as other:
         async with scene.service(SMTP_TIMEOUT="1s", SMTP_DOT_TIMEOUT="1s") as victim:
             await scene.load.publish(scene.rabbit.channel, *booking(0))
@@ -70,7 +70,7 @@ async def test_a_stop_while_the_store_is_locked(scene: Scene) -> None:
 
 
 async def test_a_stop_during_a_large_batch(scene: Scene, chance: random.Random) -> None:
-    """What is stored by then is acknowledged, the rest is delivered to the successor, and each has all its mails."""
+    """Stored messages are acknowledged, the others are delivered to the next service, and each gets all its mails."""
     departs = (datetime.now(UTC) + timedelta(days=2)).isoformat()
     flights = [flight_data(number=f"AI{n}", departs_at=departs, arrives_at=departs) for n in range(FLIGHTS)]
     for number in range(LARGE):

@@ -1,4 +1,4 @@
-"""The broker falls silent at any step of connecting, declaring, consuming and publishing, and answers again."""
+"""The broker stops answering at any step of connecting, declaring, consuming and publishing, and recovers."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from support.parts import PATIENCE
 from notifier.feed.client import readiness
 
 SILENCE = 120.0
-"""Seconds within which the service must have noticed; most steps have 10 s, and three heartbeats take 35."""
+"""Seconds within which the service must detect it; most steps have 10 s, and three heartbeats take 35 s."""
 
 LONG = pytest.mark.faults
 
@@ -39,19 +39,19 @@ STEPS = {
         )
     },
 }
-"""What the service sends at each step, after which it hears nothing more."""
+"""The bytes that the service sends at each step. After them it receives no reply."""
 
 SHORT = {"Basic.Consume"}
 
 
 def lost(actors: set[str]) -> Callable[[Line], bool]:
-    """Look for the line that says that one of these actors has noticed."""
+    """Return a predicate for the log line in which one of these actors reports the problem."""
     return lambda line: line.get("actor") in actors and "reason" in line
 
 
 @pytest.mark.parametrize("step", [step if step in SHORT else pytest.param(step, marks=LONG) for step in STEPS])
 async def test_the_service_waits_for_a_broker_that_stops_answering(scene: Scene, proxy: Proxy, step: str) -> None:
-    """The service notices at any step, is ready all the while, and takes everything in afterwards without a restart."""
+    """At any step the service detects it, stays ready, and takes in everything afterwards without a restart."""
     proxy.mute_after = STEPS[step]
     for number in range(30):
         await scene.load.publish(scene.rabbit.channel, *(bad(number) if number % 10 == 0 else booking(number)))
@@ -66,13 +66,13 @@ async def test_the_service_waits_for_a_broker_that_stops_answering(scene: Scene,
             await scene.load.publish(scene.rabbit.channel, *booking(number))
         await scene.sink.wait(partial(_all_mailed, scene, 37), PATIENCE + SILENCE)
         async with asyncio.timeout(PATIENCE):
-            while await _states(victim) != {"running"}:  # noqa: ASYNC110 - asked over HTTP
+            while await _states(victim) != {"running"}:  # noqa: ASYNC110 - read over HTTP
                 await asyncio.sleep(0.2)
         await scene.end(victim)
 
 
 async def _states(victim: Victim) -> set[str]:
-    """Ask how the actors are that need the broker."""
+    """Return the states of the actors that need the broker."""
     _, found = await asyncio.to_thread(readiness, victim.feed)
     return {found["actors"][name]["state"] for name in ("consumer", "reporter")}
 

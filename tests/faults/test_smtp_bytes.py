@@ -1,4 +1,4 @@
-"""The SMTP server answers with any bytes, in any phase and with any code, while mails go."""
+"""The SMTP server answers with any bytes, in any phase and with any code, while mails are sent."""
 
 import json
 import random
@@ -16,21 +16,21 @@ CODES = ("", "250 ", "354 ", "421 ", "450 4.2.2 ", "535 5.7.8 ", "550 5.1.1 ", "
 SETTINGS = {"SMTP_TIMEOUT": "1s", "SMTP_DOT_TIMEOUT": "2s", "SMTP_PAUSES": "50ms", "RETRY_DELAYS": "50ms"}
 LONGEST = 60
 FAULTS = 15
-"""Odd replies for each run of the service, and as many odd ones that accept a message."""
+"""Odd replies in each run of the service, and as many odd replies that accept a mail."""
 
 
 def any_bytes(chance: random.Random) -> str:
-    """Make up bytes, as the ledger takes them: those that are no ASCII as lone surrogates, most of them wrong UTF-8."""
+    """Return random bytes in the encoding of the ledger: bytes that are not ASCII are lone surrogates."""
     return chance.randbytes(chance.randrange(LONGEST)).decode("ascii", "surrogateescape")
 
 
 def one_line(chance: random.Random) -> str:
-    """Make up bytes that do not end a line."""
+    """Return random bytes without a line end."""
     return any_bytes(chance).replace("\n", "").replace("\r", "")
 
 
 def odd_reply(chance: random.Random) -> dict[str, Any]:
-    """Order an answer of any bytes; a message that is answered with 250 was taken over."""
+    """Build a command for a reply of random bytes; a mail that gets 250 counts as accepted."""
     phase, code = chance.choice(PHASES), chance.choice(CODES)
     is_accepted = {"accept": True} if phase == "DOT" and code == "250 " else {}
     return {"phase": phase, "act": "reply", "reply": code + any_bytes(chance), **is_accepted}
@@ -38,7 +38,7 @@ def odd_reply(chance: random.Random) -> dict[str, Any]:
 
 @pytest.mark.parametrize("starts", [2, pytest.param(8, marks=pytest.mark.faults)])
 async def test_any_bytes_in_replies_under_load(scene: Scene, chance: random.Random, starts: int) -> None:
-    """Every mail gets its status, none is sent twice though the service starts again, and its state can be told."""
+    """Every mail gets a status, none is sent twice although the service restarts, and `stats` can be encoded."""
     url = f"smtp+plain://user:secret@127.0.0.1:{scene.sink.port}"
     async with scene.load.flowing(rate=60):
         for _ in range(starts):
@@ -57,7 +57,7 @@ async def test_any_bytes_in_replies_under_load(scene: Scene, chance: random.Rand
 
 
 async def test_a_login_rejected_in_latin_1_is_reported(scene: Scene) -> None:
-    """The service is ready, `stats` comes, and the reason is in both, readable but for the letter that is none."""
+    """The service is ready, and `stats` and `/readyz` show the reason with U+FFFD for the invalid byte."""
     await scene.sink.command(phase="AUTH", act="reply", reply="535 5.7.8 ung\udcfcltig", times=10_000)
     url = f"smtp+plain://user:secret@127.0.0.1:{scene.sink.port}"
     async with scene.service(**SETTINGS, SMTP_URL=url) as victim:

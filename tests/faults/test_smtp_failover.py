@@ -1,4 +1,4 @@
-"""Two SMTP servers: the first one cannot be trusted, or dies, and the second one takes over."""
+"""With two SMTP servers, the first one is not trusted or fails, and the second one takes over."""
 
 import ssl
 import time
@@ -16,11 +16,11 @@ from notifier.demo.inbox import Inbox
 
 A_DAY = timedelta(days=1)
 ON_THE_WAY = 0.1
-"""Seconds within which an answer that was given may not have arrived yet."""
+"""Seconds within which a reply that was sent may not have arrived yet."""
 
 
 def server_tls(authority: trustme.CA, flaw: str) -> ssl.SSLContext | None:
-    """Make a server's side of TLS that nobody should trust; None for one whose offer of STARTTLS was stripped."""
+    """Build a server-side TLS context that must not be trusted; None if the offer of STARTTLS is stripped."""
     if flaw == "stripped":
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -43,7 +43,7 @@ def server_tls(authority: trustme.CA, flaw: str) -> ssl.SSLContext | None:
     ],
 )
 async def test_an_untrusted_server_gets_no_mail(scene: Scene, flaw: str, tmp_path: Path) -> None:
-    """It is asked again and again and told nothing of any mail; all go through the second one."""
+    """It is contacted repeatedly but gets no data of any mail; all mails are sent by the second server."""
     authority = trustme.CA()
     ca_file = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(ca_file))
@@ -60,7 +60,7 @@ async def test_an_untrusted_server_gets_no_mail(scene: Scene, flaw: str, tmp_pat
 
 @pytest.mark.faults
 async def test_the_first_server_fails_under_load_and_recovers(scene: Scene) -> None:
-    """Its dialogues are reset and it takes no more: the second one goes on, until the first is back."""
+    """When the first server resets its connections, the second one takes over until the first is back."""
     sink = scene.sink
     async with Proxy.to(sink.port) as first:
         url = f"smtp+plain://127.0.0.1:{first.port},smtp+plain://127.0.0.1:{sink.port}"
@@ -81,6 +81,6 @@ async def test_the_first_server_fails_under_load_and_recovers(scene: Scene) -> N
 
 
 def on_the_way(sink: Sink, reset_at: float) -> Counter[str]:
-    """Count by mail the answers that a reset may have lost on their way."""
+    """Count by mail the replies that a reset may have lost."""
     answered = (entry for entry in sink.read() if entry["phase"] == "ANSWERED")
     return Counter(entry["mail"] for entry in answered if abs(entry["at"] - reset_at) < ON_THE_WAY)

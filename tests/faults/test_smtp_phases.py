@@ -12,21 +12,21 @@ from notifier.feed.client import FeedClient
 
 PHASES = ("CONNECT", "EHLO", "MAIL", "RCPT", "DATA", "DOT")
 OF_THE_MAIL = ("RCPT", "DATA", "DOT")
-"""Phases whose refusal concerns the mail and not the transport."""
+"""Phases in which a rejection concerns the mail and not the account."""
 SETTINGS = {"SMTP_TIMEOUT": "1s", "SMTP_DOT_TIMEOUT": "2s", "SMTP_PAUSES": "100ms", "RETRY_DELAYS": "100ms"}
 
-REFUSED_FOR_NOW = {"act": "reply", "text": "451 4.3.0 come back later"}
-REFUSED_FOR_GOOD = {"act": "reply", "text": "554 not like this"}
+TEMPORARY_REJECTION = {"act": "reply", "text": "451 4.3.0 come back later"}
+PERMANENT_REJECTION = {"act": "reply", "text": "554 not like this"}
 HANGS_UP = {"act": "hang_up"}
 SILENT = {"act": "silent"}
 
 
 async def meet(scene: Scene, client: FeedClient, number: int, fault: dict[str, Any]) -> dict[str, Any]:
-    """Send one mail into a fault; gives the mail as it ended."""
+    """Send one mail that meets a fault; return the mail in its final status."""
     await scene.sink.command(
         **fault, **({"reply": f"{fault['text']} (in {fault['phase']})"} if "text" in fault else {})
     )
-    await scene.sink.command(close=True)  # the next dialogue begins from the start, and comes to the fault
+    await scene.sink.command(close=True)  # the next dialogue starts with a new connection and meets the fault
     message, makes = request(number)
     await scene.load.publish(scene.rabbit.channel, message, makes)
     mails: list[dict[str, Any]] = []
@@ -38,7 +38,7 @@ async def meet(scene: Scene, client: FeedClient, number: int, fault: dict[str, A
         return bool(mails)
 
     await wait_frame(client, ended)
-    # The journal is read a moment later; if the mail ended without meeting its fault this waits in vain.
+    # The journal is read a moment later; this times out if the mail ended without meeting its fault.
     await scene.sink.wait(lambda: _faults_met(scene) > number)
     assert _faults_met(scene) == number + 1
     return mails[0]
@@ -51,14 +51,14 @@ def _faults_met(scene: Scene) -> int:
 @pytest.mark.parametrize(
     "fault",
     [
-        pytest.param(REFUSED_FOR_NOW, id="refused for now"),
-        pytest.param(REFUSED_FOR_GOOD, id="refused for good"),
+        pytest.param(TEMPORARY_REJECTION, id="temporary rejection"),
+        pytest.param(PERMANENT_REJECTION, id="permanent rejection"),
         pytest.param(HANGS_UP, id="hangs up"),
         pytest.param(SILENT, id="silent", marks=pytest.mark.faults),
     ],
 )
 async def test_each_phase(scene: Scene, fault: dict[str, Any]) -> None:
-    """A fault of the transport counts no attempt; a refusal of the mail is tried again, or ends it for good."""
+    """A failure of the account counts no attempt; a rejection of the mail is retried, or fails the mail."""
     found = {}
     async with scene.service(**SETTINGS) as victim:
         async with FeedClient.connect(victim.feed, snapshot=0) as client:
@@ -66,14 +66,14 @@ async def test_each_phase(scene: Scene, fault: dict[str, Any]) -> None:
                 mail = await meet(scene, client, number, {"phase": phase, **fault})
                 found[phase] = (mail["status"], mail["attempt"])
         await scene.end(victim)
-    end = ("failed", 1) if fault is REFUSED_FOR_GOOD else ("sent", 2)
+    end = ("failed", 1) if fault is PERMANENT_REJECTION else ("sent", 2)
     assert found == {phase: end if phase in OF_THE_MAIL else ("sent", 1) for phase in PHASES}
 
 
 @pytest.mark.parametrize("act", [HANGS_UP, pytest.param(SILENT, marks=pytest.mark.faults)], ids=["hangs up", "silent"])
 @pytest.mark.parametrize("policy", ["resend", "hold"])
 async def test_a_lost_reply_after_the_final_dot(scene: Scene, act: dict[str, Any], policy: str) -> None:
-    """The one thing that SMTP leaves unknown: sent again to the byte, or held for an operator who knows."""
+    """The outcome is unknown: the mail is sent again byte for byte, or held for an operator's decision."""
     lost = {"phase": "DOT", "accept": True, **act}
     async with scene.service(**SETTINGS, ON_UNCERTAIN=policy) as victim:
         async with FeedClient.connect(victim.feed, snapshot=0) as client:
@@ -87,9 +87,9 @@ async def test_a_lost_reply_after_the_final_dot(scene: Scene, act: dict[str, Any
 
 @pytest.mark.parametrize("phase", ["AUTH", "RSET"])
 async def test_silence_at_a_step_that_only_some_dialogues_have(scene: Scene, phase: str) -> None:
-    """A login that is not answered counts no attempt; a rejection is recorded though the RSET after it is not."""
+    """A login without a reply counts no attempt; a rejection is recorded even if the RSET after it gets no reply."""
     if phase == "RSET":
-        await scene.sink.command(phase="RCPT", act="reply", reply=REFUSED_FOR_NOW["text"])
+        await scene.sink.command(phase="RCPT", act="reply", reply=TEMPORARY_REJECTION["text"])
     await scene.sink.command(phase=phase, **SILENT)
     async with scene.service(**SETTINGS, SMTP_URL=with_login(scene)) as victim:
         message, makes = request(0)
@@ -107,7 +107,7 @@ def with_login(scene: Scene) -> str:
 
 
 STARTS = ("CONNECT", "EHLO", "STARTTLS", "HANDSHAKE", "AUTH")
-"""Steps at which no mail has been begun; the one after `220` to STARTTLS is the TLS handshake."""
+"""Steps before a mail is started; the step after `220` to STARTTLS is the TLS handshake."""
 
 
 @pytest.mark.parametrize(
@@ -119,13 +119,13 @@ STARTS = ("CONNECT", "EHLO", "STARTTLS", "HANDSHAKE", "AUTH")
     ],
 )
 async def test_a_stop_while_the_server_is_silent(scene: Scene, step: str) -> None:
-    """Before MAIL FROM the service ends at once, however long its time limit is, and after it within its time limits.
+    """Before MAIL FROM the service exits at once, whatever its timeouts are, and later within its timeouts.
 
-    The next one sends what was not sent.
+    The next service sends the mail.
     """
     is_start = step in STARTS
     if step == "RSET":
-        await scene.sink.command(phase="RCPT", act="reply", reply=REFUSED_FOR_NOW["text"])
+        await scene.sink.command(phase="RCPT", act="reply", reply=TEMPORARY_REJECTION["text"])
     phase, says = ("STARTTLS", {"reply": "220 go on"}) if step == "HANDSHAKE" else (step, {})
     await scene.sink.command(phase=phase, **SILENT, **says)
     url = with_login(scene)
@@ -145,7 +145,7 @@ async def test_a_stop_while_the_server_is_silent(scene: Scene, step: str) -> Non
 
 @pytest.mark.faults
 async def test_every_phase_at_once_under_load(scene: Scene) -> None:
-    """All misbehaviours, several times each, while bookings go on: every one of them is sent."""
+    """All failures happen several times each under load, and every booking is mailed."""
     async with scene.service(**SETTINGS) as victim:
         async with scene.load.flowing(rate=60):
             for phase in PHASES:

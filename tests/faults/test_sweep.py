@@ -1,4 +1,4 @@
-"""The service is killed before every single call that makes something last: each sync, each write to a peer."""
+"""The service is killed before every system call that has a lasting effect: each sync, each write to a peer."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -20,13 +20,13 @@ LOAD = (booking, bad, request)
 MAILS = sum(make is not bad for make in LOAD)
 SETTINGS = {"NOTIFIER_AMQP_PREFETCH": "2"}  # several batches, so that there are several commits and acknowledgements
 MOST_SURVIVORS = 0.1
-"""Of all rounds, those that may end before they come to their call: no two runs make quite the same calls."""
+"""The share of rounds that may end before they reach their call: no two runs make exactly the same calls."""
 
 
 @asynccontextmanager
 async def loaded(folder: Path, broker_url: str) -> AsyncIterator[Scene]:
-    """Give a scene with all messages in the queue, so that a run needs nobody but the service."""
-    folder.mkdir()  # noqa: ASYNC240 - nobody else is on the loop yet
+    """Yield a scene with all messages in the queue, so that a run needs nothing but the service."""
+    folder.mkdir()  # noqa: ASYNC240 - nothing else runs on the loop yet
     async with Sink.running(folder / "journal", DOT_DELAY) as sink, Rabbit.connected(broker_url) as rabbit:
         scene = await prepared(folder, sink, rabbit)
         scene.environ |= SETTINGS
@@ -36,7 +36,7 @@ async def loaded(folder: Path, broker_url: str) -> AsyncIterator[Scene]:
 
 
 async def lived(scene: Scene, *tool: str) -> int:
-    """Run the service until it has sent everything and been told to stop, or was killed before; the exit code."""
+    """Run the service until it has sent everything and was stopped, or until it was killed; return the exit code."""
     victim = await Victim.started(scene.environ, *tool)
     ended = asyncio.create_task(victim.ended())
     all_sent = asyncio.create_task(scene.sink.wait_accepted(MAILS))
@@ -49,9 +49,9 @@ async def lived(scene: Scene, *tool: str) -> int:
 
 
 async def counted(scene: Scene, concerned: Callable[[Call], bool]) -> int:
-    """Count the calls of a whole life, among them all that are concerned.
+    """Count the relevant system calls of a complete run.
 
-    One thread must make those, and by one name, or the sweep would miss some.
+    A single thread must make them, all by the same name, or the sweep would miss some.
     """
     trace = scene.folder / "trace"
     assert await lived(scene, *command(needed("strace", "strace"), str(trace))) == 0
@@ -61,12 +61,12 @@ async def counted(scene: Scene, concerned: Callable[[Call], bool]) -> int:
 
 
 def is_sync(call: Call) -> bool:
-    """Say whether a call makes something durable."""
+    """Return whether a call makes data durable."""
     return call.name in ("fdatasync", "fsync")
 
 
 def is_word(call: Call) -> bool:
-    """Say whether a call tells a peer something."""
+    """Return whether a call writes to a peer."""
     return call.target.startswith("TCP:")
 
 
@@ -80,7 +80,7 @@ def is_word(call: Call) -> bool:
 async def test_killed_before_each_call(
     tmp_path: Path, broker_url: str, call: str, concerned: Callable[[Call], bool], *, threads: bool
 ) -> None:
-    """Wherever it is killed, from the creation of its database to its last goodbye, the next service ends it well."""
+    """Wherever the service is killed, from creating its database to its exit, the next one completes the work."""
     async with loaded(tmp_path / "whole", broker_url) as scene:
         count = await counted(scene, concerned)
     killed = past_the_dot = 0

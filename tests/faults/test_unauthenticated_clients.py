@@ -1,4 +1,4 @@
-"""Strangers at the feed's port, while mail is sent: they guess tokens, and hold connections half-open."""
+"""Clients without a token guess tokens and hold connections half-open while mail is sent."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ UNFINISHED = frame(TEXT, b"x" * 20_000)[:-1]
 async def test_unauthenticated_clients_do_not_disturb_sending(
     scene: Scene, guessers: int, silent: int, mails: int
 ) -> None:
-    """While they come again and again all is taken in and sent, once each; their guesses are counted and logged."""
+    """All messages are taken in and sent once; the wrong tokens are counted and logged."""
     tokens = {"VIEWER_TOKEN": VIEWER_TOKEN, "OPERATOR_TOKEN": OPERATOR_TOKEN}
     async with scene.service(**tokens) as victim:
         victim.feed = victim.feed.model_copy(update={"operator_token": OPERATOR_TOKEN})
@@ -44,7 +44,7 @@ async def test_unauthenticated_clients_do_not_disturb_sending(
 
 
 async def guessing(feed: FeedSettings, number: int) -> None:
-    """Give one wrong token after the other, in a hello or as a bearer token, and wait for each answer."""
+    """Send one wrong token after the other, in a hello or as a bearer token, and wait for each reply."""
     loop = asyncio.get_running_loop()
     said = [SCRAPE] if number % 2 else [UPGRADE, GUESS]
     while True:
@@ -55,7 +55,7 @@ async def guessing(feed: FeedSettings, number: int) -> None:
 
 
 async def holding(feed: FeedSettings, number: int) -> None:
-    """Hold a hundred connections, with half a request, half a hello or nothing, for as long as they last."""
+    """Hold a hundred connections with half a request, half a hello or nothing until the server closes them."""
     loop = asyncio.get_running_loop()
     begun = ([], [UPGRADE[:-2]], [UPGRADE, UNFINISHED])[number % 3]
     while True:
@@ -68,7 +68,7 @@ async def holding(feed: FeedSettings, number: int) -> None:
 
 
 async def ended(tasks: list[asyncio.Task[None]]) -> None:
-    """End what never ends by itself."""
+    """Cancel tasks that do not end on their own."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""Watchers who ask for the most expensive things, and messages that make the most mails, while the service works."""
+"""Viewers send the most expensive queries, and messages make the maximum number of mails, while the service works."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ from notifier.feed.client import FeedClient
 from notifier.settings import FeedSettings
 
 PACE = 0.21
-"""Seconds between two frames of a watcher: as many as a viewer may send."""
+"""Seconds between two frames of a viewer: as many as it may send."""
 STATUSES = ["pending", "sending", "sent", "failed", "cancelled", "expired", "uncertain"]
 KINDS = ["booking.confirmation", "booking.change", "booking.cancellation", "flight.reminder", "notification"]
 EXPENSIVE: tuple[Mapping[str, Any], ...] = (
@@ -29,7 +29,7 @@ EXPENSIVE: tuple[Mapping[str, Any], ...] = (
 
 
 async def watch(feed: FeedSettings, answers: list[int]) -> None:
-    """List, and change the filter, as often as a viewer may; ends with the service."""
+    """List mails and change the filter as often as a viewer may, until the service ends."""
     with suppress(Unreachable):
         async with FeedClient.connect(feed, snapshot=500, stats=0.5) as client:
             for number, wanted in enumerate(cycle(EXPENSIVE)):
@@ -44,7 +44,10 @@ async def watch(feed: FeedSettings, answers: list[int]) -> None:
 
 @pytest.mark.parametrize("watchers", [4, pytest.param(30, marks=pytest.mark.faults)])
 async def test_viewers_that_query_all_the_time(scene: Scene, watchers: int) -> None:
-    """Messages are taken in and mails sent beside them; every watcher is answered, and nothing is lost or repeated."""
+    """Messages are taken in and mails are sent meanwhile.
+
+    Every viewer is answered, and nothing is lost or repeated.
+    """
     async with scene.service(SEND_RATE="40") as victim:
         answers: list[list[int]] = [[] for _ in range(watchers)]
         async with asyncio.TaskGroup() as group:
@@ -60,7 +63,7 @@ async def test_viewers_that_query_all_the_time(scene: Scene, watchers: int) -> N
 
 @pytest.mark.parametrize("messages", [4, pytest.param(60, marks=pytest.mark.faults)])
 async def test_messages_of_the_maximum_size(scene: Scene, messages: int) -> None:
-    """While they are taken in, snapshots and small messages go first, a stop ends in order, and no mail is lost."""
+    """Snapshots and small messages are not delayed, a shutdown is graceful, and no mail is lost."""
     async with scene.service(SEND_RATE="0") as victim:
         waits: dict[str, list[float]] = {"snapshot": [], "submit": []}
         began = time.monotonic()
@@ -78,20 +81,20 @@ async def test_messages_of_the_maximum_size(scene: Scene, messages: int) -> None
                     break
         longest = {name: max(each) for name, each in waits.items()}
         lasted = time.monotonic() - began
-        print(f"longest waits {longest}, of {lasted:.1f} s in which {messages} came")  # noqa: T201 - pytest shows it beside a failure
+        print(f"longest waits {longest}, of {lasted:.1f} s in which {messages} came")  # noqa: T201 - pytest shows it with a failure
         stopped = time.monotonic()
         assert await victim.terminate() == 0, victim.lines[-10:]
         print(f"stopped in {time.monotonic() - stopped:.1f} s")  # noqa: T201 - likewise
     for name, wait in longest.items():
         assert wait < lasted * 2 / 3, (name, longest, lasted)
     async with scene.service(SEND_RATE="0") as victim:
-        # To list and check a hundred thousand mails takes the better part of a minute.
+        # Listing and checking a hundred thousand mails takes most of a minute.
         await scene.end(victim, 10 * PATIENCE)
     assert not scene.struck
 
 
 async def timed(client: FeedClient, number: int) -> float:
-    """Ask for a snapshot; gives the seconds until it came."""
+    """Request a snapshot; return the seconds until it arrived."""
     began = time.monotonic()
     await client.filter(f"s{number}", {"status": ["pending"]}, 200)
     await wait_frame(client, lambda frame: frame.get("id") == f"s{number}")
