@@ -1,13 +1,19 @@
-// What an operator can do with a mail, by what it is doing.
+// What an operator can do with a mail. Pure.
 
 import { condition } from "./words.js";
 
-const ACTIONS = {
-  retry: { name: "Retry now", command: (id) => ["mail.retry", { id }] },
-  cancel: { name: "Cancel", command: (id) => ["mail.cancel", { id }] },
-  sent: { name: "It was sent", command: (id) => ["mail.resolve", { id, as: "sent" }] },
-  resend: { name: "Send again", command: (id) => ["mail.resolve", { id, as: "resend" }] },
-};
+/** @typedef {import("./frames.js").Mail} Mail */
+/** @typedef {import("./frames.js").Commands} Commands */
+/** @typedef {"retry" | "cancel" | "sent" | "resend"} Action */
+/**
+ * A command with its arguments.
+ * @typedef {{[Name in keyof Commands]: [name: Name, args: Commands[Name]["args"]]}[keyof Commands]} Command
+ */
+
+/** @type {Record<Action, string>} the texts of the buttons */
+export const NAMES = { retry: "Retry now", cancel: "Cancel", sent: "It was sent", resend: "Send again" };
+
+/** @type {Record<string, Action[]>} by condition */
 const POSSIBLE = {
   waiting: ["cancel"],
   scheduled: ["cancel"],
@@ -16,23 +22,28 @@ const POSSIBLE = {
   uncertain: ["sent", "resend"],
 };
 
-/** A button for each thing that can be done with a mail; `command` finds what a click on one of them orders. */
-export function buttons(mail, now) {
-  return (POSSIBLE[condition(mail, now)] ?? []).map((key) => {
-    const { name } = ACTIONS[key];
-    const button = document.createElement("button");
-    button.type = "button";
-    button.className = "action";
-    button.dataset.action = key;
-    button.dataset.id = mail.id;
-    button.textContent = name;
-    button.setAttribute("aria-label", `${name}: ${mail.subject}`);
-    return button;
-  });
+/**
+ * Return the actions that are possible for a mail, in the order in which they are offered.
+ * @param {Mail} mail
+ * @param {number} now ms
+ */
+export function possible(mail, now) {
+  return POSSIBLE[condition(mail, now)] ?? [];
 }
 
-/** The command's name and arguments that a button of ours stands for; null where none was clicked. */
-export function command(target) {
-  const button = target.closest("[data-action]");
-  return button && { button, order: ACTIONS[button.dataset.action].command(button.dataset.id) };
+/**
+ * Return the command that an action stands for.
+ * @param {Action} action
+ * @param {string} id of the mail
+ * @returns {Command}
+ */
+export function command(action, id) {
+  switch (action) {
+    case "retry":
+      return ["mail.retry", { id }];
+    case "cancel":
+      return ["mail.cancel", { id }];
+    default:
+      return ["mail.resolve", { id, as: action }];
+  }
 }

@@ -1,18 +1,20 @@
 // Lines over the last five minutes, as SVG and as a table.
 
+import { element, find, write } from "./dom.js";
+import { HEIGHT, Series, WIDTH } from "./series.js";
 import { clock, number } from "./words.js";
 
-const SPAN = 300; // seconds
-const WIDTH = 600;
-const HEIGHT = 120;
-const ROWS = 10; // of the table
-
-/** One figure; `lines` names its series, in the order of the values that `add` takes. */
+/** One figure with one or more lines. */
 export class Chart {
+  /**
+   * @param {Element} section where the figure is appended
+   * @param {string} title
+   * @param {string[]} lines their names, in the order of the values that `add` takes
+   */
   constructor(section, title, lines) {
     this.title = title;
     this.lines = lines;
-    this.points = []; // [ms, ...values], the oldest first
+    this.series = new Series();
     const figure = document.createElement("figure");
     figure.innerHTML = `<figcaption></figcaption>
       <svg viewBox="0 0 ${WIDTH} ${HEIGHT}" preserveAspectRatio="none" role="img">
@@ -23,58 +25,44 @@ export class Chart {
       <details><summary>As a table</summary><table><thead><tr><th scope="col">Time</th>${lines
         .map((name) => `<th scope="col">${name}</th>`)
         .join("")}</tr></thead><tbody></tbody></table></details>`;
-    const caption = figure.querySelector("figcaption");
+    const caption = find(figure, "figcaption");
     caption.append(title);
-    lines.forEach((name, index) => {
-      const key = document.createElement("span");
-      key.className = `key line-${index}`;
-      key.append(name);
-      caption.append(" ", key);
-    });
+    lines.forEach((name, index) => caption.append(" ", element("span", `key line-${index}`, name)));
     this.figure = figure;
+    this.details = find(figure, "details", HTMLDetailsElement);
     section.append(figure);
-    figure.querySelector("details").addEventListener("toggle", () => this.tabulate());
+    this.details.addEventListener("toggle", () => this.tabulate());
   }
 
+  /**
+   * Add a point and draw.
+   * @param {number} at ms
+   * @param {...number} values
+   */
   add(at, ...values) {
-    // A point in the future was reported before the clock of the service was set back.
-    this.points = this.points.filter(([then]) => then < at && then >= at - SPAN * 1000);
-    this.points.push([at, ...values]);
-  }
-
-  draw() {
-    const last = this.points.at(-1);
-    if (!last) return;
-    const most = Math.max(1, ...this.points.flatMap(([, ...values]) => values));
+    this.series.add(at, ...values);
+    const most = number(round(this.series.most));
     this.figure.querySelectorAll("polyline").forEach((line, index) => {
-      line.setAttribute("points", this.points.map((point) => place(point, index, last[0], most)).join(" "));
+      line.setAttribute("points", this.series.polyline(index));
     });
-    this.figure.querySelector(".most").textContent = `most ${number(Math.round(most))}`;
-    const now = this.lines.map((name, index) => `${name} ${number(round(last[index + 1]))}`).join(", ");
-    this.figure.querySelector("svg").setAttribute("aria-label", `${this.title}: now ${now}; most ${number(round(most))}`);
+    write(find(this.figure, ".most"), `most ${number(Math.round(this.series.most))}`);
+    const now = this.lines.map((name, index) => `${name} ${number(round(values[index] ?? 0))}`).join(", ");
+    find(this.figure, "svg", SVGElement).setAttribute("aria-label", `${this.title}: now ${now}; most ${most}`);
     this.tabulate();
   }
 
   tabulate() {
-    if (!this.figure.querySelector("details").open) return;
-    const step = Math.max(1, Math.ceil(this.points.length / ROWS));
-    const chosen = this.points.filter((_, index) => (this.points.length - 1 - index) % step === 0).reverse();
-    this.figure.querySelector("tbody").replaceChildren(
-      ...chosen.map(([at, ...values]) => {
-        const row = document.createElement("tr");
-        for (const text of [clock(at), ...values.map((value) => number(round(value)))]) row.insertCell().append(text);
-        return row;
-      }),
-    );
+    if (!this.details.open) return;
+    const rows = this.series.sample().map(({ at, values }) => {
+      const row = document.createElement("tr");
+      for (const text of [clock(at), ...values.map((value) => number(round(value)))]) row.insertCell().append(text);
+      return row;
+    });
+    find(this.details, "tbody").replaceChildren(...rows);
   }
 }
 
-function place([at, ...values], index, now, most) {
-  const x = WIDTH * (1 - (now - at) / (SPAN * 1000));
-  const y = (HEIGHT - 2) * (1 - values[index] / most) + 1;
-  return `${x.toFixed(1)},${y.toFixed(1)}`;
-}
-
+/** @param {number} value */
 function round(value) {
   return Math.round(value * 10) / 10;
 }

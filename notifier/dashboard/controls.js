@@ -1,63 +1,83 @@
-// The controls above the list, and their place in the page's address.
+// The controls above the list, which are kept in the page's address.
 
-import { byId } from "./dom.js";
+import { byId, element } from "./dom.js";
 import { Filters } from "./filters.js";
 import { CONDITIONS, KINDS } from "./words.js";
 
-/** `onNarrow(filters)` hears every change of what the reader wants to see; `now()` is the service's time (ms). */
 export class Controls {
+  /**
+   * @param {object} options
+   * @param {(filters: Filters) => void} options.onNarrow called with each change of what the reader wants to see
+   * @param {() => number} options.now returns the service's time (ms)
+   */
   constructor({ onNarrow, now }) {
     this.filters = Filters.read(location.search);
     this.onNarrow = onNarrow;
     this.now = now;
-    for (const [name, { icon, word }] of Object.entries(CONDITIONS)) byId("chips").append(chip(name, icon, word));
-    for (const kind of KINDS) byId("kind").append(new Option(kind, kind));
+    this.chips = byId("chips");
+    this.kind = byId("kind", HTMLSelectElement);
+    this.since = byId("since", HTMLSelectElement);
+    this.search = byId("search", HTMLInputElement);
+    for (const [name, { icon, word }] of Object.entries(CONDITIONS)) this.chips.append(chip(name, `${icon} ${word}`));
+    for (const kind of KINDS) this.kind.append(new Option(kind, kind));
     byId("filters").addEventListener("submit", (event) => event.preventDefault());
-    byId("chips").addEventListener("change", () => this.narrow({ show: this.checked() }));
-    byId("kind").addEventListener("change", ({ target }) => this.narrow({ kind: target.value }));
-    byId("since").addEventListener("change", ({ target }) => this.narrow({ since: target.value }));
-    byId("search").addEventListener("input", ({ target }) => this.narrow({ q: target.value.trim() }));
+    this.chips.addEventListener("change", () => this.narrow({ show: this.checked() }));
+    this.kind.addEventListener("change", () => this.narrow({ kind: this.kind.value }));
+    this.since.addEventListener("change", () => this.narrow({ since: this.since.value }));
+    this.search.addEventListener("input", () => this.narrow({ q: this.search.value.trim() }));
     byId("all").addEventListener("click", () => this.narrow({ show: [], kind: "", since: "", q: "" }));
-    this.show();
+    this.write();
   }
 
-  /** The one condition that the list is narrowed to, or null. */
+  /** Return the one condition that the list is narrowed to, or null. */
   get only() {
-    return this.filters.show.size === 1 ? [...this.filters.show][0] : null;
+    const [first, ...others] = this.filters.show;
+    return first !== undefined && others.length === 0 ? first : null;
   }
 
-  /** Narrow to one condition, or take that back. */
+  /**
+   * Narrow the list to one condition; if it is narrowed to that one already, show all again.
+   * @param {string} name
+   */
   choose(name) {
     this.narrow({ show: this.only === name ? [] : [name] });
   }
 
+  /** @param {import("./filters.js").Wanted} changes */
   narrow(changes) {
     const from = "since" in changes ? undefined : this.filters.from;
     this.filters = new Filters({ ...this.filters, show: [...this.filters.show], ...changes, from }, this.now());
     history.replaceState(null, "", location.pathname + this.filters.write() + location.hash);
-    this.show();
+    this.write();
     this.onNarrow(this.filters);
   }
 
-  checked() {
-    return [...byId("chips").querySelectorAll("input:checked")].map(({ value }) => value);
+  boxes() {
+    return [...this.chips.querySelectorAll("input")];
   }
 
-  show() {
+  checked() {
+    return this.boxes().flatMap(({ checked, value }) => (checked ? [value] : []));
+  }
+
+  /** Write the filters into the controls. */
+  write() {
     const { q, kind, since, show } = this.filters;
-    if (byId("search").value.trim() !== q) byId("search").value = q;
-    byId("kind").value = kind;
-    byId("since").value = since;
-    for (const box of byId("chips").querySelectorAll("input")) box.checked = show.has(box.value);
+    if (this.search.value.trim() !== q) this.search.value = q;
+    this.kind.value = kind;
+    this.since.value = since;
+    for (const box of this.boxes()) box.checked = show.has(box.value);
   }
 }
 
-function chip(name, icon, word) {
-  const label = document.createElement("label");
-  label.className = "chip";
+/**
+ * @param {string} name of a condition
+ * @param {string} text
+ */
+function chip(name, text) {
+  const label = element("label", "chip");
   label.dataset.condition = name;
-  const text = document.createElement("span");
-  text.textContent = `${icon} ${word}`;
-  label.append(Object.assign(document.createElement("input"), { type: "checkbox", value: name }), text);
+  const box = Object.assign(element("input"), { type: "checkbox", value: name });
+  label.append(box, element("span", "", text));
   return label;
 }

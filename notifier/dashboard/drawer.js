@@ -1,118 +1,143 @@
-// One mail, whole: what happened to it in the server's own words, and what it says.
+// The drawer with one mail: what happened to it, and what it says.
 
-import { buttons } from "./actions.js";
-import { element } from "./dom.js";
-import { clock, condition, detail, flight, shown } from "./words.js";
+import { buttons } from "./buttons.js";
+import { facts, steps, texts } from "./details.js";
+import { closest, element, find } from "./dom.js";
+import { CommandError } from "./feed.js";
 
-/** `show(id)` gives the whole mail (a promise), or rejects; `onClose` hears that the drawer was closed. */
+/** @typedef {import("./frames.js").Mail} Mail */
+/** @typedef {import("./frames.js").WholeMail} WholeMail */
+/** @typedef {Partial<Mail> & {id: string}} PartOfMail */
+
 export class Drawer {
-  constructor(aside, { show, onClose }) {
+  /**
+   * @param {HTMLElement} aside
+   * @param {object} options
+   * @param {(id: string) => Promise<WholeMail>} options.load
+   * @param {(id: string) => void} options.onClose called after the drawer was closed
+   */
+  constructor(aside, { load, onClose }) {
     this.aside = aside;
-    this.show = show;
+    this.load = load;
     this.onClose = onClose;
+    /** @type {string | null} */
     this.id = null;
     this.tab = "HTML";
-    aside.addEventListener("click", ({ target }) => {
-      if (target.closest(".close")) this.close();
-      const tab = target.closest("[role=tab]");
+    aside.addEventListener("click", (event) => {
+      if (closest(event, ".close")) this.close();
+      const tab = closest(event, "[role=tab]");
       if (tab) this.choose(tab.textContent);
     });
     aside.addEventListener("keydown", (event) => this.walk(event));
   }
 
-  get open() {
+  get isOpen() {
     return this.id !== null;
   }
 
-  /** Show a mail; what the list knows of it at once, the rest when it comes. */
-  async look(id, known) {
+  /**
+   * Show a mail: what is known of it at once, the rest when it has been loaded.
+   * @param {string} id
+   * @param {Mail} [known]
+   */
+  async show(id, known) {
     const isNew = this.id !== id;
     this.id = id;
     this.aside.hidden = false;
-    if (isNew) this.fill(known ?? { id }, null);
-    if (isNew) this.aside.querySelector(".close").focus();
-    let whole = null;
-    let why = "";
-    try {
-      whole = await this.show(id);
-    } catch (error) {
-      why = error.code === "forbidden" ? "What it says and what happened to it is for operators." : error.message;
+    if (isNew) {
+      this.fill(known ?? { id }, null);
+      this.focus();
     }
-    if (this.id === id) this.fill(whole ?? known ?? { id }, whole, why);
+    try {
+      const whole = await this.load(id);
+      if (this.id === id) this.fill(whole, whole);
+    } catch (error) {
+      if (!(error instanceof CommandError)) throw error;
+      const isForbidden = error.code === "forbidden";
+      const why = isForbidden ? "What it says and what happened to it is for operators." : error.message;
+      if (this.id === id) this.fill(known ?? { id }, null, why);
+    }
   }
 
   close() {
-    if (!this.open) return;
-    const id = this.id;
+    if (this.id === null) return;
+    const { id } = this;
     this.id = null;
     this.aside.hidden = true;
     this.aside.replaceChildren();
     this.onClose(id);
   }
 
+  /**
+   * @param {PartOfMail} mail
+   * @param {WholeMail | null} whole null while it is loaded, or if it cannot be
+   * @param {string} why it cannot be loaded
+   */
   fill(mail, whole, why = "") {
     const hadFocus = this.aside.contains(document.activeElement);
-    this.aside.replaceChildren(head(mail), facts(mail));
+    this.aside.replaceChildren(head(mail), factList(mail));
     if (whole) {
-      this.aside.append(doable(whole));
-      const all = panels(whole);
-      this.aside.append(timeline(whole.timeline), this.tabs(all));
-      this.choose(this.tab in all ? this.tab : Object.keys(all)[0]);
+      const panels = panelsOf(whole);
+      const actions = element("div", "doable");
+      actions.append(...buttons(whole, Date.now()));
+      this.aside.append(actions, timeline(whole), tabs(panels));
+      const [first] = panels.keys();
+      this.choose(panels.has(this.tab) ? this.tab : first ?? null);
     } else {
       this.aside.append(element("p", "why", why));
     }
-    if (hadFocus) this.aside.querySelector(".close").focus();
+    if (hadFocus) this.focus();
   }
 
-  tabs(panels) {
-    const box = element("section", "says");
-    const list = element("div", "tabs");
-    list.setAttribute("role", "tablist");
-    list.setAttribute("aria-label", "What it says");
-    box.append(list);
-    for (const [name, content] of Object.entries(panels)) {
-      const tab = element("button", "tab", name);
-      tab.type = "button";
-      tab.id = `tab-${name}`;
-      tab.setAttribute("role", "tab");
-      tab.setAttribute("aria-controls", `panel-${name}`);
-      list.append(tab);
-      const panel = element("div", "panel");
-      panel.id = `panel-${name}`;
-      panel.setAttribute("role", "tabpanel");
-      panel.setAttribute("aria-labelledby", tab.id);
-      panel.tabIndex = 0;
-      panel.append(content);
-      box.append(panel);
-    }
-    return box;
+  focus() {
+    find(this.aside, ".close").focus();
   }
 
-  /** Hide the other panels rather than take them out: a frame that is put in again asks for its page again. */
+  /**
+   * Show one panel. The others are hidden, not removed: a frame that is inserted again loads its page again.
+   * @param {string | null} name
+   */
   choose(name) {
-    this.tab = name;
-    for (const tab of this.aside.querySelectorAll("[role=tab]")) {
+    if (name) this.tab = name;
+    for (const tab of this.tabs()) {
       const isChosen = tab.textContent === name;
       tab.setAttribute("aria-selected", String(isChosen));
       tab.tabIndex = isChosen ? 0 : -1;
-      this.aside.querySelector(`#panel-${tab.textContent}`).hidden = !isChosen;
+      find(this.aside, `#panel-${tab.textContent}`).hidden = !isChosen;
     }
   }
 
-  /** Arrow keys go from tab to tab, as everywhere. */
-  walk(event) {
-    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    const tabs = [...this.aside.querySelectorAll("[role=tab]")];
-    const at = tabs.indexOf(document.activeElement);
-    if (!step || at < 0) return;
-    const next = tabs[(at + step + tabs.length) % tabs.length];
+  /**
+   * Move from tab to tab with the arrow keys, as in every tab list.
+   * @param {KeyboardEvent} event
+   */
+  walk({ key }) {
+    const step = key === "ArrowRight" ? 1 : key === "ArrowLeft" ? -1 : 0;
+    const all = this.tabs();
+    const at = all.findIndex((tab) => tab === document.activeElement);
+    const next = all[(at + step + all.length) % all.length];
+    if (!step || at < 0 || !next) return;
     this.choose(next.textContent);
     next.focus();
   }
+
+  /** @returns {HTMLElement[]} */
+  tabs() {
+    return [...this.aside.querySelectorAll("[role=tab]")].filter(isHtml);
+  }
 }
 
+/**
+ * @param {Element} node
+ * @returns {node is HTMLElement}
+ */
+function isHtml(node) {
+  return node instanceof HTMLElement;
+}
+
+/** @param {PartOfMail} mail */
 function head(mail) {
-  const box = element("header", "");
+  const box = element("header");
   const title = element("h2", "", mail.subject ?? mail.id);
   title.id = "drawer-title";
   const close = element("button", "close", "Close");
@@ -122,68 +147,72 @@ function head(mail) {
   return box;
 }
 
-function facts(mail) {
+/** @param {PartOfMail} mail */
+function factList(mail) {
   const list = element("dl", "facts");
-  const is = mail.status && condition(mail, Date.now());
-  const all = {
-    Status: is && shown(is).word,
-    Detail: is && detail(mail, Date.now()),
-    To: mail.to,
-    Kind: mail.kind,
-    Booking: mail.booking,
-    Flight: flight(mail.flight),
-    Created: clock(mail.created_at),
-    "To be sent": clock(mail.send_at),
-    Expires: clock(mail.expires_at),
-    Sent: clock(mail.sent_at),
-    "Message-ID": mail.message_id,
-    "Caused by": mail.event,
-    "Mail id": mail.id,
-  };
-  for (const [name, value] of Object.entries(all)) {
-    if (!value) continue;
-    const pair = document.createElement("div");
+  for (const [name, value] of facts(mail, Date.now())) {
+    const pair = element("div");
     pair.append(element("dt", "", name), element("dd", "", value));
     list.append(pair);
   }
   return list;
 }
 
-function doable(mail) {
-  const box = element("div", "doable");
-  box.append(...buttons(mail, Date.now()));
-  return box;
-}
-
-function timeline(steps) {
+/** @param {WholeMail} mail */
+function timeline(mail) {
   const box = element("section", "timeline");
-  const list = document.createElement("ol");
-  for (const step of steps) {
-    const item = document.createElement("li");
-    const words = step.smtp && step.status !== "sending" ? `${step.smtp.code} ${step.smtp.text}` : "";
-    const next = step.next_attempt_at ? `next try ${clock(step.next_attempt_at)}` : "";
-    const time = element("time", "", clock(step.at));
-    time.dateTime = step.at;
-    item.append(time, " ", element("strong", "", step.type.replace("mail.", "")), step.attempt ? ` try ${step.attempt}` : "");
-    for (const text of [words, step.error, next]) if (text) item.append(element("p", "", text));
+  const list = element("ol");
+  for (const { at, time, what, attempt, lines } of steps(mail.timeline)) {
+    const item = element("li");
+    item.append(Object.assign(element("time", "", time), { dateTime: at }), " ", element("strong", "", what), attempt);
+    item.append(...lines.map((line) => element("p", "", line)));
     list.append(item);
   }
   box.append(element("h3", "", "What happened"), list);
   return box;
 }
 
-/** The tabs by name, each a node. The page of the mail runs nothing and loads nothing: see the policy it comes with. */
-function panels(whole) {
-  const found = {};
-  if (whole.preview) {
+/**
+ * Return the content of each tab by its name. The page of a mail runs no script and loads nothing: see the policy that
+ * it is served with.
+ * @param {WholeMail} mail
+ * @returns {Map<string, HTMLElement>}
+ */
+function panelsOf(mail) {
+  /** @type {Map<string, HTMLElement>} */
+  const panels = new Map();
+  if (mail.preview) {
     const frame = element("iframe", "page");
     frame.setAttribute("sandbox", "");
     frame.title = "The mail as its reader sees it";
-    frame.src = whole.preview.slice(1);
-    found.HTML = frame;
+    frame.src = mail.preview.slice(1);
+    panels.set("HTML", frame);
   }
-  if (whole.text !== null) found.Text = element("pre", "", whole.text);
-  found.Headers = element("pre", "", whole.headers.map(([name, value]) => `${name}: ${value}`).join("\n"));
-  if (whole.calendars.length) found.Calendar = element("pre", "", whole.calendars.map(({ text }) => text).join("\n"));
-  return found;
+  for (const [name, text] of texts(mail)) panels.set(name, element("pre", "", text));
+  return panels;
+}
+
+/** @param {Map<string, HTMLElement>} panels */
+function tabs(panels) {
+  const box = element("section", "says");
+  const list = element("div", "tabs");
+  list.setAttribute("role", "tablist");
+  list.setAttribute("aria-label", "What it says");
+  box.append(list);
+  for (const [name, content] of panels) {
+    const tab = element("button", "tab", name);
+    tab.type = "button";
+    tab.id = `tab-${name}`;
+    tab.setAttribute("role", "tab");
+    tab.setAttribute("aria-controls", `panel-${name}`);
+    list.append(tab);
+    const panel = element("div", "panel");
+    panel.id = `panel-${name}`;
+    panel.setAttribute("role", "tabpanel");
+    panel.setAttribute("aria-labelledby", tab.id);
+    panel.tabIndex = 0;
+    panel.append(content);
+    box.append(panel);
+  }
+  return box;
 }

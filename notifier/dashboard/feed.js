@@ -1,53 +1,81 @@
-// One lasting connection to the feed: hello, resume, back-off, filter, commands. Knows no page.
+// One lasting connection to the feed: hello, resume, back-off, filter, commands. Independent of the page.
+
+/** @typedef {import("./frames.js").Commands} Commands */
+/** @typedef {import("./frames.js").Filter} Filter */
+/** @typedef {import("./frames.js").ServerFrame} ServerFrame */
 
 const PROTOCOL = "notifier.feed.v1";
-export const BACK_OFF = [200, 500, 1000, 2000, 5000]; // ms between two tries, the last one repeats
-const SILENCES = 2.5; // heartbeats without any frame after which the connection is taken for dead
-const FIRST_STATE_TIMEOUT = 600_000; // ms until the first snapshot or events: before it there is no heartbeat
+export const BACK_OFF = [200, 500, 1000, 2000, 5000]; // ms between two attempts to connect; the last one repeats
+const SILENCES = 2.5; // heartbeats without any frame after which the connection counts as lost
+const FIRST_STATE_TIMEOUT = 600_000; // ms until the first snapshot or events: before that there is no heartbeat
 
 export class CommandError extends Error {
+  /** @param {import("./frames.js").Failure} failure */
   constructor({ code, message }) {
     super(message);
     this.code = code;
   }
 }
 
+/** @typedef {{resolve: (value: any) => void, reject: (error: CommandError) => void}} Waiting who waits for a result */
 /**
- * `onFrame(frame)` gets every frame of the server, in order, that still counts: none of an older filter.
- * `onChange()` is told when `state` or `reason` may have changed. `state` is
- * "connecting", "live", "lost" (tries again at `retryAt`) or "refused" (only `open` tries again).
+ * @typedef {object} Options
+ * @property {(frame: ServerFrame) => void} onFrame called with each frame in order, except those of an earlier filter
+ * @property {() => void} [onChange] called after `state` or `reason` may have changed
+ * @property {number} [snapshot] how many mails a snapshot may have
+ * @property {number} [stats] seconds between two `stats`; 0 means none
+ * @property {string | null} [token]
+ * @property {Filter} [filter]
+ * @property {number[]} [backOff] ms
+ */
+
+/**
+ * `state` is "connecting", "live", "lost" (connects again at `retryAt`) or "refused" (only `open` connects again).
  */
 export class Feed {
-  constructor(url, { onFrame, onChange = () => {}, snapshot = 500, stats = 0, token = null, filter = {}, backOff = BACK_OFF }) {
+  /**
+   * @param {string | URL} url
+   * @param {Options} options
+   */
+  constructor(url, options) {
     this.url = url;
-    this.onFrame = onFrame;
-    this.onChange = onChange;
-    this.snapshot = snapshot;
-    this.stats = stats;
-    this.token = token;
-    this.filter = filter;
-    this.backOff = backOff;
+    this.onFrame = options.onFrame;
+    this.onChange = options.onChange ?? (() => {});
+    this.snapshot = options.snapshot ?? 500;
+    this.stats = options.stats ?? 0;
+    this.token = options.token ?? null;
+    this.filter = options.filter ?? {};
+    this.backOff = options.backOff ?? BACK_OFF;
+    /** @type {"connecting" | "live" | "lost" | "refused"} */
     this.state = "connecting";
-    this.reason = "";
-    this.code = 0;
-    this.heardAt = 0;
-    this.retryAt = 0;
+    this.reason = ""; // why it is lost or refused
+    this.code = 0; // of the latest close, 0 if there was none
+    this.heardAt = 0; // ms
+    this.retryAt = 0; // ms
+    /** @type {import("./frames.js").Welcome["role"] | null} */
     this.role = null;
-    this.cursor = null; // of this filter, never of another one
-    this.isGreeted = false; // hello was said on this connection
-    this.isFollowing = false; // it has shown a first state, and sends heartbeats from then on
-    this.awaited = null; // id of the snapshot that answers the latest filter
-    this.heartbeat = 20;
+    /** @type {string | null} the latest one of this filter, never of another one */
+    this.cursor = null;
+    this.isGreeted = false; // hello was sent on this connection
+    this.isFollowing = false; // a first state has come on this connection; from then on there are heartbeats
+    /** @type {string | null} id of the snapshot that answers the latest filter */
+    this.awaited = null;
+    this.heartbeat = 20; // seconds
     this.tries = 0;
     this.lastId = 0;
+    /** @type {Map<string, Waiting>} by id of the command */
     this.results = new Map();
+    /** @type {WebSocket | null} */
     this.socket = null;
-    this.timer = null;
-    this.watchdog = null;
-    this.bye = null; // the server's goodbye on this connection
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this.timer = undefined;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this.watchdog = undefined;
+    /** @type {import("./frames.js").Bye | null} of this connection */
+    this.bye = null;
   }
 
-  /** Connect now, whatever was planned. */
+  /** Connect now, instead of the connection there is and of any planned attempt. */
   open() {
     this.abandon();
     this.change("connecting", "");
@@ -59,13 +87,16 @@ export class Feed {
     this.listen();
   }
 
-  /** Let go of the feed for good, or until `open`. */
+  /** Disconnect and stay disconnected until `open`. */
   close() {
     this.abandon();
     this.change("refused", "closed");
   }
 
-  /** Watch other mails from now on; their snapshot follows. */
+  /**
+   * Watch other mails from now on; their snapshot follows.
+   * @param {Filter} filter
+   */
   refilter(filter) {
     this.filter = filter;
     this.cursor = null;
@@ -75,8 +106,15 @@ export class Feed {
     this.send({ type: "filter", id: this.awaited, filter, snapshot: this.snapshot });
   }
 
-  /** Have the service do something: its value, or a CommandError; with code "lost" it may have been done or not. */
-  command(name, args = {}) {
+  /**
+   * Run a command and return its value. Rejects with a CommandError; the code "lost" means that the connection was lost
+   * before the result came, so that the command may or may not have been executed.
+   * @template {keyof Commands} Name
+   * @param {Name} name
+   * @param {Commands[Name]["args"]} args
+   * @returns {Promise<Commands[Name]["value"]>}
+   */
+  command(name, args) {
     if (this.state !== "live") {
       return Promise.reject(new CommandError({ code: "lost", message: "not connected" }));
     }
@@ -88,6 +126,7 @@ export class Feed {
   }
 
   hello() {
+    /** @type {import("./frames.js").Hello} */
     const hello = { type: "hello", snapshot: this.snapshot, stats: this.stats, filter: this.filter };
     if (this.token) hello.token = this.token;
     if (this.cursor) hello.resume = this.cursor;
@@ -96,9 +135,11 @@ export class Feed {
     this.listen();
   }
 
+  /** @param {ServerFrame} frame */
   receive(frame) {
+    const cursor = "cursor" in frame ? frame.cursor : null;
     this.heardAt = Date.now();
-    if (frame.cursor) this.isFollowing = true;
+    if (cursor) this.isFollowing = true;
     this.listen();
     if (frame.type === "result") this.settle(frame);
     if (frame.type === "bye") this.bye = frame;
@@ -107,22 +148,27 @@ export class Feed {
       this.heartbeat = frame.heartbeat;
       this.change("live", "");
     }
-    if (this.awaited && frame.id === this.awaited && frame.type === "snapshot") this.awaited = null;
-    if (frame.cursor) {
-      if (this.awaited) return; // it still speaks of the filter before
-      this.cursor = frame.cursor;
+    if (this.awaited && frame.type === "snapshot" && frame.id === this.awaited) this.awaited = null;
+    if (cursor) {
+      if (this.awaited) return; // this frame still belongs to the filter before
+      this.cursor = cursor;
       this.tries = 0;
     }
     this.onFrame(frame);
   }
 
-  settle({ id, ok, value, error }) {
-    const waiting = this.results.get(id);
-    this.results.delete(id);
-    if (ok) waiting?.resolve(value);
-    else waiting?.reject(new CommandError(error));
+  /** @param {import("./frames.js").Result} result */
+  settle(result) {
+    const waiting = this.results.get(result.id);
+    this.results.delete(result.id);
+    if (result.ok) waiting?.resolve(result.value);
+    else waiting?.reject(new CommandError(result.error));
   }
 
+  /**
+   * @param {number} code of the close, 0 if there was none
+   * @param {string} reason
+   */
   lost(code, reason) {
     const { bye } = this;
     this.abandon();
@@ -131,20 +177,21 @@ export class Feed {
       this.change("refused", reason || "the service said goodbye for good");
       return;
     }
-    const step = this.backOff[Math.min(this.tries++, this.backOff.length - 1)];
-    // Spread, so that all who lost the same service do not come back at the same moment.
+    const step = this.backOff[Math.min(this.tries, this.backOff.length - 1)] ?? 0;
+    this.tries += 1;
+    // The delay varies, so that the clients of a service that restarts do not all come back at the same moment.
     const delay = (bye?.after_ms ?? step) * (0.75 + Math.random() / 2);
     this.retryAt = Date.now() + delay;
     this.timer = setTimeout(() => this.open(), delay);
     this.change("lost", reason || "connection lost");
   }
 
-  /** Take silence for loss: a connection that died without a word closes only after many minutes. */
+  /** Take a long silence for a loss: without it the browser would report a dead connection only after many minutes. */
   listen() {
     clearTimeout(this.watchdog);
     const isWaiting = this.isGreeted && !this.isFollowing;
-    const patience = isWaiting ? FIRST_STATE_TIMEOUT : this.heartbeat * SILENCES * 1000;
-    this.watchdog = setTimeout(() => this.lost(0, "nothing was heard"), patience);
+    const timeout = isWaiting ? FIRST_STATE_TIMEOUT : this.heartbeat * SILENCES * 1000;
+    this.watchdog = setTimeout(() => this.lost(0, "nothing was heard"), timeout);
   }
 
   abandon() {
@@ -163,14 +210,19 @@ export class Feed {
     this.socket = null;
   }
 
+  /**
+   * @param {Feed["state"]} state
+   * @param {string} reason
+   */
   change(state, reason) {
     this.state = state;
     this.reason = reason;
     this.onChange();
   }
 
+  /** @param {object} frame */
   send(frame) {
-    this.socket.send(JSON.stringify(frame));
+    this.socket?.send(JSON.stringify(frame));
   }
 
   nextId() {

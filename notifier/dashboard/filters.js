@@ -1,49 +1,78 @@
-// What the reader wants to see: kept in the page's address, asked of the feed, and narrowed here. Pure but for `Date.now`.
+// What the reader wants to see. It is kept in the page's address, asked of the feed, and narrowed further here.
+// Pure except for `Date.now`.
 
 import { CONDITIONS, KINDS, condition } from "./words.js";
 
-const SPANS = { "15m": 15, "1h": 60, "6h": 360, "24h": 1440 }; // minutes
+/** @typedef {import("./frames.js").Mail} Mail */
+/** @typedef {import("./frames.js").Filter} Filter */
+/** @typedef {import("./frames.js").Kind} Kind */
 
 /**
- * `show`: conditions, none for all; `kind`; `since`: a key of SPANS; `q`: searched text. `from` (ms) is where the span of
- * `since` begins: without it that is chosen now. It must not move on: the feed would be asked for another filter each time.
+ * @typedef {object} Wanted
+ * @property {string[]} [show] names of conditions; without any, all mails are wanted
+ * @property {string} [kind] "" for all kinds
+ * @property {string} [since] a key of `SPANS`, or "" for mails of any age
+ * @property {string} [q] the text to search
+ * @property {number} [from] ms: where the span of `since` begins; by default that span before now
  */
+
+/** @type {Record<string, number>} */
+const SPANS = { "15m": 15, "1h": 60, "6h": 360, "24h": 1440 }; // minutes
+const MAIL_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+const BOOKING = /^\S{4,64}$/;
+
+/** Values that are not valid are left out, because anybody can edit an address. */
 export class Filters {
+  /** @param {Wanted} wanted */
   constructor({ show = [], kind = "", since = "", q = "", from } = {}, now = Date.now()) {
     this.show = new Set(show.filter((name) => Object.hasOwn(CONDITIONS, name)));
-    this.kind = KINDS.includes(kind) ? kind : "";
+    /** @type {Kind | ""} */
+    this.kind = KINDS.find((each) => each === kind) ?? "";
     this.since = Object.hasOwn(SPANS, since) ? since : "";
-    this.from = this.since ? from ?? now - SPANS[this.since] * 60_000 : undefined;
+    // The beginning does not move on with the time, or the feed would be asked for another filter again and again.
+    this.from = this.since ? from ?? now - (SPANS[since] ?? 0) * 60_000 : undefined;
     this.q = q;
   }
 
+  /**
+   * Read the query of an address.
+   * @param {string} query
+   */
   static read(query) {
     const given = new URLSearchParams(query);
     const { kind, since, q } = Object.fromEntries(given);
     return new Filters({ show: (given.get("show") ?? "").split(","), kind, since, q });
   }
 
+  /** Return the query of an address, "" if all mails are wanted. */
   write() {
     const found = new URLSearchParams();
     if (this.show.size) found.set("show", [...this.show].join(","));
-    for (const name of ["kind", "since", "q"]) if (this[name]) found.set(name, this[name]);
-    return found.size ? `?${found}` : "";
+    for (const name of /** @type {const} */ (["kind", "since", "q"])) if (this[name]) found.set(name, this[name]);
+    const query = String(found);
+    return query ? `?${query}` : "";
   }
 
   get empty() {
     return this.write() === "";
   }
 
-  /** The part that the service can answer. */
+  /** Return the part that the service can answer. */
   forFeed() {
+    /** @type {Filter} */
     const found = {};
-    if (this.show.size) found.status = [...new Set([...this.show].map((name) => CONDITIONS[name].status))];
+    const wanted = Object.entries(CONDITIONS).filter(([name]) => this.show.has(name));
+    if (wanted.length) found.status = [...new Set(wanted.map(([, { status }]) => status))];
     if (this.kind) found.kind = [this.kind];
-    if (this.since) found.since = new Date(this.from).toISOString();
+    if (this.from !== undefined) found.since = new Date(this.from).toISOString();
     return found;
   }
 
-  /** The rest: which of the mails that the feed shows are wanted at `now` (ms). */
+  /**
+   * Return whether a mail of the feed matches the other part: the exact condition, and the searched text.
+   * @param {Mail} mail
+   * @param {number} now ms
+   */
   wants(mail, now) {
     if (this.show.size && !this.show.has(condition(mail, now))) return false;
     if (!this.q) return true;
@@ -52,9 +81,13 @@ export class Filters {
     return text.toLowerCase().includes(this.q.toLowerCase());
   }
 
-  /** A filter that finds what is searched wherever it is in the store, where it can be the name of something. */
+  /**
+   * Return a filter that finds the searched text anywhere in the store; null unless it can be the id of a mail or the
+   * reference of a booking.
+   * @returns {Filter | null}
+   */
   lookup() {
-    if (/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(this.q)) return { mail: [this.q] };
-    return /^\S{4,64}$/.test(this.q) ? { booking: [...new Set([this.q, this.q.toUpperCase()])] } : null;
+    if (MAIL_ID.test(this.q)) return { mail: [this.q] };
+    return BOOKING.test(this.q) ? { booking: [...new Set([this.q, this.q.toUpperCase()])] } : null;
   }
 }

@@ -1,14 +1,17 @@
-// The top of the page: the connection, the peers, what is wrong, and the same in a sentence for screen readers.
+// The top of the page: the connection, the broker and the SMTP accounts, and what is wrong.
 
-import { byId, write } from "./dom.js";
-import { split } from "./tiles.js";
+import { byId, element, write } from "./dom.js";
+import { STATES, peers, summary } from "./summary.js";
 import { troubles } from "./troubles.js";
-import { number, span } from "./words.js";
+import { span } from "./words.js";
 
-const SPEAK_EVERY = 5000; // ms between two sentences
-const STATES = { connecting: "Connecting", live: "Live", lost: "Reconnecting", refused: "Not connected" };
+const SPEAK_EVERY = 5000; // ms between two changes of the summary that screen readers speak
 
 export class Health {
+  /**
+   * @param {import("./feed.js").Feed} feed
+   * @param {import("./state.js").State} state
+   */
   constructor(feed, state) {
     this.feed = feed;
     this.state = state;
@@ -16,47 +19,37 @@ export class Health {
   }
 
   draw() {
-    const { feed, state: { stats } } = this;
+    const { feed, state } = this;
+    const { stats } = state;
     byId("connection").dataset.state = feed.state;
     const silence = feed.state === "live" ? ` ${span(Date.now() - feed.heardAt)}` : "";
     write(byId("connection-text"), STATES[feed.state] + silence);
     fill(byId("peers"), stats ? peers(stats) : []);
     const wrong = troubles(feed, stats);
-    fill(byId("troubles"), wrong.map((text) => ["", text, ""]));
+    fill(
+      byId("troubles"),
+      wrong.map((text) => ({ text })),
+    );
     byId("banner").hidden = wrong.length === 0;
     byId("again").hidden = feed.state !== "refused";
     byId("sending").hidden = feed.role !== "operator" || feed.state !== "live" || !stats;
     write(byId("sending"), stats?.paused ? "Resume sending" : "Pause sending");
     document.body.classList.toggle("stale", feed.state !== "live");
-    this.speak(wrong);
-  }
-
-  speak(wrong) {
     if (Date.now() - this.spokenAt < SPEAK_EVERY) return;
-    const { totals, stats } = this.state;
-    const counts = Object.entries({ ...split(totals, stats), failed: totals.failed ?? 0 });
-    const words = counts.map(([name, count]) => `${number(count)} ${name}`).join(", ");
-    if (write(byId("summary"), [`${STATES[this.feed.state]}.`, `${words}.`, ...wrong].join(" "))) this.spokenAt = Date.now();
+    if (write(byId("summary"), summary(feed.state, state, wrong))) this.spokenAt = Date.now();
   }
 }
 
-function peers({ broker, smtp }) {
-  const found = smtp.map(({ transport, state }) => mark("smtp", state === "ready", `${transport}: ${state}`));
-  return broker.state === "off" ? found : [mark("broker", broker.state === "connected", broker.state), ...found];
-}
-
-function mark(name, isGood, title) {
-  return [isGood ? "good" : "bad", `${name} ${isGood ? "✓" : "✕"}`, title];
-}
-
-/** Make the list say these `[class, text, title]`, and touch it only where it says something else. */
+/**
+ * Rewrite a list if its items differ from those that it has.
+ * @param {HTMLElement} list
+ * @param {{className?: string, text: string, title?: string}[]} items
+ */
 function fill(list, items) {
-  const said = JSON.stringify(items);
-  if (list.dataset.said === said) return;
-  list.dataset.said = said;
+  const written = JSON.stringify(items);
+  if (list.dataset.written === written) return;
+  list.dataset.written = written;
   list.replaceChildren(
-    ...items.map(([className, text, title]) =>
-      Object.assign(document.createElement("li"), { className, textContent: text, title }),
-    ),
+    ...items.map(({ className, text, title = "" }) => Object.assign(element("li", className, text), { title })),
   );
 }

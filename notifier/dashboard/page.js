@@ -1,83 +1,96 @@
-// The page: what the feed says becomes rows, counts and lines; what the reader does becomes filters and commands.
+// The page: frames of the feed become rows, counts and lines; what the reader does becomes filters and commands.
 
-import { command } from "./actions.js";
+import { clicked } from "./buttons.js";
 import { Chart } from "./chart.js";
 import { Controls } from "./controls.js";
+import { pending } from "./counts.js";
 import { byId } from "./dom.js";
 import { Drawer } from "./drawer.js";
-import { Feed } from "./feed.js";
+import { CommandError, Feed } from "./feed.js";
+import { Login, onFirstMail } from "./forms.js";
 import { Health } from "./health.js";
-import { Rows } from "./rows.js";
+import { listen } from "./keyboard.js";
+import { List } from "./list.js";
+import { Lookup } from "./lookup.js";
+import { ServiceClock } from "./service_clock.js";
 import { State } from "./state.js";
-import { Tiles, split } from "./tiles.js";
-import { number } from "./words.js";
+import { Tiles } from "./tiles.js";
 
-const KEPT = 500;
-const MOST_SKEW = 60_000; // ms between two clocks that make no difference
-const LOOK_UP_AFTER = 300; // ms without another letter
+const KEPT = 500; // mails
 
 const feedUrl = new URL("feed", location.origin + location.pathname);
 feedUrl.protocol = feedUrl.protocol.replace("http", "ws");
 
 const state = new State(KEPT);
-let skew = 0; // ms that the service's clock is ahead of ours
-const controls = new Controls({ onNarrow: narrow, now: () => Date.now() + skew });
+const clock = new ServiceClock();
+const controls = new Controls({ onNarrow: narrow, now: () => clock.now() });
 const feed = new Feed(feedUrl, {
   snapshot: KEPT,
   stats: 1,
-  token: sessionStorage.getItem("token"),
+  token: Login.token(),
   filter: controls.filters.forFeed(),
   onFrame: receive,
   onChange: connectionChanged,
 });
 const health = new Health(feed, state);
-const rows = new Rows(byId("mails"), { onOpen: look });
+const list = new List({ onOpen: openMail, onChange: draw });
 const tiles = new Tiles(byId("tiles"), { onChoose: (name) => controls.choose(name) });
 const drawer = new Drawer(byId("drawer"), {
-  show: (id) => feed.command("mail.show", { id, preview: true }),
+  load: (id) => feed.command("mail.show", { id, preview: true }),
   onClose: leave,
+});
+const login = new Login({
+  onToken: (token) => {
+    feed.token = token;
+    feed.open();
+  },
+});
+const lookup = new Lookup({
+  list: (filter, limit) => feed.command("mail.list", { filter: { ...feed.filter, ...filter }, limit }),
+  onFound: ({ mails }) => {
+    state.pin(mails);
+    list.replace();
+  },
+  onError: (error) => {
+    if (error.code !== "lost") say(error.message);
+  },
 });
 const traffic = new Chart(byId("charts"), "Mails a second", ["received", "sent"]);
 const backlog = new Chart(byId("charts"), "Backlog", ["waiting"]);
-
-let isPaused = false;
-let isScrolled = false; // beyond the top of the list
-let isRearranged = false; // another list than before: nothing of it is held back
 let isDrawing = false;
-let lookUp = null;
 
+/** @param {import("./frames.js").ServerFrame} frame */
 function receive(frame) {
-  const reloads = state.reloads;
+  const { reloads } = state;
   const changed = state.apply(frame, feed.filter);
   if (state.reloads > reloads) say("The list was loaded anew: what happened meanwhile is no longer in the log.");
-  if (frame.type === "welcome") setClock(Date.parse(frame.now) - Date.now());
+  if (frame.type === "welcome") setClock(frame.now);
   if (frame.type === "stats") drawCharts(frame);
   if (frame.type === "snapshot") {
-    isRearranged = true;
-    findElsewhere();
+    lookUp();
+    list.replace();
   }
-  if (drawer.open && changed.includes(drawer.id)) drawer.look(drawer.id, state.mails.get(drawer.id));
+  if (drawer.id !== null && changed.includes(drawer.id)) drawer.show(drawer.id, state.mails.get(drawer.id));
   draw();
 }
 
-/** Note how far the service's clock is ahead of ours; a span that was chosen by ours begins elsewhere if that is much. */
-function setClock(ahead) {
-  const isElsewhere = Math.abs(ahead - skew) > MOST_SKEW;
-  skew = ahead;
+/**
+ * Set the service's clock. A span that was chosen by another time begins elsewhere.
+ * @param {string} now
+ */
+function setClock(now) {
+  const isElsewhere = clock.set(now);
   if (isElsewhere && controls.filters.since) controls.narrow({ since: controls.filters.since });
 }
 
 function connectionChanged() {
-  const needsToken = feed.state === "refused" && feed.code === 4401;
-  if (needsToken && byId("login").hidden) {
-    byId("login").hidden = false;
-    byId("login-why").textContent = feed.token ? "The one that was given is not valid." : "";
-    byId("login").elements.token.focus();
+  if (feed.state === "refused" && feed.code === 4401) {
+    login.open(feed.token ? "The one that was given is not valid." : "");
   }
   if (feed.state === "live") {
-    byId("login").hidden = true;
-    if (drawer.open) look(drawer.id); // it may have changed, or could not be shown
-    else if (location.hash) look(location.hash.slice(1));
+    login.close();
+    if (drawer.id !== null) openMail(drawer.id); // it may have changed, or could not be shown
+    else if (location.hash) openMail(location.hash.slice(1));
   }
   draw();
 }
@@ -88,170 +101,128 @@ function draw() {
   isDrawing = true;
   requestAnimationFrame(() => {
     isDrawing = false;
+    const now = clock.now();
+    const { filters } = controls;
     health.draw();
-    tiles.show(state, controls.only, Date.now() + skew);
-    drawList(Date.now() + skew);
+    tiles.draw(state, controls.only, now);
+    list.draw({
+      mails: state.latest().filter((mail) => filters.wants(mail, now)).slice(0, KEPT),
+      now,
+      isLive: feed.state === "live",
+      isOperator: feed.role === "operator",
+      isLoaded: state.resumable,
+      isNarrowed: !filters.empty,
+      hasMore: state.more,
+    });
   });
 }
 
-function drawCharts({ at, rates, queue, totals, pending }) {
+/** @param {import("./frames.js").Stats} stats */
+function drawCharts(stats) {
+  const { at, rates, queue, totals } = stats;
   traffic.add(Date.parse(at), rates.received, rates.sent);
-  backlog.add(Date.parse(at), split(totals, { pending }).waiting + (queue?.messages ?? 0));
-  traffic.draw();
-  backlog.draw();
+  backlog.add(Date.parse(at), pending(totals, stats).waiting + (queue?.messages ?? 0));
 }
 
-function drawList(now) {
-  const isLive = feed.state === "live";
-  const mails = state.latest().filter((mail) => controls.filters.wants(mail, now)).slice(0, KEPT);
-  const newer = rows.show(mails, { now, operator: isLive && feed.role === "operator", held: isHeld() && !isRearranged });
-  isRearranged = false;
-  byId("newer").hidden = newer === 0;
-  byId("newer").textContent = `${number(newer)} new, show`;
-  byId("list").hidden = rows.size === 0;
-  byId("empty").hidden = rows.size > 0 || !isLive || !state.resumable;
-  const { empty } = controls.filters;
-  byId("empty-none").hidden = !empty;
-  byId("first").hidden = feed.role !== "operator";
-  byId("empty-narrowed").hidden = empty;
-  byId("foot").hidden = rows.size === 0 || !state.more;
-}
-
-/** While someone reads, or it is not known what happens, nothing may move under their eyes. */
-function isHeld() {
-  return isPaused || feed.state !== "live" || rows.holdsFocus || isScrolled;
-}
-
+/** @param {string} text to show until it is dismissed, or "" for none */
 function say(text) {
   byId("notice").hidden = !text;
   byId("notice-text").textContent = text;
 }
 
-/** Have something done; what comes of it is said by the feed, a refusal here. */
-async function order(name, args) {
+/**
+ * Run a command. Its effect comes through the feed; a refusal is shown here. Return whether it was done.
+ * @param {import("./actions.js").Command} command
+ */
+async function run([name, args]) {
   try {
     await feed.command(name, args);
     say("");
     return true;
   } catch (error) {
+    if (!(error instanceof CommandError)) throw error;
     say(`Not done: ${error.message}.`);
     return false;
   }
 }
 
-/** Do what a button of a mail stands for; it stays off until the feed has said what came of it. */
-async function act({ target }) {
-  const clicked = command(target);
-  if (!clicked) return;
-  clicked.button.disabled = true;
-  const isDone = await order(...clicked.order);
-  clicked.button.disabled = isDone;
-  // The feed says nothing of a mail that its filter leaves out.
-  if (isDone && drawer.id === clicked.button.dataset.id) look(drawer.id);
+/**
+ * Run the command of a mail's button, which stays disabled until the feed has shown the effect.
+ * @param {Event} event
+ */
+async function act(event) {
+  const found = clicked(event);
+  if (!found) return;
+  found.button.disabled = true;
+  const isDone = await run(found.command);
+  found.button.disabled = isDone;
+  // The feed does not mention a mail that its filter leaves out.
+  if (isDone && drawer.id === found.id) openMail(found.id);
 }
 
-function look(id) {
+/** @param {string} id of a mail */
+function openMail(id) {
   history.replaceState(null, "", `${location.pathname}${location.search}#${id}`);
-  drawer.look(id, state.mails.get(id));
+  drawer.show(id, state.mails.get(id));
 }
 
+/** @param {string} id of the mail that was open */
 function leave(id) {
   history.replaceState(null, "", location.pathname + location.search);
-  rows.focus(id);
+  list.rows.focus(id);
 }
 
+/** @param {import("./filters.js").Filters} filters */
 function narrow(filters) {
   const wanted = filters.forFeed();
   if (JSON.stringify(wanted) !== JSON.stringify(feed.filter)) feed.refilter(wanted);
-  else findElsewhere();
-  isRearranged = true;
-  draw();
+  else lookUp();
+  list.replace();
 }
 
-/** Look in the whole store for what may be the name of a booking or of a mail. */
-function findElsewhere() {
-  clearTimeout(lookUp);
+function lookUp() {
   state.pin([]);
-  const named = controls.filters.lookup();
-  if (!named) return;
-  lookUp = setTimeout(async () => {
-    try {
-      const { mails } = await feed.command("mail.list", { filter: { ...feed.filter, ...named }, limit: 100 });
-      state.pin(mails);
-      isRearranged = true;
-      draw();
-    } catch (error) {
-      if (error.code !== "lost") say(error.message);
-    }
-  }, LOOK_UP_AFTER);
+  lookup.start(controls.filters.lookup());
 }
 
-function pause(on) {
-  isPaused = on;
-  byId("pause").setAttribute("aria-pressed", String(on));
-  draw();
+function closeOrBlur() {
+  if (drawer.isOpen) drawer.close();
+  else if (document.activeElement instanceof HTMLElement) document.activeElement.blur();
 }
 
-function showNewer() {
-  window.scrollTo(0, 0);
-  pause(false);
-  isRearranged = true;
+/** @param {string} name */
+function setTheme(name) {
+  byId("theme", HTMLSelectElement).value = name;
+  document.documentElement.dataset.theme = name;
 }
 
-const KEYS = {
+listen({
   "/": () => byId("search").focus(),
-  j: () => rows.move(1),
-  k: () => rows.move(-1),
-  p: () => pause(!isPaused),
-  "?": () => byId("keys").showModal(),
-  Escape: () => (drawer.open ? drawer.close() : document.activeElement.blur()),
-};
-
-document.addEventListener("keydown", (event) => {
-  const isTyping = event.target.matches("input:not([type=checkbox]), select") && event.key !== "Escape";
-  if (isTyping || event.ctrlKey || event.metaKey || event.altKey || byId("keys").open || !(event.key in KEYS)) return;
-  event.preventDefault();
-  KEYS[event.key]();
+  j: () => list.rows.move(1),
+  k: () => list.rows.move(-1),
+  p: () => list.pause(!list.isPaused),
+  Escape: closeOrBlur,
 });
-
+onFirstMail((to) => {
+  const data = { to, subject: "Hello from notifier", text: "It works.\n" };
+  const id = `${Date.now()}-${Math.random()}`;
+  run(["submit", { message: { id, source: "/dashboard", type: "notification.requested", data } }]);
+});
 byId("mails").addEventListener("click", act);
 byId("drawer").addEventListener("click", act);
-
-byId("login").addEventListener("submit", (event) => {
-  event.preventDefault();
-  feed.token = event.target.elements.token.value;
-  sessionStorage.setItem("token", feed.token);
-  event.target.reset();
-  byId("login").hidden = true;
-  feed.open();
+byId("theme").addEventListener("change", () => {
+  const { value } = byId("theme", HTMLSelectElement);
+  localStorage.setItem("theme", value);
+  setTheme(value);
 });
-
-byId("first").addEventListener("submit", (event) => {
-  event.preventDefault();
-  const data = { to: event.target.elements.to.value, subject: "Hello from notifier", text: "It works.\n" };
-  const id = `${Date.now()}-${Math.random()}`;
-  order("submit", { message: { id, source: "/dashboard", type: "notification.requested", data } });
-});
-
-byId("theme").addEventListener("change", ({ target }) => {
-  localStorage.setItem("theme", target.value);
-  document.documentElement.dataset.theme = target.value;
-});
-byId("sending").addEventListener("click", () => order(state.stats.paused ? "send.resume" : "send.pause"));
-byId("pause").addEventListener("click", () => pause(!isPaused));
-byId("newer").addEventListener("click", showNewer);
-byId("help").addEventListener("click", () => byId("keys").showModal());
+byId("sending").addEventListener("click", () => run([state.stats?.paused ? "send.resume" : "send.pause", {}]));
 byId("again").addEventListener("click", () => feed.open());
 byId("notice-close").addEventListener("click", () => say(""));
-new IntersectionObserver(([{ boundingClientRect: { bottom } }]) => {
-  isScrolled = bottom < 0;
-  draw();
-}).observe(byId("top"));
 window.addEventListener("online", () => feed.state === "lost" && feed.open());
 
-byId("theme").value = document.documentElement.dataset.theme = localStorage.getItem("theme") ?? "auto";
+setTheme(localStorage.getItem("theme") ?? "auto");
 setInterval(() => {
-  rows.tick(Date.now() + skew);
+  list.rows.tick(clock.now());
   draw();
 }, 1000);
 feed.open();

@@ -1,63 +1,101 @@
-// The list: one table row a mail, made once, kept by id, moved and refilled as the mail changes.
+// The list: one table row for each mail, kept by its id, and moved and rewritten as the mail changes.
 
-import { buttons } from "./actions.js";
-import { element, write } from "./dom.js";
+import { buttons } from "./buttons.js";
+import { closest, element, find, write } from "./dom.js";
 import { condition, detail, shown, span } from "./words.js";
 
-const CELLS = ["status", "changed", "kind", "to", "subject", "detail", "actions"];
+/** @typedef {import("./state.js").KnownMail} KnownMail */
+/**
+ * @typedef {object} Row
+ * @property {HTMLTableRowElement} node
+ * @property {HTMLElement} icon
+ * @property {HTMLElement} word
+ * @property {HTMLElement} changed
+ * @property {HTMLElement} kind
+ * @property {HTMLElement} to
+ * @property {HTMLElement} open the button with the subject, which opens the mail
+ * @property {HTMLElement} detail
+ * @property {HTMLElement} actions
+ * @property {KnownMail} mail what the row shows
+ * @property {boolean} isOperator whether it has buttons for actions
+ */
 
-/** `onOpen(id)` hears which row the reader wants to see more of. */
 export class Rows {
+  /**
+   * @param {HTMLElement} body of the table
+   * @param {{onOpen: (id: string) => void}} options `onOpen` is called when the reader opens a mail
+   */
   constructor(body, { onOpen }) {
     this.body = body;
-    this.rows = new Map(); // id -> {node, cells, mail, operator}
-    body.addEventListener("click", ({ target }) => {
-      if (!target.closest("[data-action]")) onOpen(target.closest("tr").dataset.id);
+    /** @type {Map<string, Row>} by id */
+    this.rows = new Map();
+    body.addEventListener("click", (event) => {
+      const id = closest(event, "tr")?.dataset.id;
+      if (id && !closest(event, "[data-action]")) onOpen(id);
     });
   }
 
   /**
-   * Show these mails in this order. While `held` nothing moves, comes or goes: rows change in place.
-   * Gives the number of mails that are held back.
+   * Show these mails in this order. While the list is held, rows change in place but none moves, comes or goes. Return
+   * the number of mails that are held back.
+   * @param {KnownMail[]} mails
+   * @param {{now: number, isOperator: boolean, isHeld: boolean}} options
    */
-  show(mails, { now, operator, held }) {
-    const wanted = new Map(mails.map((mail) => [mail.id, mail]));
-    if (!held) this.arrange(mails, wanted);
-    for (const [id, row] of this.rows) if (wanted.has(id)) fill(row, wanted.get(id), now, operator);
-    return mails.filter(({ id }) => !this.rows.has(id)).length;
-  }
-
-  arrange(mails, wanted) {
-    const focused = this.holdsFocus ? document.activeElement : null;
-    for (const [id, { node }] of this.rows) if (!wanted.has(id)) { node.remove(); this.rows.delete(id); }
-    let next = this.body.firstElementChild;
-    for (const { id } of mails) {
-      if (!this.rows.has(id)) this.rows.set(id, make(id));
-      const { node } = this.rows.get(id);
-      if (node === next) next = next.nextElementSibling;
-      else this.body.insertBefore(node, next);
+  show(mails, { now, isOperator, isHeld }) {
+    if (!isHeld) this.arrange(mails);
+    let heldBack = 0;
+    for (const mail of mails) {
+      const row = this.rows.get(mail.id);
+      if (row) update(row, mail, now, isOperator);
+      else heldBack += 1;
     }
-    // Whatever is moved loses the focus.
-    if (focused?.isConnected) focused.focus({ preventScroll: true });
+    return heldBack;
   }
 
-  /** Let time pass for what is on the page. */
+  /** @param {KnownMail[]} mails */
+  arrange(mails) {
+    const focused = this.holdsFocus ? document.activeElement : null;
+    const wanted = new Set(mails.map(({ id }) => id));
+    for (const [id, { node }] of this.rows) {
+      if (wanted.has(id)) continue;
+      node.remove();
+      this.rows.delete(id);
+    }
+    let next = this.body.firstElementChild;
+    for (const mail of mails) {
+      const row = this.rows.get(mail.id) ?? make(mail);
+      this.rows.set(mail.id, row);
+      if (row.node === next) next = next.nextElementSibling;
+      else this.body.insertBefore(row.node, next);
+    }
+    // An element that is moved loses the focus.
+    if (focused instanceof HTMLElement && focused.isConnected) focused.focus({ preventScroll: true });
+  }
+
+  /**
+   * Update what depends on the time.
+   * @param {number} now ms
+   */
   tick(now) {
     for (const row of this.rows.values()) {
-      fill(row, row.mail, now, row.operator);
-      time(row, now);
+      update(row, row.mail, now, row.isOperator);
+      updateTimes(row, now);
     }
   }
 
-  /** Go `step` rows down (or up) from where the focus is. */
+  /**
+   * Move the focus down by one row, or up.
+   * @param {1 | -1} step
+   */
   move(step) {
-    const at = this.holdsFocus ? document.activeElement.closest("tr") : null;
+    const at = this.holdsFocus ? document.activeElement?.closest("tr") : null;
     const to = at ? (step > 0 ? at.nextElementSibling : at.previousElementSibling) : this.body.firstElementChild;
-    to?.querySelector(".open").focus();
+    if (to) find(to, ".open").focus();
   }
 
+  /** @param {string} id */
   focus(id) {
-    this.rows.get(id)?.node.querySelector(".open").focus();
+    this.rows.get(id)?.open.focus();
   }
 
   get size() {
@@ -69,42 +107,61 @@ export class Rows {
   }
 }
 
-function make(id) {
+/**
+ * Make a row, which `update` fills.
+ * @param {KnownMail} mail
+ * @returns {Row}
+ */
+function make(mail) {
   const node = document.createElement("tr");
-  node.dataset.id = id;
-  node.role = "row"; // said again, since rows and cells are drawn as a grid
-  const cells = {};
-  for (const name of CELLS) {
-    cells[name] = node.insertCell();
-    cells[name].className = name;
-    cells[name].role = "cell";
-  }
+  node.dataset.id = mail.id;
+  node.setAttribute("role", "row"); // explicit, because rows and cells are laid out as a grid
+  const cell = (/** @type {string} */ name) => {
+    const made = node.insertCell();
+    made.className = name;
+    made.setAttribute("role", "cell");
+    return made;
+  };
   const icon = element("span", "icon");
   icon.setAttribute("aria-hidden", "true");
-  cells.status.append(icon, " ", element("span", "word"));
+  const word = element("span", "word");
   const open = element("button", "open");
   open.type = "button";
-  cells.subject.append(open);
-  return { node, cells, mail: null, operator: false };
+  cell("status").append(icon, " ", word);
+  const [changed, kind, to] = [cell("changed"), cell("kind"), cell("to")];
+  cell("subject").append(open);
+  const [more, actions] = [cell("detail"), cell("actions")];
+  return { node, icon, word, changed, kind, to, open, detail: more, actions, mail, isOperator: false };
 }
 
-function fill(row, mail, now, operator) {
+/**
+ * Fill a row if it does not show this already.
+ * @param {Row} row
+ * @param {KnownMail} mail
+ * @param {number} now ms
+ * @param {boolean} isOperator
+ */
+function update(row, mail, now, isOperator) {
   const is = condition(mail, now);
-  const { node, cells } = row;
-  if (row.mail?.rev === mail.rev && node.dataset.condition === is && row.operator === operator) return;
+  const { node } = row;
+  if (row.mail.rev === mail.rev && node.dataset.condition === is && row.isOperator === isOperator) return;
   const { icon, word } = shown(is);
-  Object.assign(row, { mail, operator });
+  Object.assign(row, { mail, isOperator });
   node.dataset.condition = is;
-  cells.status.querySelector(".icon").textContent = icon;
-  cells.status.querySelector(".word").textContent = word;
-  cells.kind.textContent = mail.kind;
-  cells.to.textContent = mail.to;
-  cells.subject.querySelector(".open").textContent = mail.subject;
-  cells.actions.replaceChildren(...(operator ? buttons(mail, now) : []));
-  time(row, now);
+  row.icon.textContent = icon;
+  row.word.textContent = word;
+  row.kind.textContent = mail.kind;
+  row.to.textContent = mail.to;
+  row.open.textContent = mail.subject;
+  row.actions.replaceChildren(...(isOperator ? buttons(mail, now) : []));
+  updateTimes(row, now);
 }
 
-function time({ cells, mail }, now) {
-  write(cells.changed, `${span(now - Date.parse(mail.changed))} ago`);
-  write(cells.detail, detail(mail, now));
+/**
+ * @param {Row} row
+ * @param {number} now ms
+ */
+function updateTimes({ changed, detail: more, mail }, now) {
+  write(changed, `${span(now - Date.parse(mail.changed))} ago`);
+  write(more, detail(mail, now));
 }

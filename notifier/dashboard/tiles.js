@@ -1,13 +1,19 @@
-// The counts at the top: each is a button that narrows the list to what it counts.
+// The counts at the top. Each is a button that narrows the list to the mails that it counts.
 
-import { write } from "./dom.js";
+import { count } from "./counts.js";
+import { find, write } from "./dom.js";
 import { number, shown, span } from "./words.js";
 
 const TILES = ["waiting", "scheduled", "sending", "sent", "retrying", "failed"];
 
 export class Tiles {
+  /**
+   * @param {HTMLElement} section
+   * @param {{onChoose: (condition: string) => void}} options `onChoose` is called when a tile is clicked
+   */
   constructor(section, { onChoose }) {
-    this.counts = new Map();
+    /** @type {Map<string, HTMLButtonElement>} by condition */
+    this.tiles = new Map();
     for (const name of TILES) {
       const { icon, word } = shown(name);
       const tile = document.createElement("button");
@@ -17,30 +23,30 @@ export class Tiles {
       tile.innerHTML = `<strong>0</strong> <span><span class="icon" aria-hidden="true">${icon}</span> ${word}</span>`;
       tile.addEventListener("click", () => onChoose(name));
       section.append(tile);
-      this.counts.set(name, tile);
+      this.tiles.set(name, tile);
     }
-    this.figures = document.createElement("dl");
-    this.figures.innerHTML =
-      "<div><dt>oldest due</dt><dd></dd></div><div><dt>in</dt><dd></dd></div><div><dt>out</dt><dd></dd></div>";
-    section.append(this.figures);
+    const rates = document.createElement("dl");
+    rates.innerHTML = `<div><dt>oldest due</dt><dd class="oldest"></dd></div>
+      <div><dt>in</dt><dd class="received"></dd></div>
+      <div><dt>out</dt><dd class="sent"></dd></div>`;
+    section.append(rates);
+    this.oldest = find(rates, ".oldest");
+    this.received = find(rates, ".received");
+    this.sent = find(rates, ".sent");
   }
 
-  /** `only`: the one condition that the list is narrowed to, or null. */
-  show({ totals, stats }, only, now) {
-    const count = { ...totals, ...split(totals, stats) };
-    for (const [name, tile] of this.counts) {
-      write(tile.querySelector("strong"), number(count[name] ?? 0));
+  /**
+   * @param {import("./state.js").State} state
+   * @param {string | null} only the one condition that the list is narrowed to
+   * @param {number} now ms
+   */
+  draw({ totals, stats }, only, now) {
+    for (const [name, tile] of this.tiles) {
+      write(find(tile, "strong"), number(count(name, totals, stats)));
       tile.setAttribute("aria-pressed", String(name === only));
     }
-    const [oldest, received, sent] = this.figures.querySelectorAll("dd");
-    write(oldest, stats?.oldest_due ? span(now - Date.parse(stats.oldest_due)) : "none");
-    write(received, stats ? `${stats.rates.received.toFixed(1)}/s` : "–");
-    write(sent, stats ? `${stats.rates.sent.toFixed(1)}/s` : "–");
+    write(this.oldest, stats?.oldest_due ? span(now - Date.parse(stats.oldest_due)) : "none");
+    write(this.received, stats ? `${stats.rates.received.toFixed(1)}/s` : "–");
+    write(this.sent, stats ? `${stats.rates.sent.toFixed(1)}/s` : "–");
   }
-}
-
-/** The pending mails by what they wait for; before the first stats all of them are taken as waiting. */
-export function split(totals, stats) {
-  const { due = totals.pending ?? 0, scheduled = 0, retrying = 0 } = stats?.pending ?? {};
-  return { waiting: due, scheduled, retrying };
 }

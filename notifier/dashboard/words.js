@@ -1,6 +1,11 @@
-// How the page says things: conditions, times, numbers. Pure.
+// How the page words things: conditions, times, numbers. Pure.
 
-/** What a mail is doing, as people see it: three kinds of `pending`, and every other status. */
+/** @typedef {import("./frames.js").Mail} Mail */
+
+/**
+ * What a mail is doing, as people see it: each status, with `pending` divided into three.
+ * @type {Record<string, {icon: string, word: string, status: import("./frames.js").Status}>}
+ */
 export const CONDITIONS = {
   waiting: { icon: "◔", word: "Waiting", status: "pending" },
   scheduled: { icon: "◷", word: "Scheduled", status: "pending" },
@@ -13,20 +18,39 @@ export const CONDITIONS = {
   uncertain: { icon: "?", word: "Uncertain", status: "uncertain" },
 };
 
-export const KINDS = ["booking.confirmation", "booking.change", "booking.cancellation", "flight.reminder", "notification"];
+/** @type {import("./frames.js").Kind[]} */
+export const KINDS = [
+  "booking.confirmation",
+  "booking.change",
+  "booking.cancellation",
+  "flight.reminder",
+  "notification",
+];
 
-/** Which of `CONDITIONS` holds for a mail at `now` (ms). A status that is newer than this page shows as it is. */
+/**
+ * Return the name of the mail's condition: one of `CONDITIONS`, or the status itself if this page does not know it.
+ * @param {Pick<Mail, "status" | "attempt" | "send_at">} mail
+ * @param {number} now ms
+ * @returns {string}
+ */
 export function condition(mail, now) {
   if (mail.status !== "pending") return mail.status;
   if (mail.attempt > 0) return "retrying";
   return Date.parse(mail.send_at) > now ? "scheduled" : "waiting";
 }
 
+/**
+ * Return the icon and the word for a condition.
+ * @param {string} name
+ */
 export function shown(name) {
-  return CONDITIONS[name] ?? { icon: "·", word: name, status: name };
+  return CONDITIONS[name] ?? { icon: "·", word: name };
 }
 
-/** A span of time in its largest unit: "12 s", "4 min", "3 h", "2 d". */
+/**
+ * Return a span of time in its largest unit: "12 s", "4 min", "3 h", "2 d".
+ * @param {number} ms
+ */
 export function span(ms) {
   const s = Math.max(0, Math.round(ms / 1000));
   if (s < 100) return `${s} s`;
@@ -35,7 +59,11 @@ export function span(ms) {
   return `${Math.round(s / 86400)} d`;
 }
 
-/** What more there is to say of a mail: its next try, when it goes, why it ended as it did. */
+/**
+ * Return what else there is to say about a mail: when it will be sent, its next attempt, or why it ended as it did.
+ * @param {Mail} mail
+ * @param {number} now ms
+ */
 export function detail(mail, now) {
   const words = mail.smtp ? `${mail.smtp.code} ${mail.smtp.text}` : "";
   const why = [words, mail.error].filter(Boolean).join("; ");
@@ -43,7 +71,7 @@ export function detail(mail, now) {
     case "scheduled":
       return `goes ${clock(mail.send_at)}, in ${span(Date.parse(mail.send_at) - now)}`;
     case "retrying": {
-      const next = Date.parse(mail.next_attempt_at) - now;
+      const next = Date.parse(mail.next_attempt_at ?? "") - now;
       const when = next > 0 ? `next in ${span(next)}` : "next now";
       return `${mail.attempt} ${mail.attempt === 1 ? "try" : "tries"}, ${when}${why && `: ${why}`}`;
     }
@@ -54,12 +82,18 @@ export function detail(mail, now) {
   }
 }
 
-/** A flight in a few words: "UA1545 SFO to ORD, Dec 1, 05:15 AM"; the time is the reader's own. */
+/**
+ * Return a flight in a few words: "UA1545 SFO–ORD Dec 1, 05:15 AM", in the reader's time zone.
+ * @param {import("./frames.js").Flight | null} [of]
+ */
 export function flight(of) {
   return of ? `${of.number} ${of.from}–${of.to} ${clock(of.departs_at)}` : "";
 }
 
-/** A moment in the reader's own time and way of writing it; the date only where it is another day. */
+/**
+ * Return a time in the reader's time zone and format; the date is left out if it is today's.
+ * @param {string | number | null} [time] RFC 3339 or ms
+ */
 export function clock(time) {
   if (!time) return "";
   const at = new Date(time);
@@ -67,6 +101,10 @@ export function clock(time) {
   return (isToday ? TIME : DAY).format(at);
 }
 
+/**
+ * Return a number in the reader's format.
+ * @param {number} n
+ */
 export function number(n) {
   return NUMBER.format(n);
 }

@@ -194,7 +194,8 @@ def _states(part: Any) -> Any:
 def _dashboard() -> Iterator[tuple[str, tuple[str, bytes]]]:
     for file in (resources.files("notifier") / "dashboard").iterdir():
         path = "/" if file.name == "index.html" else f"/{file.name}"
-        yield path, (_TYPES[PurePath(file.name).suffix], file.read_bytes())
+        if type_ := _TYPES.get(PurePath(file.name).suffix):  # frames.d.ts is for the type check only
+            yield path, (type_, file.read_bytes())
 
 
 def _response(

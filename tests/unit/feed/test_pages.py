@@ -44,7 +44,7 @@ async def test_the_page_and_its_parts_are_served_under_a_strict_policy(settings:
             assert "unsafe" not in policy
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/../settings.py", "/dashboard/index.html", "/feed/x"])
+@pytest.mark.parametrize("path", ["/nothing", "/../settings.py", "/dashboard/index.html", "/frames.d.ts", "/feed/x"])
 async def test_anything_else_is_not_found(settings: Settings, path: str) -> None:
     """There are no other pages, and no way to other files."""
     async with serving(settings) as feed:
