@@ -12,7 +12,15 @@ from collections.abc import Sequence
 from typing import Literal
 
 DeadLetterCode = Literal["not_utf8", "not_json", "invalid", "unknown_type", "too_large", "internal_error"]
-"""Why a message is a dead letter; with `internal_error` it was good, and the fault is notifier's."""
+"""Why a message is a dead letter; the value of its header `x-notifier-error`.
+
+- `not_utf8`: the body is not UTF-8.
+- `not_json`: the body is not JSON, or nested too deeply.
+- `invalid`: a field is missing or wrong.
+- `unknown_type`: the message is of no known type.
+- `too_large`: the body has too many bytes, or a list too many entries.
+- `internal_error`: the message may be valid, and notifier failed to process it; please report it.
+"""
 
 
 class NotifierError(Exception):

@@ -1,41 +1,47 @@
-"""The broker's side of the AsyncAPI document: messages taken, results and dead letters given. Pure."""
+"""The broker's side of the AsyncAPI document: incoming messages, results and dead letters. Pure."""
 
 import json
 from typing import Any, get_args
 
 import msgspec
 
-from notifier.asyncapi.schemas import TEXT, Schema, constant, nullable, one_of, record, ref
-from notifier.domain.messages import LINE, MAX_BYTES, MAX_ID_BYTES, OLDER, OLDER_SERVICES, SHAPES, WORD
+from notifier.asyncapi.schemas import TEXT, Schema, constant, one_of, record, ref
+from notifier.domain.legacy_messages import ADDRESS_FIELDS, SERVICES, TEXT_FIELDS, LegacyMail
+from notifier.domain.message_shapes import MAX_BYTES, SHAPES, Event
 from notifier.errors import DeadLetterCode
 
 _REFS = "#/components/schemas/"
+_SUFFIX = "Data"
+"""What the structs' names have and the schemas' names have not."""
 
 
 def shapes() -> dict[str, Schema]:
-    """Give the schemas of the data of all messages, read from the types that decode them."""
-    _, found = msgspec.json.schema_components([*dict.fromkeys(SHAPES.values()), OLDER], ref_template=_REFS + "{name}")
-    named: dict[str, Schema] = json.loads(json.dumps(found).replace(f"{_REFS}_", _REFS))
-    schemas = {name.removeprefix("_"): {**schema, "title": name.removeprefix("_")} for name, schema in named.items()}
-    schemas["OlderMail"]["allOf"] = [_any_of("recepientEmail", "recipientEmail"), _any_of("text", "content", "message")]
+    """Return the schemas of the data of all messages, generated from the structs that decode them."""
+    structs = [*dict.fromkeys(SHAPES.values()), LegacyMail]
+    _, found = msgspec.json.schema_components(structs, ref_template=_REFS + "{name}")
+    schemas: dict[str, Schema] = {}
+    for name, schema in found.items():
+        text = json.dumps(schema).replace(f'{_SUFFIX}"}}', '"}')
+        schemas[name.removesuffix(_SUFFIX)] = {**json.loads(text), "title": name.removesuffix(_SUFFIX)}
+    schemas["LegacyMail"]["allOf"] = [_any_of(*ADDRESS_FIELDS), _any_of(*TEXT_FIELDS)]
     return schemas
 
 
 def _any_of(*fields: str) -> Schema:
-    """Demand that at least one of several fields is there and has something in it."""
+    """Require that at least one of several fields is there and not empty."""
     return {"anyOf": [{"required": [name], "properties": {name: {**TEXT, "minLength": 1}}} for name in fields]}
 
 
 def taken() -> dict[str, Any]:
-    """Give the messages that are taken in, by name."""
+    """Return the incoming messages by name."""
     found = {type_: _message(type_, _event(type_, shape)) for type_, shape in SHAPES.items()}
-    enveloped = record({"service": one_of(OLDER_SERVICES), "data": ref("OlderMail")})
-    found["older"] = _message("older", {"anyOf": [enveloped, ref("OlderMail")]}, "The two shapes of older publishers")
+    enveloped = record({"service": one_of(SERVICES), "data": ref("LegacyMail")})
+    found["older"] = _message("older", {"anyOf": [enveloped, ref("LegacyMail")]}, "The two shapes of older publishers")
     return found
 
 
 def given() -> dict[str, Any]:
-    """Give the messages that are published, by name."""
+    """Return the published messages by name."""
     letter = record({"x-notifier-error": one_of(get_args(DeadLetterCode)), "x-notifier-detail": TEXT})
     return {
         "changed": {
@@ -49,7 +55,7 @@ def given() -> dict[str, Any]:
         "letter": {
             "name": "letter",
             "title": "letter",
-            "summary": "A message that cannot be used, as it came, with the reason in its headers",
+            "summary": "An invalid message as it came, with the reason in its headers",
             "headers": letter,
             "payload": {},
         },
@@ -57,24 +63,13 @@ def given() -> dict[str, Any]:
 
 
 def _event(type_: str, shape: type) -> Schema:
-    data = ref(shape.__name__.removeprefix("_"))
+    data = ref(shape.__name__.removesuffix(_SUFFIX))
     if type_ in ("booking.confirmed", "booking.changed"):
         whole = {name: {"minItems": 1} for name in ("passengers", "flights")}
         data = {"allOf": [data, {"required": [*whole], "properties": whole}]}
-    return record(
-        {"type": constant(type_), "data": data},
-        {
-            "specversion": {**TEXT, "pattern": "^1\\."},
-            "id": {
-                **nullable({**TEXT, **LINE}),
-                "description": f"With source the identity, each at most {MAX_ID_BYTES} bytes in UTF-8; "
-                "falls back to the property message_id",
-            },
-            "source": {**TEXT, **WORD},
-            "time": {**nullable(TEXT), "description": "RFC 3339 with offset; falls back to the property timestamp"},
-            "traceparent": {},
-        },
-    )
+    _, found = msgspec.json.schema_components([Event])
+    optional = {name: schema for name, schema in found["Event"]["properties"].items() if name not in ("type", "data")}
+    return record({"type": constant(type_), "data": data}, optional)
 
 
 def _message(name: str, payload: Schema, summary: str = "") -> dict[str, Any]:

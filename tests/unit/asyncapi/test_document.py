@@ -155,7 +155,7 @@ ODD: tuple[Any, ...] = (
     "\u2028",
 )
 # What JSON Schema does not say of a text: whether it is a time or an address.
-NOT_IN_A_SCHEMA = re.compile(r"is no time|needs an offset|email address")
+NOT_IN_A_SCHEMA = re.compile(r"is no(t a)? time|needs an offset|email address")
 
 
 def changed(part: Any) -> Iterator[Any]:

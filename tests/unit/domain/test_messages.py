@@ -1,6 +1,6 @@
-import hashlib
+"""Decoding of messages: what is read, and what is refused with which code and detail."""
+
 import json
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.incoming import ORIGIN, legacy_mail, names, refusal
 from support.samples import NOW, TRACE, booking_event, flight_data, in_delhi
 
 from notifier.domain.booking import BookingMessage, Change, Passenger
@@ -15,8 +16,6 @@ from notifier.domain.mail import Flight, Price
 from notifier.domain.messages import MAX_BYTES, Message, Origin, decode
 from notifier.domain.notification import NotificationCancelled, NotificationRequest, Recipient
 from notifier.errors import Refused
-
-ORIGIN = Origin(received_at=NOW)
 
 
 def read(event: Any, origin: Origin = ORIGIN) -> Message:
@@ -35,29 +34,13 @@ def read_request(event: Any, origin: Origin = ORIGIN) -> NotificationRequest:
     return message
 
 
-def refusal(body: bytes, origin: Origin = ORIGIN) -> tuple[str, str]:
-    with pytest.raises(Refused) as refused:
-        decode(body, origin)
-    return refused.value.code, refused.value.detail
-
-
 def request_event(**changes: Any) -> dict[str, Any]:
     data = {"to": "asha@example.com", "subject": "Ticket", "text": "Ready", **changes}
     return {"id": "r1", "source": "/tickets", "type": "notification.requested", "data": data}
 
 
-def older(**changes: Any) -> dict[str, Any]:
-    data = {"recepientEmail": "asha@example.com", "subject": "Ticket", "text": "Ready", **changes}
-    return {name: value for name, value in data.items() if value is not None}
-
-
 def passenger(**changes: Any) -> dict[str, Any]:
     return {"name": "Asha Rao", "email": "asha@example.com", **changes}
-
-
-def names(detail: str, what: str) -> bool:
-    """Say whether a detail names a field, or says something else, as words of their own."""
-    return not what or bool(re.search(rf"(?<!\w){re.escape(what)}(?!\w)", detail))
 
 
 def test_the_contract_s_example_is_read() -> None:
@@ -132,7 +115,7 @@ def test_the_id_falls_back_to_the_amqp_message_id(id_: str | None) -> None:
     assert read_booking(booking_event(), Origin(NOW, message_id="m-1")).id == "7f0c"
 
 
-@pytest.mark.parametrize("event", [booking_event(), request_event(), older()])
+@pytest.mark.parametrize("event", [booking_event(), request_event(), legacy_mail()])
 def test_the_correlation_id_is_kept(event: dict[str, Any]) -> None:
     """What the publisher correlates by comes back with our results."""
     message = read(event, Origin(NOW, message_id="m", correlation_id="c-9"))
@@ -142,7 +125,7 @@ def test_the_correlation_id_is_kept(event: dict[str, Any]) -> None:
 WITHDRAWAL = {"type": "notification.cancelled", "id": "w1", "data": {"id": "r1"}}
 
 
-@pytest.mark.parametrize("event", [booking_event(), request_event(), WITHDRAWAL, older()])
+@pytest.mark.parametrize("event", [booking_event(), request_event(), WITHDRAWAL, legacy_mail()])
 def test_the_trace_is_kept(event: dict[str, Any]) -> None:
     """From the header beside the body, whatever the message's shape."""
     assert read(event, Origin(NOW, message_id="m", traceparent=TRACE)).traceparent == TRACE
@@ -229,37 +212,6 @@ def test_a_withdrawal_is_read() -> None:
     """`notification.cancelled` names the request."""
     event = {"id": "c1", "source": "/tickets", "type": "notification.cancelled", "data": {"id": "r1"}}
     assert read(event) == NotificationCancelled(id="c1", source="/tickets", request="r1")
-
-
-@pytest.mark.parametrize("address", ["recepientEmail", "recipientEmail"])
-@pytest.mark.parametrize("text", ["text", "content", "message"])
-@pytest.mark.parametrize("service", [None, "CREATE_TICKET", "SEND_BASIC_MAIL"])
-def test_the_older_shapes_are_read_with_all_aliases(address: str, text: str, service: str | None) -> None:
-    """Flat or in an envelope, under either spelling of the address and any name of the text."""
-    data = {address: "asha@example.com", "subject": "Ticket", text: "Ready"}
-    found = read_request({"service": service, "data": data} if service else data, Origin(NOW, message_id="m-1"))
-    assert (found.id, found.source, found.recipients) == ("m-1", "/", (Recipient("asha@example.com"),))
-    assert (found.subject, found.text, found.send_at) == ("Ticket", "Ready", None)
-
-
-@pytest.mark.parametrize(
-    "given_time",
-    ["2026-11-25T10:00:00Z", "2026-11-25T15:30:00+05:30", "2026-11-25T10:00:00", 1795600800, 1795600800000],
-)
-def test_an_older_publisher_s_time_is_read_in_every_form(given_time: str | int) -> None:
-    """A text with or without an offset, seconds or milliseconds since 1970 are the same moment."""
-    assert read_request(older(notificationTime=given_time)).send_at == datetime(2026, 11, 25, 10, 0, tzinfo=UTC)
-
-
-def test_an_older_message_without_an_id_is_identified_by_body_and_time() -> None:
-    """The same body at the same time is a repeat, at another time a new message."""
-    body = json.dumps(older()).encode()
-    stamped = [Origin(NOW, timestamp=NOW + timedelta(seconds=n)) for n in (0, 0, 1)]
-    first, again, later = [decode(body, origin).id for origin in stamped]
-    assert first == again == hashlib.sha256(body + NOW.isoformat().encode()).hexdigest()
-    assert later != first
-    assert decode(body, ORIGIN).id == decode(body, Origin(NOW + timedelta(days=1))).id != first
-    assert decode(body + b" ", ORIGIN).id != decode(body, ORIGIN).id
 
 
 def test_line_ends_of_a_text_become_one_thing() -> None:
@@ -448,34 +400,6 @@ def test_a_withdrawal_of_nothing_is_refused(data: dict[str, Any]) -> None:
     assert "id" in detail
 
 
-OLDER_FAULTS: list[tuple[dict[str, Any], str]] = [
-    ({"recepientEmail": ""}, "recepientEmail"),
-    ({"recepientEmail": "nobody"}, "recepientEmail"),
-    ({"recepientEmail": ["a@example.com"]}, "recepientEmail"),
-    ({"text": None}, "text"),
-    ({"text": "a\x00"}, "text"),
-    ({"subject": None}, "subject"),
-    ({"subject": "x" * 201}, "subject"),
-    ({"notificationTime": "soon"}, "notificationTime"),
-    ({"notificationTime": 10**18}, "notificationTime"),
-    ({"notificationTime": 253402300799000}, "notificationTime"),
-    ({"notificationTime": -(10**18)}, "notificationTime"),
-    ({"notificationTime": 1.5}, "notificationTime"),
-]
-
-
-@pytest.mark.parametrize(("changes", "says"), OLDER_FAULTS)
-@pytest.mark.parametrize("service", [None, "CREATE_TICKET"])
-def test_an_older_message_with_a_fault_is_refused_and_the_field_named(
-    changes: dict[str, Any], says: str, service: str | None
-) -> None:
-    """The older shapes are checked like the new ones."""
-    data = older(**changes)
-    code, detail = refusal(json.dumps({"service": service, "data": data} if service else data).encode())
-    assert code == "invalid"
-    assert names(detail, says)
-
-
 @pytest.mark.parametrize("number", ["9" * 30, "9" * 400, "-" + "9" * 400, "9" * 5000, "1e400", "-1e400"])
 @pytest.mark.parametrize(
     "write",
@@ -555,7 +479,9 @@ def test_no_json_does_more_than_be_refused(found: Any, origin: Origin) -> None:
 
 
 @given(
-    st.sampled_from([booking_event(), request_event(), older(), {"service": "CREATE_TICKET", "data": older()}]),
+    st.sampled_from(
+        [booking_event(), request_event(), legacy_mail(), {"service": "CREATE_TICKET", "data": legacy_mail()}]
+    ),
     st.data(),
 )
 def test_a_good_message_with_any_one_field_replaced_is_read_or_refused(

@@ -22,7 +22,7 @@ from support.wire import HELLO, PING, TEXT, UPGRADE, dialled, frame
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from notifier.domain import events, messages
+from notifier.domain import events, message_shapes
 from notifier.domain.events import MailFilter
 from notifier.domain.messages import Origin, decode
 from notifier.feed import auth, connection_limiter, pages, protocol, server, session, share
@@ -414,12 +414,13 @@ async def test_a_client_has_its_place_until_it_leaves(settings: Settings, monkey
 
 
 LIMITS: Mapping[tuple[ModuleType, str], float] = {
-    (messages, "MAX_BYTES"): 256 * 1024,
-    (messages, "MAX_ADDRESSES"): 100,
-    (messages, "MAX_FLIGHTS"): 20,
-    (messages, "MAX_SUBJECT"): 200,
-    (messages, "MAX_WORD"): 200,
-    (messages, "MAX_ID_BYTES"): 200,
+    (message_shapes, "MAX_BYTES"): 256 * 1024,
+    (message_shapes, "MAX_ADDRESSES"): 100,
+    (message_shapes, "MAX_FLIGHTS"): 20,
+    (message_shapes, "MAX_SUBJECT"): 200,
+    (message_shapes, "MAX_WORD"): 200,
+    (message_shapes, "MAX_ID_BYTES"): 200,
+    (message_shapes, "MAX_VERSION"): 2**53,
     (dead_letters, "MAX_DETAIL"): 500,
     (dead_letters, "MAX_SHORT_STRING"): 255,
     (properties, "MAX_SHORT_STRING"): 255,
@@ -489,7 +490,7 @@ def test_a_limit_is_what_users_are_promised(module: ModuleType, name: str) -> No
 def test_no_limit_is_forgotten() -> None:
     """The table has every limit of the messages and of the feed."""
     modules = (
-        messages,
+        message_shapes,
         dead_letters,
         protocol,
         connection_limiter,

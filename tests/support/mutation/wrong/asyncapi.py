@@ -5,9 +5,9 @@ from support.mutation.mutant import Mutant
 MUTANTS = (
     Mutant(
         "document-without-the-limits-of-a-source",
-        "notifier/asyncapi/amqp.py",
-        """            "source": {**TEXT, **WORD},""",
-        """            "source": TEXT,""",
+        "notifier/domain/message_shapes.py",
+        '    source: Identifier = "/"',
+        '    source: str = "/"',
         ("tests/unit/asyncapi/test_document.py::test_the_document_takes_what_the_decoder_takes",),
     ),
 )

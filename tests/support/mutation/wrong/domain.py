@@ -123,7 +123,7 @@ MUTANTS = (
     ),
     Mutant(
         "ids-limited-in-characters",
-        "notifier/domain/messages.py",
+        "notifier/domain/fields.py",
         'if len(text.encode(errors="replace")) > MAX_ID_BYTES:',
         "if len(text) > MAX_ID_BYTES:",
         ("tests/unit/domain/test_messages.py::test_ids_are_limited_in_bytes",),
