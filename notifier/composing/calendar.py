@@ -1,13 +1,14 @@
-"""The flights of a mail as a calendar file (iCalendar, RFC 5545 and RFC 5546). Pure.
+"""The flights of a mail as calendar files (iCalendar, RFC 5545 and RFC 5546). Pure.
 
-Written by hand for the same reason as the message: it is made for every mail. An
+The files are written by hand for the same reason as the message: most mails have one. An
 event keeps its UID through every change of the booking, and its SEQUENCE rises
-with it, so a calendar moves the entry that it has instead of adding another.
+with each, so a calendar program moves the entry that it has instead of adding another.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -18,45 +19,49 @@ _CRLF = "\r\n"
 _LINE = 75
 """Octets that a line may have (section 3.1)."""
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
-_UNTOLD = timedelta(hours=2)
-"""How long a flight is taken to be whose arrival is not known."""
+_ASSUMED_DURATION = timedelta(hours=2)
+"""The length of an event if the flight's arrival is not known."""
+ENGLISH: Mapping[str, str] = MappingProxyType({"booking": "Booking reference", "seat": "Seat", "gate": "Gate"})
+"""Labels of the details of an event, by which a locale's own labels are completed."""
 
 
 class Calendar(NamedTuple):
-    """A calendar file; `method` is PUBLISH or CANCEL, and is told in the MIME type too."""
+    """A calendar file; `method` is PUBLISH or CANCEL, and is also a parameter of its MIME type."""
 
     method: str
     body: bytes
 
     @property
     def filename(self) -> str:
-        """Name the file."""
+        """The name of the attachment."""
         return "flights.ics" if self.method == "PUBLISH" else "cancelled.ics"
 
 
-def calendars(mail: Mail, organizer: str) -> list[Calendar]:
-    """Write what a mail's reader should have in their calendar, and what no more; nothing for a mail that only reminds.
+def calendars(mail: Mail, organizer: str, labels: Mapping[str, str] = ENGLISH) -> list[Calendar]:
+    """Return the calendar files of a mail: one with its flights, and one that cancels flights it no longer has.
 
-    Flights of which no moment is known are left out. `organizer` is the address that the
-    mail comes from; both methods want one (RFC 5546 section 3.2).
+    A reminder has no file, and a flight without a known time zone has no event. `organizer` is
+    the address that the mail comes from, which both methods require (RFC 5546 section 3.2).
+    `labels` are those of the mail's locale.
     """
     content = mail.content
     if not isinstance(content, Itinerary) or mail.kind is Kind.REMINDER:
         return []
-    now, before = _named(mail, content.flights), _named(mail, content.before)
+    now, before = _by_uid(mail, content.flights), _by_uid(mail, content.before)
     if mail.kind is Kind.CANCELLATION:
-        return _files(mail, organizer, {}, now)
-    return _files(mail, organizer, now, {uid: flight for uid, flight in before.items() if uid not in now})
-
-
-def _files(mail: Mail, organizer: str, on: dict[str, Flight], off: dict[str, Flight]) -> list[Calendar]:
+        files = [("CANCEL", now)]
+    else:
+        files = [("PUBLISH", now), ("CANCEL", {uid: flight for uid, flight in before.items() if uid not in now})]
+    described = {**ENGLISH, **labels}
     found = []
-    for method, flights in (("PUBLISH", on), ("CANCEL", off)):
+    for method, flights in files:
+        organized = f"ORGANIZER:mailto:{quote(organizer, safe='@')}"
+        status = f"STATUS:{'CONFIRMED' if method == 'PUBLISH' else 'CANCELLED'}"
         events = [
             line
             for uid, each in flights.items()
             if each.departs_at
-            for line in _event(mail, organizer, uid, each, method)
+            for line in ("BEGIN:VEVENT", organized, status, *_event(mail, uid, each, described), "END:VEVENT")
         ]
         if events:
             lines = ("BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:-//notifier//notifier//EN", f"METHOD:{method}")
@@ -65,36 +70,33 @@ def _files(mail: Mail, organizer: str, on: dict[str, Flight], off: dict[str, Fli
     return found
 
 
-def _named(mail: Mail, flights: Iterable[Flight]) -> dict[str, Flight]:
-    """Give each flight its UID: the booking's and the number's, counted where a number comes more than once."""
+def _by_uid(mail: Mail, flights: Iterable[Flight]) -> dict[str, Flight]:
+    """Return the flights by UID, which is made of booking and number, and of a count if a number repeats."""
     domain = mail.message_id.strip("<>").rpartition("@")[2]
-    named: dict[str, Flight] = {}
+    found: dict[str, Flight] = {}
     for flight in flights:
         uids = (f"{mail_id(mail.booking or '', 'event', flight.number, str(count))}@{domain}" for count in range(1000))
-        named[next(uid for uid in uids if uid not in named)] = flight
-    return named
+        found[next(uid for uid in uids if uid not in found)] = flight
+    return found
 
 
-def _event(mail: Mail, organizer: str, uid: str, flight: Flight, method: str) -> Iterator[str]:
+def _event(mail: Mail, uid: str, flight: Flight, labels: Mapping[str, str]) -> Iterator[str]:
     departs_at, arrives = flight.departs.at, flight.arrives
     if departs_at is None:
         return
-    arrives_at = arrives.at if arrives and arrives.at and arrives.at > departs_at else departs_at + _UNTOLD
+    arrives_at = arrives.at if arrives and arrives.at and arrives.at > departs_at else departs_at + _ASSUMED_DURATION
     origin, destination = _place(flight.origin), _place(flight.destination)
-    details = [f"{label} {value}" for label, value in (("Seat", flight.seat), ("Gate", flight.gate)) if value]
-    yield "BEGIN:VEVENT"
+    details = (("booking", mail.booking), ("seat", flight.seat), ("gate", flight.gate))
+    description = "\n".join(f"{labels[name]}: {value}" for name, value in details if value)
     yield f"UID:{uid}"
     yield f"DTSTAMP:{_utc(mail.created_at)}"
     yield f"SEQUENCE:{mail.content.sequence if isinstance(mail.content, Itinerary) else 0}"
     yield f"DTSTART:{_utc(departs_at)}"
     yield f"DTEND:{_utc(arrives_at)}"
-    yield f"ORGANIZER:mailto:{quote(organizer, safe='@')}"
     yield f"SUMMARY:{_text(f'{flight.number} {origin} - {destination}')}"
     yield f"LOCATION:{_text(origin)}"
-    yield f"DESCRIPTION:{_text(chr(10).join((mail.booking or '', *details)))}"
-    yield f"STATUS:{'CONFIRMED' if method == 'PUBLISH' else 'CANCELLED'}"
+    yield f"DESCRIPTION:{_text(description)}"
     yield "TRANSP:OPAQUE"
-    yield "END:VEVENT"
 
 
 def _place(code: str) -> str:

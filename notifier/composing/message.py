@@ -45,7 +45,7 @@ def compose(mail: Mail, wording: MailTemplates, sender: Sender, reply_to: Sender
     body = _part("plain", text)
     if page is not None:
         body = _multipart("alternative", f"=_{mail.id}", (body, _part("html", page)))
-    files = [_attachment(each) for each in calendars(mail, sender.address)]
+    files = [_attachment(each) for each in calendars(mail, sender.address, wording.labels(mail))]
     return head + (_multipart("mixed", f"=_m{mail.id}", (body, *files)) if files else body)
 
 

@@ -102,6 +102,11 @@ class MailTemplates:
             content.locale, lambda wording: MailTemplates._body(wording, mail, content, sender, reservations)
         )
 
+    def labels(self, mail: Mail) -> Mapping[str, str]:
+        """Return the labels of the mail's locale; those of English for a notification, which has no locale."""
+        locale = mail.content.locale if isinstance(mail.content, Itinerary) else None
+        return self._words_of(self._known(locale)).labels
+
     def _written(self, locale: str | None, write: Callable[["MailTemplates"], _T]) -> _T:
         """Write with these words and templates, or with the built-in ones if that fails: no fault may lose a mail."""
         try:

@@ -36,10 +36,19 @@ def test_each_flight_is_an_event() -> None:
     first, second = events(booking_mail(Kind.CONFIRMATION, MORNING, EVENING, sequence=3))
     assert (first.start, first.end) == (DEPARTURE, DEPARTURE + timedelta(hours=2))
     assert (first["SUMMARY"], first["LOCATION"]) == ("AI101 New Delhi (DEL) - Bangalore (BLR)", "New Delhi (DEL)")
-    assert first["DESCRIPTION"] == "RXJ34P\nSeat 12A\nGate 4"
+    assert first["DESCRIPTION"] == "Booking reference: RXJ34P\nSeat: 12A\nGate: 4"
     assert (first["SEQUENCE"], first["STATUS"], first["UID"] != second["UID"]) == (3, "CONFIRMED", True)
     assert first["ORGANIZER"] == "mailto:gr%C3%B6%C3%9Fe@example.org"
     assert second.end == second.start + timedelta(hours=2)
+
+
+def test_an_event_is_described_in_the_mail_s_language() -> None:
+    """A locale without a label for one of the details has the English one."""
+    (file,) = calendars(
+        booking_mail(Kind.CONFIRMATION, MORNING), SENDER, {"booking": "Buchungsnummer", "seat": "Sitzplatz"}
+    )
+    (event,) = Calendar.from_ical(file.body).events
+    assert event["DESCRIPTION"] == "Buchungsnummer: RXJ34P\nSitzplatz: 12A\nGate: 4"
 
 
 def test_an_event_stays_itself_through_every_change() -> None:

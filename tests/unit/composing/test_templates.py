@@ -12,7 +12,7 @@ import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from support.samples import DEPARTURE, WORDING, flight, mail
+from support.samples import DEPARTURE, WORDING, flight, in_delhi, mail
 
 from notifier.composing.sample import dated_mails, sample_mail, sample_mails
 from notifier.composing.templates import KINDS, MAX_SUBJECT, MailTemplates
@@ -36,7 +36,7 @@ def folder(tmp_path: Path, files: Mapping[str, str]) -> Path:
     [
         (Kind.CONFIRMATION, (MORNING,), "en", "Booking R is confirmed: AI101 DEL to BLR, Tue 1 Dec 2026, 09:30 (IST,"),
         (Kind.CHANGE, TWO, None, "Booking R has changed: AI101 DEL to BLR, Tue 1 Dec 2026, 09:30"),
-        (Kind.CANCELLATION, (), "en", "Booking R is cancelled"),
+        (Kind.CANCELLATION, (), "en", "Booking R has been cancelled"),
         (Kind.REMINDER, (MORNING,), "en-GB", "Reminder: AI101 DEL to BLR, Tue 1 Dec 2026, 09:30"),
         (Kind.REMINDER, (MORNING,), "de_AT", "Erinnerung: AI101 DEL nach BLR, Di. 1. Dez. 2026, 09:30"),
         (Kind.REMINDER, (MORNING,), "DE", "Erinnerung: "),
@@ -51,7 +51,7 @@ def test_a_subject_says_what_the_mail_says(
     """What happened, which flight, when it leaves, how many more: in the reader's language, else in English."""
     found = WORDING.subject(kind, "R", flights, locale)
     assert found.startswith(says)
-    assert (" and 1 more" in found) is (len(flights) > 1)
+    assert (" and 1 more flight" in found) is (len(flights) > 1)
 
 
 def test_a_flight_without_a_zone_is_told_in_local_time() -> None:
@@ -74,7 +74,8 @@ def test_text_and_page_say_the_same(kind: Kind, locale: str) -> None:
     """Every fact of the mail is in both, and the page loads nothing from anywhere."""
     text, page = WORDING.body(sample_mail(kind, locale), "Example Air")
     assert page
-    for fact in ("Asha Rao, Ravi Rao", "RXJ34P", "AI101", "New Delhi", "DEL", "BLR", "09:30", "12:20", "IST", "12A"):
+    names = f"Asha Rao {WORDING.labels(sample_mail(kind, locale))['conjunction']} Ravi Rao"
+    for fact in (names, "RXJ34P", "AI101", "New Delhi", "DEL", "BLR", "09:30", "12:20", "IST", "12A"):
         assert fact in text, fact
         assert fact in page, fact
     assert not re.search(r"(src|href|url|@import)", page)
@@ -108,21 +109,55 @@ def test_a_language_is_complete(locale: str) -> None:
 def test_a_change_says_what_was_before() -> None:
     """Old times beside the new ones, what is new and what is gone; what is as it was is not marked."""
     text, page = WORDING.body(sample_mail(Kind.CHANGE, "en"))
-    assert "was: Tue 1 Dec 2026, 07:10, Seat 12A, Gate 7" in text
+    assert "Previously: Tue 1 Dec 2026, 07:10, Seat 12A, Gate 7" in text
     assert "LH755  Bangalore (BLR) - Frankfurt am Main (FRA)  (new)" in text
     assert "No longer part of your booking:\n  AI505" in text
     assert str(page).count("<s>") == 2
     same = Itinerary((), TWO, before=TWO)
-    assert "was:" not in WORDING.body(mail(kind=Kind.CHANGE, content=same)).text
+    assert "Previously:" not in WORDING.body(mail(kind=Kind.CHANGE, content=same)).text
 
 
 @pytest.mark.parametrize(
-    ("soon", "says"), [(True, "there will be no separate reminder"), (False, "We will remind you")]
+    ("soon", "says"), [(True, "we won't send you a separate reminder"), (False, "We'll send you a reminder")]
 )
 def test_a_confirmation_says_whether_a_reminder_will_come(soon: bool, says: str) -> None:  # noqa: FBT001 - a column of the table
     """Inside the window of the reminder the confirmation is the reminder."""
     content = Itinerary((), (MORNING,), leaves_soon=soon)
     assert says in WORDING.body(mail(kind=Kind.CONFIRMATION, content=content)).text
+
+
+def departing(day: int, hour: int) -> Flight:
+    """Build the flight with another departure in December."""
+    return flight(departs=in_delhi(datetime(2026, 12, day, hour, 0, tzinfo=UTC)))
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "says"),
+    [
+        (departing(1, 4), departing(1, 5), " Flight AI101 now departs at 10:30 instead of 09:30."),
+        (
+            departing(1, 4),
+            departing(2, 5),
+            " Flight AI101 now departs on Wed 2 Dec 2026 at 10:30 instead of Tue 1 Dec 2026 at 09:30.",
+        ),
+        (flight(gate="3"), flight(gate="4"), ""),
+    ],
+)
+def test_a_change_of_the_departure_is_in_the_first_sentence(before: Flight, now: Flight, says: str) -> None:
+    """With the date if that has changed as well; text and page say the same."""
+    changed = mail(kind=Kind.CHANGE, content=Itinerary((), (now,), before=(before,)))
+    text, page = WORDING.body(changed)
+    lead = f"Your booking has changed.{says} Here are your new flight details."
+    assert lead in text
+    assert lead in str(page)
+
+
+def test_several_names_are_joined_in_the_reader_s_language(tmp_path: Path) -> None:
+    """Words of a user that have no conjunction yet join names by commas, as before."""
+    reminder = mail(kind=Kind.REMINDER, content=Itinerary(("A", "B", "C"), (MORNING,), locale="en"))
+    assert WORDING.body(reminder).text.startswith("Dear A, B and C,\n")
+    own = MailTemplates(folder(tmp_path, {"en/words.toml": words(conjunction="")}))
+    assert own.body(reminder).text.startswith("Dear A, B, C,\n")
 
 
 def test_a_notification_is_what_its_publisher_wrote() -> None:
@@ -137,8 +172,8 @@ def test_names_are_text_on_the_page() -> None:
     """Markup in a name is shown, and does nothing; in the text part it stays as it is."""
     names = ("<b>&", "{{ 7*7 }}")
     text, page = WORDING.body(mail(kind=Kind.CONFIRMATION, content=Itinerary(names, (MORNING,))))
-    assert "&lt;b&gt;&amp;, {{ 7*7 }}" in str(page)
-    assert "<b>&, {{ 7*7 }}" in text
+    assert "&lt;b&gt;&amp; and {{ 7*7 }}" in str(page)
+    assert "<b>& and {{ 7*7 }}" in text
 
 
 def test_single_files_are_overridden(tmp_path: Path) -> None:
