@@ -1,4 +1,4 @@
-"""What `notifier send` and `notifier watch` make of the feed: data to stdout, the rest to stderr."""
+"""Use the feed from a terminal: submit a message, run a command, watch. Data goes to stdout, messages to stderr."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,9 +19,9 @@ _ENDED = {str(status) for status in FINISHED} | {"uncertain"}
 
 
 async def submit(settings: FeedSettings, message: Mapping[str, Any], *, wait: bool, as_json: bool) -> None:
-    """Submit one message and say what was stored; with `wait` follow its mails that are due now to their end.
+    """Submit one message and print what was stored; with `wait`, follow the mails that are due now until they finish.
 
-    Raises NotifierError where the message is refused; exits 1 where a mail that was waited for was not sent.
+    Raises NotifierError if the message is rejected. Exits 1 if one of the mails that it waited for was not sent.
     """
     async with FeedClient.connect(settings, snapshot=0) as client:
         ids = await _store(client, message, as_json=as_json)
@@ -40,11 +40,11 @@ async def _store(client: FeedClient, message: Mapping[str, Any], *, as_json: boo
 
 
 async def _follow_to_end(client: FeedClient, ids: Sequence[str], *, as_json: bool) -> None:
-    """Print each mail's changes until all that are due now are finished; exit 1 where one was not sent."""
+    """Print each mail's changes until all that are due now are finished; exit 1 if one of them was not sent."""
     mails: dict[str, Mapping[str, Any]] = {}
     wanted = frozenset(ids)
     for first in range(0, len(ids), MAX_MAILS):
-        await _look_up(client, ids[first : first + MAX_MAILS], wanted, mails)
+        await _fetch(client, ids[first : first + MAX_MAILS], wanted, mails)
     now = timestamp(clock.now()) or ""
     for mail in mails.values():
         _show(mail, as_json=as_json)
@@ -55,10 +55,13 @@ async def _follow_to_end(client: FeedClient, ids: Sequence[str], *, as_json: boo
         raise typer.Exit(1)
 
 
-async def _look_up(
+async def _fetch(
     client: FeedClient, ids: Sequence[str], wanted: frozenset[str], mails: dict[str, Mapping[str, Any]]
 ) -> None:
-    """Add mails as they are now, and those of all that are wanted whose events come before the list does."""
+    """Add the current state of the mails `ids` to `mails`.
+
+    Events about any wanted mail can arrive before the list does; they are applied as well.
+    """
     id_ = await client.command("mail.list", {"filter": {"mail": ids}, "limit": MAX_MAILS})
     async for frame in client:
         list(_newer(frame, wanted, mails))
@@ -71,7 +74,7 @@ async def _look_up(
 def _newer(
     frame: Mapping[str, Any], wanted: frozenset[str], mails: dict[str, Mapping[str, Any]]
 ) -> Iterator[Mapping[str, Any]]:
-    """Keep and yield the wanted mails that a frame shows in a newer state."""
+    """Keep the wanted mails whose newer state is in a frame, and yield them."""
     for event in frame.get("events", ()):
         mail = event["data"]["mail"]
         if mail["id"] in wanted and _keep(mail, mails):
@@ -79,66 +82,68 @@ def _newer(
 
 
 def _keep(mail: Mapping[str, Any], mails: dict[str, Mapping[str, Any]]) -> bool:
-    """Keep a mail unless a newer state of it is there; return whether it was kept."""
+    """Keep a mail unless a newer state of it is known; return whether it was kept."""
     is_newer = mail["id"] not in mails or mail["rev"] > mails[mail["id"]]["rev"]
     if is_newer:
         mails[mail["id"]] = mail
     return is_newer
 
 
-async def order(settings: FeedSettings, name: str, args: Mapping[str, Any], *, as_json: bool) -> None:
-    """Give the running service one command, and print what it answers. Raises NotifierError where it refuses."""
+async def run_command(settings: FeedSettings, name: str, args: Mapping[str, Any], *, as_json: bool) -> None:
+    """Send one command to the running service and print its result. Raises NotifierError if it is rejected."""
     async with FeedClient.connect(settings, snapshot=0) as client:
         value = await _result(client, await client.command(name, args))
     if as_json:
         typer.echo(json.dumps(value))
-        _complain_of_rest(value)
+        _require_complete(value)
     elif name == "mail.list":
         for mail in value["mails"]:
             _show(mail, as_json=False, with_id=True)
         if value["next"]:
-            typer.echo(f"notifier: there are more, from --before {value['next']} on", err=True)
+            typer.echo(f"notifier: there are more mails; continue with --before {value['next']}", err=True)
     elif name == "address.erase":
         _show_erased(value)
     elif name == "mail.show":
-        _show_whole(value)
+        _show_complete(value)
     elif "id" in value:
         _show(value, as_json=False, with_id=True)
     else:
-        typer.echo(f"sending is {'paused' if value['paused'] else 'going on'}", err=True)
+        typer.echo(f"sending is {'paused' if value['paused'] else 'running'}", err=True)
 
 
 def _show_erased(value: Mapping[str, int]) -> None:
-    """Say what was erased."""
+    """Print how much was erased."""
     typer.echo(
         f"erased: {value['mails']} mails ({value['cancelled']} of them cancelled), {value['bookings']} bookings",
         err=True,
     )
-    _complain_of_rest(value)
+    _require_complete(value)
 
 
-def _complain_of_rest(value: Mapping[str, Any]) -> None:
-    """Raise NotifierError where not everything was erased."""
+def _require_complete(value: Mapping[str, Any]) -> None:
+    """Raise NotifierError if mails remain that could not be erased because they are being sent."""
     if value.get("remaining"):
-        why = f"{value['remaining']} mails are being handed over and still there: erase the address again in a minute"
-        raise NotifierError(why)
+        raise NotifierError(
+            f"{value['remaining']} mails could not be erased because they are being sent; "
+            "erase the address again in a minute"
+        )
 
 
 async def watch(settings: FeedSettings, *, as_json: bool) -> None:
-    """Print the latest mails and then every change, across restarts of the service."""
+    """Print the latest mails and then every change until cancelled; reconnect when the connection is lost."""
     replica = Replica()
     async for frame in ReconnectingClient(settings, snapshot=20):
         for mail in replica.apply(frame):
             _show(mail, as_json=as_json)
         if frame["type"] == "lost":
-            typer.echo(f"notifier: {frame['reason']}; connecting again", err=True)
+            typer.echo(f"notifier: {frame['reason']}; reconnecting", err=True)
 
 
 async def _result(client: FeedClient, id_: str) -> Any:
     async for frame in client:
         if frame["type"] == "result" and frame["id"] == id_:
             return _value(frame)
-    raise Unreachable("the feed ended")
+    raise Unreachable("the service closed the connection before it answered; try again")
 
 
 def _value(result: Mapping[str, Any]) -> Any:
@@ -147,11 +152,11 @@ def _value(result: Mapping[str, Any]) -> Any:
     return result["value"]
 
 
-def _show_whole(mail: Mapping[str, Any]) -> None:
-    """Print a mail as its reader gets it, below what has happened to it."""
+def _show_complete(mail: Mapping[str, Any]) -> None:
+    """Print a mail's history, its headers and its text."""
     for step in mail["timeline"]:
         smtp = f"  {step['smtp']['code']} {step['smtp']['text']}" if step["smtp"] else ""
-        later = f"  next try at {step['next_attempt_at']}" if step["next_attempt_at"] else ""
+        later = f"  next attempt at {step['next_attempt_at']}" if step["next_attempt_at"] else ""
         error = f"  {step['error']}" if step["error"] else ""
         typer.echo(_printable(f"{step['at']}  {step['type']:<15} attempt {step['attempt']}{later}{smtp}{error}"))
     typer.echo()

@@ -1,4 +1,4 @@
-"""The operator's token that `serve` makes at its first start, where none is set, and keeps in NOTIFIER_MAKE_TOKEN."""
+"""The operator's token that `serve` creates at its first start if none is set, and keeps in NOTIFIER_MAKE_TOKEN."""
 
 import os
 import secrets
@@ -9,9 +9,9 @@ from notifier.settings import FeedSettings, check_token
 
 
 def given(feed: FeedSettings) -> FeedSettings:
-    """Fill in the token that an earlier start has kept, if it is needed and there is one.
+    """Return the settings with the token that an earlier start has kept, if it is needed and exists.
 
-    Misconfigured if the file is there and cannot be read, or has a token that is too short.
+    Raises Misconfigured if the file exists and cannot be read, or its token is too short.
     """
     if not (feed.make_token and feed.lacks_token):
         return feed
@@ -27,12 +27,12 @@ def given(feed: FeedSettings) -> FeedSettings:
 
 
 def made(feed: FeedSettings) -> FeedSettings:
-    """Fill in a new token of 144 random bits."""
+    """Return the settings with a new operator's token of 144 random bits."""
     return _with(feed, secrets.token_urlsafe(18))
 
 
 def keep(feed: FeedSettings) -> None:
-    """Write the token to its file, whole or not at all, readable by its owner alone; Misconfigured where that fails."""
+    """Write the token to its file, atomically and readable only by its owner. Raises Misconfigured if that fails."""
     if not (feed.make_token and feed.operator_token):
         return
     unfinished = feed.make_token.with_name(f"{feed.make_token.name}.new")

@@ -1,22 +1,36 @@
-"""What `notifier topology` prints: each exchange and queue of ours, and how it is on the broker."""
+"""`notifier topology`: the state of each exchange and queue of ours on the broker."""
+
+import os
+from typing import Annotated, Literal
 
 import typer
+import uvloop
 
 from notifier.errors import Misconfigured
 from notifier.gateways.connection import connected
 from notifier.gateways.topology import State, check, declare
-from notifier.settings import AmqpSettings
+from notifier.settings import AmqpSettings, load_amqp
 
 
-async def topology(settings: AmqpSettings, *, make: bool) -> None:
-    """Print a line for each, after making what is missing where that is wanted; exits 1 where one is not as wanted.
+def topology(
+    action: Annotated[
+        Literal["declare", "check"], typer.Argument(help="Create what is missing, or only check what exists.")
+    ],
+) -> None:
+    """Show the exchanges and queues on the broker; exit 1 if one is missing or has other arguments."""
+    uvloop.run(show_topology(load_amqp(os.environ), create=action == "declare"))
 
-    Raises Unreachable where the broker does not answer.
+
+async def show_topology(settings: AmqpSettings, *, create: bool) -> None:
+    """Print a line for each exchange and queue, after creating the missing ones with `create`.
+
+    Exits 1 if one is missing or has other arguments. Raises Misconfigured without a broker's URL, and Unreachable
+    if the broker does not answer.
     """
     if settings.url is None:
         raise Misconfigured(["NOTIFIER_AMQP_URL: is required"])
     async with connected(settings.url) as connection:
-        if make:
+        if create:
             await declare(connection, settings)
         found = await check(connection, settings)
     for name, state in found:

@@ -97,8 +97,8 @@ NOT_RUN_HERE = {
         "wants a Gmail account; tests/docs/test_docs.py loads it"
     ),
     "export NOTIFIER_MAIL_FROM='Your Name <you@gmail.com>'": "tests/docs/test_docs.py loads it",
-    ".venv/bin/notifier serve": "runs until it is stopped; tests/unit/cli/test_app.py does that",
-    ".venv/bin/notifier watch": "runs until Ctrl-C; tests/unit/cli/test_app.py sends that",
+    ".venv/bin/notifier serve": "runs until it is stopped; tests/unit/cli/test_serve.py does that",
+    ".venv/bin/notifier watch": "runs until Ctrl-C; tests/unit/cli/test_terminal.py sends that",
     "docker compose -f docker/compose.yaml up": "wants a Docker engine; tests/packaging/test_compose.py reads the file",
     "docker build -f docker/Dockerfile -t notifier .": "wants a Docker engine; tests/packaging/test_image.py does not",
     DOCKER_RUN: "wants a Docker engine; tests/packaging/test_image.py runs the image as one would",

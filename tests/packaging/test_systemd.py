@@ -69,7 +69,7 @@ def test_permanent_errors_are_not_restarted() -> None:
     """Bad settings and an unusable store stay down; any other failure is followed by a start, for ever."""
     found = directives()
     (never,) = found["RestartPreventExitStatus"]
-    assert sorted(map(int, never.split())) == sorted(app._EXIT_CODES[error] for error in (Misconfigured, StoreUnusable))
+    assert sorted(map(int, never.split())) == sorted(app.EXIT_CODES[error] for error in (Misconfigured, StoreUnusable))
     assert (found["Restart"], found["StartLimitIntervalSec"]) == (["on-failure"], ["0"])
 
 

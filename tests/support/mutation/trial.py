@@ -42,7 +42,7 @@ OTHERS: Mapping[str, str] = {
     "observability": "unit/observability unit/feed/test_pages.py",
     "sending": "unit/sending unit/actors unit/observability integration/test_wiring.py",
     "service": "unit/test_service.py unit/observability unit/feed integration",
-    "settings": "unit/test_settings.py unit/cli/test_app.py integration",
+    "settings": "unit/test_settings.py unit/cli integration",
     "storage": "unit/storage unit/actors unit/observability integration",
 }
 """The tests of each room of the package, which are run if a file's own tests notice nothing."""

@@ -13,7 +13,7 @@ from support.cli import run
 from support.places import PICTURES
 from support.samples import WORDING
 
-from notifier.cli.preview import preview
+from notifier.cli.preview import write_sample
 from notifier.composing.templates import KINDS
 from notifier.domain.mail import Kind
 from notifier.errors import NotifierError
@@ -53,13 +53,13 @@ LOOK = """() => {
 
 
 def files(kind: Kind, locale: str, folder: Path) -> dict[str, Path]:
-    """Write a preview; gives its files by their ending."""
-    return {path.suffix: path for path in preview(kind, locale, WORDING, SENDER, folder)}
+    """Write a preview; return its files by their suffix."""
+    return {path.suffix: path for path in write_sample(kind, locale, WORDING, SENDER, folder)}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_preview_is_the_mail_in_files(kind: Kind, tmp_path: Path) -> None:
-    """Page, text, the message with both in it, and the calendar, each readable by its own program."""
+    """The HTML, the text, the message that contains both, and the calendar can each be parsed and agree."""
     found = files(kind, "en", tmp_path)
     message = message_from_bytes(found[".eml"].read_bytes(), policy=policy.default)
     text, page = message.get_body(("plain",)), message.get_body(("html",))
@@ -72,7 +72,7 @@ def test_a_preview_is_the_mail_in_files(kind: Kind, tmp_path: Path) -> None:
 
 
 def test_the_command_prints_what_it_wrote(tmp_path: Path) -> None:
-    """A path a line; an unknown kind is bad usage and names those that there are."""
+    """Each path is a line on stdout; an unknown kind is exit 2 and the message lists the known kinds."""
     code, out, err = run("preview", "flight.reminder", "--locale", "de", "--out", str(tmp_path / "new"))
     paths = [Path(line) for line in out.splitlines()]
     assert (code, err) == (0, "")
@@ -84,7 +84,7 @@ def test_the_command_prints_what_it_wrote(tmp_path: Path) -> None:
 
 
 def test_own_templates_are_shown(tmp_path: Path) -> None:
-    """With NOTIFIER_TEMPLATES and NOTIFIER_MAIL_FROM; a template with an error is exit 2."""
+    """A preview uses NOTIFIER_TEMPLATES and NOTIFIER_MAIL_FROM; a template with an error is exit 2."""
     (tmp_path / "own" / "en").mkdir(parents=True)
     (tmp_path / "own" / "en" / "flight.reminder.subject").write_text("Off you go")
     environ = {"NOTIFIER_TEMPLATES": str(tmp_path / "own"), "NOTIFIER_MAIL_FROM": "Own Air <own@air.example>"}
@@ -96,15 +96,15 @@ def test_own_templates_are_shown(tmp_path: Path) -> None:
     assert (code, err) == (2, "notifier: NOTIFIER_TEMPLATES: en/flight.reminder.txt, line 1: 'oops' is undefined\n")
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    """By its path and the reason."""
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    """The error names the path and the reason."""
     (tmp_path / "file").write_text("")
     with pytest.raises(NotifierError, match="cannot be written"):
         files(Kind.REMINDER, "en", tmp_path / "file" / "below")
 
 
 async def looked_at(tab: Page, page: Path, picture: str) -> AsyncIterator[tuple[str, int, dict[str, Any]]]:
-    """Open a page and look at it in each size and scheme; yields the name, the width and what is there."""
+    """Open a page in each size and scheme; yield the picture's name, the width and what LOOK found."""
     await tab.goto(page.as_uri())
     for size, width in SIZES.items():
         await tab.set_viewport_size({"width": width, "height": 900})
@@ -115,7 +115,7 @@ async def looked_at(tab: Page, page: Path, picture: str) -> AsyncIterator[tuple[
 
 
 async def test_every_mail_can_be_read_everywhere(tmp_path: Path) -> None:
-    """Each kind in each language, wide and on a phone, light and dark: nothing sticks out, nothing is faint."""
+    """In each language, width and colour scheme, no mail overflows the page and all text has enough contrast."""
     PREVIEWS.mkdir(parents=True, exist_ok=True)
     pages = {
         f"{locale}.{kind}": files(kind, locale, tmp_path / locale)[".html"]

@@ -147,14 +147,14 @@ MUTANTS = (
         "notifier/feed/client.py",
         "        msgspec.convert(parts, _Readiness)\n",
         "",
-        ("tests/unit/cli/test_app.py::test_health_takes_no_other_service_for_notifier",),
+        ("tests/unit/cli/test_control.py::test_health_does_not_mistake_another_service_for_notifier",),
     ),
     Mutant(
         "too-large-message-cannot-be-reached",
         "notifier/feed/client.py",
         "    if code == _TOO_LARGE:\n",
         "    if code == _TOO_LARGE + 1:\n",
-        ("tests/unit/cli/test_app.py::test_a_message_that_is_too_large_is_exit_1",),
+        ("tests/unit/cli/test_send.py::test_a_message_that_is_too_large_is_exit_1",),
     ),
     Mutant(
         "id-of-any-type",

@@ -1,0 +1,29 @@
+"""How a command reaches the running service."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import uvloop
+
+from notifier.cli import terminal, token_file
+from notifier.cli.options import check_encodable
+from notifier.settings import FeedSettings, load_feed
+
+
+def feed_settings() -> FeedSettings:
+    """Return the address of the running service and the token for it.
+
+    Raises Misconfigured if one of these settings, or the token file, cannot be used.
+    """
+    return token_file.given(load_feed(os.environ))
+
+
+def send_command(name: str, args: Mapping[str, Any], *, as_json: bool) -> None:
+    """Send one command of the feed to the running service and print its result.
+
+    Raises BadParameter if an argument cannot be sent, Unreachable if the service does not answer, and
+    NotifierError if it rejects the command.
+    """
+    check_encodable(args)
+    uvloop.run(terminal.run_command(feed_settings(), name, args, as_json=as_json))

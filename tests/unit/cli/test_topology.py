@@ -1,0 +1,17 @@
+"""`notifier topology` on the broker of the tests."""
+
+from support.cli import run_async
+from support.rabbit import Rabbit
+
+
+async def test_the_topology_is_checked_and_declared(rabbit: Rabbit) -> None:
+    """`check` creates nothing and exits 1 if something is missing; `declare` creates it."""
+    code, out, _ = await run_async("topology", "check", environ=rabbit.environ)
+    assert (code, f"{rabbit.queue}: missing" in out.splitlines()) == (1, True)
+    code, out, _ = await run_async("topology", "declare", environ=rabbit.environ)
+    assert code == 0
+    assert {line.partition(": ")[2] for line in out.splitlines()} == {"as wanted"}
+    assert (await run_async("topology", "check", environ=rabbit.environ))[:2] == (0, out)
+    unreachable = {**rabbit.environ, "NOTIFIER_AMQP_URL": "amqp://127.0.0.1:9/"}
+    assert (await run_async("topology", "check", environ=unreachable))[0] == 4
+    assert (await run_async("topology", "check", environ={}))[0] == 2
