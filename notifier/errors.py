@@ -1,15 +1,15 @@
-"""The few errors that cross a file border, named by what whoever catches them must do.
+"""The few errors that cross a file border, named by what their catcher must do.
 
 NotifierError
-├── Misconfigured   show every fault, end with exit code 2
-├── StoreUnusable   do not start, or stop sending and taking messages (exit code 3)
-├── Unreachable     a peer is away: wait, try again (exit code 4 in a command)
+├── Misconfigured   show every problem, end with exit code 2
+├── StoreUnusable   do not start, or stop sending and accepting messages (exit code 3)
+├── Unreachable     a peer is unavailable: wait and try again (a command ends with exit code 4)
 ├── Busy            no connection is free: try again when one is; nothing was begun
 └── Refused         this message can never be used: dead-letter it with code and detail
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 DeadLetterCode = Literal["not_utf8", "not_json", "invalid", "unknown_type", "too_large", "internal_error"]
 """Why a message is a dead letter; the value of its header `x-notifier-error`.
@@ -24,25 +24,40 @@ DeadLetterCode = Literal["not_utf8", "not_json", "invalid", "unknown_type", "too
 
 
 class NotifierError(Exception):
-    """Anything that notifier itself raises; its text is one sentence for a person."""
+    """Base of all errors that notifier raises itself; the text is one sentence for a person."""
+
+
+class Problem(NamedTuple):
+    """One problem of the configuration. Its text is one line and never contains a secret.
+
+    `setting` is the environment variable or the option, `wrong` says what is wrong with it, `remedy` what to do; it
+    is empty if that follows from `wrong`.
+    """
+
+    setting: str
+    wrong: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.setting}: {self.wrong}" + (f"; {self.remedy}" if self.remedy else "")
 
 
 class Misconfigured(NotifierError):
-    """Settings that cannot be used; carries every fault found, not only the first."""
+    """Settings that cannot be used. `problems` has every problem that was found; the text has a line for each."""
 
-    def __init__(self, faults: Sequence[str]) -> None:
-        super().__init__("\n".join(faults))
-        self.faults = tuple(faults)
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = tuple(problems)
 
 
 class StoreUnusable(NotifierError):
-    """The store cannot be read or written, so nothing may be accepted or sent."""
+    """The store cannot be read or written, so nothing can be accepted or sent."""
 
 
 class Unreachable(NotifierError, ConnectionError):
-    """A peer (broker, SMTP server, running service) does not answer; it may later.
+    """A peer (broker, SMTP server, running service) does not answer, but may do so later.
 
-    `said` is what the peer itself said, if it did answer: our own words may contain addresses and names.
+    `said` is the peer's own reply, if there was one: it can be logged, while the text can contain addresses and names.
     """
 
     def __init__(self, text: str, *, said: str = "") -> None:
@@ -51,14 +66,13 @@ class Unreachable(NotifierError, ConnectionError):
 
 
 class Busy(NotifierError):
-    """No connection to the SMTP server is free, and the server allows no other or does not answer soon enough."""
+    """No connection to the SMTP server is free, and the server allows no other one or does not answer in time."""
 
 
 class Refused(NotifierError):
-    """A message that can never be used, whatever is tried.
+    """A message that can never be used, however often it is tried.
 
-    `code` goes into the dead letter's `x-notifier-error`, `detail` (which field,
-    why) into its `x-notifier-detail`.
+    `code` becomes the dead letter's header `x-notifier-error`, `detail` (which field, and why) its `x-notifier-detail`.
     """
 
     def __init__(self, code: DeadLetterCode, detail: str) -> None:

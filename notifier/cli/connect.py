@@ -8,7 +8,7 @@ import uvloop
 
 from notifier.cli import terminal, token_file
 from notifier.cli.options import check_encodable
-from notifier.settings import FeedSettings, load_feed
+from notifier.settings import FeedSettings, load_group
 
 
 def feed_settings() -> FeedSettings:
@@ -16,7 +16,7 @@ def feed_settings() -> FeedSettings:
 
     Raises Misconfigured if one of these settings, or the token file, cannot be used.
     """
-    return token_file.given(load_feed(os.environ))
+    return token_file.given(load_group(FeedSettings, os.environ))
 
 
 def send_command(name: str, args: Mapping[str, Any], *, as_json: bool) -> None:

@@ -13,7 +13,7 @@ from notifier.cli.connect import feed_settings, send_command
 from notifier.cli.options import AsJson
 from notifier.errors import Misconfigured
 from notifier.feed.client import readiness
-from notifier.settings import load_feed
+from notifier.settings import FeedSettings, load_group
 
 
 def watch(*, as_json: AsJson = False) -> None:
@@ -33,7 +33,7 @@ def resume(*, as_json: AsJson = False) -> None:
 
 def health(*, as_json: AsJson = False) -> None:
     """Show the state of the running service; exit 0 if it is ready, otherwise 1. No token is needed."""
-    feed = load_feed(os.environ)
+    feed = load_group(FeedSettings, os.environ)
     # The token file can be unreadable for this user; readiness does not need a token.
     with suppress(Misconfigured):
         feed = token_file.given(feed)

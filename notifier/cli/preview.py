@@ -15,7 +15,7 @@ from notifier.composing.sample import sample_mail
 from notifier.composing.templates import KINDS, MailTemplates
 from notifier.domain.mail import Itinerary, Kind
 from notifier.errors import NotifierError
-from notifier.settings import Sender, load_look
+from notifier.settings import PreviewSettings, Sender, load_group
 
 
 def preview(
@@ -27,7 +27,7 @@ def preview(
     """Write a sample mail as HTML, text, .eml and .ics, using your templates if NOTIFIER_TEMPLATES is set."""
     if kind not in KINDS:
         raise typer.BadParameter(f"{kind!r} is not a kind of mail; use one of {', '.join(KINDS)}")
-    look = load_look(os.environ)
+    look = load_group(PreviewSettings, os.environ)
     for path in write_sample(Kind(kind), locale, MailTemplates(look.templates), look.sender, out):
         typer.echo(path)
 

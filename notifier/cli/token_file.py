@@ -4,8 +4,10 @@ import os
 import secrets
 from pathlib import Path
 
-from notifier.errors import Misconfigured
-from notifier.settings import FeedSettings, check_token
+from notifier.errors import Misconfigured, Problem
+from notifier.settings import BadValue, FeedSettings, check_token
+
+_DELETE = "delete the file, and the next start creates a new token"
 
 
 def given(feed: FeedSettings) -> FeedSettings:
@@ -20,10 +22,14 @@ def given(feed: FeedSettings) -> FeedSettings:
         return _with(feed, check_token(token)) if token else feed
     except FileNotFoundError:
         return feed
-    except (OSError, UnicodeDecodeError) as error:
-        raise Misconfigured([f"NOTIFIER_MAKE_TOKEN: cannot be read: {error}"]) from error
-    except ValueError as error:
-        raise Misconfigured([f"NOTIFIER_MAKE_TOKEN: {feed.make_token}: {error}"]) from error
+    except OSError as error:
+        raise _problem(
+            f"{feed.make_token} cannot be read: {error.strerror}", "name a file that this user can read"
+        ) from error
+    except UnicodeDecodeError:
+        raise _problem(f"{feed.make_token} cannot be read: its content is not UTF-8", _DELETE) from None
+    except BadValue as error:
+        raise _problem(f"the token in {feed.make_token} {error.wrong}", _DELETE) from None
 
 
 def made(feed: FeedSettings) -> FeedSettings:
@@ -41,7 +47,9 @@ def keep(feed: FeedSettings) -> None:
         _write_privately(unfinished, f"{feed.operator_token}\n")
         unfinished.replace(feed.make_token)
     except OSError as error:
-        raise Misconfigured([f"NOTIFIER_MAKE_TOKEN: cannot be written: {error}"]) from error
+        raise _problem(
+            f"{feed.make_token} cannot be written: {error.strerror}", "name a file in a folder that this user can write"
+        ) from error
 
 
 def _write_privately(path: Path, text: str) -> None:
@@ -49,6 +57,10 @@ def _write_privately(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _problem(wrong: str, remedy: str) -> Misconfigured:
+    return Misconfigured([Problem("NOTIFIER_MAKE_TOKEN", wrong, remedy)])
 
 
 def _with(feed: FeedSettings, token: str) -> FeedSettings:

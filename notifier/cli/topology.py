@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 import typer
 import uvloop
 
-from notifier.errors import Misconfigured
+from notifier.errors import Misconfigured, Problem
 from notifier.gateways.connection import connected
 from notifier.gateways.topology import State, check, declare
-from notifier.settings import AmqpSettings, load_amqp
+from notifier.settings import AmqpSettings, load_group
 
 
 def topology(
@@ -18,7 +18,7 @@ def topology(
     ],
 ) -> None:
     """Show the exchanges and queues on the broker; exit 1 if one is missing or has other arguments."""
-    uvloop.run(show_topology(load_amqp(os.environ), create=action == "declare"))
+    uvloop.run(show_topology(load_group(AmqpSettings, os.environ), create=action == "declare"))
 
 
 async def show_topology(settings: AmqpSettings, *, create: bool) -> None:
@@ -28,7 +28,9 @@ async def show_topology(settings: AmqpSettings, *, create: bool) -> None:
     if the broker does not answer.
     """
     if settings.url is None:
-        raise Misconfigured(["NOTIFIER_AMQP_URL: is required"])
+        raise Misconfigured(
+            [Problem("NOTIFIER_AMQP_URL", "is required", "set it to amqp://user:password@host:5672/vhost")]
+        )
     async with connected(settings.url) as connection:
         if create:
             await declare(connection, settings)

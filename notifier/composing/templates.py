@@ -32,7 +32,7 @@ from notifier.composing.sample import dated_mails, sample_mails
 from notifier.composing.view import mail_view, subject_view
 from notifier.composing.words import LocaleStrings
 from notifier.domain.mail import Flight, Itinerary, Kind, Mail
-from notifier.errors import Misconfigured
+from notifier.errors import Misconfigured, Problem
 
 log = structlog.get_logger(__name__)
 
@@ -80,11 +80,11 @@ class MailTemplates:
             twice = (each for each in self.locales if self._spellings[each.lower()] != each)
             faults += [f"{each}: the same locale as {self._spellings[each.lower()]}" for each in twice]
         except OSError as error:
-            raise Misconfigured([f"NOTIFIER_TEMPLATES: {error}"]) from error
+            raise Misconfigured([Problem("NOTIFIER_TEMPLATES", str(error))]) from error
         faults += self._faults()
         if faults:
             # One line of a template can fail for several samples.
-            raise Misconfigured([f"NOTIFIER_TEMPLATES: {fault}" for fault in dict.fromkeys(faults)])
+            raise Misconfigured([Problem("NOTIFIER_TEMPLATES", fault) for fault in dict.fromkeys(faults)])
 
     def subject(self, kind: Kind, booking: str, flights: Sequence[Flight], locale: str | None) -> str:
         """Say in one line what the mail says."""

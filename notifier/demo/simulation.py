@@ -24,7 +24,7 @@ from notifier.errors import NotifierError
 from notifier.feed.client import FeedClient
 from notifier.gateways.connection import connect
 from notifier.gateways.topology import declare
-from notifier.settings import FeedSettings, load, load_feed
+from notifier.settings import FeedSettings, load, load_group
 
 SENDER = "Demo Airline <demo@example.org>"
 PATIENCE = 60.0
@@ -141,7 +141,7 @@ async def measure_idle(run: Run, seconds: float) -> None:
 
 def feed_settings(run: Run) -> FeedSettings:
     """Give what a client of the demo's service needs."""
-    return load_feed({"NOTIFIER_PORT": str(run.service.port)})
+    return load_group(FeedSettings, {"NOTIFIER_PORT": str(run.service.port)})
 
 
 async def _publish(run: Run, load: Load) -> None:

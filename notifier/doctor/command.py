@@ -10,7 +10,7 @@ from notifier.doctor import peers
 from notifier.doctor.examination import examine
 from notifier.doctor.finding import Finding, Level
 from notifier.domain.addresses import normalised
-from notifier.errors import Misconfigured
+from notifier.errors import Misconfigured, Problem
 from notifier.gateways.smtp import transports
 from notifier.settings import Settings
 
@@ -56,4 +56,12 @@ def _address(text: str) -> str:
     try:
         return normalised(text)
     except ValueError as error:
-        raise Misconfigured([f"--send-to: {text!r} is no address: {error}"]) from None
+        raise Misconfigured(
+            [
+                Problem(
+                    "--send-to",
+                    f"{text!r} is not an address: {str(error).rstrip('.')}",
+                    "use one such as you@example.org",
+                )
+            ]
+        ) from None

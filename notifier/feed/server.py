@@ -9,7 +9,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from notifier.errors import Misconfigured
+from notifier.errors import Misconfigured, Problem
 from notifier.feed import protocol
 from notifier.feed.connection_limiter import Connection, ConnectionLimiter
 from notifier.feed.pages import Pages
@@ -67,7 +67,9 @@ async def serve_feed(settings: FeedSettings, feed: Feed, pages: Pages) -> AsyncI
         )
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
-        raise Misconfigured([f"NOTIFIER_HOST, NOTIFIER_PORT: cannot listen on {where}: {error.strerror}"]) from error
+        raise Misconfigured(
+            [Problem("NOTIFIER_HOST, NOTIFIER_PORT", f"cannot listen on {where}: {error.strerror}")]
+        ) from error
     try:
         yield server
     finally:

@@ -27,7 +27,7 @@ from aiosmtplib.protocol import SMTPProtocol
 
 from notifier.domain.addresses import all_masked, ascii_domain
 from notifier.domain.mail import Reply
-from notifier.errors import Busy, Misconfigured, Unreachable
+from notifier.errors import Busy, Misconfigured, Problem, Unreachable
 from notifier.gateways.dial import dial
 from notifier.sending.replies import Phase, is_connection_limit, is_used_up
 from notifier.settings import SmtpServer, SmtpSettings
@@ -476,7 +476,7 @@ def tls_context(settings: SmtpSettings) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=settings.ca_file)
     except (OSError, ssl.SSLError) as error:
-        raise Misconfigured([f"NOTIFIER_SMTP_CA_FILE: {settings.ca_file}: {error}"]) from error
+        raise Misconfigured([Problem("NOTIFIER_SMTP_CA_FILE", f"{settings.ca_file}: {error}")]) from error
 
 
 def transports(settings: SmtpSettings, domain: str, answered: Answered | None = None) -> list[Transport]:

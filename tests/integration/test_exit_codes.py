@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from notifier.cli import app
 from notifier.demo.node import free_ports
-from notifier.errors import Misconfigured, NotifierError, Refused, StoreUnusable, Unreachable
+from notifier.errors import Misconfigured, NotifierError, Problem, Refused, StoreUnusable, Unreachable
 
 MAIL = "3f2c1b0a-0000-5000-8000-000000000001"
 
@@ -186,7 +186,7 @@ def test_what_is_no_json_is_exit_2(
     [
         (NotifierError("x\ny"), 1),
         (Refused("invalid", "x\ny"), 1),
-        (Misconfigured(["x", "y"]), 2),
+        (Misconfigured([Problem("x", "y"), Problem("y", "z", "use a")]), 2),
         (StoreUnusable("x\ny"), 3),
         (Unreachable("x\ny"), 4),
         (KeyboardInterrupt(), 130),

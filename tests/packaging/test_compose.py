@@ -11,7 +11,7 @@ import yaml
 from support.places import DOCKER
 
 from notifier.cli.app import app
-from notifier.settings import Settings, load, load_feed, unknown
+from notifier.settings import FeedSettings, Settings, load, load_group, unknown
 
 DOCKERFILE = (DOCKER / "Dockerfile").read_text(encoding="utf-8")
 COMPOSE: Mapping[str, Any] = yaml.safe_load((DOCKER / "compose.yaml").read_text(encoding="utf-8"))
@@ -38,7 +38,7 @@ def settings() -> Settings:
 def test_every_variable_is_a_setting(name: str) -> None:
     """Nothing is misspelt, and every value is one that the service takes."""
     assert not unknown(environ(name))
-    load_feed(environ(name))
+    load_group(FeedSettings, environ(name))
     assert set(OURS) == {"notifier", "example"}
 
 

@@ -28,12 +28,13 @@ from support.mutation.wrong import (
     gateways,
     observability,
     sending,
+    settings,
     storage,
     top,
 )
 from support.places import ROOT
 
-_ROOMS = (actors, asyncapi, cli, composing, domain, feed, gateways, observability, sending, storage, top)
+_ROOMS = (actors, asyncapi, cli, composing, domain, feed, gateways, observability, sending, settings, storage, top)
 MUTANTS = tuple(mutant for room in _ROOMS for mutant in room.MUTANTS)
 LIMIT = 300.0
 """Seconds after which a run of tests is ended; a change that makes them hang was not noticed by a test."""

@@ -36,13 +36,13 @@ OTHERS: Mapping[str, str] = {
     "actors": "unit/actors unit/test_service.py unit/observability integration",
     "composing": "unit/composing unit/cli/test_preview.py integration/test_flights.py",
     "domain": "unit/domain unit/storage unit/composing integration/test_flights.py integration/test_privacy.py model",
-    "errors": "integration/test_exit_codes.py unit/test_settings.py unit/domain/test_messages.py",
+    "errors": "integration/test_exit_codes.py unit/settings unit/domain/test_messages.py",
     "feed": "unit/feed unit/observability integration",
     "gateways": "unit/gateways unit/actors unit/test_service.py unit/observability integration",
     "observability": "unit/observability unit/feed/test_pages.py",
     "sending": "unit/sending unit/actors unit/observability integration/test_wiring.py",
     "service": "unit/test_service.py unit/observability unit/feed integration",
-    "settings": "unit/test_settings.py unit/cli integration",
+    "settings": "unit/settings unit/cli integration",
     "storage": "unit/storage unit/actors unit/observability integration",
 }
 """The tests of each room of the package, which are run if a file's own tests notice nothing."""

@@ -201,7 +201,7 @@ def test_every_fault_of_the_folder_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(Misconfigured) as refusal:
         MailTemplates(folder(tmp_path, files))
     said = str(refusal.value)
-    assert all(fault.startswith("NOTIFIER_TEMPLATES: ") for fault in refusal.value.faults)
+    assert all(fault.startswith("NOTIFIER_TEMPLATES: ") for fault in map(str, refusal.value.problems))
     for name, what in (
         ("en/flight.remainder.txt", "no template is called that"),
         ("en/flight.reminder.txt", "line 2"),
@@ -209,7 +209,7 @@ def test_every_fault_of_the_folder_is_told_at_once(tmp_path: Path) -> None:
         ("en/booking.cancellation.subject", "at least one word"),
         ("de/words.toml", "Expected `array`"),
     ):
-        assert any(name in fault and what in fault for fault in refusal.value.faults), said
+        assert any(name in fault and what in fault for fault in map(str, refusal.value.problems)), said
 
 
 def test_an_own_template_that_fails_with_a_mail_does_not_lose_it(tmp_path: Path, logged_lines: list[Any]) -> None:
@@ -285,7 +285,7 @@ def test_wrong_words_are_found_at_the_start(tmp_path: Path, line: str, fault: st
     name = line.partition(" = ")[0]
     with pytest.raises(Misconfigured) as refusal:
         MailTemplates(folder(tmp_path, {"fr/words.toml": words(**{name: line})}))
-    (found,) = refusal.value.faults
+    (found,) = map(str, refusal.value.problems)
     assert found.startswith(f"NOTIFIER_TEMPLATES: fr/words.toml: {fault}")
 
 
