@@ -149,14 +149,13 @@ class Sender:
     async def _claim(self) -> float | None:
         """Begin what can be handed over now; the seconds until it is worth asking again (None: until woken)."""
         self._probe_paused()
-        waits: list[float] = []
-        claims: list[Claim] = []
+        # Mails also expire while none can be sent.
+        waits = [0.0] if await self._store.expire(clock.now()) else []
         for lane in self._lanes:
             if lane.circuit.state not in (State.READY, State.HALF_OPEN):
                 continue
             room = lane.room(self._limits.connections)
             claim = await self._ask(lane, room)
-            claims.append(claim)
             for start in claim.starts:
                 claimed, trial = Claimed(start, _monotonic()), lane.circuit.begin_trial()
                 lane.begin(claimed.since)
@@ -171,11 +170,6 @@ class Sender:
                 if lane.room(self._limits.connections) == 0:
                     waits.append(stalls_in or lane.stalls_in(_monotonic()))
                 break
-        if not claims:
-            # Mails expire also while none can be sent.
-            claims.append(await self._store.claim(0, self._limits.rate, clock.now()))
-        if any(claim.more_expired for claim in claims):
-            waits.append(0.0)
         waits += [wait for lane in self._lanes if (wait := lane.circuit.wait(_monotonic())) is not None]
         return min(waits, default=None)
 

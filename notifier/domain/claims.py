@@ -23,11 +23,9 @@ class Quota(NamedTuple):
 class Claim(NamedTuple):
     """Mails to hand over now, and when (UTC) it is worth asking again; None: when new mail arrives.
 
-    `quota_left` is how many more the account may start; None where it has no quota. If `more_expired`, more mails
-    have expired than one claim ends, so it is worth asking again at once, whatever else holds.
+    `quota_left` is how many more the account may start, None if it has no quota.
     """
 
     starts: tuple[Start, ...]
     again_at: datetime | None
     quota_left: int | None = None
-    more_expired: bool = False

@@ -12,7 +12,7 @@ import structlog
 from notifier import clock
 from notifier.composing.message import written
 from notifier.domain.addresses import identity, normalised
-from notifier.domain.events import MailFilter, StoredEvent, event_id, public
+from notifier.domain.events import StoredEvent, public
 from notifier.domain.mail import Mail, Status, cancelled, due_again, due_now, found_sent
 from notifier.domain.messages import Message, Origin, decode
 from notifier.errors import Refused
@@ -23,11 +23,10 @@ from notifier.storage.store import Added, Store
 
 log = structlog.get_logger(__name__)
 
-CHANGE_LOOKS = 3
-"""Looks at a mail that others change at the same moment, before the command fails."""
-ERASE_LOOKS = 50
-ERASE_AGAIN = 0.2
-"""Seconds between two looks at what is being handed over; an SMTP dialogue takes less than one as a rule."""
+CHANGE_ATTEMPTS = 3
+"""Attempts to change a mail that others change at the same moment, before the command fails."""
+ERASE_TIMEOUT = 10.0
+"""Seconds that `address.erase` waits for mails that are being handed over; an SMTP dialogue rarely takes one second."""
 
 _BEYOND = 2**63 - 1
 """The last number that a database row can have, which none will."""
@@ -116,42 +115,40 @@ async def _submit(take: Take, args: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def _change(store: Store, args: Mapping[str, Any], ways: Mapping[Status, Way]) -> dict[str, Any]:
-    """Take one mail on its way from one of the named statuses; returns the mail as it is then.
+    """Change one mail that has one of the named statuses; return it as everyone may see it.
 
-    Someone else may change it between the look and the record: then this looks again, a few times.
+    If someone else changes it between the two trips to the store, this starts again, CHANGE_ATTEMPTS times in all.
     """
-    for _ in range(CHANGE_LOOKS):
+    for _ in range(CHANGE_ATTEMPTS):
         mail = await _named(store, args)
         if mail.status not in ways:
             raise CommandError("conflict", f"the mail is {mail.status}; {' or '.join(ways)} is expected")
         changed = ways[mail.status](mail)
         if not mail.to and changed.status is Status.PENDING:
             raise CommandError("conflict", "its address was erased, so it cannot be sent")
-        await store.record([changed], clock.now())
-        # What counts is what was logged. By now the mail may be further still.
-        logged = (each for each in await store.history(mail.id) if each.id == event_id(changed))
-        if any(each.status is changed.status for each in logged):
-            await _check_still_wanted(store, args, changed)
-            return public(changed)
+        # Another mail's event can follow, see `Store.record`.
+        appended = [event for event in await store.record([changed], clock.now()) if event.mail == mail.id]
+        if appended:
+            return _changed_to(changed.status, appended[-1])
     raise CommandError("conflict", f"the mail changes all the time and is {mail.status} by now")
 
 
-async def _check_still_wanted(store: Store, args: Mapping[str, Any], changed: Mail) -> None:
-    """Raise a conflict if a mail that was to be sent again was withdrawn in the same step: its booking has ended."""
-    if changed.status is Status.PENDING:
-        by_now = await _named(store, args)
-        if by_now.status is Status.CANCELLED:
-            raise CommandError("conflict", f"the mail cannot be sent any more: {by_now.error}")
+def _changed_to(wanted: Status, event: StoredEvent) -> dict[str, Any]:
+    """Return the mail after its last event; a conflict if its booking had withdrawn it when it was to be sent again."""
+    mail: dict[str, Any] = msgspec.json.decode(event.body)["data"]["mail"]
+    if wanted is Status.PENDING and event.status is Status.CANCELLED:
+        raise CommandError("conflict", f"the mail cannot be sent any more: {mail['error']}")
+    return mail
 
 
 async def _named(store: Store, args: Mapping[str, Any]) -> Mail:
     id_ = args.get("id")
     if not isinstance(id_, str):
         raise CommandError("invalid", "args.id: the id of a mail is expected")
-    found = (await store.page(MailFilter(mail=frozenset({id_})), None, 1, urgent=True)).mails
-    if not found:
+    mail = await store.get(id_)
+    if mail is None:
         raise CommandError("not_found", f"there is no mail {id_[:40]!r}")
-    return found[0]
+    return mail
 
 
 def _hurried(mail: Mail) -> Mail:
@@ -185,7 +182,7 @@ def _step(event: StoredEvent) -> dict[str, Any]:
 
 
 async def _erase(store: Store, args: Mapping[str, Any]) -> dict[str, Any]:
-    """Forget an address; mails to it that are being handed over right now are waited for, as long as is decent."""
+    """Forget an address; mails to it that are being handed over are waited for, for at most ERASE_TIMEOUT."""
     email = args.get("email")
     if not isinstance(email, str) or not email.strip():
         raise CommandError("invalid", "args.email: an address is expected")
@@ -204,11 +201,15 @@ async def _erase(store: Store, args: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def _handed_over(store: Store, email: str) -> None:
-    """Wait until no mail to the address is being handed over, but not for ever."""
-    for _ in range(ERASE_LOOKS):
-        if not any(identity(mail.to) == identity(email) for mail in await store.sending()):
-            return
-        await asyncio.sleep(ERASE_AGAIN)
+    """Wait until no mail to the address is being handed over, for at most ERASE_TIMEOUT."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(ERASE_TIMEOUT):
+            while True:
+                # Read first: every outcome that `sending` does not show yet is behind it.
+                head = (await store.span()).head
+                if not any(identity(mail.to) == identity(email) for mail in await store.sending()):
+                    return
+                await store.beyond(head)
 
 
 async def _pause(store: Store, *, paused: bool) -> dict[str, Any]:

@@ -6,7 +6,7 @@ the change is on disk; when it raises StoreUnusable, nothing has changed. (`add`
 `wake` and `paused` always follow what is on disk. Every change of a mail appends one
 event to the log in the same transaction.
 
-What watchers and operators look at (`history`, `missed`, `replay`, `span`, `snapshot`, `page`, `listing`,
+What watchers and operators look at (`get`, `history`, `missed`, `replay`, `span`, `snapshot`, `page`, `listing`,
 `totals`, `waiting`, `is_paused`) never delays what the actors ask for. `urgent` queries,
 those of operators and of the service itself, are answered before the others.
 """
@@ -138,19 +138,27 @@ class Store(Protocol):
     async def claim(
         self, limit: int, rate: float, now: datetime, quota: Quota | None = None, *, newest: bool = False
     ) -> Claim:
-        """End what has expired, then begin an attempt for at most `limit` due mails, as rate and quota allow.
+        """Start an attempt for at most `limit` due mails, as `rate` (a second, 0: unlimited) and `quota` allow.
 
-        Those that are due longest come first; where the quota is too short for all that
-        are due, those with the earliest deadline. Of the due mails of one matter to
-        one address only the oldest is claimed, and none while another is being sent. With `newest`
-        it is one mail at most: the one that has become due last, of those that were not tried yet if there are any.
+        Mails that have been due longest come first. If the quota is too short for all that are due, those with the
+        earliest deadline come first. Of the due mails of one aggregate to one address only the oldest is claimed, and
+        none while another one is being sent. A mail that has expired is never claimed, whether or not `expire` has
+        ended it yet. With `newest` at most one mail is claimed: the one that became due last, preferably one that has
+        not been tried yet.
         """
 
-    async def record(self, changed: Sequence[Mail], now: datetime) -> None:
-        """Store mails as they are after a change; one that was erased, or has another `rev` by now, stays as it is.
+    async def expire(self, now: datetime) -> bool:
+        """End one portion of the mails that have expired; return whether there are more.
 
-        An attempt that does not count for its mail does not count against the quota either. Sets `wake` if a mail
-        becomes pending.
+        Mails also expire while sending is paused.
+        """
+
+    async def record(self, changed: Sequence[Mail], now: datetime) -> list[StoredEvent]:
+        """Store mails as they are after a change; return the events that this appended, in the order of the log.
+
+        A mail that was erased, or has another `rev` by now, stays as it is and appends no event. A mail that becomes
+        pending can have further events, of what newer messages had decided about it. An attempt that does not count
+        for its mail does not count against the quota either. Sets `wake` if a mail becomes pending.
         """
 
     async def rebook(self, mail: Mail, before: Quota | None, after: Quota | None, now: datetime) -> datetime | None:
@@ -173,6 +181,9 @@ class Store(Protocol):
 
     async def is_paused(self) -> bool:
         """Tell whether an operator has paused sending."""
+
+    async def get(self, id_: str) -> Mail | None:
+        """Return a mail; None if there is none with this id, or if it is damaged."""
 
     async def history(self, mail: str) -> list[StoredEvent]:
         """List what is known to have happened to a mail, oldest first; of very many events the latest 1,000."""

@@ -93,13 +93,12 @@ class _Slow:
         writer.close()
 
 
-@pytest.mark.parametrize(("looks", "remaining"), [(5000, 0), (1, 1)])
+@pytest.mark.parametrize(("timeout", "remaining"), [(PATIENCE, 0), (0.01, 1)])
 async def test_a_mail_that_is_being_handed_over_is_waited_for(
-    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, looks: int, remaining: int
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, timeout: float, remaining: int
 ) -> None:
     """When its dialogue ends in time it is erased with the others, else it is counted and erased the next time."""
-    monkeypatch.setattr(commands, "ERASE_LOOKS", looks)
-    monkeypatch.setattr(commands, "ERASE_AGAIN", 0.01)
+    monkeypatch.setattr(commands, "ERASE_TIMEOUT", timeout)
     slow = _Slow()
     async with await asyncio.start_server(slow, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from notifier.domain.booking import BookingMessage
-from notifier.domain.events import encode_event, event_type
+from notifier.domain.events import StoredEvent, encode_event, event_type
 from notifier.domain.mail import Amendment, Kind, Mail, Status, amended
 from notifier.domain.messages import Message
 from notifier.domain.planning import (
@@ -152,46 +152,50 @@ def _follow(db: sqlite3.Connection, plan: Plan, matter: str, now: datetime) -> i
     return wrote
 
 
-def change(db: sqlite3.Connection, mail: Mail, now: datetime) -> None:
-    """Store the next step of a mail; one that was made from an outdated mail does nothing.
+def change(db: sqlite3.Connection, mail: Mail, now: datetime) -> list[StoredEvent]:
+    """Store the next step of a mail and return the events that it appended.
 
-    A mail that becomes pending again is decided again: what newer messages made of it
-    meanwhile takes effect in the same transaction.
+    A step that was made from an outdated mail changes nothing and appends nothing. A mail that becomes pending again is
+    decided again: the amendment of newer messages takes effect in the same transaction, as further events.
     """
     sql = "SELECT status, attempt, amendment FROM mails WHERE id = ? AND rev = ? AND address = ?"
     before = db.execute(sql, (mail.id, mail.rev - 1, mail.to)).fetchone()
     if before is None:
-        return
+        return []
     prev, attempt, amendment = Status(before[0]), before[1], before[2]
     returns = mail.status is Status.PENDING and amendment is not None
     counted = mail.attempt >= attempt
+    appended: list[StoredEvent] = []
     for step in amended(mail, _amendment.decode(amendment)) if returns else (mail,):
         db.execute(_CHANGE_MAIL, (*rows.change_row(step, now), step.id))
         if step.status is Status.PENDING:
             db.execute(_REWRITE_MAIL, rows.rewrite_row(step))
-        _append(db, event_type(prev, step, counted=counted), prev, step, now)
+        appended.append(_append(db, event_type(prev, step, counted=counted), prev, step, now))
         prev = step.status
     if returns:
         db.execute(_AMEND_MAIL, (None, mail.id))
         if before[2] == _written(SUPERSEDED):
-            _hand_on(db, mail, now)
+            appended += _hand_on(db, mail, now)
     if not counted:
         db.execute("DELETE FROM starts WHERE n = (SELECT max(n) FROM starts WHERE mail = ?)", (mail.id,))
+    return appended
 
 
-def _hand_on(db: sqlite3.Connection, superseded: Mail, now: datetime) -> None:
+def _hand_on(db: sqlite3.Connection, superseded: Mail, now: datetime) -> list[StoredEvent]:
     """Let the newer notice that waits say what has changed since before one that was not sent after all."""
     for newer in mails(db, _NEWEST_NOTICE, superseded.matter, superseded.to, Kind.CHANGE):
         if waiting := handing_on(superseded, newer):
-            change(db, waiting, now)
+            return change(db, waiting, now)
+    return []
 
 
 def _written(amendment: Amendment | None) -> bytes | None:
     return msgspec.json.encode(amendment) if amendment else None
 
 
-def _append(db: sqlite3.Connection, type_: str, prev: Status | None, mail: Mail, now: datetime) -> None:
-    db.execute(_APPEND, rows.event_row(type_, prev, mail, encode_event(type_, prev, mail, now)))
+def _append(db: sqlite3.Connection, type_: str, prev: Status | None, mail: Mail, now: datetime) -> StoredEvent:
+    row = rows.event_row(type_, prev, mail, encode_event(type_, prev, mail, now))
+    return rows.read_event((db.execute(_APPEND, row).lastrowid, *row))
 
 
 def set_meta(db: sqlite3.Connection, name: str, value: Any) -> None:

@@ -52,10 +52,9 @@ def claim(
 ) -> Claim:
     """Let at most `limit` due mails be sending, each with the moment at which it may start; see `Store.claim`."""
     at = rows.millis(now)
-    more_expired = _expire(db, at, now)
     left = _quota_left(db, quota, now) if quota else None
     if is_paused(db):
-        return Claim((), None, left, more_expired=more_expired)
+        return Claim((), None, left)
     due = _newest(db, now) if newest and limit and left != 0 else _due(db, limit, left, now)
     next_start = meta(db, "next_start")
     grant = reserve_slots(datetime.fromisoformat(next_start) if next_start else None, len(due.mails), rate, now)
@@ -68,23 +67,23 @@ def claim(
         _book(db, quota, [start.mail.id for start in starts], now)
         left -= len(starts)
     if len(starts) < len(due.mails):
-        return Claim(starts, grant.next_start - AHEAD, left, more_expired=more_expired)
+        return Claim(starts, grant.next_start - AHEAD, left)
     if quota and left == 0:
-        return Claim(starts, _quota_again(db, quota), left, more_expired=more_expired)
+        return Claim(starts, _quota_again(db, quota), left)
     if due.more:
-        return Claim(starts, now, left, more_expired=more_expired)
+        return Claim(starts, now, left)
     next_due = one(db, "SELECT min(due_at) FROM mails INDEXED BY mails_due WHERE due_at > ?", at)
     again_at = rows.moment(next_due) if next_due is not None else None
-    return Claim(starts, again_at, left, more_expired=more_expired)
+    return Claim(starts, again_at, left)
 
 
-def _expire(db: sqlite3.Connection, at: int, now: datetime) -> bool:
+def expire(db: sqlite3.Connection, now: datetime) -> bool:
     """End one portion of the mails that have expired; return whether there are more."""
     sql = (
         "SELECT n, length(content) FROM mails INDEXED BY mails_expiring WHERE due_at IS NOT NULL AND expires_at <= ? "
         "LIMIT ?"
     )
-    found = portion((n, weight(size)) for n, size in db.execute(sql, (at, MAX_WEIGHT + 1)))
+    found = portion((n, weight(size)) for n, size in db.execute(sql, (rows.millis(now), MAX_WEIGHT + 1)))
     for n in found.items:
         if mail := _mail(db, n, now):
             change(db, expired(mail), now)

@@ -86,6 +86,11 @@ def mails(db: sqlite3.Connection, rest: str, *args: Any) -> list[Mail]:
     return _decoded(db.execute(f"{_MAILS} {rest}", args))
 
 
+def mail(db: sqlite3.Connection, id_: str) -> Mail | None:
+    """Read one mail; None if there is none, or if it cannot be decoded."""
+    return next(iter(mails(db, "WHERE id = ?", id_)), None)
+
+
 def without_content(db: sqlite3.Connection, n: int) -> Mail | None:
     """Read a mail as an empty letter; None if what else it has cannot be decoded either."""
     return next(iter(_decoded(db.execute(f"{_LISTED} WHERE n = ?", (n,)))), None)

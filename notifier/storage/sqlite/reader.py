@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 import aiosqlite
 
 from notifier.errors import StoreUnusable
-from notifier.storage.sqlite.connection import BUSY_TIMEOUT, run
+from notifier.storage.sqlite.connection import connect, run
 
 REST = 9
 """Seconds of rest for each second of processor time that a query took, so that queries take a tenth of the processor at
@@ -68,7 +68,7 @@ class Reader:
     async def open(cls, path: Path) -> Self:
         """Open the file, which must exist. Raises StoreUnusable."""
         try:
-            connection = await aiosqlite.connect(_read_only(path), uri=True, isolation_level=None, timeout=BUSY_TIMEOUT)
+            connection = await connect(_read_only(path), uri=True)
         except (sqlite3.Error, OSError) as error:
             raise StoreUnusable(str(error)) from error
         return cls(connection)

@@ -33,7 +33,7 @@ from notifier.domain.planning import PlanningPolicy
 from notifier.errors import StoreUnusable
 from notifier.storage import rows
 from notifier.storage.sqlite import changes, claiming, erasure, purging, queries
-from notifier.storage.sqlite.connection import BUSY_TIMEOUT, run
+from notifier.storage.sqlite.connection import connect, run
 from notifier.storage.sqlite.migrate import migrate
 from notifier.storage.sqlite.reader import Reader
 from notifier.storage.store import Added, Erased, Missed, Page, Portion, Purged, Snapshot, Span, Waiting
@@ -79,7 +79,7 @@ class SqliteStore:
         """Open or create the file; StoreUnusable says in one line why that cannot be."""
         path, locks = _own(path)
         try:
-            connection = await aiosqlite.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT)
+            connection = await connect(path)
         except (sqlite3.Error, OSError) as error:
             _release(locks)
             raise StoreUnusable(f"{path}: {error}") from error
@@ -124,26 +124,45 @@ class SqliteStore:
     async def claim(
         self, limit: int, rate: float, now: datetime, quota: Quota | None = None, *, newest: bool = False
     ) -> Claim:
-        set_back = self._latest - now
-
         def work(db: sqlite3.Connection) -> tuple[Claim, bool]:
-            if set_back > _STEADY:
-                claiming.follow_clock(db, set_back, now)
             return claiming.claim(db, limit, rate, now, quota, newest=newest), queries.is_paused(db)
 
         def committed(result: tuple[Claim, bool]) -> None:
             _, self.paused = result
-            self._latest = now
 
-        claim, _ = await self._transact("claim", work, committed)
+        claim, _ = await self._follow_clock("claim", now, work, committed)
         return claim
 
-    async def record(self, changed: Sequence[Mail], now: datetime) -> None:
-        def work(db: sqlite3.Connection) -> None:
-            for mail in changed:
-                changes.change(db, mail, now)
+    async def expire(self, now: datetime) -> bool:
+        return await self._follow_clock("expire", now, partial(claiming.expire, now=now))
 
-        await self._transact("record", work, wake=any(mail.status is Status.PENDING for mail in changed))
+    async def _follow_clock(
+        self,
+        operation: str,
+        now: datetime,
+        work: Callable[[sqlite3.Connection], _T],
+        committed: Callable[[_T], None] | None = None,
+    ) -> _T:
+        """Do what `_transact` does, after the times in the database were adjusted if the clock was set back."""
+        set_back = self._latest - now
+
+        def adjusted(db: sqlite3.Connection) -> _T:
+            if set_back > _STEADY:
+                claiming.follow_clock(db, set_back, now)
+            return work(db)
+
+        def followed(result: _T) -> None:
+            self._latest = now
+            if committed:
+                committed(result)
+
+        return await self._transact(operation, adjusted, followed)
+
+    async def record(self, changed: Sequence[Mail], now: datetime) -> list[StoredEvent]:
+        def work(db: sqlite3.Connection) -> list[StoredEvent]:
+            return [event for mail in changed for event in changes.change(db, mail, now)]
+
+        return await self._transact("record", work, wake=any(mail.status is Status.PENDING for mail in changed))
 
     async def rebook(self, mail: Mail, before: Quota | None, after: Quota | None, now: datetime) -> datetime | None:
         work = partial(claiming.rebook, mail=mail.id, before=before, after=after, now=now)
@@ -165,6 +184,9 @@ class SqliteStore:
 
     async def is_paused(self) -> bool:
         return await self._reads.query(queries.is_paused, urgent=True)
+
+    async def get(self, id_: str) -> Mail | None:
+        return await self._reads.query(queries.mail, id_, urgent=True)
 
     async def history(self, mail: str) -> list[StoredEvent]:
         return await self._reads.query(queries.history, mail, urgent=True)

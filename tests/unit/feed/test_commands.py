@@ -2,17 +2,19 @@
 
 import json
 import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from support.parts import changed, request, result, serving, submit, wait_event, wait_frame
-from support.samples import booking_event
+from support.samples import NOW, RULES, booking_event
 
 from notifier import clock
 from notifier.demo.inbox import Inbox
 from notifier.domain.events import MailFilter, timestamp
 from notifier.domain.mail import due_now, expired
+from notifier.domain.messages import Origin, decode
 from notifier.feed.client import FeedClient
 from notifier.feed.commands import commands
 from notifier.feed.session import CommandError
@@ -27,18 +29,18 @@ async def test_a_mail_that_others_rewrite_meanwhile_is_looked_at_again(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, rivals: int
 ) -> None:
     """The command does what it is for on the mail as it is then; it gives up only if that never ends."""
-    look, left = SqliteStore.page, [rivals]
+    get, left = SqliteStore.get, [rivals]
 
     async def overtaken(store: SqliteStore, *args: Any, **options: Any) -> Any:
-        page = await look(store, *args, **options)
-        if left[0]:
+        mail = await get(store, *args, **options)
+        if mail and left[0]:
             left[0] -= 1
-            await store.record([due_now(page.mails[0])], clock.now())
-        return page
+            await store.record([due_now(mail)], clock.now())
+        return mail
 
     async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
         (id_,) = (await submit(client, request(1, send_at=FAR)))["mails"]
-        monkeypatch.setattr(SqliteStore, "page", overtaken)
+        monkeypatch.setattr(SqliteStore, "get", overtaken)
         asked = await client.command("mail.cancel", {"id": id_})
         if rivals < 3:
             mail = await result(client, asked)
@@ -52,18 +54,18 @@ async def test_a_mail_that_has_ended_meanwhile_is_a_conflict(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It says as what the mail has ended, and leaves it so."""
-    look, left = SqliteStore.page, [1]
+    get, left = SqliteStore.get, [1]
 
     async def overtaken(store: SqliteStore, *args: Any, **options: Any) -> Any:
-        page = await look(store, *args, **options)
-        if left[0]:
+        mail = await get(store, *args, **options)
+        if mail and left[0]:
             left[0] = 0
-            await store.record([expired(page.mails[0])], clock.now())
-        return page
+            await store.record([expired(mail)], clock.now())
+        return mail
 
     async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
         (id_,) = (await submit(client, request(1, send_at=FAR)))["mails"]
-        monkeypatch.setattr(SqliteStore, "page", overtaken)
+        monkeypatch.setattr(SqliteStore, "get", overtaken)
         asked = await client.command("mail.cancel", {"id": id_})
         frame = await wait_frame(client, lambda frame: frame["type"] == "result" and frame["id"] == asked)
     assert frame["error"] == {"code": "conflict", "message": "the mail is expired; pending is expected"}
@@ -89,6 +91,33 @@ async def test_a_failed_mail_of_a_cancelled_booking_cannot_be_retried(environ: d
                 "mail.pending",
                 "mail.cancelled",
             ]
+
+
+class _Counting:
+    """A store that notes which of its methods are called."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+        self.calls: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        self.calls.append(name)
+        return getattr(self._store, name)
+
+
+async def test_a_change_takes_two_trips_to_the_store(tmp_path: Path) -> None:
+    """The mail is read and then changed; the events of the change show whether it took effect."""
+    store = await SqliteStore.open(tmp_path / "n.db")
+    try:
+        event = json.dumps(request(1, send_at=FAR)).encode()
+        ((id_,),) = [each.mails for each in await store.add([decode(event, Origin(NOW))], RULES, NOW)]
+        nothing: Any = None
+        counting: Any = _Counting(store)
+        _, run = commands(counting, nothing, nothing, nothing)["mail.cancel"]
+        shown = await run(msgspec.Raw(json.dumps({"id": id_}).encode()), "operator")
+        assert (shown["status"], counting.calls) == ("cancelled", ["get", "record"])
+    finally:
+        await store.close()
 
 
 class _Lists:

@@ -225,8 +225,8 @@ MUTANTS = (
     Mutant(
         "expired-mail-waits-for-the-next-tick",
         "notifier/actors/sender.py",
-        "if any(claim.more_expired for claim in claims):",
-        "if False:",
+        "waits = [0.0] if await self._store.expire(clock.now()) else []",
+        "waits = [0.0] if await self._store.expire(clock.now()) and False else []",
         ("tests/unit/actors/test_sender.py::test_all_that_has_expired_ends_while_sending_is_paused",),
     ),
     Mutant(
@@ -353,8 +353,8 @@ MUTANTS = (
     Mutant(
         "nothing-expires-while-all-accounts-are-paused",
         "notifier/actors/sender.py",
-        "            claims.append(await self._store.claim(0, self._limits.rate, clock.now()))\n",
-        "            pass\n",
+        "if await self._store.expire(clock.now()) else []",
+        "if self._lanes[0].circuit.state is State.READY and await self._store.expire(clock.now()) else []",
         (f"{_WIRING}::test_mail_expires_while_no_account_can_send_it",),
     ),
     Mutant(

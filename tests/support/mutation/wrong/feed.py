@@ -117,8 +117,8 @@ MUTANTS = (
     Mutant(
         "conflict-for-a-mail-that-was-rewritten",
         "notifier/feed/commands.py",
-        "CHANGE_LOOKS = 3",
-        "CHANGE_LOOKS = 1",
+        "CHANGE_ATTEMPTS = 3",
+        "CHANGE_ATTEMPTS = 1",
         ("tests/unit/feed/test_commands.py::test_a_mail_that_others_rewrite_meanwhile_is_looked_at_again",),
     ),
     Mutant(

@@ -94,6 +94,8 @@ OPERATIONS: Mapping[str, Operation] = {
     "totals": lambda store: store.totals(),
     "is_paused": lambda store: store.is_paused(),
     "span": lambda store: store.span(),
+    "get": lambda store: store.get("00000001-0000-5000-8000-000000000000"),
+    "expire": lambda store: store.expire(NOW),
     "history": lambda store: store.history("00000001-0000-5000-8000-000000000000"),
     "replay": lambda store: store.replay(5000, wanted(booking=BOOKINGS)),
     "missed": lambda store: store.missed(0, MailFilter(), 10_000),

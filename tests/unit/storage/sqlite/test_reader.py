@@ -386,13 +386,13 @@ async def test_large_mails_weigh_as_much_as_several_in_every_portion(store: Sqli
         await store.add([message(n, **long) for n in range(first, first + 90)], RULES, NOW)
 
     await add(0)
-    assert [(await store.claim(0, 0, later)).more_expired for _ in range(3)] == [True, False, False]
+    assert [await store.expire(later) for _ in range(3)] == [True, False, False]
     purged = [await store.purge(later + timedelta(hours=1), NOW, None, later) for _ in range(3)]
     assert [each.mails for each in purged] == [71, 19, 0]
     await add(100)
     assert (await store.erase("asha@example.com", NOW)).mails == 90
     of_bookings = 1
-    assert [done.count(each) for each in ("add", "claim", "purge", "erase")] == [2 * 2, 3, 3, 2 + of_bookings]
+    assert [done.count(each) for each in ("add", "expire", "purge", "erase")] == [2 * 2, 3, 3, 2 + of_bookings]
 
 
 async def test_a_withdrawal_of_large_mails_weighs_as_much_as_they_do(store: SqliteStore) -> None:

@@ -146,18 +146,20 @@ async def test_the_rate_is_kept_in_the_store(store: Store) -> None:
 
 
 async def test_mail_whose_time_has_passed_expires_and_is_never_claimed(store: Store) -> None:
-    """A claim first ends what has expired, also when it may take nothing."""
+    """`expire` ends it, and `claim` does not start it either before or after that."""
     await store.add([request(1, expires_at=LATER.isoformat())], RULES, NOW)
-    assert (await store.claim(0, 0, LATER)).starts == ()
+    assert await claimed(store, now=LATER) == []
+    assert not await store.expire(LATER)
     assert [event.type for event in await store.events(0, 10)] == ["mail.pending", "mail.expired"]
     assert await claimed(store, now=LATER) == []
 
 
 async def test_more_expired_mail_than_one_portion_is_not_claimed_either(store: Store) -> None:
-    """What a claim has not come to end yet is not handed over in its place."""
+    """`expire` reports that there is more, and `claim` starts none of it meanwhile."""
     await store.add([request(n, expires_at=LATER.isoformat()) for n in range(501)], RULES, NOW)
+    assert await store.expire(LATER)
     assert (await store.claim(1000, 0, LATER)).starts == ()
-    assert (await store.claim(1000, 0, LATER)).starts == ()
+    assert not await store.expire(LATER)
     assert (await store.totals())[Status.EXPIRED] == 501
 
 
@@ -171,8 +173,9 @@ async def test_outcomes_are_recorded_together_with_their_events(store: Store) ->
         failed(c, Reply(550, "no"), None),
         handed_back(d),
     ]
-    await store.record(outcomes, NOW)
-    events = {event.mail: event.type for event in await store.events(8, 10)}
+    recorded = await store.record(outcomes, NOW)
+    assert recorded == await store.events(8, 10)
+    events = {event.mail: event.type for event in recorded}
     assert events == {a.id: "mail.sent", b.id: "mail.retrying", c.id: "mail.failed", d.id: "mail.pending"}
     again = await claimed(store, now=NOW)
     assert [(mail.id, mail.attempt) for mail in again] == [(d.id, 1)]
@@ -180,11 +183,11 @@ async def test_outcomes_are_recorded_together_with_their_events(store: Store) ->
 
 
 async def test_a_change_of_an_outdated_mail_is_ignored(store: Store) -> None:
-    """Who records an outcome for a revision that is not the stored one changes nothing."""
+    """An outcome for a revision that is not the stored one changes nothing and appends no event."""
     await store.add([request(1)], RULES, NOW)
     (mail,) = await claimed(store)
-    await store.record([handed_back(mail)], NOW)
-    await store.record([sent(mail, ACCEPTED, NOW)], NOW)
+    assert [event.type for event in await store.record([handed_back(mail)], NOW)] == ["mail.pending"]
+    assert await store.record([sent(mail, ACCEPTED, NOW)], NOW) == []
     assert (await store.totals())[Status.PENDING] == 1
     assert len(await store.events(0, 10)) == 3
 
@@ -503,6 +506,7 @@ async def test_a_booking_of_a_flight_that_has_left_mails_nothing(store: Store) -
     left = flight_data(departs_at="2026-11-24T10:00:00Z", arrives_at=None)
     await store.add([message(flights=[left])], RULES, LATER)
     assert await claimed(store, now=LATER) == []
+    await store.expire(LATER)
     assert {status for status, count in (await store.totals()).items() if count} == {Status.EXPIRED}
 
 
@@ -521,9 +525,18 @@ async def test_while_sending_is_paused_nothing_is_claimed_and_expiry_goes_on(sto
     await store.pause(paused=True)
     claim = await store.claim(9, 0, LATER)
     assert (claim.starts, claim.again_at, await store.is_paused()) == ((), None, True)
+    await store.expire(LATER)
     assert (await store.totals())[Status.EXPIRED] == 1
     await store.pause(paused=False)
     assert [mail.event for mail in await claimed(store, now=LATER)] == ["r1"]
+
+
+async def test_one_mail_is_found_by_its_id(store: Store) -> None:
+    """It is the mail as it is now, with its content; an unknown id has none."""
+    await store.add([request(1), request(2)], RULES, NOW)
+    first, _ = await claimed(store)
+    assert await store.get(first.id) == first
+    assert await store.get("nobody") is None
 
 
 async def test_the_history_of_a_mail_is_its_events(store: Store) -> None:
@@ -673,8 +686,8 @@ async def test_a_mail_that_comes_back_after_its_booking_was_cancelled_is_cancell
     await store.add([message(id="end", type="booking.cancelled", version=2)], RULES, NOW)
     assert await the_mail(store, Kind.CONFIRMATION) == mail
     before = (await store.span()).head
-    await store.record([refused(mail, Reply(451, "greylisted"), None, RETRY, NOW)], NOW)
-    events = await store.events(before, 10)
+    events = await store.record([refused(mail, Reply(451, "greylisted"), None, RETRY, NOW)], NOW)
+    assert events == await store.events(before, 10)
     assert [(event.type, event.prev, event.id) for event in events] == [
         ("mail.retrying", Status.SENDING, f"{mail.id}.3"),
         ("mail.cancelled", Status.PENDING, f"{mail.id}.4"),
@@ -809,6 +822,7 @@ async def test_expired_mail_in_front_does_not_hide_what_can_go(store: Store, *, 
     """Also more than one claim can end; a claim that found nothing for that reason asks to be repeated at once."""
     await store.add([request(n, expires_at=LATER.isoformat()) for n in range(601)], RULES, NOW)
     await store.add([request(9999), request(9998)], RULES, NOW)
+    assert await store.expire(LATER)
     claim = await store.claim(5, 0, LATER, Quota("short", 1) if short else None)
     assert len(claim.starts) == (1 if short else 2)
     assert (await store.totals())[Status.EXPIRED] == 500
@@ -907,8 +921,13 @@ async def test_a_notice_says_what_one_that_came_back_would_have_said(store: Stor
     await store.add(
         [message(id="v3", type="booking.changed", version=3, flights=[{**later, "seat": "14C"}])], RULES, NOW
     )
-    await store.record([handed_back(first)], NOW)
+    appended = await store.record([handed_back(first)], NOW)
     (second,) = await claimed(store)
+    assert [(event.mail, event.status) for event in appended] == [
+        (first.id, Status.PENDING),
+        (first.id, Status.CANCELLED),
+        (second.id, Status.PENDING),
+    ]
     assert isinstance(first.content, Itinerary)
     assert isinstance(second.content, Itinerary)
     assert second.content.before == first.content.before
@@ -921,7 +940,7 @@ async def test_what_a_clock_far_ahead_wrote_is_given_up_and_purged_in_time(store
     await store.add([request(1), request(2)], RULES, ahead)
     first, second = await claimed(store, now=ahead)
     await store.record([refused(first, Reply(452, "full"), None, RETRY, ahead), sent(second, ACCEPTED, ahead)], ahead)
-    await store.claim(0, 0, NOW)
+    await store.expire(NOW)
     (retried,) = await claimed(store, now=LATER)
     assert retried.counted_since == NOW
     later = NOW + timedelta(days=8)
@@ -938,7 +957,7 @@ async def test_no_id_comes_back_after_everything_was_forgotten(store: Store, aga
         ids += [*added.mails, *(event.id for event in await store.events(0, 100))]
         while mails := await claimed(store, now=now):
             await store.record([sent(mail, ACCEPTED, now) for mail in mails], now)
-        await store.claim(0, 0, now + timedelta(days=20))
+        await store.expire(now + timedelta(days=20))
         over = now + timedelta(days=25)
         assert (await store.purge(over, over, None, over)).mails == len(added.mails)
         assert not any(await store.purge(over, over, None, over))
@@ -975,7 +994,7 @@ async def test_a_mail_that_cannot_be_decoded_stops_no_other(tmp_path: Path, dama
         spoilt = "event IN ('r1', 'r2', '7f0c') AND kind IN ('notification', 'booking.confirmation')"
         await store._run(lambda db: db.execute(f"UPDATE mails SET {damage} WHERE {spoilt}").close())  # noqa: S608 - our own
         assert [mail.event for mail in await claimed(store)] == ["r3"]
-        await store.claim(0, 0, LATER)
+        await store.expire(LATER)
         assert await claimed(store, now=LATER) == []
         await store.add([message(id="v2", type="booking.changed", version=2, flights=[MOVED])], RULES, LATER)
         assert [mail.event for mail in await claimed(store, now=LATER)] == ["v2"]
