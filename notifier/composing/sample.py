@@ -75,7 +75,7 @@ def _mail(kind: Kind, content: Itinerary) -> Mail:
     id_ = mail_id(BOOKING, "sample", kind)
     return Mail(
         id=id_,
-        matter=f"booking:{BOOKING}",
+        aggregate=f"booking:{BOOKING}",
         kind=kind,
         to="asha@example.com",
         subject="Sample",

@@ -74,7 +74,7 @@ async def send_test(transport: smtp.Transport, settings: MailSettings, to: str, 
     id_ = mail_id("doctor", to, now.isoformat())
     mail = Mail(
         id=id_,
-        matter="doctor",
+        aggregate="doctor",
         kind=Kind.NOTIFICATION,
         to=to,
         subject="Test mail from notifier",

@@ -97,7 +97,7 @@ class BookingMessage(Struct, frozen=True, kw_only=True):
     note: str | None = None
 
     @property
-    def matter(self) -> str:
+    def aggregate(self) -> str:
         """What the message's mails belong to."""
         return f"booking:{self.booking}"
 
@@ -539,7 +539,7 @@ class _Drafts:
         id_ = self._id(*what)
         return Mail(
             id=id_,
-            matter=message.matter,
+            aggregate=message.aggregate,
             kind=kind,
             to=told.address,
             subject=self._subject(kind, shown, told),

@@ -158,7 +158,7 @@ the amendment is stored beside it and takes effect if the mail ever becomes pend
 class Mail(Struct, frozen=True, kw_only=True):
     """One mail to one address, from the message that caused it to its end.
 
-    All times are UTC. `matter` names what it belongs to (a booking or a request);
+    All times are UTC. `aggregate` names what it belongs to (a booking or a request);
     `content` stays inside the service and is rendered when the mail is sent.
     `first_attempt_at` is the `Date` of every attempt; `past_data` says that the
     attempt under way may have got as far as the message itself. A mail that is
@@ -168,7 +168,7 @@ class Mail(Struct, frozen=True, kw_only=True):
 
     id: str
     rev: int = 1
-    matter: str
+    aggregate: str
     kind: Kind
     status: Status = Status.PENDING
     to: str

@@ -37,9 +37,9 @@ class NotificationRequest(Struct, frozen=True, kw_only=True):
     expires_at: datetime | None = None
 
     @property
-    def matter(self) -> str:
+    def aggregate(self) -> str:
         """What the message's mails belong to."""
-        return _matter(self.source, self.id)
+        return _aggregate(self.source, self.id)
 
     @property
     def rows(self) -> int:
@@ -77,7 +77,7 @@ class NotificationRequest(Struct, frozen=True, kw_only=True):
         id_ = mail_id("request", self.source, self.id, identity(recipient.email), now.isoformat())
         mail = Mail(
             id=id_,
-            matter=self.matter,
+            aggregate=self.aggregate,
             kind=Kind.NOTIFICATION,
             to=recipient.email,
             subject=self.subject,
@@ -105,9 +105,9 @@ class NotificationCancelled(Struct, frozen=True, kw_only=True):
     request: str
 
     @property
-    def matter(self) -> str:
+    def aggregate(self) -> str:
         """What the message's mails belong to."""
-        return _matter(self.source, self.request)
+        return _aggregate(self.source, self.request)
 
     @property
     def rows(self) -> int:
@@ -136,7 +136,7 @@ class NotificationCancelled(Struct, frozen=True, kw_only=True):
         )
 
 
-def _matter(source: str, request: str) -> str:
+def _aggregate(source: str, request: str) -> str:
     """Join source and id so that no other pair makes the same name."""
     unambiguous = source.replace("%", "%25").replace(" ", "%20")
     return f"request:{unambiguous} {request}"

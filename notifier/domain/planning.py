@@ -1,4 +1,4 @@
-"""What a message does to the mails of its matter: some are added, some withdrawn, something is kept in mind. Pure."""
+"""What a message does to the mails of its aggregate, and what is kept of the aggregate for later messages. Pure."""
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
@@ -33,7 +33,7 @@ class PlanningPolicy(Struct, frozen=True):
     """What an operator decides about planning.
 
     `domain` ends every Message-ID. A reminder goes out `remind_before` its departure
-    at the earliest. What is known of a matter is kept for `remember` after its last moment.
+    at the earliest. What is known of a aggregate is kept for `remember` after its last moment.
     """
 
     domain: str
@@ -126,7 +126,7 @@ class Plan(Struct, frozen=True):
 
     `changed` holds waiting mails as they are after a step: cancelled, or rewritten. `amended`
     has, by id, what mails that do not wait become if they ever wait again (None: what they are).
-    `known` replaces what was known of the matter, to be forgotten at `forget_at`; None leaves
+    `known` replaces what was known of the aggregate, to be forgotten at `forget_at`; None leaves
     it as it was.
     """
 

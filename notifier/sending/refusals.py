@@ -66,7 +66,7 @@ class Streak:
 
     def __init__(self) -> None:
         self._recipients: dict[str, None] = {}
-        self._matters: set[str] = set()
+        self._aggregates: set[str] = set()
         self._cleared: dict[str, None] = {}
         self._spared = 0
         self._is_long = False
@@ -79,16 +79,16 @@ class Streak:
             return Cause.REPEATED
         self._recipients[mail.to] = None
         _forget_earliest(self._recipients)
-        if len(self._matters) < SEVERAL:
-            self._matters.add(mail.matter)
-        self._is_long = len(self._recipients) >= limit + self._spared and len(self._matters) >= SEVERAL
+        if len(self._aggregates) < SEVERAL:
+            self._aggregates.add(mail.aggregate)
+        self._is_long = len(self._recipients) >= limit + self._spared and len(self._aggregates) >= SEVERAL
         if self._is_long:
             return Cause.ACCOUNT
         return Cause.DOUBTFUL if self._spared else Cause.MAIL
 
     def restart(self) -> None:
         """Begin anew because mails fail in another way now."""
-        self._recipients, self._matters, self._is_long = {}, set(), False
+        self._recipients, self._aggregates, self._is_long = {}, set(), False
 
     def delivered(self, recipient: str) -> None:
         """Begin anew because a mail was accepted."""

@@ -10,7 +10,7 @@ from notifier.domain.events import StoredEvent, event_id
 from notifier.domain.mail import FINISHED, Flight, Itinerary, Kind, Mail, PlainContent, Reply, Status
 
 FIXED_COLUMNS = (
-    *("id", "matter", "kind", "address", "subject", "content", "booking", "flight", "event", "correlation"),
+    *("id", "aggregate", "kind", "address", "subject", "content", "booking", "flight", "event", "correlation"),
     *("traceparent", "message_id", "created_at", "send_at", "expires_at"),
 )
 CHANGING_COLUMNS = (
@@ -44,7 +44,7 @@ def mail_row(mail: Mail, now: datetime) -> tuple[Any, ...]:
     """Write a new mail."""
     return (
         mail.id,
-        mail.matter,
+        mail.aggregate,
         mail.kind,
         mail.to,
         mail.subject,
@@ -99,7 +99,7 @@ def read_mail(row: Sequence[Any]) -> Mail:
     return Mail(
         id=column["id"],
         rev=column["rev"],
-        matter=column["matter"],
+        aggregate=column["aggregate"],
         kind=Kind(column["kind"]),
         status=Status(column["status"]),
         to=column["address"],

@@ -92,7 +92,7 @@ class Purged(NamedTuple):
 
     mails: int
     messages: int
-    matters: int
+    aggregates: int
     starts: int
 
 
@@ -128,7 +128,7 @@ class Store(Protocol):
         """Write something durably, to prove that the store can be written; StoreUnusable if it cannot."""
 
     async def add(self, messages: Sequence[Message], rules: PlanningPolicy, now: datetime) -> list[Added]:
-        """Take messages in: remember each, plan it against its matter, store what it adds and changes.
+        """Take messages in: remember each, plan it against its aggregate, store what it adds and changes.
 
         Each message is one transaction with those beside it, up to a bounded number of rows; others
         get their turn in between. After an error the first of the messages may be stored, so

@@ -16,7 +16,7 @@ EVERY = 50
 
 _FILL = """
 WITH RECURSIVE numbers (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM numbers WHERE i < :mails)
-INSERT INTO mails (id, rev, matter, kind, status, address, subject, content, booking, event, message_id, attempt,
+INSERT INTO mails (id, rev, aggregate, kind, status, address, subject, content, booking, event, message_id, attempt,
                    created_at, send_at, expires_at, past_data, due_at, finished_at)
 SELECT printf('%08x-0000-5000-8000-000000000000', i), 1, 'booking:B' || (i / 4),
        CASE WHEN i % 1000 = 0 THEN 'booking.change' WHEN i % 4 = 0 THEN 'booking.confirmation'
@@ -36,7 +36,7 @@ INSERT INTO events (body, type, id, mail, status, kind, booking, created_at, eve
 SELECT CAST('{}' AS BLOB), 'mail.' || status, id || '.1', id, status, kind, booking, created_at, event FROM mails;
 
 INSERT INTO messages SELECT '/test', event, created_at FROM mails;
-INSERT INTO matters SELECT DISTINCT matter, CAST('{}' AS BLOB), :now - 1 FROM mails;
+INSERT INTO aggregates SELECT DISTINCT aggregate, CAST('{}' AS BLOB), :now - 1 FROM mails;
 INSERT INTO starts (account, at, mail) SELECT :account, :now - (:mails - n), id FROM mails WHERE n % 2 = 0;
 """
 
@@ -50,7 +50,7 @@ class Crowd(NamedTuple):
 
 
 async def filled(path: Path, crowd: Crowd) -> None:
-    """Create a database with very many mails, each with its event, message, matter and, every second one, start."""
+    """Create a database with very many mails, each with its event, message, aggregate and, every second one, start."""
     await (await SqliteStore.open(path)).close()
     db = sqlite3.connect(path, isolation_level=None)
     db.execute("PRAGMA synchronous = OFF")

@@ -72,7 +72,7 @@ def mail(**changes: Any) -> Mail:
     """Build a pending notification that is due at once."""
     fields: dict[str, Any] = {
         "id": "3f2c1b0a-0000-5000-8000-000000000001",
-        "matter": "request:/ticket-service r1",
+        "aggregate": "request:/ticket-service r1",
         "kind": Kind.NOTIFICATION,
         "to": "asha@example.com",
         "subject": "Your ticket",

@@ -38,13 +38,13 @@ _amendment = msgspec.json.Decoder(Amendment)
 
 
 _CONTENT = rows.MAIL_COLUMNS.index("content")
-_OPEN_OF = f"INDEXED BY mails_open WHERE matter = ? AND {OPEN} AND (amendment IS NULL OR amendment <> ?)"
+_OPEN_OF = f"INDEXED BY mails_open WHERE aggregate = ? AND {OPEN} AND (amendment IS NULL OR amendment <> ?)"
 _NEWEST_NOTICE = (
-    f"INDEXED BY mails_open WHERE matter = ? AND address = ? AND {OPEN} AND status = 'pending' AND kind = ? "
+    f"INDEXED BY mails_open WHERE aggregate = ? AND address = ? AND {OPEN} AND status = 'pending' AND kind = ? "
     "ORDER BY n DESC LIMIT 1"
 )
 _OPEN_WEIGHTS = f"SELECT length(content) FROM mails {_OPEN_OF}"
-_CAUSED = "SELECT id FROM mails INDEXED BY mails_caused WHERE matter = ? AND event = ? ORDER BY n"
+_CAUSED = "SELECT id FROM mails INDEXED BY mails_caused WHERE aggregate = ? AND event = ? ORDER BY n"
 
 
 def add_some(
@@ -69,7 +69,7 @@ def add_some(
 
 
 class _Work(NamedTuple):
-    """A message that is to be added: whether it is a repeat, what is known of its matter, and the mails it concerns.
+    """A message that is to be added: whether it is a repeat, what is known of its aggregate, and the mails it concerns.
 
     `read` is the weight of the mails that have to be read for it, and `rows` that of all that it needs, as an estimate.
     """
@@ -95,7 +95,7 @@ def _work(db: sqlite3.Connection, message: Message) -> _Work:
     known = _known_of(db, message)
     if not message.concerns_mails(known):
         return _Work(message, repeated=False, known=known, read=0, rows=1)
-    read = sum(weight(size) for (size,) in db.execute(_OPEN_WEIGHTS, (message.matter, _written(SUPERSEDED))))
+    read = sum(weight(size) for (size,) in db.execute(_OPEN_WEIGHTS, (message.aggregate, _written(SUPERSEDED))))
     return _Work(message, repeated=False, known=known, read=read, rows=max(message.rows, read))
 
 
@@ -103,13 +103,13 @@ def _add(db: sqlite3.Connection, work: _Work, rules: PlanningPolicy, now: dateti
     """Let a message make, change and cancel mails; one that was handled before does nothing."""
     message = work.message
     if work.repeated:
-        ids = db.execute(_CAUSED, (message.matter, message.id))
+        ids = db.execute(_CAUSED, (message.aggregate, message.id))
         return _Done(Added(tuple(id_ for (id_,) in ids), repeated=True), 0)
     handled = (message.source, message.id, rows.millis(now))
     db.execute("INSERT OR REPLACE INTO messages (source, id, handled_at) VALUES (?, ?, ?)", handled)
-    existing = mails(db, f"{_OPEN_OF} ORDER BY n", message.matter, _written(SUPERSEDED)) if work.read else ()
+    existing = mails(db, f"{_OPEN_OF} ORDER BY n", message.aggregate, _written(SUPERSEDED)) if work.read else ()
     plan = message.plan(work.known, existing, rules, now, _Stored(db))
-    wrote = _follow(db, plan, message.matter, now)
+    wrote = _follow(db, plan, message.aggregate, now)
     return _Done(Added(tuple(mail.id for mail in plan.added), repeated=False), wrote)
 
 
@@ -124,14 +124,14 @@ class _Stored:
 
 
 def _known_of(db: sqlite3.Connection, message: Message) -> AggregateState | None:
-    written = one(db, "SELECT known FROM matters WHERE matter = ?", message.matter)
+    written = one(db, "SELECT state FROM aggregates WHERE aggregate = ?", message.aggregate)
     known = _known.decode(written) if written else None
     if isinstance(known, BookingState) and isinstance(message, BookingMessage):
         return recognising(known, message.named, salt(db))
     return known
 
 
-def _follow(db: sqlite3.Connection, plan: Plan, matter: str, now: datetime) -> int:
+def _follow(db: sqlite3.Connection, plan: Plan, aggregate: str, now: datetime) -> int:
     """Store what a message does; return the weight of the mails that it adds."""
     wrote = 0
     for mail in plan.added:
@@ -146,8 +146,8 @@ def _follow(db: sqlite3.Connection, plan: Plan, matter: str, now: datetime) -> i
     db.executemany(_AMEND_MAIL, [(_written(amendment), id_) for id_, amendment in plan.amended])
     if plan.known is not None and plan.forget_at is not None:
         db.execute(
-            "INSERT OR REPLACE INTO matters VALUES (?, ?, ?)",
-            (matter, msgspec.json.encode(plan.known), rows.millis(plan.forget_at)),
+            "INSERT OR REPLACE INTO aggregates VALUES (?, ?, ?)",
+            (aggregate, msgspec.json.encode(plan.known), rows.millis(plan.forget_at)),
         )
     return wrote
 
@@ -183,7 +183,7 @@ def change(db: sqlite3.Connection, mail: Mail, now: datetime) -> list[StoredEven
 
 def _hand_on(db: sqlite3.Connection, superseded: Mail, now: datetime) -> list[StoredEvent]:
     """Let the newer notice that waits say what has changed since before one that was not sent after all."""
-    for newer in mails(db, _NEWEST_NOTICE, superseded.matter, superseded.to, Kind.CHANGE):
+    for newer in mails(db, _NEWEST_NOTICE, superseded.aggregate, superseded.to, Kind.CHANGE):
         if waiting := handing_on(superseded, newer):
             return change(db, waiting, now)
     return []

@@ -41,7 +41,7 @@ WITH RECURSIVE hours (hour) AS (
 )
 SELECT hour FROM hours WHERE hour IS NOT NULL ORDER BY (SELECT min({_DEADLINE}) {_OF_HOUR} = hour) LIMIT ?
 """
-_OLDEST = f"SELECT min(n) FROM mails INDEXED BY mails_open WHERE matter = ? AND address = ? AND {OPEN} AND {_LIVE}"
+_OLDEST = f"SELECT min(n) FROM mails INDEXED BY mails_open WHERE aggregate = ? AND address = ? AND {OPEN} AND {_LIVE}"
 
 _Row = Sequence[Any]
 """A mail's number, whether it is due, and whether it is due and has not expired."""
@@ -143,7 +143,7 @@ def _quota_left(db: sqlite3.Connection, quota: Quota, now: datetime) -> int:
 def _due(db: sqlite3.Connection, limit: int, left: int | None, now: datetime) -> _Due:
     """Choose what to claim: at most `limit` and, of an account with a quota, at most what is `left` of it.
 
-    Of the due mails of one matter to one address only the oldest is chosen, and none while
+    Of the due mails of one aggregate to one address only the oldest is chosen, and none while
     another is being sent: what is sent last must be the latest news. The others can be chosen
     when an outcome is recorded.
     """
@@ -151,8 +151,8 @@ def _due(db: sqlite3.Connection, limit: int, left: int | None, now: datetime) ->
     most = limit if left is None else min(limit, left)
     if most == 0:
         return _Due([], more=False)
-    sending = db.execute("SELECT matter, address FROM mails INDEXED BY mails_sending WHERE status = 'sending'")
-    taken = {(matter, identity(address)) for matter, address in sending.fetchall()}
+    sending = db.execute("SELECT aggregate, address FROM mails INDEXED BY mails_sending WHERE status = 'sending'")
+    taken = {(aggregate, identity(address)) for aggregate, address in sending.fetchall()}
     chosen: list[int] = []
     passed_expired = False
     with ExitStack() as cursors:
@@ -162,11 +162,11 @@ def _due(db: sqlite3.Connection, limit: int, left: int | None, now: datetime) ->
             if not is_live:
                 passed_expired = passed_expired or bool(is_due)
                 continue
-            matter, address = db.execute("SELECT matter, address FROM mails WHERE n = ?", (n,)).fetchone()
-            key = matter, identity(address)
+            aggregate, address = db.execute("SELECT aggregate, address FROM mails WHERE n = ?", (n,)).fetchone()
+            key = aggregate, identity(address)
             if key not in taken:
                 taken.add(key)
-                chosen.append(one(db, _OLDEST, matter, address, at, at))
+                chosen.append(one(db, _OLDEST, aggregate, address, at, at))
     found = [_mail(db, n, now) for n in chosen]
     return _Due([mail for mail in found if mail], passed_expired or len(chosen) == most)
 
@@ -174,20 +174,20 @@ def _due(db: sqlite3.Connection, limit: int, left: int | None, now: datetime) ->
 def _newest(db: sqlite3.Connection, now: datetime) -> _Due:
     """Choose one mail, the one that has become due last; those that wait for another attempt come after all others.
 
-    For mails of one matter to one address the same holds as in `_due`.
+    For mails of one aggregate to one address the same holds as in `_due`.
     """
     at = rows.millis(now)
-    sending = db.execute("SELECT matter, address FROM mails INDEXED BY mails_sending WHERE status = 'sending'")
-    taken = {(matter, identity(address)) for matter, address in sending.fetchall()}
-    columns = f"SELECT matter, address, next_attempt_at IS NULL, {_LIVE} FROM mails INDEXED BY mails_due"
+    sending = db.execute("SELECT aggregate, address FROM mails INDEXED BY mails_sending WHERE status = 'sending'")
+    taken = {(aggregate, identity(address)) for aggregate, address in sending.fetchall()}
+    columns = f"SELECT aggregate, address, next_attempt_at IS NULL, {_LIVE} FROM mails INDEXED BY mails_due"
     sql = f"{columns} WHERE due_at <= ? ORDER BY due_at DESC, n DESC LIMIT ?"
     chosen: tuple[str, str] | None = None
     passed_expired = False
     with closing(db.execute(sql, (at, at, at, VISITS))) as found:
-        for matter, address, is_new, is_live in found:
+        for aggregate, address, is_new, is_live in found:
             passed_expired = passed_expired or not is_live
-            if is_live and (is_new or chosen is None) and (matter, identity(address)) not in taken:
-                chosen = matter, address
+            if is_live and (is_new or chosen is None) and (aggregate, identity(address)) not in taken:
+                chosen = aggregate, address
                 if is_new:
                     break
     if chosen is None:

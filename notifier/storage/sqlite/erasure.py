@@ -63,18 +63,20 @@ def _erase_mail(db: sqlite3.Connection, mail: Mail, now: datetime) -> None:
 
 def erase_bookings(db: sqlite3.Connection, who: str, after: str) -> Step:
     """Let what is known of bookings remember no more of an address than its salted hash."""
-    sql = "SELECT matter, known FROM matters WHERE matter > ? ORDER BY matter LIMIT ?"
-    some = portion(((matter, known), len(known) // HEAVY) for matter, known in db.execute(sql, (after, BATCH_SIZE)))
+    sql = "SELECT aggregate, state FROM aggregates WHERE aggregate > ? ORDER BY aggregate LIMIT ?"
+    some = portion(
+        ((aggregate, known), len(known) // HEAVY) for aggregate, known in db.execute(sql, (after, BATCH_SIZE))
+    )
     seen = some.items
     named = msgspec.json.encode(who).decode()
     changed: list[tuple[bytes, str]] = []
-    for matter, written in seen:
+    for aggregate, written in seen:
         # Decoding all of them would take long; an address can be written with capital letters.
         known = _known.decode(written) if named in written.decode().lower() else None
         left = forgetting(known, who, salt(db)) if isinstance(known, BookingState) else known
         if left is not known:
-            changed.append((msgspec.json.encode(left), matter))
-    db.executemany("UPDATE matters SET known = ? WHERE matter = ?", changed)
+            changed.append((msgspec.json.encode(left), aggregate))
+    db.executemany("UPDATE aggregates SET state = ? WHERE aggregate = ?", changed)
     return Step([], len(changed), seen[-1][0] if some.more or len(seen) == BATCH_SIZE else None)
 
 

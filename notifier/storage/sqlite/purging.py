@@ -43,11 +43,11 @@ def forget_messages(db: sqlite3.Connection, handled_before: datetime) -> int:
     return db.execute(sql, (rows.millis(handled_before), _BATCH_SIZE)).rowcount
 
 
-def forget_matters(db: sqlite3.Connection, now: datetime) -> int:
+def forget_aggregates(db: sqlite3.Connection, now: datetime) -> int:
     """Forget the bookings and requests whose time is over."""
-    sql = "SELECT matter, length(known) FROM matters WHERE forget_at < ? LIMIT ?"
+    sql = "SELECT aggregate, length(state) FROM aggregates WHERE forget_at < ? LIMIT ?"
     found = portion((name, weight(size)) for name, size in db.execute(sql, (rows.millis(now), _BATCH_SIZE)))
-    db.executemany("DELETE FROM matters WHERE matter = ?", [(name,) for name in found.items])
+    db.executemany("DELETE FROM aggregates WHERE aggregate = ?", [(name,) for name in found.items])
     return len(found.items)
 
 

@@ -239,7 +239,7 @@ class SqliteStore:
             return Purged(
                 purging.purge_mails(db, finished_before, queries.cursor(db, reader) if reader else None),
                 purging.forget_messages(db, handled_before),
-                purging.forget_matters(db, now),
+                purging.forget_aggregates(db, now),
                 purging.forget_starts(db, now),
             )
 

@@ -683,10 +683,10 @@ def test_a_booking_is_remembered_until_after_its_last_departure() -> None:
     assert Shelf(confirmed()).deliver(ended()).forget_at == DEPARTURE + RULES.remember
 
 
-def test_every_booking_has_a_matter_of_its_own() -> None:
+def test_every_booking_is_an_aggregate_of_its_own() -> None:
     """The same flight of the same passenger in two bookings is two sets of mails."""
     one, other = confirmed(), confirmed(booking="OTHER1")
-    assert one.matter == "booking:RXJ34P" != other.matter
+    assert one.aggregate == "booking:RXJ34P" != other.aggregate
     ids = [{mail.id for mail in Shelf().deliver(message).added} for message in (one, other)]
     assert not ids[0] & ids[1]
 

@@ -78,15 +78,15 @@ def test_a_repeated_request_plans_nothing() -> None:
 def test_the_same_id_of_another_source_is_another_request() -> None:
     """A request is identified by id and source together."""
     one, other = request(), request(source="/other")
-    assert one.matter != other.matter
+    assert one.aggregate != other.aggregate
     assert plan(one).added[0].id != plan(other).added[0].id
 
 
 def test_no_source_can_name_a_request_of_another_one() -> None:
     """A space in a source or an id does not move the border between the two."""
-    assert request(source="a b", id="c").matter != request(source="a", id="b c").matter
-    assert request(source="a%20b", id="c").matter != request(source="a b", id="c").matter
-    assert request(source="/tickets", id="r1").matter == "request:/tickets r1"
+    assert request(source="a b", id="c").aggregate != request(source="a", id="b c").aggregate
+    assert request(source="a%20b", id="c").aggregate != request(source="a b", id="c").aggregate
+    assert request(source="/tickets", id="r1").aggregate == "request:/tickets r1"
 
 
 def test_a_withdrawal_cancels_what_is_unsent() -> None:
@@ -101,9 +101,9 @@ def test_a_withdrawal_cancels_what_is_unsent() -> None:
 
 def test_a_withdrawal_belongs_to_its_request() -> None:
     """Request and withdrawal meet where source and id are the same, and only there."""
-    assert withdrawal().matter == request().matter
-    assert withdrawal(source="/other").matter != request().matter
-    assert withdrawal(request="r2").matter != request().matter
+    assert withdrawal().aggregate == request().aggregate
+    assert withdrawal(source="/other").aggregate != request().aggregate
+    assert withdrawal(request="r2").aggregate != request().aggregate
 
 
 def test_a_request_that_was_withdrawn_before_it_came_mails_nothing() -> None:

@@ -21,9 +21,9 @@ from notifier.sending.refusals import (
 POLICY = Reply(550, "5.7.1 Message rejected")
 
 
-def to(recipient: str, matter: str | None = None) -> Mail:
+def to(recipient: str, aggregate: str | None = None) -> Mail:
     """Make a mail to a recipient, of a request of its own unless another one is named."""
-    return mail(id=recipient, to=recipient, matter=matter or recipient)
+    return mail(id=recipient, to=recipient, aggregate=aggregate or recipient)
 
 
 def causes(cohort: RefusalStreak, *rejections: tuple[str, Reply]) -> list[Cause]:
@@ -168,8 +168,8 @@ def test_any_history_of_a_streak(history: list[tuple[str, str | None]]) -> None:
     """
     streak = Streak()
     row, requests, cleared, spared, is_long = set[str](), set[str](), set[str](), 0, False
-    for recipient, matter in history:
-        if matter is None:
+    for recipient, aggregate in history:
+        if aggregate is None:
             cleared = (cleared | (row if is_long else set())) - {recipient}
             spared = 2 * len(row) if is_long else max(0, spared - 1)
             row, requests, is_long = set(), set(), False
@@ -182,10 +182,10 @@ def test_any_history_of_a_streak(history: list[tuple[str, str | None]]) -> None:
             expected = Cause.REPEATED
         else:
             row.add(recipient)
-            requests.add(matter)
+            requests.add(aggregate)
             is_long = len(row) >= SEVERAL + spared and len(requests) >= SEVERAL
             expected = Cause.ACCOUNT if is_long else Cause.DOUBTFUL if spared else Cause.MAIL
-        assert streak.add(to(recipient, matter), SEVERAL) is expected
+        assert streak.add(to(recipient, aggregate), SEVERAL) is expected
 
 
 def test_one_address_that_is_refused_for_ever_takes_no_more_memory() -> None:

@@ -69,7 +69,7 @@ def lane() -> TransportHealth:
 
 
 def attempt(n: int = 0) -> Mail:
-    return claimed(mail(id=f"m{n}", matter=f"request:/test r{n}", to=f"p{n}@example.com"), NOW)
+    return claimed(mail(id=f"m{n}", aggregate=f"request:/test r{n}", to=f"p{n}@example.com"), NOW)
 
 
 def judge(lane: TransportHealth, ended: Ended, retry: RetryPolicy = RETRY, n: int = 0) -> Judgement:
@@ -229,7 +229,7 @@ def test_one_request_to_many_recipients_pauses_nothing(ended: Ended, status: Sta
     """A server that dislikes its content says so for each of them, and the account goes on."""
     way = lane()
     for n in range(5 * MANY):
-        bulk = claimed(mail(id=f"m{n}", matter="request:/test bulk", to=f"p{n}@example.com"), NOW)
+        bulk = claimed(mail(id=f"m{n}", aggregate="request:/test bulk", to=f"p{n}@example.com"), NOW)
         (outcome,), paused = way.judge(bulk, ended, Situation(NOW, 1000.0, RETRY))
         assert (outcome.status, paused, way.circuit.state) == (status, False, State.READY)
 

@@ -66,7 +66,7 @@ MAILS = st.builds(
     Mail,
     id=WORDS,
     rev=st.integers(1, 99),
-    matter=WORDS,
+    aggregate=WORDS,
     kind=st.sampled_from(Kind),
     status=st.sampled_from(Status),
     to=WORDS,
@@ -109,7 +109,7 @@ def test_a_change_writes_the_same_values_as_a_new_row(changed: Mail) -> None:
 
 def test_what_never_changes_is_not_written_again() -> None:
     """No change touches what a mail is: its id, its content, its times of birth, sending and expiry."""
-    fixed = {"id", "matter", "kind", "address", "subject", "content", "created_at", "send_at", "expires_at"}
+    fixed = {"id", "aggregate", "kind", "address", "subject", "content", "created_at", "send_at", "expires_at"}
     assert not fixed & set(CHANGING_COLUMNS)
 
 

@@ -161,7 +161,7 @@ MUTANTS = (
     Mutant(
         "one-request-suspects-the-account",
         "notifier/sending/refusals.py",
-        " and len(self._matters) >= SEVERAL",
+        " and len(self._aggregates) >= SEVERAL",
         "",
         (f"{_ACCOUNTS}::test_a_request_whose_content_is_rejected_holds_up_nobody",),
     ),

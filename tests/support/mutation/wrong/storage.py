@@ -150,7 +150,7 @@ if wanted.since is True else 0
     Mutant(
         "news-before-an-older-mail",
         "notifier/storage/sqlite/claiming.py",
-        "chosen.append(one(db, _OLDEST, matter, address, at, at))",
+        "chosen.append(one(db, _OLDEST, aggregate, address, at, at))",
         "chosen.append(n)",
         ("tests/unit/storage/sqlite/test_store.py::test_an_older_mail_that_is_due_again_goes_before_newer_ones",),
     ),
@@ -353,8 +353,8 @@ if wanted.since is True else 0
     Mutant(
         "finished-mails-read-for-each-message",
         "notifier/storage/sqlite/changes.py",
-        '_OPEN_OF = f"INDEXED BY mails_open WHERE matter = ? AND {OPEN} AND ',
-        '_OPEN_OF = f"WHERE matter = ? AND ',
+        '_OPEN_OF = f"INDEXED BY mails_open WHERE aggregate = ? AND {OPEN} AND ',
+        '_OPEN_OF = f"WHERE aggregate = ? AND ',
         ("tests/unit/storage/sqlite/test_queries.py::test_a_message_about_a_booking_costs_no_more_after_many_others",),
     ),
     Mutant(

@@ -1,16 +1,20 @@
-"""A database that an older version wrote becomes this version's, with all that is in it."""
+"""A database of an older version is upgraded to this version's schema, and nothing in it is lost."""
 
 import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from support.faults.victim import Victim
-from support.samples import NOW, RULES, booking_event
+from support.samples import NOW, RULES, booking_event, flight_data
 
 from notifier.domain.claims import Quota
 from notifier.domain.events import MailFilter
-from notifier.domain.mail import Status
+from notifier.domain.mail import Kind, Mail, Reply, Status, failed, handed_back
 from notifier.domain.messages import Message, Origin, decode
 from notifier.errors import StoreUnusable
 from notifier.storage.sqlite.migrate import _migrations
@@ -33,11 +37,14 @@ INSERT INTO starts (account, at, mail) VALUES ('account', 1795514400000, 'm1');
 INSERT INTO cursors VALUES ('reporter', 1);
 INSERT INTO meta VALUES ('store', 'b7e1'), ('paused', '1');
 """
-"""Something in every table, in the columns of the first schema, with which every later one can still be filled."""
+"""Something in every table, in the names of the first schema, which the schemas before this version's all had."""
+
+SCHEMA_6 = Path(__file__).parents[3] / "support" / "databases" / "schema_6.sql"
+LATER = NOW + timedelta(minutes=1)
 
 
 def written(path: Path, schema: int) -> None:
-    """Write a database as a version with an older schema left it: a mail that is being tried again, and its event."""
+    """Write a database with an older schema: a mail that waits for another attempt, and its event."""
     db = sqlite3.connect(path, isolation_level=None)
     for script in (*_migrations()[:schema], f"PRAGMA user_version = {schema}", ROWS):
         db.executescript(script)
@@ -51,7 +58,7 @@ def tables(db: sqlite3.Connection) -> list[str]:
 
 
 def version(path: Path) -> int:
-    """Tell the schema of a database."""
+    """Return the number of a database's schema."""
     db = sqlite3.connect(path)
     (found,) = db.execute("PRAGMA user_version").fetchone()
     db.close()
@@ -59,8 +66,8 @@ def version(path: Path) -> int:
 
 
 @pytest.mark.parametrize("schema", range(1, NEWEST))
-async def test_an_older_database_is_brought_up_with_all_that_is_in_it(tmp_path: Path, schema: int) -> None:
-    """Mail, event, cursor, identity and pause are as they were, what is new is empty, and work goes on."""
+async def test_an_older_database_is_upgraded_with_everything_in_it(tmp_path: Path, schema: int) -> None:
+    """Mail, event, cursor, identity and pause are as they were, new columns are empty, and work continues."""
     path = tmp_path / "n.db"
     written(path, schema)
     store = await SqliteStore.open(path)
@@ -86,14 +93,117 @@ async def test_an_older_database_is_brought_up_with_all_that_is_in_it(tmp_path: 
     await (await SqliteStore.open(path)).close()
 
 
-def _request(id_: str) -> Message:
-    data = {"to": "asha@example.com", "subject": "Hi", "text": "Text."}
-    event = {"type": "notification.requested", "id": id_, "source": "/", "data": data}
+@asynccontextmanager
+async def upgraded(path: Path) -> AsyncIterator[SqliteStore]:
+    """Open the database that a version with schema 6 wrote."""
+    db = sqlite3.connect(path, isolation_level=None)
+    db.executescript(SCHEMA_6.read_text(encoding="utf-8"))
+    db.close()
+    store = await SqliteStore.open(path)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def content(path: Path) -> dict[str, list[tuple[Any, ...]]]:
+    """Read all rows of all tables."""
+    with closing(sqlite3.connect(path)) as db:
+        return {name: db.execute(f"SELECT * FROM {name} ORDER BY 1").fetchall() for name in tables(db)}  # noqa: S608 - ours
+
+
+async def mails_of(store: SqliteStore, **fields: Any) -> list[Mail]:
+    """List the mails that pass a filter, newest first."""
+    wanted = msgspec.convert({name: [value] for name, value in fields.items()}, MailFilter)
+    return list((await store.page(wanted, None, 100)).mails)
+
+
+async def test_an_upgrade_from_schema_6_keeps_every_row(tmp_path: Path) -> None:
+    """Only tables and columns have other names: not a value is changed, and counts are still those of the mails."""
+    path = tmp_path / "n.db"
+    async with upgraded(path):
+        pass
+    db = sqlite3.connect(tmp_path / "old.db", isolation_level=None)
+    db.executescript(SCHEMA_6.read_text(encoding="utf-8"))
+    db.close()
+    before, after = content(tmp_path / "old.db"), content(path)
+    after["matters"] = after.pop("aggregates")
+    assert after == before
+    statuses = [row[4] for row in _columns(path, "SELECT n, id, rev, kind, status FROM mails")]
+    assert {status: statuses.count(status) for status in Status} == dict(_columns(path, "SELECT * FROM totals"))
+    assert set(statuses) == set(Status)
+
+
+def _columns(path: Path, sql: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(path)) as db:
+        return db.execute(sql).fetchall()
+
+
+async def test_a_booking_from_before_an_upgrade_changes_as_any_other(tmp_path: Path) -> None:
+    """Versions, addresses, confirmations and the state that a message without a version left are all still known."""
+    asha, ben = (
+        {"name": "Asha Rao", "email": "asha@example.com", "locale": "en"},
+        {"name": "Ben Bo", "email": "ben@example.com"},
+    )
+    moved = flight_data(departs_at="2026-12-03T09:30:00+05:30", arrives_at=None)
+    change = {"type": "booking.changed", "booking": "KNOWN", "flights": [moved]}
+    async with upgraded(tmp_path / "n.db") as store:
+        messages = [
+            booking_event(id="old", version=1, **{**change, "passengers": [asha]}),
+            booking_event(id="k1", booking="KNOWN", passengers=[asha, ben]),
+            booking_event(id="new", version=2, **{**change, "passengers": [asha, ben]}),
+        ]
+        outdated, repeated, newer = await store.add([_decoded(each) for each in messages], RULES, LATER)
+        assert (outdated.mails, repeated.repeated, len(repeated.mails)) == ((), True, 5)
+        added = [mail for mail in await mails_of(store, booking="KNOWN") if mail.id in newer.mails]
+        assert sorted((mail.kind, mail.to) for mail in added) == [
+            (kind, to) for kind in (Kind.CHANGE, Kind.REMINDER) for to in ("asha@example.com", "ben@example.com")
+        ]
+        reminders = await mails_of(store, booking="KNOWN", kind=Kind.REMINDER)
+        assert [mail.status for mail in reminders] == [Status.PENDING] * 2 + [Status.CANCELLED] * 2
+
+
+async def test_mails_from_before_an_upgrade_go_on_in_every_status(tmp_path: Path) -> None:
+    """An amendment takes effect, an erased address is recognised, and claims, retries and expiry find their mails."""
+    async with upgraded(tmp_path / "n.db") as store:
+        (orphan,) = await store.sending()
+        events = await store.record([handed_back(orphan)], LATER)
+        assert [(event.booking, event.status) for event in events] == [("CHANGED", Status.PENDING)]
+        rewritten = await store.get(orphan.id)
+        assert rewritten is not None
+        assert "Wed 2 Dec" in rewritten.subject
+        eve = [{"name": "Eve", "email": "eve@example.com"}]
+        back = booking_event(id="e2", booking="ERASED", type="booking.changed", version=2, passengers=eve)
+        (added,) = await store.add([_decoded(back)], RULES, LATER)
+        kinds = [mail.kind for mail in await mails_of(store, booking="ERASED") if mail.id in added.mails]
+        assert Kind.CONFIRMATION not in kinds
+        claimed = [start.mail for start in (await store.claim(100, 0, LATER)).starts]
+        assert {mail.event for mail in claimed} == {"c1", "retried", "e2"}
+        await store.record([failed(mail, Reply(550, "no"), None) for mail in claimed], LATER)
+        (uncertain,) = await mails_of(store, status=Status.UNCERTAIN)
+        assert uncertain.maybe_sent
+        assert len(await store.history(uncertain.id)) == 3
+        later = LATER + timedelta(days=30)
+        await store.expire(later)
+        over = later + timedelta(days=1)
+        while any(await store.purge(over, over, None, over)):
+            pass
+        left = [(mail.event, mail.status) for mail in await mails_of(store)]
+        assert left == [("waiting", Status.PENDING), ("uncertain", Status.UNCERTAIN)]
+
+
+def _decoded(event: dict[str, Any]) -> Message:
     return decode(msgspec.json.encode(event), Origin(NOW))
 
 
+def _request(id_: str) -> Message:
+    data = {"to": "asha@example.com", "subject": "Hi", "text": "Text."}
+    event = {"type": "notification.requested", "id": id_, "source": "/", "data": data}
+    return _decoded(event)
+
+
 async def test_a_newer_database_is_refused_and_left_as_it_is(tmp_path: Path, environ: dict[str, str]) -> None:
-    """The service says in one line which version to run, and exits 3; not a byte of the file is changed."""
+    """The service logs in one line which version to run, and exits with 3; not a byte of the file is changed."""
     path = tmp_path / "notifier.db"
     written(path, 1)
     db = sqlite3.connect(path)
@@ -109,7 +219,7 @@ async def test_a_newer_database_is_refused_and_left_as_it_is(tmp_path: Path, env
 
 
 async def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
-    """It is one transaction: the database stays what the older version can use, and the error names the file."""
+    """It is one transaction: the older version can still use the database, and the error names the file."""
     path = tmp_path / "n.db"
     written(path, 3)
     db = sqlite3.connect(path)
@@ -124,7 +234,7 @@ async def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
 
 
 async def test_a_mail_whose_outcome_was_unknown_before_the_upgrade_still_is_afterwards(tmp_path: Path) -> None:
-    """Somebody may have it, so newer messages must not change what it says."""
+    """Somebody may have received it, so newer messages must not change what it says."""
     path = tmp_path / "n.db"
     written(path, 3)
     db = sqlite3.connect(path)

@@ -310,7 +310,7 @@ async def test_what_is_known_of_a_booking_outlives_its_mails(store: Store) -> No
     assert old.mails == ()
     long_after = datetime.fromisoformat("2026-12-09T00:00:00Z")
     purged = await store.purge(NOW, NOW, None, long_after)
-    assert purged.matters == 1
+    assert purged.aggregates == 1
 
 
 async def test_a_repeat_after_its_mail_was_purged_makes_no_mail(store: Store) -> None:
