@@ -13,9 +13,11 @@ from notifier import __version__, clock
 from notifier.actors.broadcaster import Hub, broadcast
 from notifier.actors.consumer import Store as Intake
 from notifier.actors.consumer import consume
+from notifier.actors.delivering import Account, Compose, Limits
 from notifier.actors.purger import RetentionPolicy, purge
+from notifier.actors.recording import LAST_RECORDS
 from notifier.actors.reporter import READER, report
-from notifier.actors.sender import LAST_RECORDS, Limits, Sender
+from notifier.actors.sender import Sender
 from notifier.composing.message import compose
 from notifier.composing.templates import MailTemplates
 from notifier.domain import airports
@@ -31,18 +33,20 @@ from notifier.feed.pages import Pages
 from notifier.feed.server import serve_feed
 from notifier.feed.session import Feed
 from notifier.feed.share import Share
-from notifier.gateways import rabbitmq, smtp
+from notifier.gateways import rabbitmq
 from notifier.gateways.properties import MAX_SHORT_STRING, cut
 from notifier.gateways.publisher import Outgoing, Publisher
+from notifier.gateways.smtp_pool import SmtpPool, smtp_pools
 from notifier.gateways.topology import EVENTS
 from notifier.observability import loop_lag, mail_log
 from notifier.observability.counters import Metrics
 from notifier.observability.gauges import gauges
 from notifier.observability.status import Figures
 from notifier.sending.circuit_breaker import CircuitBreaker
+from notifier.sending.dialogue import ComposedMail
 from notifier.sending.pacing import BurstGuard
 from notifier.sending.transport_health import TransportHealth
-from notifier.settings import MailSettings, Settings
+from notifier.settings import Settings
 from notifier.storage.sqlite.store import SqliteStore
 from notifier.storage.store import Added, Store
 from notifier.supervisor import Actor, Supervisor
@@ -61,31 +65,6 @@ SCRAPE_PATIENCE = 3.0
 """Seconds that a scrape waits for a store that is busy: whatever else there is to tell is wanted then most of all."""
 
 
-class MailTransport:
-    """Lets the sender deliver mails where the SMTP gateway delivers bytes."""
-
-    def __init__(self, transport: smtp.Transport, settings: MailSettings, wording: MailTemplates) -> None:
-        self.name = transport.name
-        self.open = transport.open
-        self._transport = transport
-        self._settings = settings
-        self._wording = wording
-
-    @property
-    def capacity(self) -> int:
-        """How many deliveries can be under way now."""
-        return self._transport.capacity
-
-    async def deliver(
-        self, mail: Mail, turn: smtp.Moment, before_data: smtp.Moment, *, begins_again: Callable[[], None]
-    ) -> smtp.Result:
-        """Compose a mail and hand it over."""
-        settings = self._settings
-        message = compose(mail, self._wording, settings.sender, settings.reply_to)
-        envelope = smtp.Envelope(settings.sender.address, mail.to)
-        return await self._transport.deliver(envelope, message, turn, before_data, begins_again=begins_again)
-
-
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Server]:
     """Run the service while the block lasts; afterwards end it in order.
@@ -98,12 +77,12 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
     async with AsyncExitStack() as stack:
         metrics = Metrics()
         stack.enter_context(loop_lag.measured(metrics.lagged))
-        transports = smtp.transports(settings.smtp, settings.mail.sender.domain, metrics.answered)
+        pools = smtp_pools(settings.smtp, settings.mail.sender.domain, metrics.answered)
         store = await SqliteStore.open(settings.store.path, metrics.transacted, metrics.took)
         stack.push_async_callback(store.close)
-        for transport in transports:
-            stack.push_async_callback(transport.close)
-        lanes = _lanes(transports, settings, wording)
+        for pool in pools:
+            stack.push_async_callback(pool.close)
+        accounts = [_account(pool, settings) for pool in pools]
         broker = rabbitmq.BrokerStatus() if settings.amqp.url else None
         publisher = Publisher(settings.amqp)
         stack.push_async_callback(publisher.close)
@@ -117,8 +96,11 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         def write(mail: Mail) -> bytes:
             return compose(mail, wording, settings.mail.sender, settings.mail.reply_to)
 
+        def write_for_smtp(mail: Mail) -> ComposedMail:
+            return ComposedMail(settings.mail.sender.address, mail.to, write(mail))
+
         supervisor = Supervisor()
-        figures = Figures(store, broker, lanes, supervisor)
+        figures = Figures(store, broker, [account.health for account in accounts], supervisor)
         hub = Hub(store.id, (await store.span()).head)
         scrape = partial(_scrape, metrics, figures, hub, settings.mail.rate)
         tokens = Tokens(settings.feed, metrics.refused_token)
@@ -132,7 +114,7 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         supervisor.start(
             "broadcaster", partial(broadcast, store, hub, (figures.observe, metrics.observe, mail_log.tell))
         )
-        supervisor.start("sender", _sending(store, lanes, settings))
+        supervisor.start("sender", _sending(store, accounts, settings, write_for_smtp))
         supervisor.start("purger", partial(_purge, store, settings))
         if broker:
             connect = partial(rabbitmq.consume, settings.amqp, publisher, broker)
@@ -153,16 +135,10 @@ async def _scrape(metrics: Metrics, figures: Figures, hub: Hub, rate: float) -> 
     return metrics.page(gauges(__version__, figures.readiness(), stats, rate, hub.subscribers))
 
 
-def _lanes(transports: Sequence[smtp.Transport], settings: Settings, wording: MailTemplates) -> list[TransportHealth]:
-    pauses, quota = settings.smtp.pauses, settings.mail.quota
-    return [
-        TransportHealth(
-            MailTransport(transport, settings.mail, wording),
-            CircuitBreaker(pauses),
-            Quota(transport.server.account, quota) if quota else None,
-        )
-        for transport in transports
-    ]
+def _account(pool: SmtpPool, settings: Settings) -> Account:
+    quota = settings.mail.quota
+    account_quota = Quota(pool.server.account, quota) if quota else None
+    return Account(pool, TransportHealth(pool.name, CircuitBreaker(settings.smtp.pauses), account_quota))
 
 
 def _longest_dialogue(settings: Settings) -> float:
@@ -185,15 +161,15 @@ async def _stop(supervisor: Supervisor, longest_dialogue: float) -> None:
     await supervisor.stop("reporter", "broadcaster", grace=REPORT_GRACE)
 
 
-def _sending(store: Store, lanes: Sequence[TransportHealth], settings: Settings) -> Actor:
-    """Make the sending actor; all its runs share one guard of the rate."""
+def _sending(store: Store, accounts: Sequence[Account], settings: Settings, write: Compose) -> Actor:
+    """Return the sending actor; all its runs share one burst guard."""
     mail = settings.mail
     retry = RetryPolicy(mail.retry_delays, mail.give_up_after, hold_uncertain=mail.on_uncertain == "hold")
     limits = Limits(settings.smtp.connections, mail.rate, retry)
-    guard = BurstGuard(mail.rate)
+    burst_guard = BurstGuard(mail.rate)
 
     async def send(running: Callable[[], None], stop: asyncio.Event) -> None:
-        await Sender(store, lanes, limits, guard).run(clock.ticks(mail.cron), running, stop)
+        await Sender(store, accounts, limits, burst_guard, write).run(clock.ticks(mail.cron), running, stop)
 
     return send
 

@@ -7,7 +7,6 @@ over the turns: on a shared machine a single figure says little, a ratio much.
 import asyncio
 import json
 import os
-import ssl
 import statistics
 import tempfile
 import time
@@ -44,8 +43,9 @@ from notifier.domain.planning import PlanningPolicy
 from notifier.gateways.connection import connected
 from notifier.gateways.publisher import Publisher
 from notifier.gateways.rabbitmq import BrokerStatus, consume
-from notifier.gateways.smtp import Envelope, Transport
-from notifier.settings import AmqpSettings, Sender, SmtpServer, SmtpSettings
+from notifier.gateways.smtp_pool import smtp_pools
+from notifier.sending.dialogue import ComposedMail
+from notifier.settings import AmqpSettings, Sender, SmtpSettings
 from notifier.storage.sqlite.store import SqliteStore
 
 TURNS = 5
@@ -151,18 +151,14 @@ async def handing_over() -> Row:
     """Deliver over one connection, beside aiosmtplib's own sendmail."""
     message = compose(sample_mail(), WORDING, FROM)
     async with Inbox() as inbox:
-        server = SmtpServer("127.0.0.1", inbox.port, "plain", None, None)
-        settings = SmtpSettings.model_validate({"NOTIFIER_SMTP_URL": inbox.url})
-        transport = Transport(server.name, server, settings, "example.org", ssl.create_default_context())
+        (pool,) = smtp_pools(SmtpSettings.model_validate({"NOTIFIER_SMTP_URL": inbox.url}), "example.org")
+        mail = ComposedMail(FROM.address, "a@example.com", message)
         client = aiosmtplib.SMTP(hostname="127.0.0.1", port=inbox.port, start_tls=False, local_hostname="example.org")
         await client.connect()
 
-        async def at_once() -> None:
-            return
-
         async def ours(jobs: int) -> None:
             for _ in range(jobs):
-                await transport.deliver(Envelope(FROM.address, "a@example.com"), message, at_once, at_once)
+                await pool.deliver(mail)
 
         async def bare(jobs: int) -> None:
             for _ in range(jobs):
@@ -171,7 +167,7 @@ async def handing_over() -> Row:
         try:
             return await compare("hand over a mail", "aiosmtplib.sendmail", 200, ours, bare)
         finally:
-            await transport.close()
+            await pool.close()
             await client.quit()
 
 

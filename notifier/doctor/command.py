@@ -11,7 +11,7 @@ from notifier.doctor.examination import examine
 from notifier.doctor.finding import Finding, Level
 from notifier.domain.addresses import normalised
 from notifier.errors import Misconfigured, Problem
-from notifier.gateways.smtp import transports
+from notifier.gateways.smtp_pool import smtp_pools
 from notifier.settings import Settings
 
 _SIGNS = {Level.OK: "✓", Level.NOTE: "·", Level.WARNING: "!", Level.FAULT: "✗"}
@@ -34,14 +34,14 @@ async def doctor(settings: Settings, send_to: str | None, *, as_json: bool) -> N
 
 
 async def _send(settings: Settings, to: str) -> bool:
-    transport, *others = transports(settings.smtp, settings.mail.sender.domain)
+    pool, *others = smtp_pools(settings.smtp, settings.mail.sender.domain)
     try:
-        typer.echo(f"test mail to {to} through {transport.name}", err=True)
-        result = await peers.send_test(transport, settings.mail, to, clock.now())
+        typer.echo(f"test mail to {to} through {pool.name}", err=True)
+        result = await peers.send_test(pool, settings.mail, to, clock.now())
         for line in peers.dialogue(result):
             typer.echo(f"    {line}", err=True)
     finally:
-        for each in (transport, *others):
+        for each in (pool, *others):
             await each.close()
     return result.accepted
 

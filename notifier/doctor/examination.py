@@ -9,7 +9,7 @@ from notifier.doctor import dns, identity, machine, peers
 from notifier.doctor.finding import Finding, note, warning
 from notifier.doctor.providers import Provider, host_of_domain, provider_of
 from notifier.errors import Unreachable
-from notifier.gateways.smtp import transports
+from notifier.gateways.smtp_pool import smtp_pools
 from notifier.settings import Settings
 
 
@@ -19,18 +19,18 @@ async def examine(settings: Settings, resolver: Resolver | None = None) -> Async
     yield machine.clock(now)
     for finding in machine.zones(now):
         yield finding
-    made = transports(settings.smtp, settings.mail.sender.domain)
+    pools = smtp_pools(settings.smtp, settings.mail.sender.domain)
     try:
-        for transport in made:
-            async for finding in peers.smtp_login(transport, now):
+        for pool in pools:
+            async for finding in peers.smtp_login(pool, now):
                 yield finding
-            yield identity.account(settings.mail.sender, transport.server)
-            for finding in identity.quota(settings.mail, transport.server):
+            yield identity.account(settings.mail.sender, pool.server)
+            for finding in identity.quota(settings.mail, pool.server):
                 yield finding
     finally:
-        for transport in made:
-            await transport.close()
-    provider = next((found for each in made if (found := provider_of(each.server))), None)
+        for pool in pools:
+            await pool.close()
+    provider = next((found for each in pools if (found := provider_of(each.server))), None)
     async for finding in _domain(settings.mail.sender.domain, provider, resolver):
         yield finding
     async for finding in peers.broker(settings.amqp):

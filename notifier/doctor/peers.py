@@ -9,7 +9,10 @@ from notifier.composing.templates import MailTemplates
 from notifier.doctor.finding import Finding, fault, note, ok, warning
 from notifier.domain.mail import Kind, Mail, PlainContent, mail_id
 from notifier.errors import Unreachable
-from notifier.gateways import connection, smtp, topology
+from notifier.gateways import connection, topology
+from notifier.gateways.smtp_pool import SmtpPool
+from notifier.sending.dialogue import ComposedMail, DialogueResult
+from notifier.sending.replies import Phase
 from notifier.settings import AmqpSettings, MailSettings
 
 ANSWER_TIMEOUT = 30.0
@@ -17,23 +20,23 @@ ANSWER_TIMEOUT = 30.0
 EXPIRES_SOON = timedelta(days=14)
 
 
-async def smtp_login(transport: smtp.Transport, now: datetime) -> AsyncIterator[Finding]:
+async def smtp_login(pool: SmtpPool, now: datetime) -> AsyncIterator[Finding]:
     """Log in to a mail server."""
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT):
-            admission = await transport.open()
+            admission = await pool.probe()
     except (Unreachable, TimeoutError) as error:
-        yield fault("SMTP", str(error) or f"{transport.name}: no answer in {ANSWER_TIMEOUT:g} s", _remedy(str(error)))
+        yield fault("SMTP", str(error) or f"{pool.name}: no answer in {ANSWER_TIMEOUT:g} s", _remedy(str(error)))
         return
-    account = "without a login" if transport.server.username is None else "and takes the login"
+    account = "without a login" if pool.server.username is None else "and takes the login"
     if admission.tls is None:
-        yield note("SMTP", f"{transport.name} answers {account}, in plain text as its URL says")
+        yield note("SMTP", f"{pool.name} answers {account}, in plain text as its URL says")
     else:
-        yield ok("SMTP", f"{transport.name} answers over {admission.tls} {account}")
+        yield ok("SMTP", f"{pool.name} answers over {admission.tls} {account}")
     until = admission.certificate_until
     if until and until - now < EXPIRES_SOON:
         yield warning(
-            "SMTP", f"the certificate of {transport.name} ends on {until:%Y-%m-%d}", "have it renewed before that day"
+            "SMTP", f"the certificate of {pool.name} ends on {until:%Y-%m-%d}", "have it renewed before that day"
         )
 
 
@@ -69,7 +72,7 @@ def _part(name: str, state: topology.State) -> Finding:
             return warning("broker", f"{name} {state}", topology.remedy(name, state))
 
 
-async def send_test(transport: smtp.Transport, settings: MailSettings, to: str, now: datetime) -> smtp.Result:
+async def send_test(pool: SmtpPool, settings: MailSettings, to: str, now: datetime) -> DialogueResult:
     """Send one mail that says that it is a test."""
     id_ = mail_id("doctor", to, now.isoformat())
     mail = Mail(
@@ -88,17 +91,16 @@ async def send_test(transport: smtp.Transport, settings: MailSettings, to: str, 
         send_at=now,
     )
 
-    async def at_once() -> None:
-        return
+    content = compose(mail, MailTemplates(), settings.sender, settings.reply_to)
+    try:
+        return await pool.deliver(ComposedMail(settings.sender.address, to, content))
+    except Unreachable as error:
+        return DialogueResult(Phase.CONNECT, None, str(error))
 
-    envelope = smtp.Envelope(settings.sender.address, to)
-    message = compose(mail, MailTemplates(), settings.sender, settings.reply_to)
-    return await transport.deliver(envelope, message, at_once, at_once)
 
-
-def dialogue(result: smtp.Result) -> Iterator[str]:
+def dialogue(result: DialogueResult) -> Iterator[str]:
     """Write what was said in a delivery, a line for each answer."""
-    for step in result.steps:
+    for step in result.exchanges:
         yield f"{step.phase:8} {step.reply.code} {step.reply.text}  ({step.seconds:.3f} s)"
     if result.fault:
         yield f"{result.phase:8} {result.fault}"

@@ -109,11 +109,11 @@ def _hidden(reason: str | None) -> str | None:
 
 
 def _smtp_state(lane: TransportHealth) -> dict[str, Any]:
-    reason, until = lane.circuit.reason, lane.circuit.until
+    reason, until = lane.breaker.reason, lane.breaker.until
     if lane.quota_used_up(clock.now()) and not reason:
         reason, until = "its quota of mails in 24 hours is used up", lane.used_up_until
     return {
-        "transport": lane.transport.name,
+        "transport": lane.name,
         "state": "paused" if reason else "ready",
         "reason": _hidden(reason),
         "until": timestamp(until),

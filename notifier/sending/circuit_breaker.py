@@ -9,17 +9,17 @@ SUSPECTED_PAUSE = timedelta(seconds=60)
 
 
 class State(StrEnum):
-    """Where an account is between its pauses.
+    """The states of a circuit breaker, in the order in which an account goes through them after a fault.
 
-    `PAUSED`: nothing is sent until the pause is over. `PROBING`: the pause is over and one
-    login is under way. `HALF_OPEN`: the login succeeded, and one mail at a time is sent until
-    one has shown that the account works. `READY`: mail is sent on all connections.
+    `OPEN`: the account is paused and nothing is sent. `PROBING`: the pause is over and one login is under way.
+    `HALF_OPEN`: the login succeeded, and one mail at a time is sent until one of them has shown that the account
+    works. `CLOSED`: mail is sent on all connections.
     """
 
-    READY = "ready"
-    PAUSED = "paused"
+    OPEN = "open"
     PROBING = "probing"
     HALF_OPEN = "half-open"
+    CLOSED = "closed"
 
 
 class Trial:
@@ -45,7 +45,7 @@ class CircuitBreaker:
         self._retry_at = 0.0
         self._trial: Trial | None = None
         self._is_suspected = False
-        self.state = State.PAUSED
+        self.state = State.OPEN
         self.reason: str | None = None
         self.until: datetime | None = None
 
@@ -70,13 +70,13 @@ class CircuitBreaker:
         """
         self._is_suspected = False
         named = asked or (self._pauses[-1] if for_long else None)
-        if self.state is State.PAUSED:
+        if self.state is State.OPEN:
             if named is None or named <= self._pause:
                 return False
-            self._open(reason, named, monotonic, now)
+            self._pause_for(reason, named, monotonic, now)
             return True
         is_new = self.reason is None
-        self._open(reason, named or self._next_pause(), monotonic, now)
+        self._pause_for(reason, named or self._next_pause(), monotonic, now)
         self._step += 1
         return is_new
 
@@ -86,11 +86,11 @@ class CircuitBreaker:
         Only pauses shorter than SUSPECTED_PAUSE are steps, so that a known fault afterwards does not begin with a
         long one.
         """
-        if self.state is State.PAUSED:
+        if self.state is State.OPEN:
             return False
         is_new = self.reason is None
         pause = min(self._next_pause(), SUSPECTED_PAUSE)
-        self._open(reason, pause, monotonic, now)
+        self._pause_for(reason, pause, monotonic, now)
         self._is_suspected = True
         self._step = max(1, self._step + (pause < SUSPECTED_PAUSE))
         return is_new
@@ -98,13 +98,13 @@ class CircuitBreaker:
     def _next_pause(self) -> timedelta:
         return self._pauses[min(self._step, len(self._pauses) - 1)]
 
-    def _open(self, reason: str, pause: timedelta, monotonic: float, now: datetime) -> None:
+    def _pause_for(self, reason: str, pause: timedelta, monotonic: float, now: datetime) -> None:
         self._pause, self._retry_at = pause, monotonic + pause.total_seconds()
-        self.state, self.reason, self.until = State.PAUSED, reason, now + pause
+        self.state, self.reason, self.until = State.OPEN, reason, now + pause
 
     def wait(self, monotonic: float) -> float | None:
         """Return the seconds until the next login is due; None while there is nothing to wait for."""
-        return max(0.0, self._retry_at - monotonic) if self.state is State.PAUSED else None
+        return max(0.0, self._retry_at - monotonic) if self.state is State.OPEN else None
 
     def probe(self) -> None:
         """Note that a login is under way."""
@@ -113,7 +113,7 @@ class CircuitBreaker:
     def abandon_probe(self) -> None:
         """Note that the login was given up before it showed anything: the next one is due at once."""
         if self.state is State.PROBING:
-            self.state = State.PAUSED
+            self.state = State.OPEN
 
     def admitted(self) -> bool:
         """End the pause after a login, for one mail at a time; return whether that ends a fault.
@@ -128,14 +128,14 @@ class CircuitBreaker:
 
     def room(self, free: int) -> int:
         """Return how many of `free` connections may be used now."""
-        if self.state is State.READY:
+        if self.state is State.CLOSED:
             return free
         return min(free, 1) if self.state is State.HALF_OPEN and self._trial is None else 0
 
     def lets_start(self, trial: Trial | None) -> bool:
         """Return whether a mail that was given room may start: the account may have been paused since then."""
         on_trial = trial is not None and trial is self._trial
-        return self.state is State.READY or (self.state is State.HALF_OPEN and on_trial)
+        return self.state is State.CLOSED or (self.state is State.HALF_OPEN and on_trial)
 
     def begin_trial(self) -> Trial | None:
         """Let a mail be the one on trial, until `end_trial`; return None if none is needed or another one is."""
@@ -152,7 +152,7 @@ class CircuitBreaker:
     def worked(self) -> None:
         """Use all connections: the server has judged a mail and found no fault with the account."""
         if self.state is State.HALF_OPEN:
-            self.state = State.READY
+            self.state = State.CLOSED
 
     def delivered(self) -> None:
         """Note an accepted mail: use all connections, and begin with the first pause again.

@@ -22,6 +22,12 @@ class Phase(StrEnum):
     DOT = "DOT"
 
 
+CLOSING = 421
+"""The code with which a server ends the connection (RFC 5321 section 3.8)."""
+SUCCESS_CODES = range(200, 300)
+"""The codes of positive completion replies (RFC 5321 section 4.2.1)."""
+
+
 class Disposition(StrEnum):
     """What to do: this mail later, this mail never, or rest the whole transport and count nothing."""
 
@@ -117,7 +123,6 @@ _RECIPIENT_SUBJECTS = ("1", "2")
 _STATUS = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})\b")
 _LOGIN_CODES = frozenset({530, 534, 535, 538})
 _SYNTAX_CODES = frozenset({500, 501, 502, 503, 504})
-_CLOSING = 421
 _PERMANENT = 500
 
 _WAIT = re.compile(
@@ -158,7 +163,7 @@ def disposition(phase: Phase, reply: Reply | None) -> Disposition:
         return Disposition.RETRY
     if reply.code in _LOGIN_CODES or _speaks_of_our_account(reply, phase):
         return Disposition.TRANSPORT
-    if reply.code == _CLOSING:
+    if reply.code == CLOSING:
         return Disposition.TRANSPORT if _SHUTTING_DOWN.search(reply.text) else Disposition.RETRY
     if reply.code in _SYNTAX_CODES or phase is Phase.MAIL:
         return (
@@ -182,7 +187,7 @@ def is_daily_limit(text: str) -> bool:
 
 def is_closing(reply: Reply) -> bool:
     """Return whether the server closes the connection with this reply, whatever the mail is (RFC 5321 section 3.8)."""
-    return reply.code == _CLOSING
+    return reply.code == CLOSING
 
 
 def is_connection_limit(text: str) -> bool:

@@ -1,9 +1,9 @@
 """One transport as the sender sees it: whether it is fit, and what its dialogues mean for mails. Pure."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -11,6 +11,7 @@ from notifier.domain.addresses import all_masked, without
 from notifier.domain.claims import Claim, Quota
 from notifier.domain.mail import Mail, Reply, RetryPolicy, due_again, failed, handed_back, refused, sent, unknown
 from notifier.sending.circuit_breaker import CircuitBreaker, State
+from notifier.sending.dialogue import DialogueResult
 from notifier.sending.refusals import MANY, SEVERAL, Cause, RefusalStreak, Streak, Suspects
 from notifier.sending.replies import (
     Disposition,
@@ -33,58 +34,6 @@ If very many mails wait for it, claiming all of them for each mail of the quota 
 """
 STALL_TIMEOUT = 30.0
 """Seconds without an end of any dialogue after which an account that has no room is stuck."""
-
-Moment = Callable[[], Awaitable[None]]
-
-
-class Result(Protocol):
-    """How a dialogue with the SMTP server ended."""
-
-    @property
-    def phase(self) -> Phase:
-        """Where it ended."""
-
-    @property
-    def reply(self) -> Reply | None:
-        """The server's last word; None where the dialogue broke."""
-
-    @property
-    def fault(self) -> str | None:
-        """What broke it."""
-
-    @property
-    def said(self) -> str:
-        """The server's own words, if it refused the login; they can name a time to wait."""
-
-    @property
-    def accepted(self) -> bool:
-        """Whether the server took the message over."""
-
-    @property
-    def unsupported(self) -> bool:
-        """Whether the server lacks an extension that the recipient's address needs."""
-
-
-class Transport(Protocol):
-    """One way to hand mail over."""
-
-    name: str
-
-    @property
-    def capacity(self) -> int:
-        """How many deliveries can be under way now, as far as its server has shown."""
-
-    async def open(self) -> object:
-        """Log in; Unreachable says why that is refused."""
-
-    async def deliver(
-        self, mail: Mail, turn: Moment, before_data: Moment, *, begins_again: Callable[[], None]
-    ) -> Result:
-        """Hand one mail over, awaiting `turn` right before it starts and `before_data` before its message goes.
-
-        `begins_again` is called if it has not started after its turn, and must wait for another one. Raises Busy,
-        before anything has begun, if there is no connection for it.
-        """
 
 
 class Situation(NamedTuple):
@@ -116,12 +65,12 @@ class TransportHealth:
     latest one ended, or the first one began. All times are UTC; `monotonic` is the event loop's clock, in seconds.
     """
 
-    transport: Transport
-    circuit: CircuitBreaker
+    name: str
+    breaker: CircuitBreaker
     quota: Quota | None = None
     quota_left: int | None = None
     used_up_until: datetime | None = None
-    cohort: RefusalStreak = field(default_factory=RefusalStreak)
+    rejections: RefusalStreak = field(default_factory=RefusalStreak)
     suspects: Suspects = field(default_factory=Suspects)
     breaks: Streak = field(default_factory=Streak)
     deferrals: Streak = field(default_factory=Streak)
@@ -134,11 +83,11 @@ class TransportHealth:
 
     def usable_at(self, now: datetime) -> datetime:
         """Estimate when the account can be used (UTC): `now`, or when its pause is over and its quota allows it."""
-        return max(now, self.circuit.until or now, self.used_up_until or now)
+        return max(now, self.breaker.until or now, self.used_up_until or now)
 
     def room(self, connections: int) -> int:
-        """Return how many more mails can be handed over now, with at most so many `connections` for the account."""
-        return self.circuit.room(max(0, min(connections, self.transport.capacity) - self.under_way))
+        """Return how many more mails can be handed over now, with at most so many `connections` in use."""
+        return self.breaker.room(max(0, connections - self.under_way))
 
     def begin(self, monotonic: float) -> None:
         """Note that a delivery begins."""
@@ -174,12 +123,12 @@ class TransportHealth:
     def pause(self, reason: str, now: datetime, monotonic: float, *, said: str = "") -> bool:
         """Pause the account, for as long as the server's words (`said`) ask or by its steps."""
         asked, for_long = wait_named(said), is_daily_limit(said)
-        return self.circuit.fault(reason, monotonic, now, asked=asked, for_long=for_long)
+        return self.breaker.fault(reason, monotonic, now, asked=asked, for_long=for_long)
 
-    def judge(self, mail: Mail, result: Result, at: Situation) -> Judgement:
+    def judge(self, mail: Mail, result: DialogueResult, at: Situation) -> Judgement:
         """Decide what a dialogue means for its mail, for those it shows in another light, and for the transport."""
         if result.phase is Phase.CONNECT:
-            return Judgement([handed_back(mail)], self._paused(result.fault or "", at, said=result.said))
+            return Judgement([handed_back(mail)], self._paused(result.fault or "", at, said=result.login_reply))
         if result.reply is None:
             return self._broken(mail, result, at)
         reply = result.reply
@@ -194,12 +143,12 @@ class TransportHealth:
                 return self._deferred(mail, reply, at)
 
     def _accepted(self, mail: Mail, reply: Reply, at: Situation) -> Judgement:
-        self.circuit.delivered()
-        for each in (self.cohort, self.suspects, self.breaks, self.deferrals):
+        self.breaker.delivered()
+        for each in (self.rejections, self.suspects, self.breaks, self.deferrals):
             each.delivered(mail.to)
         return Judgement([sent(mail, reply, at.now)])
 
-    def _broken(self, mail: Mail, result: Result, at: Situation) -> Judgement:
+    def _broken(self, mail: Mail, result: DialogueResult, at: Situation) -> Judgement:
         """Decide about a dialogue that ended without a reply: the account is at fault if several end so in a row."""
         why = f"{result.fault} (in {result.phase})"
         if result.phase is Phase.MAIL:
@@ -218,7 +167,7 @@ class TransportHealth:
         cause = self.breaks.add(mail, SEVERAL) if closes else self.deferrals.add(mail, MANY)
         paused = cause is Cause.ACCOUNT and self._suspected(_words(mail, reply), at)
         if not closes and cause not in (Cause.ACCOUNT, Cause.REPEATED):
-            self.circuit.worked()
+            self.breaker.worked()
         return Judgement([_later(mail, reply, at)], paused)
 
     def _speaks_of_our_account(self, mail: Mail, reply: Reply, at: Situation) -> Judgement:
@@ -239,34 +188,34 @@ class TransportHealth:
         rejected once more are retried like after a rejection for now. Once other mail was accepted they fail if the
         reply speaks of the recipient; otherwise it may be a limit of the account that lets some mails through.
         """
-        cause = self.cohort.cause(mail, reply)
+        cause = self.rejections.cause(mail, reply)
         if cause is Cause.ACCOUNT:
             paused = self._suspected(_words(mail, reply), at)
             until = self._others_first(at)
-            again = [due_again(each, until) for each in self.cohort.reprieved()]
+            again = [due_again(each, until) for each in self.rejections.reprieved()]
             return Judgement([*again, handed_back(mail, until)], paused)
         if cause is Cause.REPEATED:
             return Judgement([_later(mail, reply, at)])
-        self.circuit.worked()
+        self.breaker.worked()
         if cause is not Cause.MAIL and not speaks_of_the_recipient(reply):
             return Judgement([_later(mail, reply, at)])
         outcome = failed(mail, reply, None)
         if cause is not Cause.CLEARED:
-            self.cohort.failed(outcome)
+            self.rejections.failed(outcome)
         return Judgement([outcome])
 
     def _is_alone(self, mail: Mail) -> bool:
-        return self.suspects.is_alone(mail.to, pauses=self.circuit.state is not State.PAUSED)
+        return self.suspects.is_alone(mail.to, pauses=self.breaker.state is not State.OPEN)
 
     def _paused(self, reason: str, at: Situation, *, said: str = "") -> bool:
         return self.pause(reason, at.now, at.monotonic, said=said)
 
     def _suspected(self, reason: str, at: Situation) -> bool:
-        return self.circuit.suspect(reason, at.monotonic, at.now)
+        return self.breaker.suspect(reason, at.monotonic, at.now)
 
     def _others_first(self, at: Situation) -> datetime:
         """Return until when a mail that met a fault of the account waits, so that others go first."""
-        ends = [self.circuit.until or at.now, at.now + OTHERS_FIRST]
+        ends = [self.breaker.until or at.now, at.now + OTHERS_FIRST]
         return min(ends if at.elsewhere is None else [*ends, at.elsewhere])
 
 
@@ -278,9 +227,9 @@ def unsupported(mail: Mail, untried: Sequence[TransportHealth], now: datetime) -
     """
     if not untried:
         return failed(mail, None, "the address needs SMTPUTF8, which no configured SMTP server offers")
-    waits_for_quota = all(lane.quota_used_up(now) for lane in untried)
+    waits_for_quota = all(each.quota_used_up(now) for each in untried)
     at_least = now + (QUOTA_AGAIN if waits_for_quota else OTHER_TRANSPORT)
-    return handed_back(mail, max(min(lane.usable_at(now) for lane in untried), at_least))
+    return handed_back(mail, max(min(each.usable_at(now) for each in untried), at_least))
 
 
 def _later(mail: Mail, reply: Reply, at: Situation) -> Mail:

@@ -4,8 +4,7 @@ import json
 import re
 from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from support.faults.victim import Victim
@@ -123,14 +122,14 @@ async def test_other_addresses_in_a_servers_words_are_masked(environ: dict[str, 
 
 async def test_addresses_in_the_reason_of_a_pause_or_a_failure_are_masked(tmp_path: Path) -> None:
     """Servers name the account that may not log in, and libraries whatever they had in hand."""
-    circuit = CircuitBreaker([timedelta(minutes=1)])
-    circuit.probe()
-    circuit.fault("AUTH: 535 5.7.8 bad password for our.account@example.org", 0, clock.now())
-    lane = TransportHealth(cast(Any, SimpleNamespace(name="mail.example.org:587")), circuit, None)
+    breaker = CircuitBreaker([timedelta(minutes=1)])
+    breaker.probe()
+    breaker.fault("AUTH: 535 5.7.8 bad password for our.account@example.org", 0, clock.now())
+    health = TransportHealth("mail.example.org:587", breaker)
     supervisor = Supervisor()
     supervisor.conditions["sender"] = Condition("restarting", clock.now(), "no mailbox asha@example.com")
     store = await SqliteStore.open(tmp_path / "n.db")
-    figures = Figures(store, None, [lane], supervisor)
+    figures = Figures(store, None, [health], supervisor)
     _, parts = figures.readiness()
     stats = await figures.stats()
     await store.close()

@@ -11,21 +11,25 @@ from support.parts import PATIENCE, request
 from support.samples import RULES, WORDING
 
 from notifier import clock
-from notifier.actors.sender import Limits, Sender
+from notifier.actors.delivering import Account, Limits
+from notifier.actors.sender import Sender
+from notifier.composing.message import compose
 from notifier.domain.claims import Quota
 from notifier.domain.events import MailFilter, StoredEvent
 from notifier.domain.mail import Mail, RetryPolicy, Status
 from notifier.domain.messages import Origin, decode
-from notifier.gateways.smtp import Envelope, Transport, transports
+from notifier.gateways.smtp_pool import SmtpPool, smtp_pools
 from notifier.sending.circuit_breaker import CircuitBreaker
+from notifier.sending.dialogue import ComposedMail
 from notifier.sending.pacing import BurstGuard
 from notifier.sending.transport_health import TransportHealth
-from notifier.service import MailTransport
+from notifier.settings import Sender as From
 from notifier.settings import load
 from notifier.storage.sqlite.store import SqliteStore
 
+SENDER = From("Air", "fly@example.org")
 PAUSES = (timedelta(milliseconds=50), timedelta(milliseconds=100))
-ENVELOPE = Envelope("fly@example.org", "asha@example.com")
+MAIL = ComposedMail("fly@example.org", "asha@example.com", b"Subject: hello\r\n\r\nhello\r\n")
 DELAYS, GIVE_UP_AFTER = (timedelta(milliseconds=200),), timedelta(hours=1)
 
 
@@ -61,29 +65,29 @@ async def sending(
     timeout: str = "1s",
     pauses: Sequence[timedelta] = PAUSES,
     delays: tuple[timedelta, ...] = DELAYS,
-    again: Sequence[TransportHealth] = (),
-) -> AsyncIterator[list[TransportHealth]]:
-    """Run a sender; leaving ends it in order. With `again` it is another run with the same lanes."""
+    again: Sequence[Account] = (),
+) -> AsyncIterator[list[Account]]:
+    """Run a sender, and stop it gracefully at the end. With `again` it is another run with the same accounts."""
     environ = {"NOTIFIER_SMTP_URL": ",".join(urls), "NOTIFIER_MAIL_FROM": "Air <fly@example.org>"}
     settings = load({**environ, "NOTIFIER_SMTP_TIMEOUT": timeout, "NOTIFIER_SMTP_DOT_TIMEOUT": timeout})
-    gateways = transports(settings.smtp, "example.org")
-    quotas = [Quota(each.server.account, quota) if quota else None for each in gateways]
-    lanes = list(again) or [
-        TransportHealth(MailTransport(each, settings.mail, WORDING), CircuitBreaker(pauses), its)
-        for each, its in zip(gateways, quotas, strict=True)
+    pools = smtp_pools(settings.smtp, "example.org")
+    quotas = [Quota(pool.server.account, quota) if quota else None for pool in pools]
+    accounts = list(again) or [
+        Account(pool, TransportHealth(pool.name, CircuitBreaker(pauses), its))
+        for pool, its in zip(pools, quotas, strict=True)
     ]
     stop = asyncio.Event()
     retry = RetryPolicy(delays, GIVE_UP_AFTER, hold_uncertain=hold)
-    sender = Sender(store, lanes, Limits(connections, rate, retry), BurstGuard(rate))
+    sender = Sender(store, accounts, Limits(connections, rate, retry), BurstGuard(rate), composed)
     task = asyncio.create_task(sender.run(never(), lambda: None, stop))
     try:
-        yield lanes
+        yield accounts
     finally:
         stop.set()
         async with asyncio.timeout(PATIENCE):
             await task
-        for gateway in gateways:
-            await gateway.close()
+        for account in accounts:
+            await account.pool.close()
 
 
 async def logged(store: SqliteStore, type_: str, count: int = 1) -> list[StoredEvent]:
@@ -112,16 +116,23 @@ async def mails(store: SqliteStore) -> list[Mail]:
     return list(reversed((await store.page(MailFilter(), None, 500)).mails))
 
 
-async def at_once() -> None:
-    """Take the turn."""
+def composed(mail: Mail) -> ComposedMail:
+    """Compose a mail as the service does."""
+    return ComposedMail(SENDER.address, mail.to, compose(mail, WORDING, SENDER))
+
+
+async def close_idle(accounts: Sequence[Account]) -> None:
+    """Close the idle connections of all accounts, as they are closed after some time."""
+    for account in accounts:
+        await account.pool.close()
 
 
 @asynccontextmanager
-async def transport(url: str, **settings: str) -> AsyncIterator[Transport]:
-    """Make a transport; every idle connection is closed at the end."""
+async def smtp_pool(url: str, **settings: str) -> AsyncIterator[SmtpPool]:
+    """Make a pool for one account; every idle connection is closed at the end."""
     environ = {"NOTIFIER_SMTP_URL": url, "NOTIFIER_MAIL_FROM": "fly@example.org", "NOTIFIER_SMTP_TIMEOUT": "2s"}
     loaded = load({**environ, **{f"NOTIFIER_SMTP_{name}": value for name, value in settings.items()}})
-    (only,) = transports(loaded.smtp, "example.org")
+    (only,) = smtp_pools(loaded.smtp, "example.org")
     try:
         yield only
     finally:

@@ -205,11 +205,11 @@ async def test_a_daily_limit_rests_the_transport_for_long_and_fails_no_mail(stor
     def reply(phase: str, _: str) -> str | None:
         return "550 5.4.5 Daily user sending limit exceeded" if phase == "DATA" else None
 
-    async with Inbox(reply=reply) as inbox, sending(store, [inbox.url], connections=1) as lanes:
-        lanes[0].circuit = CircuitBreaker((timedelta(milliseconds=1), timedelta(hours=1)))
+    async with Inbox(reply=reply) as inbox, sending(store, [inbox.url], connections=1) as accounts:
+        accounts[0].health.breaker = CircuitBreaker((timedelta(milliseconds=1), timedelta(hours=1)))
         await add(store, 1)
         await logged(store, "mail.pending", 2)
-        until = lanes[0].circuit.until
+        until = accounts[0].health.breaker.until
     (mail,) = await mails(store)
     assert (mail.status, mail.attempt) == (Status.PENDING, 0)
     assert until is not None
@@ -260,14 +260,14 @@ async def test_a_silent_server_rests_while_another_one_is_used(
         writer.close()
 
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
-    async with sending(store, [f"smtp+plain://127.0.0.1:{server.sockets[0].getsockname()[1]}", inbox.url]) as lanes:
+    async with sending(store, [f"smtp+plain://127.0.0.1:{server.sockets[0].getsockname()[1]}", inbox.url]) as accounts:
         await add(store, 1)
         await inbox.wait_for(1, PATIENCE)
         await logged(store, "mail.sent")
         async with asyncio.timeout(PATIENCE):
             while not any("paused" in line["event"] for line in logged_lines):
                 await store.totals()
-        assert "Timed out" in str(lanes[0].circuit.reason)
+        assert "Timed out" in str(accounts[0].health.breaker.reason)
     server.close()
     await server.wait_closed()
     assert [line["event"] for line in logged_lines] == ["transport is paused"]
@@ -288,15 +288,15 @@ async def test_the_second_transport_takes_over_when_the_quota_of_the_first_is_us
     store: SqliteStore, inbox: Inbox, logged_lines: list[Any]
 ) -> None:
     """Each account sends as much as it may and no more; the rest waits, and one line for each account says why."""
-    async with Inbox() as second, sending(store, [inbox.url, second.url], quota=3) as lanes:
+    async with Inbox() as second, sending(store, [inbox.url, second.url], quota=3) as accounts:
         await add(store, *range(8))
         await logged(store, "mail.sent", 6)
         async with asyncio.timeout(PATIENCE):
-            while any(lane.used_up_until is None for lane in lanes):
+            while any(account.health.used_up_until is None for account in accounts):
                 await store.totals()
-        tomorrow = [lane.used_up_until for lane in lanes if lane.used_up_until]
+        tomorrow = [account.health.used_up_until for account in accounts if account.health.used_up_until]
     assert (len(inbox.received), len(second.received)) == (3, 3)
-    assert [lane.quota_left for lane in lanes] == [0, 0]
+    assert [account.health.quota_left for account in accounts] == [0, 0]
     assert all(until > clock.now() + timedelta(hours=23) for until in tomorrow)
     assert [line["event"] for line in logged_lines] == ["transport has used up its quota"] * 2
     assert [mail.status for mail in await mails(store)].count(Status.PENDING) == 2
@@ -307,10 +307,10 @@ async def test_what_a_quota_has_left_is_known_before_the_first_mail(store: Sqlit
     await add(store, 1, 2)
     async with sending(store, [inbox.url], quota=5):
         await logged(store, "mail.sent", 2)
-    async with sending(store, ["smtp+plain://127.0.0.1:9", inbox.url], quota=5) as lanes:
+    async with sending(store, ["smtp+plain://127.0.0.1:9", inbox.url], quota=5) as accounts:
         await add(store, 3)
         await logged(store, "mail.sent", 3)
-    assert [lane.quota_left for lane in lanes] == [5, 2]
+    assert [account.health.quota_left for account in accounts] == [5, 2]
 
 
 async def test_a_refusal_that_meets_everyone_fails_nobody(store: SqliteStore, logged_lines: list[Any]) -> None:
@@ -342,10 +342,10 @@ async def test_a_few_refused_alike_do_not_hold_up_the_others(store: SqliteStore)
     def reply(phase: str, address: str) -> str | None:
         return "550 5.7.1 not here" if phase == "RCPT" and not address.startswith("p9@") else None
 
-    async with Inbox(reply=reply) as inbox, sending(store, [inbox.url], connections=1) as lanes:
+    async with Inbox(reply=reply) as inbox, sending(store, [inbox.url], connections=1) as accounts:
         await add(store, 1, 2, 3)
         async with asyncio.timeout(PATIENCE):
-            while lanes[0].circuit.reason is None:
+            while accounts[0].health.breaker.reason is None:
                 await store.totals()
         await add(store, 9)
         await logged(store, "mail.sent")
@@ -504,7 +504,7 @@ async def test_an_outcome_that_cannot_be_recorded_is_kept_until_it_can(
     store: SqliteStore, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the store fails nothing more is claimed, and no mail is sent twice when it is well again."""
-    monkeypatch.setattr("notifier.actors.sender.RECORD_AGAIN", 0.05)
+    monkeypatch.setattr("notifier.actors.recording.RECORD_AGAIN", 0.05)
     record, faults = store.record, iter([StoreUnusable("disk full")] * 3)
 
     async def failing(changed: Sequence[Mail], now: datetime) -> None:

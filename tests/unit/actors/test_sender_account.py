@@ -12,22 +12,23 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.outgoing import DELAYS, GIVE_UP_AFTER, add, logged, mails, sending
+from support.outgoing import DELAYS, GIVE_UP_AFTER, add, close_idle, composed, logged, mails, sending, smtp_pool
 from support.parts import PATIENCE
-from support.scripted import PHASES, Answer, Scripted, silent_at
+from support.scripted import PHASES, Answer, HungUpError, Scripted, silent_at
 
 from notifier import clock
-from notifier.actors.sender import Claimed, Limits, Sender
+from notifier.actors.delivering import Claimed, Limits
+from notifier.actors.recording import OutcomeRecorder
+from notifier.actors.sender import Sender
 from notifier.demo.inbox import Inbox
 from notifier.domain.claims import Start
 from notifier.domain.mail import Mail, RetryPolicy, Status, claimed
 from notifier.errors import StoreUnusable
-from notifier.gateways import smtp
+from notifier.gateways.smtp_login import Admission
+from notifier.gateways.smtp_pool import SmtpPool
 from notifier.observability.status import Figures
+from notifier.sending.dialogue import ComposedMail
 from notifier.sending.pacing import BurstGuard
-from notifier.sending.transport_health import TransportHealth
-from notifier.service import MailTransport
-from notifier.settings import load
 from notifier.storage.sqlite.store import SqliteStore
 from notifier.supervisor import Supervisor
 
@@ -99,9 +100,9 @@ async def sent_by_a_process(database: Path, url: str, first: int) -> list[Mail]:
     store = await SqliteStore.open(database)
     at_once = (timedelta(0),)
     await add(store, *range(first, first + 4))
-    async with sending(store, [url], timeout="300ms", delays=at_once, pauses=at_once) as lanes:
+    async with sending(store, [url], timeout="300ms", delays=at_once, pauses=at_once) as accounts:
         await until(lambda: all_ended(store), store)
-        figures = Figures(store, None, lanes, Supervisor())
+        figures = Figures(store, None, [account.health for account in accounts], Supervisor())
         assert msgspec.json.encode([figures.readiness(), await figures.stats()])
     found = await mails(store)
     await store.close()
@@ -169,15 +170,15 @@ async def test_a_delivery_that_fails_cancels_no_other(
             await reply.wait()
         return None
 
-    record = Sender._record
+    record = OutcomeRecorder.record
 
-    async def failing(self: Sender, outcomes: Sequence[Mail]) -> None:
+    async def failing(self: OutcomeRecorder, outcomes: Sequence[Mail]) -> None:
         if outcomes[0].to == "p1@example.com":
             await reply.wait()
             raise RuntimeError("a fault of our own")
         await record(self, outcomes)
 
-    monkeypatch.setattr(Sender, "_record", failing)
+    monkeypatch.setattr(OutcomeRecorder, "record", failing)
     async with Scripted.running(answer) as server:
         async with sending(store, [server.url], timeout="1h"):
             await add(store, 3)
@@ -203,16 +204,22 @@ async def test_a_rejected_password_costs_one_login_a_step(store: SqliteStore) ->
     answer: Answer = lambda phase, _: b"535 5.7.8 no\r\n" if phase == "AUTH" and rejecting else None  # noqa: E731
     await add(store, *range(20))
     async with Scripted.running(answer) as server:
-        async with sending(store, [server.url_with_login], connections=8, pauses=(timedelta(0), LONG)) as lanes:
-            await until(lambda: lanes[0].circuit.until is not None and lanes[0].circuit.until > clock.now(), store)
+        async with sending(store, [server.url_with_login], connections=8, pauses=(timedelta(0), LONG)) as accounts:
+            await until(
+                lambda: accounts[0].health.breaker.until is not None and accounts[0].health.breaker.until > clock.now(),
+                store,
+            )
         assert server.count("AUTH") == 2
         rejecting = False
-        async with sending(store, [server.url_with_login], connections=8, pauses=(timedelta(0), LONG)) as lanes:
+        async with sending(store, [server.url_with_login], connections=8, pauses=(timedelta(0), LONG)) as accounts:
             await logged(store, "mail.sent", 20)
-            await end_idle(lanes)
+            await close_idle(accounts)
             before, rejecting = server.count("AUTH"), True
             await add(store, *range(20, 40))
-            await until(lambda: lanes[0].circuit.until is not None and lanes[0].circuit.until > clock.now(), store)
+            await until(
+                lambda: accounts[0].health.breaker.until is not None and accounts[0].health.breaker.until > clock.now(),
+                store,
+            )
         # One by a delivery that found no connection, one by the probe after the pause of no time.
         assert server.count("AUTH") - before == 2
     assert server.count("AUTH CRAM") == 0
@@ -220,22 +227,18 @@ async def test_a_rejected_password_costs_one_login_a_step(store: SqliteStore) ->
     assert [(mail.attempt, len(waiting)) for mail in waiting[:1]] == [(0, 20)]
 
 
-async def end_idle(lanes: Sequence[TransportHealth]) -> None:
-    """Close the connections of all transports, as they do after some idle time."""
-    for lane in lanes:
-        assert isinstance(lane.transport, MailTransport)
-        await lane.transport._transport.close()
-
-
 async def test_a_daily_limit_costs_one_mail_a_step(store: SqliteStore) -> None:
     """Also at the start: of twenty due mails one goes first, and the next one only after the pause."""
     answer: Answer = lambda phase, _: b"550 5.4.5 Daily limit\r\n" if phase == "DOT" else None  # noqa: E731
     await add(store, *range(20))
-    async with Scripted.running(answer) as server, sending(store, [server.url], connections=8, pauses=(LONG,)) as lanes:
+    async with (
+        Scripted.running(answer) as server,
+        sending(store, [server.url], connections=8, pauses=(LONG,)) as accounts,
+    ):
         await logged(store, "mail.pending", 20 + 1)
         for step in range(1, 4):
             assert server.count("MAIL") == step
-            lanes[0].circuit._retry_at = 0.0
+            accounts[0].health.breaker._retry_at = 0.0
             store.wake.set()
             await logged(store, "mail.pending", 20 + step + 1)
     assert {(mail.status, mail.attempt) for mail in await mails(store)} == {(Status.PENDING, 0)}
@@ -278,11 +281,14 @@ async def test_a_mail_that_waits_does_not_start_on_an_account_that_was_paused(st
                 await paused.wait()
         return b"550 5.4.5 Daily limit\r\n" if phase == "DOT" and b"p0@example.com" not in line else None
 
-    async with Scripted.running(answer) as server, sending(store, [server.url], timeout="1h", pauses=(LONG,)) as lanes:
+    async with (
+        Scripted.running(answer) as server,
+        sending(store, [server.url], timeout="1h", pauses=(LONG,)) as accounts,
+    ):
         await add(store, 0)
         await logged(store, "mail.sent")
         await add(store, 1, 2)
-        await until(lambda: lanes[0].circuit.reason is not None and connections == 2, store)
+        await until(lambda: accounts[0].health.breaker.reason is not None and connections == 2, store)
         paused.set()
         await logged(store, "mail.pending", 5)
     assert (server.count("MAIL"), server.connections) == (2, 2)
@@ -296,9 +302,9 @@ async def test_a_rejection_of_the_recipient_ends_the_trial(store: SqliteStore) -
         return b"550 5.1.1 no such user\r\n" if phase == "RCPT" and recipient(line)[:3] == "p0@" else None
 
     await add(store, *range(6))
-    async with Scripted.running(answer) as server, sending(store, [server.url], connections=4) as lanes:
+    async with Scripted.running(answer) as server, sending(store, [server.url], connections=4) as accounts:
         await until(lambda: all_ended(store), store)
-        assert lanes[0].circuit.room(4) == 4
+        assert accounts[0].health.breaker.room(4) == 4
     assert Counter(mail.status for mail in await mails(store)) == {Status.SENT: 5, Status.FAILED: 1}
 
 
@@ -314,10 +320,10 @@ async def test_while_an_account_recovers_the_next_one_has_the_rest(store: Sqlite
         return None
 
     async with Scripted.running(answer) as first, Scripted.running() as second:
-        async with sending(store, [first.url, second.url], timeout="1h") as lanes:
+        async with sending(store, [first.url, second.url], timeout="1h") as accounts:
             await add(store, 0)
             await logged(store, "mail.sent")
-            await until(lambda: lanes[0].circuit.is_recovering, store)
+            await until(lambda: accounts[0].health.breaker.is_recovering, store)
             await add(store, *range(1, 6))
             await logged(store, "mail.sent", 5)
             assert (len(first.messages), len(second.messages)) == (1, 5)
@@ -337,14 +343,14 @@ async def test_a_login_that_fails_in_an_unknown_way_is_tried_again(
     store: SqliteStore, inbox: Inbox, monkeypatch: pytest.MonkeyPatch, logged_lines: list[Any]
 ) -> None:
     """An error of our own pauses the account like any other, and does not leave it logging in for ever."""
-    connect, faults = smtp.Transport.open, [RuntimeError("nobody expected this")]
+    probe, faults = SmtpPool.probe, [RuntimeError("nobody expected this")]
 
-    async def failing(self: smtp.Transport) -> smtp.Admission:
+    async def failing(self: SmtpPool) -> Admission:
         if faults:
             raise faults.pop()
-        return await connect(self)
+        return await probe(self)
 
-    monkeypatch.setattr(smtp.Transport, "open", failing)
+    monkeypatch.setattr(SmtpPool, "probe", failing)
     async with sending(store, [inbox.url]):
         await add(store, 1)
         await logged(store, "mail.sent")
@@ -366,14 +372,14 @@ async def test_a_login_that_was_given_up_is_tried_by_the_next_run(store: SqliteS
         return None
 
     async with Scripted.running(answer) as server:
-        async with sending(store, [server.url], timeout="1h") as lanes:
+        async with sending(store, [server.url], timeout="1h") as accounts:
             async with asyncio.timeout(PATIENCE):
                 await reached.wait()
         silent = False
-        async with sending(store, [server.url], again=lanes):
+        async with sending(store, [server.url], again=accounts):
             await add(store, 1)
             await logged(store, "mail.sent")
-            await end_idle(lanes)
+            await close_idle(accounts)
 
 
 # Rejections of one recipient
@@ -469,8 +475,8 @@ async def test_an_address_beyond_ascii_goes_by_the_transport_that_can_take_it(st
 async def test_an_address_beyond_ascii_waits_for_a_transport_that_is_paused(store: SqliteStore) -> None:
     """The paused one may be able to take it: the mail does not fail, and is not tried again at once."""
     async with Scripted.running(without_smtputf8) as first:
-        async with sending(store, [first.url, "smtp+plain://127.0.0.1:9"], pauses=(LONG,)) as lanes:
-            await until(lambda: lanes[1].circuit.reason is not None, store)
+        async with sending(store, [first.url, "smtp+plain://127.0.0.1:9"], pauses=(LONG,)) as accounts:
+            await until(lambda: accounts[1].health.breaker.reason is not None, store)
             await add(store, 1, to="jürgen@example.com")
             await logged(store, "mail.pending", 2)
     (mail,) = await mails(store)
@@ -482,15 +488,90 @@ async def test_an_address_beyond_ascii_waits_for_a_transport_that_is_paused(stor
 async def test_a_sender_address_that_the_server_cannot_take_is_the_account_s_fault() -> None:
     """It would meet every mail, so none fails."""
     async with Scripted.running(without_smtputf8) as server:
-        loaded = load({"NOTIFIER_SMTP_URL": server.url, "NOTIFIER_MAIL_FROM": "fly@example.org"})
-        (transport,) = smtp.transports(loaded.smtp, "example.org")
-        result = await transport.deliver(smtp.Envelope("jürgen@example.org", "a@example.com"), b"", nothing, nothing)
-        await transport.close()
+        async with smtp_pool(server.url) as pool:
+            result = await pool.deliver(ComposedMail("jürgen@example.org", "a@example.com", b""))
     assert (result.phase, result.reply, result.unsupported) == ("MAIL", None, False)
 
 
-async def nothing() -> None:
-    """Do nothing."""
+# Connections that turn out to be closed
+
+
+async def test_a_connection_that_the_server_has_closed_is_replaced(store: SqliteStore) -> None:
+    """A server that ends each connection after one mail costs no mail an attempt."""
+    here = 0
+
+    def once_a_connection(phase: str, _line: bytes) -> bytes | None:
+        nonlocal here
+        here = 0 if phase == "CONNECT" else here + (phase == "MAIL")
+        if here > 1:
+            raise HungUpError
+        return None
+
+    async with Scripted.running(once_a_connection) as server, sending(store, [server.url], connections=1):
+        await add(store, 1, 2, 3)
+        await logged(store, "mail.sent", 3)
+    assert [mail.attempt for mail in await mails(store)] == [1, 1, 1]
+    assert server.connections == 3
+
+
+@pytest.mark.parametrize("phase", ["MAIL", "RCPT", "DATA"])
+async def test_a_421_on_a_used_connection_is_no_rejection(store: SqliteStore, phase: str) -> None:
+    """It says that this connection is over; the mail starts again on a new one, in the same attempt."""
+    answers: list[bytes | None] = [None, b"421 4.4.2 idle for too long\r\n"]
+    server_says: Answer = lambda at, _line: answers.pop(0) if at == phase and answers else None  # noqa: E731
+    async with Scripted.running(server_says) as server, sending(store, [server.url]):
+        for number in (1, 2):
+            await add(store, number)
+            await logged(store, "mail.sent", number)
+    assert [mail.attempt for mail in await mails(store)] == [1, 1]
+    assert server.connections == 2
+
+
+async def test_a_421_on_a_new_connection_is_the_server_s_answer(store: SqliteStore) -> None:
+    """There is no third start: the reply on a new connection counts as the mail's attempt."""
+    answers = [b"250 OK\r\n", b"421 4.7.0 not you\r\n", b"421 4.7.0 not you\r\n"]
+    server_says: Answer = lambda at, _line: answers.pop(0) if at == "MAIL" and answers else None  # noqa: E731
+    async with Scripted.running(server_says) as server, sending(store, [server.url], delays=(LONG,)):
+        await add(store, 1)
+        await logged(store, "mail.sent")
+        await add(store, 2)
+        await logged(store, "mail.retrying")
+    assert [(mail.attempt, mail.smtp and mail.smtp.code) for mail in await mails(store)] == [(1, 250), (1, 421)]
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize("text", [b"452 4.5.3 Number of transactions exceeds allowed maximum\r\n"])
+async def test_a_connection_that_takes_no_more_mails_is_replaced(
+    store: SqliteStore, text: bytes, logged_lines: list[Any]
+) -> None:
+    """The mail starts again on a new one, in the same attempt, and the account is not paused."""
+    here = 0
+
+    def answer(phase: str, _line: bytes) -> bytes | None:
+        nonlocal here
+        here = 0 if phase == "CONNECT" else here + (phase == "MAIL")
+        return text if phase == "MAIL" and here > 2 else None
+
+    async with Scripted.running(answer) as server, sending(store, [server.url], connections=1):
+        await add(store, *range(6))
+        await logged(store, "mail.sent", 6)
+    assert {mail.attempt for mail in await mails(store)} == {1}
+    assert (server.connections, logged_lines) == (3, [])
+
+
+async def test_a_mail_waits_for_a_second_slot_before_its_second_start(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each MAIL FROM is counted for the rate, also the one that found its connection closed."""
+    starts: list[int] = []
+    answers: list[bytes | None] = [None, b"421 4.4.2 idle for too long\r\n"]
+    server_says: Answer = lambda at, _line: answers.pop(0) if at == "MAIL" and answers else None  # noqa: E731
+    async with Scripted.running(server_says) as server, sending(store, [server.url]):
+        monkeypatch.setattr(BurstGuard, "started", lambda _guard, _now: starts.append(server.count("MAIL")))
+        for number in (1, 2):
+            await add(store, number)
+            await logged(store, "mail.sent", number)
+    assert starts == [0, 1, 2]
 
 
 # Expiry
@@ -509,9 +590,9 @@ async def test_nothing_starts_after_its_expiry(store: SqliteStore) -> None:
             await asyncio.sleep((expires_at - clock.now()).total_seconds() + 0.05)
         return None
 
-    async with Scripted.running(answer) as server, sending(store, [server.url], timeout="1h") as lanes:
-        await until(lambda: logins == 1 and lanes[0].circuit.room(1) == 1, store)
-        await end_idle(lanes)
+    async with Scripted.running(answer) as server, sending(store, [server.url], timeout="1h") as accounts:
+        await until(lambda: logins == 1 and accounts[0].health.breaker.room(1) == 1, store)
+        await close_idle(accounts)
         await add(store, 1, expires_at=expires_at.isoformat())
         await logged(store, "mail.expired")
         await add(store, 2)
@@ -562,10 +643,10 @@ async def test_a_stop_abandons_mails_that_wait_for_a_connection(store: SqliteSto
         return None
 
     async with Scripted.running(answer) as server:
-        async with sending(store, [server.url_with_login], timeout="1h") as lanes:
+        async with sending(store, [server.url_with_login], timeout="1h") as accounts:
             await add(store, 0)
             await logged(store, "mail.sent")
-            await end_idle(lanes)
+            await close_idle(accounts)
             await add(store, 1, 2, 3)
             async with asyncio.timeout(PATIENCE):
                 await reached.wait()
@@ -586,7 +667,7 @@ async def test_a_stop_abandons_a_login_after_a_pause(store: SqliteStore, phase: 
                 await reached.wait()
 
 
-async def test_a_stop_abandons_mails_that_wait_for_their_turn(
+async def test_a_stop_abandons_mails_that_wait_for_their_slot(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A mail whose turn is an hour away keeps nobody from stopping, and its connection is in order."""
@@ -657,8 +738,8 @@ async def test_a_stop_does_not_wait_for_a_store_for_ever(
     store: SqliteStore, inbox: Inbox, monkeypatch: pytest.MonkeyPatch, logged_lines: list[Any]
 ) -> None:
     """Outcomes that cannot be recorded are given up after a while, and the log says how many mails they concern."""
-    monkeypatch.setattr("notifier.actors.sender.RECORD_AGAIN", 0.01)
-    monkeypatch.setattr("notifier.actors.sender.LAST_RECORDS", 0.2)
+    monkeypatch.setattr("notifier.actors.recording.RECORD_AGAIN", 0.01)
+    monkeypatch.setattr("notifier.actors.recording.LAST_RECORDS", 0.2)
     failing = asyncio.Event()
     record = store.record
 
@@ -680,12 +761,14 @@ async def test_a_stop_does_not_wait_for_a_store_for_ever(
 
 async def test_a_mail_that_is_claimed_while_the_sender_ends_is_handed_back(store: SqliteStore) -> None:
     """No connection is made for it, although its delivery had not even begun to wait when the others were abandoned."""
-    async with Scripted.running() as server, sending(store, [server.url]) as lanes:
-        sender = Sender(store, lanes, Limits(1, 0, RetryPolicy(DELAYS, GIVE_UP_AFTER)), BurstGuard(0))
+    async with Scripted.running() as server, sending(store, [server.url]) as accounts:
+        sender = Sender(store, accounts, Limits(1, 0, RetryPolicy(DELAYS, GIVE_UP_AFTER)), BurstGuard(0), composed)
         await sender._finish()
         await store.pause(paused=True)
         await add(store, 1)
         mail = (await mails(store))[0]
         start = Start(claimed(mail, clock.now()), clock.now())
-        assert [found.attempt for found in await sender._outcomes_of(lanes[0], Claimed(start, 0.0), None)] == [0]
+        assert [found.attempt for found in await sender._deliverer.deliver(accounts[0], Claimed(start, 0.0), None)] == [
+            0
+        ]
     assert server.count("MAIL") == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.outgoing import add, logged, mails, sending, total, until
+from support.outgoing import add, close_idle, composed, logged, mails, sending, total, until
 from support.parts import PATIENCE
 from support.scripted import Answer, HungUpError, Scripted, silent_at
 
@@ -49,13 +49,13 @@ async def test_wrong_addresses_in_a_row_hold_up_nobody(store: SqliteStore) -> No
     """Mail to somebody else goes as soon as the account was tried again; then the wrong ones fail, once each."""
     wrong = range(MANY)
     async with Scripted.running(rejecting("RCPT", b"550 5.1.1 no such user\r\n", *wrong)) as server:
-        async with sending(store, [server.url], connections=1) as lanes:
+        async with sending(store, [server.url], connections=1) as accounts:
             await add(store, *wrong)
-            await until(lambda: lanes[0].circuit._step > 0, store)
+            await until(lambda: accounts[0].health.breaker._step > 0, store)
             await add(store, 99)
             await logged(store, "mail.sent")
             await total(store, Status.FAILED, MANY)
-            assert (lanes[0].circuit.state, lanes[0].circuit._step) == (State.READY, 0)
+            assert (accounts[0].health.breaker.state, accounts[0].health.breaker._step) == (State.CLOSED, 0)
     assert Counter(mail.status for mail in await mails(store)) == {Status.FAILED: MANY, Status.SENT: 1}
 
 
@@ -80,12 +80,12 @@ async def test_a_request_whose_content_is_rejected_holds_up_nobody(store: Sqlite
 async def test_mail_that_comes_after_a_batch_of_rejected_ones_is_tried_next(store: SqliteStore) -> None:
     """Although the account is suspected for them; when that one was accepted, the account is used like any other."""
     async with Scripted.running(disliking(b"Subject: Bad")) as server:
-        async with sending(store, [server.url], pauses=(LONG,), delays=(LONG,), connections=1) as lanes:
+        async with sending(store, [server.url], pauses=(LONG,), delays=(LONG,), connections=1) as accounts:
             await add(store, *range(20), subject="Bad")
-            await until(lambda: lanes[0].circuit.reason is not None, store)
+            await until(lambda: accounts[0].health.breaker.reason is not None, store)
             met = len(server.messages)
             await add(store, 99)
-            lanes[0].circuit._retry_at = 0.0
+            accounts[0].health.breaker._retry_at = 0.0
             store.wake.set()
             await logged(store, "mail.sent")
             await until(lambda: len(server.messages) > met + 1, store)
@@ -105,13 +105,13 @@ async def test_an_accepted_mail_ends_a_suspicion(store: SqliteStore) -> None:
         return disliking(b"Subject: Bad")(phase, line)  # type: ignore[return-value]
 
     async with Scripted.running(answer) as server:
-        async with sending(store, [server.url], pauses=(LONG,), delays=(LONG,), timeout="1h") as lanes:
+        async with sending(store, [server.url], pauses=(LONG,), delays=(LONG,), timeout="1h") as accounts:
             await add(store, 0)
             await logged(store, "mail.sent")
             await add(store, 1, subject="Slow")
             await until(lambda: len(server.messages) == 2, store)
             await add(store, 2, 3, 4, subject="Bad")
-            await until(lambda: lanes[0].circuit.reason is not None, store)
+            await until(lambda: accounts[0].health.breaker.reason is not None, store)
             await add(store, 5)
             go_on.set()
             await logged(store, "mail.sent", 3)
@@ -187,9 +187,9 @@ def hanging_up(phase: str, _line: bytes) -> bytes | None:
 async def test_an_account_whose_dialogues_all_break_is_paused(store: SqliteStore, answer: Answer) -> None:
     """The next account has the rest; the first one gets a new recipient at each step, and is not logged in to more."""
     async with Scripted.running(answer) as first, Scripted.running() as second:
-        async with sending(store, [first.url, second.url], pauses=(LONG,), delays=(LONG,), connections=2) as lanes:
+        async with sending(store, [first.url, second.url], pauses=(LONG,), delays=(LONG,), connections=2) as accounts:
             await add(store, *range(20))
-            await until(lambda: lanes[0].circuit.reason is not None, store)
+            await until(lambda: accounts[0].health.breaker.reason is not None, store)
             met = first.count("MAIL")
             await logged(store, "mail.sent", 20 - met)
     assert met <= 4
@@ -230,14 +230,14 @@ async def test_each_account_has_connections_of_its_own(store: SqliteStore) -> No
         return None
 
     async with Scripted.running(first_says) as first, Scripted.running(second_says) as second:
-        async with sending(store, [first.url, second.url], pauses=(LONG,), timeout="1h") as lanes:
+        async with sending(store, [first.url, second.url], pauses=(LONG,), timeout="1h") as accounts:
             await add(store, 0)
             await logged(store, "mail.sent")
             limit.set()
             await add(store, 1, 2, 3)
             await until(lambda: len(first.messages) == 4, store)
             await add(store, 9)
-            await until(lambda: lanes[0].circuit.reason is not None, store)
+            await until(lambda: accounts[0].health.breaker.reason is not None, store)
             await add(store, *range(10, 16))
             async with asyncio.timeout(PATIENCE):
                 await together.wait()
@@ -249,10 +249,10 @@ async def test_a_quota_counts_for_the_account_that_sends(store: SqliteStore) -> 
     """Also if the first account had claimed the mail and does not offer what its address needs."""
     plain: Answer = lambda phase, _: b"250 here\r\n" if phase == "EHLO" else None  # noqa: E731
     async with Scripted.running(plain) as first, Scripted.running() as second:
-        async with sending(store, [first.url, second.url], quota=3) as lanes:
+        async with sending(store, [first.url, second.url], quota=3) as accounts:
             await add(store, 0)
             await logged(store, "mail.sent")
-            await until(lambda: lanes[1].circuit.state is State.HALF_OPEN, store)
+            await until(lambda: accounts[1].health.breaker.state is State.HALF_OPEN, store)
             await add(store, *range(1, 6), to=BEYOND_ASCII)
             await logged(store, "mail.sent", 1 + 3)
             await total(store, Status.PENDING, 2)
@@ -265,9 +265,9 @@ async def test_a_quota_that_is_free_again_is_used_for_mail_that_no_other_account
     """Although nothing is claimed for that account, so that nobody has asked the store since it was used up."""
     plain: Answer = lambda phase, _: b"250 here\r\n" if phase == "EHLO" else None  # noqa: E731
     async with Scripted.running(plain) as first, Scripted.running() as second:
-        async with sending(store, [first.url, second.url], quota=2) as lanes:
-            await until(lambda: lanes[1].circuit.state is State.HALF_OPEN, store)
-            lanes[1].claimed(Claim((), clock.now() - LONG, 0))
+        async with sending(store, [first.url, second.url], quota=2) as accounts:
+            await until(lambda: accounts[1].health.breaker.state is State.HALF_OPEN, store)
+            accounts[1].health.claimed(Claim((), clock.now() - LONG, 0))
             for number in (0, 1):
                 await add(store, number, to=BEYOND_ASCII)
                 await logged(store, "mail.sent", number + 1)
@@ -275,7 +275,7 @@ async def test_a_quota_that_is_free_again_is_used_for_mail_that_no_other_account
             await logged(store, "mail.pending", 4)
     (waiting,) = [mail for mail in await mails(store) if mail.status is Status.PENDING]
     assert (waiting.event, waiting.attempt, len(second.messages)) == ("r2", 0, 2)
-    assert waiting.next_attempt_at == lanes[1].used_up_until
+    assert waiting.next_attempt_at == accounts[1].health.used_up_until
     assert waiting.next_attempt_at
     assert waiting.next_attempt_at > clock.now() + 23 * LONG
 
@@ -293,8 +293,8 @@ async def test_a_trial_that_cannot_take_an_address_does_not_wait_for_another_acc
 
     async with Scripted.running(plain) as first, Scripted.running(slowly) as second:
         await store.pause(paused=True)
-        async with sending(store, [first.url, second.url], timeout="1h") as lanes:
-            await until(lambda: {lane.circuit.state for lane in lanes} == {State.HALF_OPEN}, store)
+        async with sending(store, [first.url, second.url], timeout="1h") as accounts:
+            await until(lambda: {account.health.breaker.state for account in accounts} == {State.HALF_OPEN}, store)
             await add(store, 1, to=BEYOND_ASCII)
             await add(store, 2)
             await store.pause(paused=False)
@@ -317,12 +317,10 @@ async def test_no_mail_begins_after_an_operator_has_paused_sending(store: Sqlite
             await go_on.wait()
         return None
 
-    async with Scripted.running(answer) as server, sending(store, [server.url_with_login], timeout="1h") as lanes:
+    async with Scripted.running(answer) as server, sending(store, [server.url_with_login], timeout="1h") as accounts:
         await add(store, 0)
         await logged(store, "mail.sent")
-        transport = lanes[0].transport
-        assert isinstance(transport, service.MailTransport)
-        await transport._transport.close()
+        await close_idle(accounts)
         await add(store, 1, 2)
         async with asyncio.timeout(PATIENCE):
             await logging_in.wait()
@@ -339,8 +337,8 @@ async def test_an_outcome_during_the_stop_has_its_own_time_to_be_recorded(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A dialogue that ends long after the stop began is recorded although the store is locked just then."""
-    monkeypatch.setattr("notifier.actors.sender.RECORD_AGAIN", 0.01)
-    monkeypatch.setattr("notifier.actors.sender.LAST_RECORDS", 0.3)
+    monkeypatch.setattr("notifier.actors.recording.RECORD_AGAIN", 0.01)
+    monkeypatch.setattr("notifier.actors.recording.LAST_RECORDS", 0.3)
     gone, reply, refusals = asyncio.Event(), asyncio.Event(), [1, 2]
     record = store.record
 
@@ -371,8 +369,8 @@ async def test_outcomes_are_kept_while_the_store_cannot_be_written(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long that takes: without its outcome an accepted mail would be sent again."""
-    monkeypatch.setattr("notifier.actors.sender.RECORD_AGAIN", 0.01)
-    monkeypatch.setattr("notifier.actors.sender.LAST_RECORDS", 0.1)
+    monkeypatch.setattr("notifier.actors.recording.RECORD_AGAIN", 0.01)
+    monkeypatch.setattr("notifier.actors.recording.LAST_RECORDS", 0.1)
     works, tried = asyncio.Event(), 0
     record, claim = store.record, store.claim
 
@@ -408,10 +406,10 @@ async def test_all_runs_of_the_sender_share_one_guard(
     guards: list[BurstGuard] = []
 
     async def note(self: Sender, *_: object) -> None:
-        guards.append(self._guard)
+        guards.append(self._deliverer._burst_guard)
 
     monkeypatch.setattr(Sender, "run", note)
-    send = service._sending(store, [], settings)
+    send = service._sending(store, [], settings, composed)
     for _ in range(2):
         await send(lambda: None, asyncio.Event())
     assert guards[0] is guards[1]

@@ -9,18 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.outgoing import add, logged, mails, sending, total, until
+from support.outgoing import add, close_idle, logged, mails, sending, total, until
 from support.parts import PATIENCE
 from support.samples import RULES
 from support.scripted import Answer, HungUpError, Limited, Scripted
 
-from notifier import clock, service
+from notifier import clock
 from notifier.domain.claims import Claim
 from notifier.domain.mail import Status
 from notifier.domain.messages import Origin, decode
 from notifier.errors import StoreUnusable
 from notifier.sending.circuit_breaker import State
-from notifier.sending.transport_health import TransportHealth
 from notifier.storage.sqlite.store import SqliteStore
 
 LONG = timedelta(hours=1)
@@ -50,10 +49,10 @@ def addresses(*numbers: int) -> Counter[str]:
 async def test_a_server_that_allows_few_connections_pauses_nobody(store: SqliteStore, logged_lines: list[Any]) -> None:
     """One login too many, and from then on no more mails are claimed than there are connections for."""
     limited = Limited(2)
-    async with Scripted.running(limited) as server, sending(store, [server.url], connections=8) as lanes:
+    async with Scripted.running(limited) as server, sending(store, [server.url], connections=8) as accounts:
         await add(store, *range(20))
         await logged(store, "mail.sent", 20)
-        assert lanes[0].room(8) <= 2
+        assert accounts[0].room(8) <= 2
     assert to(server) == addresses(*range(20))
     assert (limited.most, limited.refused) == (2, 1)
     assert "transport is paused" not in {line["event"] for line in logged_lines}
@@ -75,9 +74,9 @@ async def test_an_account_that_refuses_logins_leaves_the_rest_to_the_next_one(st
         return None
 
     async with Scripted.running(answer) as first, Scripted.running() as second:
-        async with sending(store, [first.url, second.url], pauses=(LONG,), timeout="1h") as lanes:
-            await until(lambda: {lane.circuit.state for lane in lanes} == {State.HALF_OPEN}, store)
-            lanes[0].circuit.worked()
+        async with sending(store, [first.url, second.url], pauses=(LONG,), timeout="1h") as accounts:
+            await until(lambda: {account.health.breaker.state for account in accounts} == {State.HALF_OPEN}, store)
+            accounts[0].health.breaker.worked()
             await add(store, 1)
             async with asyncio.timeout(PATIENCE):
                 await gone.wait()
@@ -110,20 +109,20 @@ async def test_no_account_gets_more_mails_at_a_time_than_it_has_connections(
         return None
 
     async with Scripted.running(first_says) as first, Scripted.running(second_says) as second:
-        async with sending(store, [first.url, second.url], connections=2, timeout="1h") as lanes:
+        async with sending(store, [first.url, second.url], connections=2, timeout="1h") as accounts:
             await add(store, 0)
             await logged(store, "mail.sent")
             await add(store, 1, 2)
             await until(lambda: now == 2, store)
             is_down = False
-            await until(lambda: lanes[0].circuit.state is State.HALF_OPEN, store)
+            await until(lambda: accounts[0].health.breaker.state is State.HALF_OPEN, store)
             await add(store, 3)
             await logged(store, "mail.sent", 2)
             for number in (4, 5):
                 await add(store, number, to=BEYOND_ASCII.format(number))
             # Each goes back at least once, because the second account has no room for it.
             await logged(store, "mail.pending", 6 + 2)
-            assert (now, lanes[1].under_way) == (2, 2)
+            assert (now, accounts[1].health.under_way) == (2, 2)
             go_on.set()
             await logged(store, "mail.sent", 6)
     assert most == 2
@@ -134,7 +133,7 @@ async def test_a_mail_that_waited_for_a_login_is_decided_anew(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It had not begun when its cancellation came; the connection serves the next mail."""
-    monkeypatch.setattr("notifier.actors.sender.START_WITHIN", 0.1)
+    monkeypatch.setattr("notifier.actors.delivering.START_WITHIN", 0.1)
     reached, go_on, logins = asyncio.Event(), asyncio.Event(), 0
 
     async def answer(phase: str, _line: bytes) -> bytes | None:
@@ -145,9 +144,9 @@ async def test_a_mail_that_waited_for_a_login_is_decided_anew(
             await go_on.wait()
         return None
 
-    async with Scripted.running(answer) as server, sending(store, [server.url], timeout="1h") as lanes:
-        await until(lambda: lanes[0].circuit.state is State.HALF_OPEN, store)
-        await end_idle(lanes)
+    async with Scripted.running(answer) as server, sending(store, [server.url], timeout="1h") as accounts:
+        await until(lambda: accounts[0].health.breaker.state is State.HALF_OPEN, store)
+        await close_idle(accounts)
         await add(store, 1)
         async with asyncio.timeout(PATIENCE):
             await reached.wait()
@@ -156,18 +155,11 @@ async def test_a_mail_that_waited_for_a_login_is_decided_anew(
         await store.add([decode(json.dumps(withdrawn).encode(), Origin(now))], RULES, now)
         asyncio.get_running_loop().call_later(0.2, go_on.set)
         await logged(store, "mail.cancelled")
-        monkeypatch.setattr("notifier.actors.sender.START_WITHIN", PATIENCE)
+        monkeypatch.setattr("notifier.actors.delivering.START_WITHIN", PATIENCE)
         await add(store, 2)
         await logged(store, "mail.sent")
     assert [(mail.status, mail.attempt) for mail in await mails(store)] == [(Status.CANCELLED, 0), (Status.SENT, 1)]
     assert (to(server), server.connections) == (addresses(2), 2)
-
-
-async def end_idle(lanes: list[TransportHealth]) -> None:
-    """Close the connections that are not in use."""
-    transport = lanes[0].transport
-    assert isinstance(transport, service.MailTransport)
-    await transport._transport.close()
 
 
 async def test_mail_goes_on_beside_a_dialogue_when_the_store_can_be_written_again(
@@ -225,10 +217,10 @@ async def test_two_mails_do_not_share_the_trial_of_another_account(
         return None
 
     async with Scripted.running(PLAIN) as first, Scripted.running(slowly) as second:
-        async with sending(store, [first.url, second.url], quota=50, timeout="1h") as lanes:
+        async with sending(store, [first.url, second.url], quota=50, timeout="1h") as accounts:
             await add(store, 0)
             await logged(store, "mail.sent")
-            await until(lambda: lanes[1].circuit.state is State.HALF_OPEN, store)
+            await until(lambda: accounts[1].health.breaker.state is State.HALF_OPEN, store)
             await store.pause(paused=True)
             for number in (1, 2):
                 await add(store, number, to=BEYOND_ASCII.format(number))

@@ -28,7 +28,7 @@ from notifier.domain.messages import Origin, decode
 from notifier.feed import auth, connection_limiter, pages, protocol, server, session, share
 from notifier.feed.client import FeedClient
 from notifier.feed.protocol import read_cursor
-from notifier.gateways import dead_letters, properties, smtp
+from notifier.gateways import dead_letters, properties, smtp_dialogue
 from notifier.settings import FeedSettings, Settings
 from notifier.storage.sqlite import changes
 from notifier.storage.sqlite.store import SqliteStore
@@ -456,7 +456,7 @@ LIMITS: Mapping[tuple[ModuleType, str], float] = {
     (session, "AWAY"): 1000,
     (share, "MAX_RATE"): 32 * 1024 * 1024,
     (share, "MIN_ANSWER"): 16 * 1024,
-    (smtp, "MAX_REPLY"): 1000,
+    (smtp_dialogue, "MAX_REPLY"): 1000,
     (auth, "MAX_DELAY"): 5,
     (auth, "MAX_NETWORKS"): 1000,
     (server, "MAX_FRAME"): 512 * 1024,
@@ -498,7 +498,7 @@ def test_no_limit_is_forgotten() -> None:
         properties,
         session,
         share,
-        smtp,
+        smtp_dialogue,
         auth,
         server,
     )

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 import trustme
-from support.outgoing import ENVELOPE, at_once, transport
+from support.outgoing import MAIL, smtp_pool
 from support.parts import PATIENCE
 
 from notifier.demo.inbox import Inbox
 from notifier.errors import Misconfigured, Unreachable
-from notifier.gateways.smtp import Envelope, Result, transports
+from notifier.gateways.smtp_pool import smtp_pools
+from notifier.sending.dialogue import ComposedMail
 from notifier.sending.replies import Phase
 from notifier.settings import load
 
@@ -45,8 +46,8 @@ def ca_file(authority: trustme.CA, tmp_path: Path) -> str:
 
 async def test_a_message_arrives_as_it_was_composed(inbox: Inbox) -> None:
     """Lines that begin with dots, also one of a single dot, come through unchanged."""
-    async with transport(inbox.url) as smtp:
-        result = await smtp.deliver(ENVELOPE, MESSAGE, at_once, at_once)
+    async with smtp_pool(inbox.url) as pool:
+        result = await pool.deliver(ComposedMail("fly@example.org", "asha@example.com", MESSAGE))
     assert result.accepted
     assert inbox.received[0].body.replace(b"\r\n", b"\n") == MESSAGE.replace(b"\r\n", b"\n")
     assert inbox.received[0].to == "asha@example.com"
@@ -57,33 +58,33 @@ async def test_mail_goes_over_tls_with_login(server_tls: ssl.SSLContext, ca_file
     """smtp:// begins with STARTTLS and smtps:// with TLS; both check the certificate and log in."""
     async with Inbox(tls=server_tls, implicit_tls=implicit, credentials=("user@x", "p:w")) as inbox:
         url = inbox.url.replace("://", "://user%40x:p%3Aw@")
-        async with transport(url, CA_FILE=ca_file) as smtp:
-            assert (await smtp.deliver(ENVELOPE, MESSAGE, at_once, at_once)).accepted
+        async with smtp_pool(url, CA_FILE=ca_file) as pool:
+            assert (await pool.deliver(MAIL)).accepted
 
 
 @pytest.mark.parametrize("implicit", [False, True])
 async def test_a_certificate_that_is_not_trusted_is_refused(server_tls: ssl.SSLContext, *, implicit: bool) -> None:
     """Without the authority in NOTIFIER_SMTP_CA_FILE nothing is said to the server but hello."""
-    async with Inbox(tls=server_tls, implicit_tls=implicit) as inbox, transport(inbox.url) as smtp:
+    async with Inbox(tls=server_tls, implicit_tls=implicit) as inbox, smtp_pool(inbox.url) as pool:
         with pytest.raises(Unreachable, match="certificate verify failed"):
-            await smtp.open()
+            await pool.probe()
         assert inbox.started == []
 
 
 async def test_a_server_that_offers_no_starttls_gets_no_mail(inbox: Inbox) -> None:
     """smtp:// never goes on in plain text."""
-    async with transport(inbox.url.replace("smtp+plain", "smtp")) as smtp:
-        result = await smtp.deliver(ENVELOPE, MESSAGE, at_once, at_once)
-    assert (result.phase, result.reply) == (Phase.CONNECT, None)
+    async with smtp_pool(inbox.url.replace("smtp+plain", "smtp")) as pool:
+        with pytest.raises(Unreachable, match="STARTTLS"):
+            await pool.deliver(MAIL)
     assert inbox.started == []
 
 
 async def test_a_wrong_password_is_the_transports_fault() -> None:
     """The server's 535 is in the error, and no mail was begun."""
     async with Inbox(credentials=("user", "right")) as inbox:
-        async with transport(inbox.url.replace("://", "://user:wrong@")) as smtp:
+        async with smtp_pool(inbox.url.replace("://", "://user:wrong@")) as pool:
             with pytest.raises(Unreachable, match="535"):
-                await smtp.open()
+                await pool.probe()
 
 
 @pytest.mark.parametrize(("phase", "connections"), [("MAIL", 2), ("RCPT", 1), ("DATA", 1)])
@@ -91,9 +92,9 @@ async def test_a_refusal_says_in_which_phase_and_the_connection_stays(phase: str
     """After 452 the next mail goes over the same connection, unless the server took none from us at all."""
     replies = iter(["452 4.3.1 not now"])
     async with Inbox(reply=lambda at, _: next(replies, None) if at == phase else None) as inbox:
-        async with transport(inbox.url) as smtp:
-            refused = await smtp.deliver(ENVELOPE, MESSAGE, at_once, at_once)
-            accepted = await smtp.deliver(ENVELOPE, MESSAGE, at_once, at_once)
+        async with smtp_pool(inbox.url) as pool:
+            refused = await pool.deliver(MAIL)
+            accepted = await pool.deliver(MAIL)
     expected = Phase.DOT if phase == "DATA" else Phase(phase)
     assert (refused.phase, refused.reply and refused.reply.code, refused.accepted) == (expected, 452, False)
     assert accepted.accepted
@@ -104,9 +105,9 @@ async def test_a_421_closes_the_connection() -> None:
     """The next mail goes over a new one."""
     replies = iter(["421 4.3.2 shutting down"])
     async with Inbox(reply=lambda at, _: next(replies, None) if at == "RCPT" else None) as inbox:
-        async with transport(inbox.url) as smtp:
-            assert (await smtp.deliver(ENVELOPE, MESSAGE, at_once, at_once)).phase is Phase.RCPT
-            assert (await smtp.deliver(ENVELOPE, MESSAGE, at_once, at_once)).accepted
+        async with smtp_pool(inbox.url) as pool:
+            assert (await pool.deliver(MAIL)).phase is Phase.RCPT
+            assert (await pool.deliver(MAIL)).accepted
     assert inbox.connections == 2
 
 
@@ -161,7 +162,6 @@ def until(word: bytes, *, then_close: bool, reached: asyncio.Event | None = None
 @pytest.mark.parametrize(
     ("word", "phase"),
     [
-        (b"EHLO", Phase.CONNECT),
         (b"MAIL", Phase.MAIL),
         (b"RCPT", Phase.RCPT),
         (b"DATA", Phase.DATA),
@@ -171,64 +171,51 @@ def until(word: bytes, *, then_close: bool, reached: asyncio.Event | None = None
 async def test_a_dialogue_that_breaks_says_where(word: bytes, phase: Phase, *, then_close: bool) -> None:
     """A server that hangs up or falls silent gives a result without a reply, within its timeout, in the right phase."""
     async with scripted(until(word, then_close=then_close)) as url:
-        async with transport(url, TIMEOUT="200ms", DOT_TIMEOUT="300ms") as smtp:
+        async with smtp_pool(url, TIMEOUT="200ms", DOT_TIMEOUT="300ms") as pool:
             async with asyncio.timeout(PATIENCE):
-                result = await smtp.deliver(ENVELOPE, MESSAGE, at_once, at_once)
+                result = await pool.deliver(MAIL)
     assert (result.phase, result.reply, result.accepted) == (phase, None, False)
     assert result.fault
 
 
-async def test_an_idle_connection_that_the_server_closed_is_replaced() -> None:
-    """The mail that finds a dead connection goes over a new one, in the same delivery."""
-    served: list[int] = []
-
-    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        served.append(1)
-        writer.write(b"220 here\r\n")
-        in_data = False
-        while line := await reader.readline():
-            if in_data and line != b".\r\n":
-                continue
-            writer.write(b"354 go on\r\n" if line.startswith(b"DATA") else b"250 OK\r\n")
-            if in_data:
-                return
-            in_data = line.startswith(b"DATA")
-
-    async with scripted(once) as url, transport(url) as smtp:
-        results: list[Result] = [await smtp.deliver(ENVELOPE, MESSAGE, at_once, at_once) for _ in range(3)]
-    assert [result.accepted for result in results] == [True] * 3
-    assert len(served) == 3
+@pytest.mark.parametrize("then_close", [True, False])
+async def test_a_login_that_breaks_is_the_accounts_fault(*, then_close: bool) -> None:
+    """A server that hangs up or falls silent before MAIL FROM is unreachable, which says nothing about the mail."""
+    async with scripted(until(b"EHLO", then_close=then_close)) as url, smtp_pool(url, TIMEOUT="200ms") as pool:
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises(Unreachable):
+                await pool.deliver(MAIL)
 
 
 async def test_a_cancelled_delivery_closes_its_connection() -> None:
     """No other mail may meet a dialogue that was left in the middle."""
     reached = asyncio.Event()
-    async with scripted(until(b"RCPT", then_close=False, reached=reached)) as url, transport(url) as smtp:
-        delivery = asyncio.create_task(smtp.deliver(ENVELOPE, MESSAGE, at_once, at_once))
+    async with scripted(until(b"RCPT", then_close=False, reached=reached)) as url, smtp_pool(url) as pool:
+        delivery = asyncio.create_task(pool.deliver(MAIL))
         await reached.wait()
         delivery.cancel()
         with pytest.raises(asyncio.CancelledError):
             await delivery
-        assert smtp._idle == []
+        assert (pool._idle, pool._connected) == ({}, set())
 
 
 async def test_an_address_beyond_ascii_needs_smtputf8(inbox: Inbox) -> None:
     """A server that offers the extension is asked for it; one that does not is told nothing of the mail."""
-    envelope = Envelope("fly@example.org", "jürgen@example.com")
-    async with transport(inbox.url) as smtp:
-        offered = await smtp.deliver(envelope, MESSAGE, at_once, at_once)
-    async with scripted(until(b"QUIT", then_close=True)) as url, transport(url) as smtp:
-        lacking = await smtp.deliver(envelope, MESSAGE, at_once, at_once)
+    mail = ComposedMail("fly@example.org", "jürgen@example.com", MESSAGE)
+    async with smtp_pool(inbox.url) as pool:
+        offered = await pool.deliver(mail)
+    async with scripted(until(b"QUIT", then_close=True)) as url, smtp_pool(url) as pool:
+        lacking = await pool.deliver(mail)
     assert offered.accepted
     assert inbox.received[0].to == "jürgen@example.com"
-    assert (lacking.unsupported, lacking.reply, lacking.steps, offered.unsupported) == (True, None, (), False)
+    assert (lacking.unsupported, lacking.reply, lacking.exchanges, offered.unsupported) == (True, None, (), False)
 
 
 def test_accounts_at_one_server_are_told_apart() -> None:
     """Each transport has a name of its own and never shows its account; quotas are counted by account."""
     url = "smtp://a:secret@mail.example.com:587,smtp://b:secret@mail.example.com:587"
     settings = load({"NOTIFIER_SMTP_URL": url, "NOTIFIER_MAIL_FROM": "fly@example.org"})
-    first, second = transports(settings.smtp, "example.org")
+    first, second = smtp_pools(settings.smtp, "example.org")
     assert (first.name, second.name) == ("mail.example.com:587", "mail.example.com:587 (2)")
     assert first.server.account != second.server.account
 
@@ -243,4 +230,4 @@ def test_a_ca_file_that_cannot_be_used_is_a_setting_to_mend(tmp_path: Path) -> N
         }
     )
     with pytest.raises(Misconfigured, match="NOTIFIER_SMTP_CA_FILE"):
-        transports(settings.smtp, "example.org")
+        smtp_pools(settings.smtp, "example.org")

@@ -7,314 +7,314 @@ from notifier.sending.circuit_breaker import SUSPECTED_PAUSE, CircuitBreaker, St
 PAUSES = [timedelta(seconds=2), timedelta(seconds=5), timedelta(minutes=1)]
 
 
-def ready() -> CircuitBreaker:
-    circuit = CircuitBreaker(PAUSES)
-    circuit.probe()
-    circuit.admitted()
-    circuit.worked()
-    return circuit
+def closed() -> CircuitBreaker:
+    breaker = CircuitBreaker(PAUSES)
+    breaker.probe()
+    breaker.admitted()
+    breaker.worked()
+    return breaker
 
 
 def test_a_transport_logs_in_before_its_first_mail() -> None:
     """A new transport is paused with no time left and without a fault to tell."""
-    circuit = CircuitBreaker(PAUSES)
-    assert (circuit.state, circuit.wait(0.0), circuit.reason, circuit.until) == (State.PAUSED, 0.0, None, None)
+    breaker = CircuitBreaker(PAUSES)
+    assert (breaker.state, breaker.wait(0.0), breaker.reason, breaker.until) == (State.OPEN, 0.0, None, None)
 
 
 def test_a_login_under_way_is_waited_for() -> None:
     """While a login is under way no second one is due."""
-    circuit = CircuitBreaker(PAUSES)
-    circuit.probe()
-    assert (circuit.state, circuit.wait(1000.0)) == (State.PROBING, None)
+    breaker = CircuitBreaker(PAUSES)
+    breaker.probe()
+    assert (breaker.state, breaker.wait(1000.0)) == (State.PROBING, None)
 
 
 def test_a_first_login_ends_no_fault() -> None:
     """The first login lets one mail go and is no news."""
-    circuit = CircuitBreaker(PAUSES)
-    circuit.probe()
-    assert not circuit.admitted()
-    assert (circuit.state, circuit.wait(0.0), circuit.room(8)) == (State.HALF_OPEN, None, 1)
-    assert not circuit.tries_newest
-    assert not circuit.is_recovering
+    breaker = CircuitBreaker(PAUSES)
+    breaker.probe()
+    assert not breaker.admitted()
+    assert (breaker.state, breaker.wait(0.0), breaker.room(8)) == (State.HALF_OPEN, None, 1)
+    assert not breaker.tries_newest
+    assert not breaker.is_recovering
 
 
 def test_a_fault_pauses_the_transport() -> None:
     """A fault is news, gives its reason and its end, and the wait shrinks to zero."""
-    circuit = ready()
-    assert circuit.fault("421 too many", 100.0, NOW)
-    assert (circuit.state, circuit.reason, circuit.until) == (State.PAUSED, "421 too many", NOW + PAUSES[0])
-    assert [circuit.wait(at) for at in (100.0, 101.5, 102.0, 500.0)] == [2.0, 0.5, 0.0, 0.0]
+    breaker = closed()
+    assert breaker.fault("421 too many", 100.0, NOW)
+    assert (breaker.state, breaker.reason, breaker.until) == (State.OPEN, "421 too many", NOW + PAUSES[0])
+    assert [breaker.wait(at) for at in (100.0, 101.5, 102.0, 500.0)] == [2.0, 0.5, 0.0, 0.0]
 
 
 def test_a_server_that_closes_for_a_moment_before_the_first_login_is_believed() -> None:
     """An account that was never used has no pause that would be longer."""
-    circuit = CircuitBreaker(PAUSES)
-    assert circuit.fault("closed", 100.0, NOW, asked=timedelta(seconds=1))
-    assert circuit.wait(100.0) == 1.0
+    breaker = CircuitBreaker(PAUSES)
+    assert breaker.fault("closed", 100.0, NOW, asked=timedelta(seconds=1))
+    assert breaker.wait(100.0) == 1.0
 
 
 def test_deliveries_that_fail_side_by_side_are_one_fault() -> None:
     """A fault during a pause changes nothing and is no news."""
-    circuit = ready()
-    circuit.fault("first", 100.0, NOW)
-    assert not circuit.fault("second", 101.0, NOW + timedelta(seconds=1))
-    assert (circuit.reason, circuit.until, circuit.wait(101.0)) == ("first", NOW + PAUSES[0], 1.0)
+    breaker = closed()
+    breaker.fault("first", 100.0, NOW)
+    assert not breaker.fault("second", 101.0, NOW + timedelta(seconds=1))
+    assert (breaker.reason, breaker.until, breaker.wait(101.0)) == ("first", NOW + PAUSES[0], 1.0)
 
 
 def test_each_failed_try_waits_longer_and_the_last_step_repeats() -> None:
     """Tries that fail take one pause after the other, without news; the last pause repeats."""
-    circuit = ready()
+    breaker = closed()
     news, waits = [], []
     for at in range(0, 5000, 1000):
-        news.append(circuit.fault("no answer", float(at), NOW))
-        waits.append(circuit.wait(float(at)))
-        circuit.probe()
+        news.append(breaker.fault("no answer", float(at), NOW))
+        waits.append(breaker.wait(float(at)))
+        breaker.probe()
     assert waits == [2.0, 5.0, 60.0, 60.0, 60.0]
     assert news == [True, False, False, False, False]
 
 
 def test_a_login_after_a_fault_ends_it() -> None:
     """A login that works ends the fault, once, and clears reason and time."""
-    circuit = ready()
-    circuit.fault("no answer", 0.0, NOW)
-    circuit.probe()
-    assert circuit.admitted()
-    assert (circuit.state, circuit.reason, circuit.until) == (State.HALF_OPEN, None, None)
-    assert circuit.is_recovering
+    breaker = closed()
+    breaker.fault("no answer", 0.0, NOW)
+    breaker.probe()
+    assert breaker.admitted()
+    assert (breaker.state, breaker.reason, breaker.until) == (State.HALF_OPEN, None, None)
+    assert breaker.is_recovering
 
 
 def test_a_login_alone_does_not_shorten_the_next_pause() -> None:
     """A server that lets us in and refuses the mail gets the next, longer pause."""
-    circuit = ready()
-    circuit.fault("limit", 0.0, NOW)
-    circuit.probe()
-    circuit.admitted()
-    circuit.fault("limit", 10.0, NOW)
-    assert circuit.wait(10.0) == 5.0
+    breaker = closed()
+    breaker.fault("limit", 0.0, NOW)
+    breaker.probe()
+    breaker.admitted()
+    breaker.fault("limit", 10.0, NOW)
+    assert breaker.wait(10.0) == 5.0
 
 
 def test_a_delivered_mail_goes_back_to_the_first_pause() -> None:
     """After a success the next fault begins with the shortest pause."""
-    circuit = ready()
-    circuit.fault("limit", 0.0, NOW)
-    circuit.probe()
-    circuit.admitted()
-    circuit.delivered()
-    circuit.fault("limit", 10.0, NOW)
-    assert circuit.wait(10.0) == 2.0
+    breaker = closed()
+    breaker.fault("limit", 0.0, NOW)
+    breaker.probe()
+    breaker.admitted()
+    breaker.delivered()
+    breaker.fault("limit", 10.0, NOW)
+    assert breaker.wait(10.0) == 2.0
 
 
 def test_a_time_that_the_server_asked_for_is_obeyed() -> None:
     """It takes the place of the step, shorter or longer."""
-    circuit = CircuitBreaker((timedelta(seconds=2), timedelta(seconds=5)))
-    circuit.probe()
-    circuit.fault("later", 100.0, NOW, asked=timedelta(minutes=5))
-    assert circuit.wait(100.0) == 300
-    assert circuit.until == NOW + timedelta(minutes=5)
+    breaker = CircuitBreaker((timedelta(seconds=2), timedelta(seconds=5)))
+    breaker.probe()
+    breaker.fault("later", 100.0, NOW, asked=timedelta(minutes=5))
+    assert breaker.wait(100.0) == 300
+    assert breaker.until == NOW + timedelta(minutes=5)
 
 
 def test_a_fault_that_will_not_pass_soon_takes_the_last_pause() -> None:
     """A daily limit is not asked again in two seconds."""
-    circuit = CircuitBreaker((timedelta(seconds=2), timedelta(minutes=15)))
-    circuit.probe()
-    circuit.fault("daily limit", 100.0, NOW, for_long=True)
-    assert circuit.wait(100.0) == 900
+    breaker = CircuitBreaker((timedelta(seconds=2), timedelta(minutes=15)))
+    breaker.probe()
+    breaker.fault("daily limit", 100.0, NOW, for_long=True)
+    assert breaker.wait(100.0) == 900
 
 
 def half_open() -> CircuitBreaker:
-    circuit = ready()
-    circuit.fault("limit", 0.0, NOW)
-    circuit.probe()
-    circuit.admitted()
-    return circuit
+    breaker = closed()
+    breaker.fault("limit", 0.0, NOW)
+    breaker.probe()
+    breaker.admitted()
+    return breaker
 
 
 def test_a_half_open_circuit_has_room_for_one_mail_at_a_time() -> None:
     """While that mail is being sent there is no room, however many connections are free; a paused one has none."""
-    circuit = half_open()
-    assert [circuit.room(free) for free in (0, 1, 8)] == [0, 1, 1]
-    trial = circuit.begin_trial()
+    breaker = half_open()
+    assert [breaker.room(free) for free in (0, 1, 8)] == [0, 1, 1]
+    trial = breaker.begin_trial()
     assert trial
-    assert circuit.room(8) == 0
-    circuit.end_trial(trial)
-    assert circuit.room(8) == 1
-    circuit.fault("limit", 1.0, NOW)
-    assert circuit.room(8) == 0
+    assert breaker.room(8) == 0
+    breaker.end_trial(trial)
+    assert breaker.room(8) == 1
+    breaker.fault("limit", 1.0, NOW)
+    assert breaker.room(8) == 0
 
 
 def test_an_accepted_mail_closes_the_circuit() -> None:
     """From then on every free connection is used, and mails are on trial no more."""
-    circuit = half_open()
-    circuit.begin_trial()
-    circuit.delivered()
-    assert (circuit.state, circuit.room(8), circuit.begin_trial()) == (State.READY, 8, None)
+    breaker = half_open()
+    breaker.begin_trial()
+    breaker.delivered()
+    assert (breaker.state, breaker.room(8), breaker.begin_trial()) == (State.CLOSED, 8, None)
 
 
 def test_a_rejection_of_the_recipient_closes_the_circuit_and_keeps_the_step() -> None:
     """The account works as far as anybody knows, but only an accepted mail makes the next pause short again."""
-    circuit = half_open()
-    circuit.worked()
-    assert (circuit.state, circuit.room(8)) == (State.READY, 8)
-    circuit.fault("limit", 10.0, NOW)
-    assert circuit.wait(10.0) == 5.0
+    breaker = half_open()
+    breaker.worked()
+    assert (breaker.state, breaker.room(8)) == (State.CLOSED, 8)
+    breaker.fault("limit", 10.0, NOW)
+    assert breaker.wait(10.0) == 5.0
 
 
 def test_a_mail_on_trial_stays_on_trial_through_a_pause() -> None:
     """One that a slow server still has in its hands is not joined by a second one after the next login."""
-    circuit = half_open()
-    circuit.begin_trial()
-    circuit.fault("limit", 1.0, NOW)
-    circuit.probe()
-    circuit.admitted()
-    assert circuit.room(8) == 0
+    breaker = half_open()
+    breaker.begin_trial()
+    breaker.fault("limit", 1.0, NOW)
+    breaker.probe()
+    breaker.admitted()
+    assert breaker.room(8) == 0
 
 
 def test_what_worked_before_a_pause_does_not_end_it() -> None:
     """A mail that is accepted while the account is paused or logs in shortens the next pause and nothing more."""
-    circuit = ready()
-    circuit.fault("limit", 0.0, NOW)
-    circuit.delivered()
-    found = [circuit.state]
-    circuit.probe()
-    circuit.delivered()
-    assert [*found, circuit.state] == [State.PAUSED, State.PROBING]
+    breaker = closed()
+    breaker.fault("limit", 0.0, NOW)
+    breaker.delivered()
+    found = [breaker.state]
+    breaker.probe()
+    breaker.delivered()
+    assert [*found, breaker.state] == [State.OPEN, State.PROBING]
 
 
 def test_a_login_that_was_given_up_is_due_again_at_once() -> None:
     """It takes no step: nothing was learnt of the account. A pause that began meanwhile stays."""
-    circuit = half_open()
-    circuit.fault("limit", 0.0, NOW)
-    circuit.probe()
-    circuit.abandon_probe()
-    assert (circuit.state, circuit.wait(5.0)) == (State.PAUSED, 0.0)
-    circuit.probe()
-    circuit.fault("limit", 10.0, NOW)
-    circuit.abandon_probe()
-    assert circuit.wait(10.0) == 60.0
+    breaker = half_open()
+    breaker.fault("limit", 0.0, NOW)
+    breaker.probe()
+    breaker.abandon_probe()
+    assert (breaker.state, breaker.wait(5.0)) == (State.OPEN, 0.0)
+    breaker.probe()
+    breaker.fault("limit", 10.0, NOW)
+    breaker.abandon_probe()
+    assert breaker.wait(10.0) == 60.0
 
 
 def test_a_mail_that_was_given_room_before_a_pause_does_not_start_in_it_or_beside_a_trial() -> None:
-    """Only the mail on trial starts in a half-open circuit, and none in a paused one."""
-    circuit = ready()
-    starts = [circuit.lets_start(None)]
-    circuit.fault("limit", 0.0, NOW)
-    starts += [circuit.lets_start(None), circuit.lets_start(Trial())]
-    circuit.probe()
-    circuit.admitted()
-    starts += [circuit.lets_start(None), circuit.lets_start(circuit.begin_trial())]
+    """Only the mail on trial starts in a half-open breaker, and none in a paused one."""
+    breaker = closed()
+    starts = [breaker.lets_start(None)]
+    breaker.fault("limit", 0.0, NOW)
+    starts += [breaker.lets_start(None), breaker.lets_start(Trial())]
+    breaker.probe()
+    breaker.admitted()
+    starts += [breaker.lets_start(None), breaker.lets_start(breaker.begin_trial())]
     assert starts == [True, False, False, False, True]
 
 
 def test_a_trial_is_ended_by_its_own_mail_only() -> None:
     """A mail that ends its trial twice, because it went on to another account, does not end that of the next mail."""
-    circuit = half_open()
-    first = circuit.begin_trial()
-    assert circuit.begin_trial() is None
-    circuit.end_trial(first)
-    second = circuit.begin_trial()
-    circuit.end_trial(first)
-    circuit.end_trial(None)
-    assert (circuit.room(8), circuit.lets_start(first), circuit.lets_start(second)) == (0, False, True)
+    breaker = half_open()
+    first = breaker.begin_trial()
+    assert breaker.begin_trial() is None
+    breaker.end_trial(first)
+    second = breaker.begin_trial()
+    breaker.end_trial(first)
+    breaker.end_trial(None)
+    assert (breaker.room(8), breaker.lets_start(first), breaker.lets_start(second)) == (0, False, True)
 
 
 def test_a_longer_pause_that_is_asked_for_replaces_a_shorter_one() -> None:
     """It is worth a report and takes no step; one that is not longer changes nothing."""
-    circuit = ready()
-    circuit.fault("limit", 100.0, NOW)
-    assert circuit.fault("closed for an hour", 101.0, NOW, asked=timedelta(hours=1))
-    assert (circuit.reason, circuit.wait(101.0)) == ("closed for an hour", 3600.0)
-    assert not circuit.fault("closed", 102.0, NOW, asked=timedelta(hours=1))
-    assert not circuit.fault("limit", 103.0, NOW)
-    assert circuit.wait(103.0) == 3598.0
-    circuit.probe()
-    circuit.admitted()
-    circuit.fault("limit", 5000.0, NOW)
-    assert circuit.wait(5000.0) == 5.0
+    breaker = closed()
+    breaker.fault("limit", 100.0, NOW)
+    assert breaker.fault("closed for an hour", 101.0, NOW, asked=timedelta(hours=1))
+    assert (breaker.reason, breaker.wait(101.0)) == ("closed for an hour", 3600.0)
+    assert not breaker.fault("closed", 102.0, NOW, asked=timedelta(hours=1))
+    assert not breaker.fault("limit", 103.0, NOW)
+    assert breaker.wait(103.0) == 3598.0
+    breaker.probe()
+    breaker.admitted()
+    breaker.fault("limit", 5000.0, NOW)
+    assert breaker.wait(5000.0) == 5.0
 
 
 def test_a_login_does_not_end_a_fault_that_came_meanwhile() -> None:
     """The late reply to an earlier mail pauses the account although a login is under way."""
-    circuit = half_open()
-    circuit.fault("limit", 0.0, NOW)
-    circuit.probe()
-    circuit.fault("closed for an hour", 1.0, NOW, asked=timedelta(hours=1))
-    assert not circuit.admitted()
-    assert (circuit.state, circuit.wait(1.0)) == (State.PAUSED, 3600.0)
+    breaker = half_open()
+    breaker.fault("limit", 0.0, NOW)
+    breaker.probe()
+    breaker.fault("closed for an hour", 1.0, NOW, asked=timedelta(hours=1))
+    assert not breaker.admitted()
+    assert (breaker.state, breaker.wait(1.0)) == (State.OPEN, 3600.0)
 
 
 def test_a_suspicion_pauses_for_a_minute_at_most() -> None:
     """It climbs the same steps, but no further: a known fault after many suspicions begins with a short pause."""
-    circuit = CircuitBreaker([timedelta(seconds=2), timedelta(seconds=5), timedelta(minutes=1), timedelta(minutes=15)])
+    breaker = CircuitBreaker([timedelta(seconds=2), timedelta(seconds=5), timedelta(minutes=1), timedelta(minutes=15)])
     waits, reports = [], []
     for _ in range(5):
-        circuit.probe()
-        circuit.admitted()
-        reports.append(circuit.suspect("rejected", 100.0, NOW))
-        waits.append(circuit.wait(100.0))
+        breaker.probe()
+        breaker.admitted()
+        reports.append(breaker.suspect("rejected", 100.0, NOW))
+        waits.append(breaker.wait(100.0))
     assert waits == [2.0, 5.0, 60.0, 60.0, 60.0]
     assert all(reports)
-    assert (circuit.state, circuit.reason, circuit.until) == (State.PAUSED, "rejected", NOW + SUSPECTED_PAUSE)
-    circuit.probe()
-    circuit.admitted()
-    circuit.fault("limit", 100.0, NOW)
-    assert circuit.wait(100.0) == 60.0
+    assert (breaker.state, breaker.reason, breaker.until) == (State.OPEN, "rejected", NOW + SUSPECTED_PAUSE)
+    breaker.probe()
+    breaker.admitted()
+    breaker.fault("limit", 100.0, NOW)
+    assert breaker.wait(100.0) == 60.0
 
 
 def test_a_suspicion_is_cut_short_where_all_pauses_are_long() -> None:
     """The account recovers from it all the same, so that the next one takes over."""
-    circuit = CircuitBreaker([timedelta(minutes=5)])
-    circuit.probe()
-    circuit.admitted()
-    circuit.suspect("rejected", 100.0, NOW)
-    assert circuit.wait(100.0) == 60.0
-    circuit.probe()
-    circuit.admitted()
-    assert circuit.is_recovering
+    breaker = CircuitBreaker([timedelta(minutes=5)])
+    breaker.probe()
+    breaker.admitted()
+    breaker.suspect("rejected", 100.0, NOW)
+    assert breaker.wait(100.0) == 60.0
+    breaker.probe()
+    breaker.admitted()
+    assert breaker.is_recovering
 
 
 def test_rejections_side_by_side_are_one_suspicion() -> None:
     """In a pause no further step is taken, and a suspicion that comes during a login is not reported again."""
-    circuit = ready()
-    assert circuit.suspect("first", 100.0, NOW)
-    assert not circuit.suspect("second", 101.0, NOW)
-    assert (circuit.reason, circuit.wait(101.0)) == ("first", 1.0)
-    circuit.probe()
-    assert not circuit.suspect("third", 103.0, NOW)
-    assert circuit.wait(103.0) == 5.0
+    breaker = closed()
+    assert breaker.suspect("first", 100.0, NOW)
+    assert not breaker.suspect("second", 101.0, NOW)
+    assert (breaker.reason, breaker.wait(101.0)) == ("first", 1.0)
+    breaker.probe()
+    assert not breaker.suspect("third", 103.0, NOW)
+    assert breaker.wait(103.0) == 5.0
 
 
 def test_an_accepted_mail_ends_a_suspicion_at_once() -> None:
     """The next login is due, and the pauses begin anew; a pause for a known fault stays as it is."""
-    circuit = ready()
-    circuit.suspect("rejected", 100.0, NOW)
-    circuit.delivered()
-    assert (circuit.state, circuit.wait(100.0)) == (State.PAUSED, 0.0)
-    assert circuit.fault("closed for a second", 100.0, NOW, asked=timedelta(seconds=1))
-    circuit.delivered()
-    assert circuit.wait(100.0) == 1.0
+    breaker = closed()
+    breaker.suspect("rejected", 100.0, NOW)
+    breaker.delivered()
+    assert (breaker.state, breaker.wait(100.0)) == (State.OPEN, 0.0)
+    assert breaker.fault("closed for a second", 100.0, NOW, asked=timedelta(seconds=1))
+    breaker.delivered()
+    assert breaker.wait(100.0) == 1.0
 
 
 def test_a_known_fault_takes_the_place_of_a_suspicion() -> None:
     """Accepted mail does not end its pause, and the mail on trial is the oldest again."""
-    circuit = ready()
-    circuit.suspect("rejected", 100.0, NOW)
-    assert not circuit.fault("limit", 100.0, NOW)
-    circuit.delivered()
-    assert circuit.wait(100.0) == 2.0
-    circuit.probe()
-    circuit.admitted()
-    assert not circuit.tries_newest
+    breaker = closed()
+    breaker.suspect("rejected", 100.0, NOW)
+    assert not breaker.fault("limit", 100.0, NOW)
+    breaker.delivered()
+    assert breaker.wait(100.0) == 2.0
+    breaker.probe()
+    breaker.admitted()
+    assert not breaker.tries_newest
 
 
 def test_the_newest_mail_tries_an_account_that_is_suspected() -> None:
     """Only while it is half-open: from an accepted mail on the order is the usual one."""
-    circuit = ready()
-    found = [circuit.tries_newest]
-    circuit.suspect("rejected", 100.0, NOW)
-    found.append(circuit.tries_newest)
-    circuit.probe()
-    circuit.admitted()
-    found.append(circuit.tries_newest)
-    circuit.delivered()
-    found.append(circuit.tries_newest)
+    breaker = closed()
+    found = [breaker.tries_newest]
+    breaker.suspect("rejected", 100.0, NOW)
+    found.append(breaker.tries_newest)
+    breaker.probe()
+    breaker.admitted()
+    found.append(breaker.tries_newest)
+    breaker.delivered()
+    found.append(breaker.tries_newest)
     assert found == [False, False, True, False]

@@ -26,17 +26,17 @@ def to(recipient: str, aggregate: str | None = None) -> Mail:
     return mail(id=recipient, to=recipient, aggregate=aggregate or recipient)
 
 
-def causes(cohort: RefusalStreak, *rejections: tuple[str, Reply]) -> list[Cause]:
-    return [cohort.cause(to(recipient), reply) for recipient, reply in rejections]
+def causes(streak: RefusalStreak, *rejections: tuple[str, Reply]) -> list[Cause]:
+    return [streak.cause(to(recipient), reply) for recipient, reply in rejections]
 
 
 def test_one_request_does_not_suspect_the_account() -> None:
     """However many recipients it has; with those of two more requests the same failure concerns the account."""
-    cohort = RefusalStreak()
-    assert {cohort.cause(to(f"p{n}", "bulk"), POLICY) for n in range(100)} == {Cause.MAIL}
-    assert cohort.cause(to("p1", "second"), POLICY) is Cause.MAIL
-    assert cohort.cause(to("p2", "third"), POLICY) is Cause.ACCOUNT
-    assert cohort.cause(to("p3", "bulk"), POLICY) is Cause.REPEATED
+    streak = RefusalStreak()
+    assert {streak.cause(to(f"p{n}", "bulk"), POLICY) for n in range(100)} == {Cause.MAIL}
+    assert streak.cause(to("p1", "second"), POLICY) is Cause.MAIL
+    assert streak.cause(to("p2", "third"), POLICY) is Cause.ACCOUNT
+    assert streak.cause(to("p3", "bulk"), POLICY) is Cause.REPEATED
 
 
 def test_the_same_rejection_for_several_recipients_concerns_the_account() -> None:
@@ -52,9 +52,9 @@ def test_one_recipient_is_not_several() -> None:
 
 def test_a_recipient_that_is_rejected_again_shows_nothing_new() -> None:
     """While the account is suspected, only a recipient that has not been rejected yet counts against it."""
-    cohort = RefusalStreak()
-    causes(cohort, ("a", POLICY), ("b", POLICY), ("c", POLICY))
-    assert causes(cohort, ("a", POLICY), ("c", POLICY), ("d", POLICY)) == [
+    streak = RefusalStreak()
+    causes(streak, ("a", POLICY), ("b", POLICY), ("c", POLICY))
+    assert causes(streak, ("a", POLICY), ("c", POLICY), ("d", POLICY)) == [
         Cause.REPEATED,
         Cause.REPEATED,
         Cause.ACCOUNT,
@@ -63,13 +63,13 @@ def test_a_recipient_that_is_rejected_again_shows_nothing_new() -> None:
 
 def test_recipients_of_a_streak_are_cleared_by_an_accepted_mail() -> None:
     """They do not suspect the account a second time, until a mail to them is accepted."""
-    cohort = RefusalStreak()
+    streak = RefusalStreak()
     row = [(name, POLICY) for name in "abc"]
-    causes(cohort, *row)
-    cohort.delivered("x")
-    assert causes(cohort, *row, ("d", POLICY)) == [Cause.CLEARED] * 3 + [Cause.DOUBTFUL]
-    cohort.delivered("a")
-    assert causes(cohort, *row) == [Cause.DOUBTFUL, Cause.CLEARED, Cause.CLEARED]
+    causes(streak, *row)
+    streak.delivered("x")
+    assert causes(streak, *row, ("d", POLICY)) == [Cause.CLEARED] * 3 + [Cause.DOUBTFUL]
+    streak.delivered("a")
+    assert causes(streak, *row) == [Cause.DOUBTFUL, Cause.CLEARED, Cause.CLEARED]
 
 
 def test_a_streak_after_an_innocent_one_must_be_longer() -> None:
@@ -102,19 +102,19 @@ def test_a_streak_need_not_be_longer_without_end() -> None:
 
 def test_failed_mails_of_very_many_recipients_take_no_more_memory() -> None:
     """Those of the first recipients are kept; a recipient that is kept has its later ones kept too."""
-    cohort = RefusalStreak()
+    streak = RefusalStreak()
     for number in range(MAX_FAILED + 5):
-        cohort.failed(to(f"p{number}"))
-    cohort.failed(to("p0"))
-    assert [each.to for each in cohort.reprieved()] == ["p0", *(f"p{number}" for number in range(MAX_FAILED))]
+        streak.failed(to(f"p{number}"))
+    streak.failed(to("p0"))
+    assert [each.to for each in streak.reprieved()] == ["p0", *(f"p{number}" for number in range(MAX_FAILED))]
 
 
 def test_an_accepted_mail_begins_a_new_count() -> None:
     """What is rejected after a success is attributed to its mail again."""
-    cohort = RefusalStreak()
-    causes(cohort, ("a", POLICY), ("b", POLICY))
-    cohort.delivered("x")
-    assert causes(cohort, ("a", POLICY), ("d", POLICY), ("e", POLICY)) == [Cause.MAIL, Cause.MAIL, Cause.ACCOUNT]
+    streak = RefusalStreak()
+    causes(streak, ("a", POLICY), ("b", POLICY))
+    streak.delivered("x")
+    assert causes(streak, ("a", POLICY), ("d", POLICY), ("e", POLICY)) == [Cause.MAIL, Cause.MAIL, Cause.ACCOUNT]
 
 
 def test_another_kind_of_rejection_begins_a_new_count() -> None:
@@ -150,14 +150,14 @@ def test_what_varies_in_the_words_does_not_make_it_another_refusal(text: str) ->
 
 def test_mails_that_failed_too_early_are_given_once() -> None:
     """Who failed by the refusal before it was known for what it is gets another chance; only that row's, only once."""
-    cohort = RefusalStreak()
-    cohort.cause(to("x"), Reply(554, "5.6.0 other"))
-    cohort.failed(mail(id="other"))
+    streak = RefusalStreak()
+    streak.cause(to("x"), Reply(554, "5.6.0 other"))
+    streak.failed(mail(id="other"))
     for recipient in ("a", "b"):
-        cohort.cause(to(recipient), POLICY)
-        cohort.failed(mail(id=recipient))
-    assert [each.id for each in cohort.reprieved()] == ["a", "b"]
-    assert cohort.reprieved() == []
+        streak.cause(to(recipient), POLICY)
+        streak.failed(mail(id=recipient))
+    assert [each.id for each in streak.reprieved()] == ["a", "b"]
+    assert streak.reprieved() == []
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdefghijkl"), st.sampled_from("1234") | st.none())))
@@ -190,14 +190,14 @@ def test_any_history_of_a_streak(history: list[tuple[str, str | None]]) -> None:
 
 def test_one_address_that_is_refused_for_ever_takes_no_more_memory() -> None:
     """Of each recipient the latest failed mails are kept, so that another one's is not pushed out either."""
-    cohort = RefusalStreak()
+    streak = RefusalStreak()
     for number in range(10 * REMEMBERED):
-        cohort.cause(to("a"), POLICY)
-        cohort.failed(mail(id=f"a{number}", to="a"))
+        streak.cause(to("a"), POLICY)
+        streak.failed(mail(id=f"a{number}", to="a"))
         if number == 0:
-            cohort.cause(to("b"), POLICY)
-            cohort.failed(mail(id="b", to="b"))
-    kept = [each.id for each in cohort.reprieved()]
+            streak.cause(to("b"), POLICY)
+            streak.failed(mail(id="b", to="b"))
+    kept = [each.id for each in streak.reprieved()]
     assert kept == [*(f"a{number}" for number in range(9 * REMEMBERED, 10 * REMEMBERED)), "b"]
 
 

@@ -1,7 +1,4 @@
-from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import NamedTuple
 
 import pytest
 from support.samples import NOW, mail
@@ -11,6 +8,7 @@ from notifier.domain.events import timestamp
 from notifier.domain.mail import Mail, Reply, RetryPolicy, Status, claimed
 from notifier.observability.status import _smtp_state
 from notifier.sending.circuit_breaker import CircuitBreaker, State
+from notifier.sending.dialogue import DialogueResult
 from notifier.sending.refusals import MANY, SEVERAL
 from notifier.sending.replies import Phase
 from notifier.sending.transport_health import (
@@ -19,7 +17,6 @@ from notifier.sending.transport_health import (
     QUOTA_AGAIN,
     STALL_TIMEOUT,
     Judgement,
-    Moment,
     Situation,
     TransportHealth,
     unsupported,
@@ -28,187 +25,166 @@ from notifier.sending.transport_health import (
 STEP = timedelta(seconds=10)
 RETRY = RetryPolicy((timedelta(minutes=1),), timedelta(hours=48))
 HOLD = RetryPolicy((timedelta(minutes=1),), timedelta(hours=48), hold_uncertain=True)
+NAME = "smtp.example.com:465"
 OK = Reply(250, "2.0.0 queued")
 POLICY = Reply(550, "5.7.1 Message rejected")
 
 
-class Silent:
-    """A transport that is never asked anything: what its dialogues mean is decided without it."""
-
-    name = "smtp.example.com:465"
-    capacity = 8
-
-    async def open(self) -> object:
-        """Not asked."""
-        raise AssertionError
-
-    async def deliver(
-        self, mail: Mail, turn: Moment, before_data: Moment, *, begins_again: Callable[[], None]
-    ) -> "Ended":
-        """Not asked."""
-        raise AssertionError(mail, turn, before_data, begins_again)
+def ended(
+    phase: Phase, reply: Reply | None = None, fault: str | None = None, *, login_reply: str = ""
+) -> DialogueResult:
+    return DialogueResult(phase, reply, fault, login_reply=login_reply)
 
 
-class Ended(NamedTuple):
-    """How a dialogue ended."""
-
-    phase: Phase
-    reply: Reply | None = None
-    fault: str | None = None
-    accepted: bool = False
-    unsupported: bool = False
-    said: str = ""
-
-
-def lane() -> TransportHealth:
-    circuit = CircuitBreaker([STEP])
-    circuit.probe()
-    circuit.admitted()
-    circuit.worked()
-    return TransportHealth(Silent(), circuit)
+def healthy() -> TransportHealth:
+    breaker = CircuitBreaker([STEP])
+    breaker.probe()
+    breaker.admitted()
+    breaker.worked()
+    return TransportHealth(NAME, breaker)
 
 
 def attempt(n: int = 0) -> Mail:
     return claimed(mail(id=f"m{n}", aggregate=f"request:/test r{n}", to=f"p{n}@example.com"), NOW)
 
 
-def judge(lane: TransportHealth, ended: Ended, retry: RetryPolicy = RETRY, n: int = 0) -> Judgement:
-    return lane.judge(attempt(n), ended, Situation(NOW, 1000.0, retry))
+def judge(health: TransportHealth, result: DialogueResult, retry: RetryPolicy = RETRY, n: int = 0) -> Judgement:
+    return health.judge(attempt(n), result, Situation(NOW, 1000.0, retry))
 
 
 def test_an_accepted_message_is_sent() -> None:
     """The reply is kept with the mail, and nothing is wrong with the transport."""
-    way = lane()
-    (outcome,), paused = judge(way, Ended(Phase.DOT, OK, accepted=True))
+    health = healthy()
+    (outcome,), paused = judge(health, ended(Phase.DOT, OK))
     assert (outcome.status, outcome.smtp, outcome.sent_at) == (Status.SENT, OK, NOW)
-    assert (paused, way.circuit.state) == (False, State.READY)
+    assert (paused, health.breaker.state) == (False, State.CLOSED)
 
 
 LIMIT = Reply(550, "5.4.5 Daily limit of fly@example.org, not sent to p0@example.com")
 
 
 @pytest.mark.parametrize(
-    ("ended", "reason", "due_at"),
+    ("result", "reason", "due_at"),
     [
-        (Ended(Phase.CONNECT, fault="connection refused"), "connection refused", None),
-        (Ended(Phase.MAIL, fault="connection reset"), "connection reset", NOW + STEP),
-        (Ended(Phase.RCPT, Reply(535, "5.7.8 bad credentials")), "535 5.7.8 bad credentials", NOW + STEP),
+        (ended(Phase.CONNECT, fault="connection refused"), "connection refused", None),
+        (ended(Phase.MAIL, fault="connection reset"), "connection reset", NOW + STEP),
+        (ended(Phase.RCPT, Reply(535, "5.7.8 bad credentials")), "535 5.7.8 bad credentials", NOW + STEP),
         (
-            Ended(Phase.DOT, LIMIT),
+            ended(Phase.DOT, LIMIT),
             "550 5.4.5 Daily limit of f•••@example.org, not sent to p•••@example.com",
             NOW + STEP,
         ),
     ],
 )
 def test_what_concerns_the_transport_pauses_it_and_counts_nothing(
-    ended: Ended, reason: str, due_at: datetime | None
+    result: DialogueResult, reason: str, due_at: datetime | None
 ) -> None:
     """A mail whose rejection paused the transport waits for the end of the pause, so that others go first.
 
     That the transport is paused is news once, and its reason shows no address.
     """
-    way = lane()
-    (outcome,), paused = judge(way, ended)
+    health = healthy()
+    (outcome,), paused = judge(health, result)
     assert (outcome.status, outcome.attempt, outcome.next_attempt_at) == (Status.PENDING, 0, due_at)
-    assert (paused, way.circuit.state, way.circuit.reason) == (True, State.PAUSED, reason)
-    assert judge(way, ended).paused is False
+    assert (paused, health.breaker.state, health.breaker.reason) == (True, State.OPEN, reason)
+    assert judge(health, result).paused is False
 
 
 def test_a_pause_is_as_long_as_the_server_asks() -> None:
-    """Words that name a time go before the steps of the circuit."""
-    way = lane()
-    judge(way, Ended(Phase.MAIL, Reply(421, "4.7.0 too many connections, try again in 5 minutes")))
-    assert way.circuit.until == NOW + timedelta(minutes=5)
+    """Words that name a time go before the steps of the breaker."""
+    health = healthy()
+    judge(health, ended(Phase.MAIL, Reply(421, "4.7.0 too many connections, try again in 5 minutes")))
+    assert health.breaker.until == NOW + timedelta(minutes=5)
 
 
 def test_a_refusal_for_now_counts_as_an_attempt() -> None:
     """The mail waits for its delay, or for longer where the server asks for that."""
-    way = lane()
-    (first,), _ = judge(way, Ended(Phase.RCPT, Reply(450, "4.2.0 greylisted")))
-    (second,), paused = judge(way, Ended(Phase.RCPT, Reply(450, "4.2.0 greylisted, retry in 300 seconds")))
+    health = healthy()
+    (first,), _ = judge(health, ended(Phase.RCPT, Reply(450, "4.2.0 greylisted")))
+    (second,), paused = judge(health, ended(Phase.RCPT, Reply(450, "4.2.0 greylisted, retry in 300 seconds")))
     assert (first.status, first.attempt, first.next_attempt_at) == (Status.PENDING, 1, NOW + timedelta(minutes=1))
     assert second.next_attempt_at == NOW + timedelta(minutes=5)
-    assert (paused, way.circuit.state) == (False, State.READY)
+    assert (paused, health.breaker.state) == (False, State.CLOSED)
 
 
 def test_a_dialogue_that_breaks_before_the_message_is_gone_is_a_refusal_for_now() -> None:
     """The error says what broke and where; nothing about the outcome is unknown, so nothing is held."""
-    (outcome,), _ = judge(lane(), Ended(Phase.DATA, fault="timed out"), HOLD)
+    (outcome,), _ = judge(healthy(), ended(Phase.DATA, fault="timed out"), HOLD)
     assert (outcome.status, outcome.attempt, outcome.error) == (Status.PENDING, 1, "timed out (in DATA)")
 
 
 @pytest.mark.parametrize(("retry", "status"), [(RETRY, Status.PENDING), (HOLD, Status.UNCERTAIN)])
 def test_a_reply_lost_after_the_message_leaves_the_outcome_unknown(retry: RetryPolicy, status: Status) -> None:
     """The mail is sent again, or held where that is wished."""
-    (outcome,), paused = judge(lane(), Ended(Phase.DOT, fault="connection lost"), retry)
+    (outcome,), paused = judge(healthy(), ended(Phase.DOT, fault="connection lost"), retry)
     assert (outcome.status, outcome.attempt, outcome.error) == (status, 1, "outcome unknown: connection lost")
     assert paused is False
 
 
 def test_a_refusal_for_good_fails_its_mail_alone() -> None:
     """The transport goes on."""
-    way = lane()
-    (outcome,), paused = judge(way, Ended(Phase.RCPT, Reply(550, "5.1.1 no such user")))
-    assert (outcome.status, paused, way.circuit.state) == (Status.FAILED, False, State.READY)
+    health = healthy()
+    (outcome,), paused = judge(health, ended(Phase.RCPT, Reply(550, "5.1.1 no such user")))
+    assert (outcome.status, paused, health.breaker.state) == (Status.FAILED, False, State.CLOSED)
 
 
 def test_the_same_refusal_for_several_gives_those_that_had_failed_another_chance() -> None:
     """It was the transport: it rests, nobody stays failed, and the one that showed it lets the others go first."""
-    way = lane()
-    judged = [judge(way, Ended(Phase.DOT, POLICY), n=n) for n in range(SEVERAL)]
+    health = healthy()
+    judged = [judge(health, ended(Phase.DOT, POLICY), n=n) for n in range(SEVERAL)]
     assert [[each.status for each in outcomes] for outcomes, _ in judged[:-1]] == [[Status.FAILED]] * (SEVERAL - 1)
     outcomes, paused = judged[-1]
     assert [each.id for each in outcomes] == [f"m{n}" for n in range(SEVERAL)]
     assert {each.status for each in outcomes} == {Status.PENDING}
     assert outcomes[-1].next_attempt_at == NOW + STEP
-    assert (paused, way.circuit.state, way.circuit.reason) == (True, State.PAUSED, "550 5.7.1 Message rejected")
+    assert (paused, health.breaker.state, health.breaker.reason) == (True, State.OPEN, "550 5.7.1 Message rejected")
 
 
-def reopened(way: TransportHealth) -> None:
+def reopened(health: TransportHealth) -> None:
     """End the pause with a login; nothing has been accepted yet."""
-    way.circuit.probe()
-    way.circuit.admitted()
+    health.breaker.probe()
+    health.breaker.admitted()
 
 
-NO_SUCH_USER = Ended(Phase.RCPT, Reply(550, "5.1.1 no such user"))
+NO_SUCH_USER = ended(Phase.RCPT, Reply(550, "5.1.1 no such user"))
 
 
 def test_wrong_addresses_alone_pause_the_account_once() -> None:
     """They are retried one at a time, counted, and leave the account open for the first mail to somebody else."""
-    way = lane()
-    last = [judge(way, NO_SUCH_USER, n=n) for n in range(MANY)][-1]
+    health = healthy()
+    last = [judge(health, NO_SUCH_USER, n=n) for n in range(MANY)][-1]
     assert last.paused
     assert {each.next_attempt_at for each in last.outcomes} == {NOW + STEP}
-    reopened(way)
+    reopened(health)
     for n in range(MANY):
-        (outcome,), paused = judge(way, NO_SUCH_USER, n=n)
+        (outcome,), paused = judge(health, NO_SUCH_USER, n=n)
         assert (outcome.status, outcome.attempt, paused) == (Status.PENDING, 1, False)
-        assert way.circuit.state is State.HALF_OPEN
+        assert health.breaker.state is State.HALF_OPEN
 
 
 @pytest.mark.parametrize(
-    ("ended", "status"), [(NO_SUCH_USER, Status.FAILED), (Ended(Phase.DOT, POLICY), Status.PENDING)]
+    ("result", "status"), [(NO_SUCH_USER, Status.FAILED), (ended(Phase.DOT, POLICY), Status.PENDING)]
 )
-def test_rejections_after_the_account_was_cleared_pause_nothing(ended: Ended, status: Status) -> None:
+def test_rejections_after_the_account_was_cleared_pause_nothing(result: DialogueResult, status: Status) -> None:
     """Once other mail was accepted, those that speak of the recipient are final; others may be an account's limit."""
-    way = lane()
+    health = healthy()
     for n in range(MANY):
-        judge(way, ended, n=n)
-    reopened(way)
-    judge(way, Ended(Phase.DOT, OK, accepted=True), n=99)
+        judge(health, result, n=n)
+    reopened(health)
+    judge(health, ended(Phase.DOT, OK), n=99)
     for n in range(MANY):
-        (outcome,), paused = judge(way, ended, n=n)
-        assert (outcome.status, outcome.attempt, paused, way.circuit.state) == (status, 1, False, State.READY)
+        (outcome,), paused = judge(health, result, n=n)
+        assert (outcome.status, outcome.attempt, paused, health.breaker.state) == (status, 1, False, State.CLOSED)
 
 
 def test_wrong_addresses_soon_after_the_account_was_cleared_are_given_another_chance() -> None:
     """They fail at once, and are tried again if it was the account after all."""
-    way = lane()
+    health = healthy()
     for n in range(MANY):
-        judge(way, NO_SUCH_USER, n=n)
-    reopened(way)
-    judge(way, Ended(Phase.DOT, OK, accepted=True), n=99)
-    judged = [judge(way, NO_SUCH_USER, n=n) for n in range(100, 100 + 3 * MANY)]
+        judge(health, NO_SUCH_USER, n=n)
+    reopened(health)
+    judge(health, ended(Phase.DOT, OK), n=99)
+    judged = [judge(health, NO_SUCH_USER, n=n) for n in range(100, 100 + 3 * MANY)]
     assert {each.status for outcomes, _ in judged[:-1] for each in outcomes} == {Status.FAILED}
     outcomes, paused = judged[-1]
     assert paused
@@ -216,80 +192,80 @@ def test_wrong_addresses_soon_after_the_account_was_cleared_are_given_another_ch
 
 
 @pytest.mark.parametrize(
-    ("ended", "status"),
+    ("result", "status"),
     [
-        (Ended(Phase.DOT, POLICY), Status.FAILED),
+        (ended(Phase.DOT, POLICY), Status.FAILED),
         (NO_SUCH_USER, Status.FAILED),
-        (Ended(Phase.DOT, fault="connection lost"), Status.PENDING),
-        (Ended(Phase.RCPT, Reply(421, "4.7.0 not now, try again in 5 minutes")), Status.PENDING),
-        (Ended(Phase.RCPT, Reply(451, "4.7.1 Greylisted, try again in 300 seconds")), Status.PENDING),
+        (ended(Phase.DOT, fault="connection lost"), Status.PENDING),
+        (ended(Phase.RCPT, Reply(421, "4.7.0 not now, try again in 5 minutes")), Status.PENDING),
+        (ended(Phase.RCPT, Reply(451, "4.7.1 Greylisted, try again in 300 seconds")), Status.PENDING),
     ],
 )
-def test_one_request_to_many_recipients_pauses_nothing(ended: Ended, status: Status) -> None:
+def test_one_request_to_many_recipients_pauses_nothing(result: DialogueResult, status: Status) -> None:
     """A server that dislikes its content says so for each of them, and the account goes on."""
-    way = lane()
+    health = healthy()
     for n in range(5 * MANY):
         bulk = claimed(mail(id=f"m{n}", aggregate="request:/test bulk", to=f"p{n}@example.com"), NOW)
-        (outcome,), paused = way.judge(bulk, ended, Situation(NOW, 1000.0, RETRY))
-        assert (outcome.status, paused, way.circuit.state) == (status, False, State.READY)
+        (outcome,), paused = health.judge(bulk, result, Situation(NOW, 1000.0, RETRY))
+        assert (outcome.status, paused, health.breaker.state) == (status, False, State.CLOSED)
 
 
 @pytest.mark.parametrize(
-    ("ended", "count"),
+    ("result", "count"),
     [
-        (Ended(Phase.DOT, Reply(554, "5.7.1 rejected, try again in 24 hours")), SEVERAL),
-        (Ended(Phase.RCPT, Reply(421, "4.7.0 not now, try again in 24 hours")), SEVERAL),
-        (Ended(Phase.RCPT, Reply(451, "4.7.1 Greylisted, try again in 24 hours")), MANY),
+        (ended(Phase.DOT, Reply(554, "5.7.1 rejected, try again in 24 hours")), SEVERAL),
+        (ended(Phase.RCPT, Reply(421, "4.7.0 not now, try again in 24 hours")), SEVERAL),
+        (ended(Phase.RCPT, Reply(451, "4.7.1 Greylisted, try again in 24 hours")), MANY),
     ],
 )
-def test_what_is_said_of_a_mail_is_not_obeyed_for_the_account(ended: Ended, count: int) -> None:
+def test_what_is_said_of_a_mail_is_not_obeyed_for_the_account(result: DialogueResult, count: int) -> None:
     """An account that is only suspected pauses by its steps, whatever time the replies name."""
-    way = lane()
-    assert [judge(way, ended, n=n).paused for n in range(count)] == [False] * (count - 1) + [True]
-    assert way.circuit.until == NOW + STEP
+    health = healthy()
+    assert [judge(health, result, n=n).paused for n in range(count)] == [False] * (count - 1) + [True]
+    assert health.breaker.until == NOW + STEP
 
 
 @pytest.mark.parametrize(
-    "ended",
+    "result",
     [
-        Ended(Phase.RCPT, fault="connection lost"),
-        Ended(Phase.DOT, fault="timed out"),
-        Ended(Phase.RCPT, Reply(421, "4.7.0 Temporary problem")),
+        ended(Phase.RCPT, fault="connection lost"),
+        ended(Phase.DOT, fault="timed out"),
+        ended(Phase.RCPT, Reply(421, "4.7.0 Temporary problem")),
     ],
 )
-def test_dialogues_that_break_for_everybody_pause_the_account(ended: Ended) -> None:
+def test_dialogues_that_break_for_everybody_pause_the_account(result: DialogueResult) -> None:
     """From the third recipient in a row on, each new one takes the next step; the attempts count all the same."""
-    way = lane()
-    judged = [judge(way, ended, n=n) for n in range(SEVERAL)]
+    health = healthy()
+    judged = [judge(health, result, n=n) for n in range(SEVERAL)]
     assert [paused for _, paused in judged] == [False, False, True]
     assert [outcome.attempt for (outcome,), _ in judged] == [1] * SEVERAL
-    reopened(way)
-    assert judge(way, ended, n=0).paused is False
-    assert way.circuit.state is State.HALF_OPEN
-    assert judge(way, ended, n=SEVERAL).paused is True
-    reopened(way)
-    judge(way, Ended(Phase.DOT, OK, accepted=True), n=0)
-    assert not any(judge(way, ended, n=n).paused for n in range(SEVERAL))
+    reopened(health)
+    assert judge(health, result, n=0).paused is False
+    assert health.breaker.state is State.HALF_OPEN
+    assert judge(health, result, n=SEVERAL).paused is True
+    reopened(health)
+    judge(health, ended(Phase.DOT, OK), n=0)
+    assert not any(judge(health, result, n=n).paused for n in range(SEVERAL))
 
 
 def test_deferrals_of_very_many_pause_the_account() -> None:
     """A server that defers unknown senders does so a few times in a row; one that defers everybody has a fault."""
-    way, ended = lane(), Ended(Phase.RCPT, Reply(451, "4.3.0 try later"))
-    judged = [judge(way, ended, n=n) for n in range(MANY)]
+    health, result = healthy(), ended(Phase.RCPT, Reply(451, "4.3.0 try later"))
+    judged = [judge(health, result, n=n) for n in range(MANY)]
     assert [paused for _, paused in judged] == [False] * (MANY - 1) + [True]
     assert {outcome.attempt for (outcome,), _ in judged} == {1}
 
 
 def test_a_dialogue_that_breaks_at_mail_for_one_recipient_alone_is_its_own() -> None:
     """An address for which the server hangs up pauses the account twice and never again, and waits like any other."""
-    way, ended = lane(), Ended(Phase.MAIL, fault="connection lost")
+    health, result = healthy(), ended(Phase.MAIL, fault="connection lost")
     for _ in range(2):
-        (outcome,), paused = judge(way, ended)
+        (outcome,), paused = judge(health, result)
         assert (outcome.attempt, outcome.next_attempt_at, paused) == (0, NOW + STEP, True)
-        resumed(way)
-    (outcome,), paused = judge(way, ended)
+        resumed(health)
+    (outcome,), paused = judge(health, result)
     assert (outcome.attempt, outcome.error, paused) == (1, "connection lost (in MAIL)", False)
-    assert way.circuit.state is State.READY
+    assert health.breaker.state is State.CLOSED
 
 
 @pytest.mark.parametrize(
@@ -305,8 +281,8 @@ def test_a_mail_that_met_a_limit_waits_for_no_longer_than_another_account_does(
     elsewhere: datetime | None, due_at: datetime
 ) -> None:
     """It lets others go first for some minutes at most, however long its account is paused."""
-    limit = Ended(Phase.DOT, Reply(450, "4.7.0 too many messages, try again in 24 hours"))
-    (outcome,), _ = lane().judge(attempt(), limit, Situation(NOW, 1000.0, RETRY, elsewhere))
+    limit = ended(Phase.DOT, Reply(450, "4.7.0 too many messages, try again in 24 hours"))
+    (outcome,), _ = healthy().judge(attempt(), limit, Situation(NOW, 1000.0, RETRY, elsewhere))
     assert (outcome.attempt, outcome.next_attempt_at) == (0, due_at)
 
 
@@ -324,132 +300,130 @@ def test_a_mail_that_met_a_limit_waits_for_no_longer_than_another_account_does(
 )
 def test_only_the_words_of_the_server_name_a_time(fault: str, said: str, pause: timedelta) -> None:
     """An address of ours or a time limit of ours is no wish of the server."""
-    way = TransportHealth(Silent(), CircuitBreaker([STEP, timedelta(hours=1)]))
-    reopened(way)
-    judge(way, Ended(Phase.CONNECT, fault=fault, said=said))
-    assert way.circuit.until == NOW + pause
+    health = TransportHealth(NAME, CircuitBreaker([STEP, timedelta(hours=1)]))
+    reopened(health)
+    judge(health, ended(Phase.CONNECT, fault=fault, login_reply=said))
+    assert health.breaker.until == NOW + pause
 
 
 def test_an_account_is_stuck_when_no_delivery_has_ended_for_long() -> None:
-    """Counted from the first delivery under way, or from the latest end."""
-    way = lane()
-    way.begin(100.0)
-    way.begin(120.0)
-    assert (way.room(3), way.room(1)) == (1, 0)
-    silent = Silent()
-    silent.capacity = 2
-    assert replace(way, transport=silent).room(3) == 0
-    assert [way.stalls_in(at) for at in (100.0, 129.0, 130.0, 140.0)] == [STALL_TIMEOUT, 1.0, 0.0, 0.0]
-    way.end(140.0)
-    assert (way.stalls_in(141.0), way.under_way) == (29.0, 1)
+    """Counted from the first delivery under health, or from the latest end."""
+    health = healthy()
+    health.begin(100.0)
+    health.begin(120.0)
+    assert (health.room(3), health.room(1)) == (1, 0)
+    assert health.room(2) == 0
+    assert [health.stalls_in(at) for at in (100.0, 129.0, 130.0, 140.0)] == [STALL_TIMEOUT, 1.0, 0.0, 0.0]
+    health.end(140.0)
+    assert (health.stalls_in(141.0), health.under_way) == (29.0, 1)
 
 
 def test_a_used_up_quota_is_news_once() -> None:
     """As long as nothing is left, and again after there was some."""
-    way, later = lane(), NOW + timedelta(hours=1)
+    health, later = healthy(), NOW + timedelta(hours=1)
     left = [None, 3, 0, 0, 5, 0]
-    assert [way.claimed(Claim((), later, each)) for each in left] == [False, False, True, False, False, True]
-    assert (way.quota_left, way.used_up_until) == (0, later)
+    assert [health.claimed(Claim((), later, each)) for each in left] == [False, False, True, False, False, True]
+    assert (health.quota_left, health.used_up_until) == (0, later)
 
 
 LIMITED = Reply(550, "5.7.1 rate limit exceeded")
 
 
-def resumed(way: TransportHealth) -> None:
+def resumed(health: TransportHealth) -> None:
     """End the pause, and let a mail to somebody else be accepted."""
-    way.circuit.probe()
-    way.circuit.admitted()
-    judge(way, Ended(Phase.DOT, OK, accepted=True), n=1)
+    health.breaker.probe()
+    health.breaker.admitted()
+    judge(health, ended(Phase.DOT, OK), n=1)
 
 
 @pytest.mark.parametrize(
-    "ended",
+    "result",
     [
-        Ended(Phase.RCPT, LIMITED),
-        Ended(Phase.RCPT, Reply(450, "4.7.1 rate limit exceeded")),
-        Ended(Phase.MAIL, Reply(530, "5.7.0 Authentication required")),
-        Ended(Phase.MAIL, Reply(550, "5.7.60 Client does not have permissions to send as this sender")),
+        ended(Phase.RCPT, LIMITED),
+        ended(Phase.RCPT, Reply(450, "4.7.1 rate limit exceeded")),
+        ended(Phase.MAIL, Reply(530, "5.7.0 Authentication required")),
+        ended(Phase.MAIL, Reply(550, "5.7.60 Client does not have permissions to send as this sender")),
     ],
 )
-def test_a_rejection_that_meets_nobody_else_pauses_nothing(ended: Ended) -> None:
+def test_a_rejection_that_meets_nobody_else_pauses_nothing(result: DialogueResult) -> None:
     """The third time that a recipient is about to pause the account, while others get mail, the mail is retried.
 
     It may be one of several servers of the account, or a limit that lets some mails through: none of it is final.
     """
-    way = lane()
+    health = healthy()
     for _ in range(2):
-        (outcome,), paused = judge(way, ended)
+        (outcome,), paused = judge(health, result)
         assert (outcome.status, outcome.attempt, paused) == (Status.PENDING, 0, True)
-        resumed(way)
-    (outcome,), paused = judge(way, ended)
+        resumed(health)
+    (outcome,), paused = judge(health, result)
     assert (outcome.status, outcome.attempt, paused) == (Status.PENDING, 1, False)
-    assert (outcome.smtp, way.circuit.state) == (ended.reply, State.READY)
+    assert (outcome.smtp, health.breaker.state) == (result.reply, State.CLOSED)
 
 
 def test_side_by_side_rejections_are_one_pause() -> None:
     """Mails that come back while the account is paused already wait as long, and nobody is suspected for them."""
-    way = lane()
-    judge(way, Ended(Phase.RCPT, LIMITED), n=5)
+    health = healthy()
+    judge(health, ended(Phase.RCPT, LIMITED), n=5)
     for _ in range(10):
-        judge(way, Ended(Phase.DOT, OK, accepted=True), n=1)
-        (outcome,), paused = judge(way, Ended(Phase.RCPT, LIMITED))
+        judge(health, ended(Phase.DOT, OK), n=1)
+        (outcome,), paused = judge(health, ended(Phase.RCPT, LIMITED))
         assert (outcome.status, outcome.next_attempt_at, paused) == (Status.PENDING, NOW + STEP, False)
 
 
 @pytest.mark.parametrize(
-    ("ended", "state"),
+    ("result", "state"),
     [
-        (Ended(Phase.DOT, OK, accepted=True), State.READY),
-        (Ended(Phase.RCPT, Reply(550, "5.1.1 no such user")), State.READY),
-        (Ended(Phase.RCPT, Reply(450, "4.2.0 greylisted")), State.READY),
-        (Ended(Phase.RCPT, Reply(421, "4.7.0 not now")), State.HALF_OPEN),
-        (Ended(Phase.RCPT, fault="connection lost"), State.HALF_OPEN),
-        (Ended(Phase.DOT, fault="connection lost"), State.HALF_OPEN),
-        (Ended(Phase.RCPT, LIMITED), State.PAUSED),
-        (Ended(Phase.CONNECT, fault="connection refused"), State.PAUSED),
+        (ended(Phase.DOT, OK), State.CLOSED),
+        (ended(Phase.RCPT, Reply(550, "5.1.1 no such user")), State.CLOSED),
+        (ended(Phase.RCPT, Reply(450, "4.2.0 greylisted")), State.CLOSED),
+        (ended(Phase.RCPT, Reply(421, "4.7.0 not now")), State.HALF_OPEN),
+        (ended(Phase.RCPT, fault="connection lost"), State.HALF_OPEN),
+        (ended(Phase.DOT, fault="connection lost"), State.HALF_OPEN),
+        (ended(Phase.RCPT, LIMITED), State.OPEN),
+        (ended(Phase.CONNECT, fault="connection refused"), State.OPEN),
     ],
 )
-def test_what_a_mail_on_trial_shows(ended: Ended, state: State) -> None:
+def test_what_a_mail_on_trial_shows(result: DialogueResult, state: State) -> None:
     """A mail that is accepted, or rejected for a reason of its own, opens the account for all others."""
-    circuit = CircuitBreaker([STEP])
-    circuit.probe()
-    circuit.admitted()
-    judge(TransportHealth(Silent(), circuit), ended)
-    assert circuit.state is state
+    breaker = CircuitBreaker([STEP])
+    breaker.probe()
+    breaker.admitted()
+    judge(TransportHealth(NAME, breaker), result)
+    assert breaker.state is state
 
 
 def test_a_quota_is_used_up_until_its_time() -> None:
     """Also if it was a mail of another account that found it so; afterwards the account can be used."""
-    way, later = lane(), NOW + timedelta(hours=1)
-    assert not way.quota_used_up(NOW)
-    way.claimed(Claim((), None, 5))
-    assert [way.rebooked(each) for each in (None, later, later, None, later)] == [False, True, False, False, True]
-    assert (way.quota_left, way.usable_at(NOW)) == (0, later)
-    assert [way.quota_used_up(at) for at in (NOW, later)] == [True, False]
-    assert way.usable_at(later) == later
-    way.rebooked(None)
-    assert not way.quota_used_up(NOW)
+    health, later = healthy(), NOW + timedelta(hours=1)
+    assert not health.quota_used_up(NOW)
+    health.claimed(Claim((), None, 5))
+    assert [health.rebooked(each) for each in (None, later, later, None, later)] == [False, True, False, False, True]
+    assert (health.quota_left, health.usable_at(NOW)) == (0, later)
+    assert [health.quota_used_up(at) for at in (NOW, later)] == [True, False]
+    assert health.usable_at(later) == later
+    health.rebooked(None)
+    assert not health.quota_used_up(NOW)
 
 
 def test_a_used_up_quota_is_shown_until_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """The account is ready again from then on, although nothing was claimed for it since."""
-    way, later = lane(), NOW + timedelta(hours=1)
-    way.claimed(Claim((), later, 0))
+    health, later = healthy(), NOW + timedelta(hours=1)
+    health.claimed(Claim((), later, 0))
     states = []
     for now in (NOW, later):
         monkeypatch.setattr("notifier.clock.now", lambda now=now: now)
-        states.append((_smtp_state(way)["state"], _smtp_state(way)["until"]))
+        states.append((_smtp_state(health)["state"], _smtp_state(health)["until"]))
     assert states == [("paused", timestamp(later)), ("ready", None)]
 
 
 def test_mails_that_wait_for_a_quota_do_not_crowd() -> None:
     """A quota that returns mail by mail is not tried by all that wait for it each time."""
-    soon, late = lane(), lane()
+    soon, late = healthy(), healthy()
     soon.rebooked(NOW + timedelta(minutes=1))
     late.rebooked(NOW + timedelta(hours=1))
     found = [
         unsupported(attempt(), ways, NOW)
-        for ways in ([soon, late], [late], [soon, TransportHealth(Silent(), CircuitBreaker([STEP]))])
+        for ways in ([soon, late], [late], [soon, TransportHealth(NAME, CircuitBreaker([STEP]))])
     ]
     assert [each.next_attempt_at for each in found] == [
         NOW + QUOTA_AGAIN,
@@ -469,7 +443,7 @@ def test_an_address_that_no_transport_can_take_fails() -> None:
 
 def test_an_address_beyond_ascii_waits_for_the_transports_that_were_not_asked() -> None:
     """Until the first of them can be, and never so short that claiming it again and again would be all there is."""
-    paused, used_up, unknown = lane(), lane(), TransportHealth(Silent(), CircuitBreaker([STEP]))
+    paused, used_up, unknown = healthy(), healthy(), TransportHealth(NAME, CircuitBreaker([STEP]))
     paused.pause("limit", NOW, 0.0)
     used_up.claimed(Claim((), NOW + timedelta(hours=1), 0))
     found = [unsupported(attempt(), ways, NOW) for ways in ([used_up], [used_up, paused], [unknown])]

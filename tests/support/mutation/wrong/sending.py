@@ -9,6 +9,20 @@ _WIRING = "tests/integration/test_wiring.py"
 
 MUTANTS = (
     Mutant(
+        "end-of-a-connection-counts-an-attempt",
+        "notifier/sending/dialogue.py",
+        "return self.reply.code == CLOSING and self.phase is not Phase.DOT",
+        "return False",
+        ("tests/unit/actors/test_sender_account.py::test_a_421_on_a_used_connection_is_no_rejection",),
+    ),
+    Mutant(
+        "used-up-connection-is-a-fault",
+        "notifier/sending/dialogue.py",
+        "        if self.phase is Phase.MAIL and is_used_up(self.reply):\n            return True\n",
+        "",
+        ("tests/unit/actors/test_sender_account.py::test_a_connection_that_takes_no_more_mails_is_replaced",),
+    ),
+    Mutant(
         "wrong-login-fails-the-mail",
         "notifier/sending/replies.py",
         "_LOGIN_CODES = frozenset({530, 534, 535, 538})",
@@ -74,7 +88,7 @@ MUTANTS = (
         "no-trial-after-a-pause",
         "notifier/sending/circuit_breaker.py",
         "self.state, self.reason, self.until = State.HALF_OPEN, None, None",
-        "self.state, self.reason, self.until = State.READY, None, None",
+        "self.state, self.reason, self.until = State.CLOSED, None, None",
         ("tests/unit/actors/test_sender_account.py::test_a_daily_limit_costs_one_mail_a_step",),
     ),
     Mutant(
@@ -175,7 +189,7 @@ MUTANTS = (
     Mutant(
         "words-about-a-mail-obeyed-for-the-account",
         "notifier/sending/transport_health.py",
-        "return self.circuit.suspect(reason, at.monotonic, at.now)",
+        "return self.breaker.suspect(reason, at.monotonic, at.now)",
         "return self._paused(reason, at, said=reason)",
         ("tests/unit/sending/test_transport_health.py::test_what_is_said_of_a_mail_is_not_obeyed_for_the_account",),
     ),
@@ -243,13 +257,6 @@ MUTANTS = (
         ("tests/unit/sending/test_circuit_breaker.py::test_a_longer_pause_that_is_asked_for_replaces_a_shorter_one",),
     ),
     Mutant(
-        "claims-beyond-the-connections",
-        "notifier/sending/transport_health.py",
-        "min(connections, self.transport.capacity) - self.under_way",
-        "connections - self.under_way",
-        (f"{_ROOM}::test_a_server_that_allows_few_connections_pauses_nobody",),
-    ),
-    Mutant(
         "trial-ended-by-another-mail",
         "notifier/sending/circuit_breaker.py",
         "        if trial is self._trial:\n",
@@ -266,7 +273,7 @@ MUTANTS = (
     Mutant(
         "pauses-never-begin-anew",
         "notifier/sending/transport_health.py",
-        "        self.circuit.delivered()\n",
+        "        self.breaker.delivered()\n",
         "",
         (f"{_SETTINGS}::test_pauses_begin_anew_after_a_delivered_mail",),
     ),

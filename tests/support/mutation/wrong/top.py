@@ -42,8 +42,8 @@ MUTANTS = (
     Mutant(
         "each-run-with-a-guard-of-its-own",
         "notifier/service.py",
-        "await Sender(store, lanes, limits, guard).run(",
-        "await Sender(store, lanes, limits, BurstGuard(mail.rate)).run(",
+        "await Sender(store, accounts, limits, burst_guard, write).run(",
+        "await Sender(store, accounts, limits, BurstGuard(mail.rate), write).run(",
         (f"{_ACCOUNTS}::test_all_runs_of_the_sender_share_one_guard",),
     ),
     Mutant(
@@ -91,7 +91,7 @@ MUTANTS = (
     Mutant(
         "quota-of-all-accounts-together",
         "notifier/service.py",
-        "Quota(transport.server.account, quota)",
+        "Quota(pool.server.account, quota)",
         'Quota("", quota)',
         (f"{_SETTINGS}::test_mail_goes_to_the_first_of_the_named_servers_and_then_to_the_next",),
     ),
@@ -105,13 +105,6 @@ MUTANTS = (
     Mutant(
         "reply-to-ignored",
         "notifier/service.py",
-        "compose(mail, self._wording, settings.sender, settings.reply_to)",
-        "compose(mail, self._wording, settings.sender, None)",
-        (f"{_SETTINGS}::test_mail_comes_from_its_sender_and_is_answered_elsewhere",),
-    ),
-    Mutant(
-        "reply-to-not-shown",
-        "notifier/service.py",
         "compose(mail, wording, settings.mail.sender, settings.mail.reply_to)",
         "compose(mail, wording, settings.mail.sender, None)",
         (f"{_SETTINGS}::test_mail_comes_from_its_sender_and_is_answered_elsewhere",),
@@ -119,8 +112,8 @@ MUTANTS = (
     Mutant(
         "greeted-by-another-name",
         "notifier/service.py",
-        "smtp.transports(settings.smtp, settings.mail.sender.domain,",
-        'smtp.transports(settings.smtp, "localhost",',
+        "smtp_pools(settings.smtp, settings.mail.sender.domain,",
+        'smtp_pools(settings.smtp, "localhost",',
         (f"{_SETTINGS}::test_mail_comes_from_its_sender_and_is_answered_elsewhere",),
     ),
     Mutant(
@@ -168,8 +161,8 @@ MUTANTS = (
     Mutant(
         "pauses-ignored",
         "notifier/service.py",
-        "CircuitBreaker(pauses),",
-        "CircuitBreaker(settings.mail.retry_delays),",
+        "CircuitBreaker(settings.smtp.pauses)",
+        "CircuitBreaker(settings.mail.retry_delays)",
         (f"{_SETTINGS}::test_an_account_pauses_for_its_steps",),
     ),
     Mutant(
