@@ -1,4 +1,4 @@
-"""Any JSON value, often with the words of the feed in it."""
+"""A hypothesis strategy for any JSON value, often with the field names of the feed."""
 
 from hypothesis import strategies as st
 

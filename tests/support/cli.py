@@ -1,4 +1,4 @@
-"""The `notifier` command as its users run it, and a service for it to talk to."""
+"""The `notifier` command as its users run it, and a service for it to connect to."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ from notifier.demo.process import ServiceProcess, serving
 
 
 def run(*args: str, environ: Mapping[str, str] | None = None, stdin: bytes = b"") -> tuple[int, str, str]:
-    """Run the command to its end; gives exit code, stdout and stderr."""
+    """Run the command until it ends; return its exit code, stdout and stderr."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("NOTIFIER_")}
     done = subprocess.run(  # noqa: S603 - our own command
         [sys.executable, "-m", "notifier", *args],
@@ -28,13 +28,13 @@ def run(*args: str, environ: Mapping[str, str] | None = None, stdin: bytes = b""
 
 
 async def run_async(*args: str, environ: Mapping[str, str], stdin: bytes = b"") -> tuple[int, str, str]:
-    """Run the command beside the loop."""
+    """Run the command in a thread, without blocking the loop."""
     return await asyncio.to_thread(run, *args, environ=environ, stdin=stdin)
 
 
 @asynccontextmanager
 async def service(environ: Mapping[str, str]) -> AsyncIterator[tuple[ServiceProcess, dict[str, str]]]:
-    """Run the service as a process; gives it and the environment of its clients."""
+    """Run the service as a process; yield it and the environment of its clients."""
     async with serving(environ) as process:
         yield process, {"NOTIFIER_PORT": str(process.port)}
     assert not leaks(process.log)

@@ -1,4 +1,4 @@
-"""A crowd of watchers, some of them stuck, on a real service: how late the news is, and whether it is whole."""
+"""Many clients of the feed, some of them stuck, on a real service: how late events arrive, and whether any are lost."""
 
 import asyncio
 import json
@@ -24,13 +24,13 @@ from notifier.feed.client import FeedClient
 from notifier.settings import FeedSettings
 
 FAR = "2126-01-01T00:00:00Z"
-"""No mail of the crowd is ever due, so each is one event."""
+"""No mail of this load becomes due, so each mail makes exactly one event."""
 LIMIT = 120.0
-"""Seconds that the watchers have to get ready, and to get what is still under way when the last event is recorded."""
+"""Seconds in which the clients must connect, and must receive all events after the last one is recorded."""
 
 
 class Load(NamedTuple):
-    """How many watch, how many more never read, and what happens: messages of some mails, some seconds apart."""
+    """The numbers of clients, stuck clients, messages, and mails in each message, and the seconds between messages."""
 
     watchers: int
     stuck: int
@@ -40,9 +40,10 @@ class Load(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What came of it: ids `logged`, and `seen` by each process; `wrong` watchers saw something else.
+    """The result: the ids `logged`, those `seen` by each process, and the number of clients with `wrong` events.
 
-    `late` counts events by milliseconds, `codes` and `fates` say whose connection ended, watchers and stuck ones.
+    `late` counts events by their delay in milliseconds. `codes` counts close codes of the clients, `fates` the ends of
+    the stuck ones.
     """
 
     logged: list[str]
@@ -56,7 +57,7 @@ class Outcome(NamedTuple):
     watchers_cpu: float
 
     def percentile(self, share: float) -> int:
-        """Give the milliseconds within which this share of the events arrived."""
+        """Return the delay in milliseconds within which this share of the events arrived."""
         wanted, so_far = share * self.late.total(), 0
         for late in sorted(self.late):
             so_far += self.late[late]
@@ -66,7 +67,7 @@ class Outcome(NamedTuple):
 
 
 async def measure(load: Load, processes: int) -> Outcome:
-    """Let a crowd watch a service."""
+    """Run a service with many clients and measure it."""
     with TemporaryDirectory(prefix="notifier-crowd-") as folder:
         environ = {
             "NOTIFIER_DATABASE_URL": f"sqlite:///{folder}/notifier.db",
@@ -94,7 +95,7 @@ async def measure(load: Load, processes: int) -> Outcome:
 
 
 async def _publish(feed: FeedSettings, load: Load) -> None:
-    """Submit on time, whenever the results come; returns when all are there."""
+    """Submit messages on schedule without waiting for results; return when all results have arrived."""
     async with FeedClient.connect(feed, snapshot=0, filter={"mail": "none"}) as operator:
         results = asyncio.create_task(_results(operator, load.messages))
         start = asyncio.get_running_loop().time()
@@ -114,7 +115,7 @@ async def _results(operator: FeedClient, count: int) -> None:
 
 
 async def _logged(feed: FeedSettings, load: Load) -> list[str]:
-    """Give the ids of all events, in the order of the log: every mail has one, and lists begin with the newest."""
+    """Return the ids of all events in the order of the log: every mail has one, and lists begin with the newest."""
     ids: list[str] = []
     async with FeedClient.connect(feed, snapshot=0) as client:
         before = None
@@ -158,7 +159,7 @@ async def _report(process: asyncio.subprocess.Process, events: int) -> dict[str,
 
 
 async def _fate(client: socket.socket) -> str:
-    """Read what has gathered for a stuck client; say whether and why its connection ends behind that."""
+    """Read what is buffered for a stuck client; return whether and why its connection was closed after that."""
     got = b""
     try:
         async with asyncio.timeout(10):
@@ -168,7 +169,7 @@ async def _fate(client: socket.socket) -> str:
         return "still buffered for"
     except ConnectionResetError:
         pass
-    return "let go for want of a pong" if b"keepalive ping timeout" in got else "let go as too slow"
+    return "closed without a pong" if b"keepalive ping timeout" in got else "closed as too slow"
 
 
 def _outcome(
@@ -194,19 +195,19 @@ def _outcome(
 
 def main(
     watchers: Annotated[int, typer.Option(min=1)] = 1000,
-    stuck: Annotated[int, typer.Option(min=0, help="Of clients that never read.")] = 10,
-    rate: Annotated[float, typer.Option(min=0.1, help="Events a second.")] = 100,
+    stuck: Annotated[int, typer.Option(min=0, help="Number of clients that never read.")] = 10,
+    rate: Annotated[float, typer.Option(min=0.1, help="Events per second.")] = 100,
     seconds: Annotated[float, typer.Option(min=1)] = 30,
-    processes: Annotated[int, typer.Option(min=1, help="That share the watchers.")] = 2,
+    processes: Annotated[int, typer.Option(min=1, help="Number of processes that run the watchers.")] = 2,
 ) -> None:
-    """Measure how late each event reaches each watcher, from its record in the store to its receipt."""
+    """Measure the delay of each event for each client, from its record in the store to its receipt."""
     before = os.getloadavg()[0]
     outcome = uvloop.run(measure(Load(watchers, stuck, round(rate * seconds), 1, 1 / rate), processes))
     whole = outcome.wrong == 0 and all(seen == outcome.logged for seen in outcome.seen)
     shares = "  ".join(f"p{100 * share:g} {outcome.percentile(share)} ms" for share in (0.5, 0.9, 0.99, 0.999))
     typer.echo(f"{watchers} watchers, {len(outcome.logged) / outcome.seconds:.1f} events/s for {outcome.seconds:.1f} s")
     typer.echo(f"from record to receipt: {shares}  max {max(outcome.late)} ms")
-    typer.echo(f"every watcher had every event in order: {'yes' if whole else f'no, {outcome.wrong} had not'}")
+    typer.echo(f"every watcher received every event in order: {'yes' if whole else f'no, {outcome.wrong} did not'}")
     typer.echo("stuck: " + ", ".join(f"{count} {fate}" for fate, count in outcome.fates.items()))
     typer.echo(
         f"processor: service {outcome.service_cpu / outcome.seconds:.0%}, watchers {outcome.watchers_cpu:.1f} s; "

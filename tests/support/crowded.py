@@ -1,4 +1,4 @@
-"""Databases with very many mails, written by SQL: the store itself would take minutes."""
+"""Databases with very many mails, written with SQL: the store itself would take minutes."""
 
 import sqlite3
 from pathlib import Path
@@ -10,7 +10,7 @@ from notifier.storage.rows import millis
 from notifier.storage.sqlite.store import SqliteStore
 
 ACCOUNT = "user@mail.example.com:587"
-"""The account whose starts of the last 24 hours the database has."""
+"""The account for which the database has starts in the last 24 hours."""
 EVERY = 50
 """Milliseconds between two mails."""
 
@@ -42,7 +42,7 @@ INSERT INTO starts (account, at, mail) SELECT :account, :now - (:mails - n), id 
 
 
 class Crowd(NamedTuple):
-    """How many mails there are, and how many of them are due or scheduled; the others have ended."""
+    """The number of mails, and how many of them are due or scheduled; the others are finished."""
 
     mails: int
     due: int
@@ -50,7 +50,10 @@ class Crowd(NamedTuple):
 
 
 async def filled(path: Path, crowd: Crowd) -> None:
-    """Create a database with very many mails, each with its event, message, aggregate and, every second one, start."""
+    """Create a database with very many mails.
+
+    Each mail has its event, message and aggregate, and every second one has a start.
+    """
     await (await SqliteStore.open(path)).close()
     db = sqlite3.connect(path, isolation_level=None)
     db.execute("PRAGMA synchronous = OFF")

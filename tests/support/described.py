@@ -1,4 +1,4 @@
-"""What the AsyncAPI document says, for tests to hold real frames and messages against."""
+"""The AsyncAPI document, against which tests check real frames and messages."""
 
 import json
 from copy import deepcopy
@@ -12,9 +12,9 @@ from notifier.asyncapi.document import document
 
 @cache
 def validator(message: str) -> Any:
-    """Give what validates the payload of a message, strictly: with no field that the document does not know.
+    """Return a strict validator for the payload of a message, which rejects fields that the document does not have.
 
-    Readers must ignore unknown fields, so the document lets them be; a test wants to hear of each.
+    Readers must ignore unknown fields, so the document allows them; tests must detect them.
     """
     whole = closed(document())
     payload = whole["components"]["messages"][message]["payload"]
@@ -34,13 +34,13 @@ def closed(schema: Any) -> Any:
 
 
 def check_frame(text: str | bytes) -> None:
-    """Demand that a frame of the feed is as described."""
+    """Assert that a frame of the feed matches the document."""
     frame = json.loads(text)
     fault = next(validator(frame["type"]).iter_errors(frame), None)
     assert fault is None, f"{frame['type']} at {list(fault.instance_path)}: {fault.message}: {str(frame)[:300]}"
 
 
 def check_event(body: bytes) -> None:
-    """Demand that a published result is as described."""
+    """Assert that a published result matches the document."""
     fault = next(validator("changed").iter_errors(json.loads(body)), None)
     assert fault is None, f"event at {list(fault.instance_path)}: {fault.message}"

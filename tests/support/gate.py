@@ -1,4 +1,4 @@
-"""Holds calls of the store, to see what happens while they are under way."""
+"""Holds calls of the store, to observe the service while they are in progress."""
 
 import asyncio
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from notifier.storage.sqlite.store import SqliteStore
 
 
 class Gate:
-    """Lets the calls of one method of the store begin, and holds them until it is opened."""
+    """Holds the calls of one method of the store until the gate is opened."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
         self.inside = 0
@@ -30,7 +30,7 @@ class Gate:
     @classmethod
     @contextmanager
     def before(cls, monkeypatch: pytest.MonkeyPatch, method: str) -> Iterator[Self]:
-        """Put one before a method of the store, to be opened within the block or at its end."""
+        """Hold the calls of a method; the gate is opened within the block or at its end."""
         gate = cls(monkeypatch, method)
         try:
             yield gate
@@ -38,7 +38,7 @@ class Gate:
             gate.open()
 
     def open(self) -> None:
-        """Let all go on."""
+        """Let all calls continue."""
         self._open.set()
 
     async def __aenter__(self) -> None:
@@ -54,7 +54,7 @@ class Gate:
         self.inside -= 1
 
     async def until(self, inside: int) -> None:
-        """Wait until so many are held."""
+        """Wait until exactly `inside` calls are held."""
         async with asyncio.timeout(PATIENCE):
-            while self.inside != inside:  # noqa: ASYNC110 - the calls that are held know no event
+            while self.inside != inside:  # noqa: ASYNC110 - held calls send no signal
                 await asyncio.sleep(0.01)

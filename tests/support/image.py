@@ -1,4 +1,4 @@
-"""The image, built by Debian's buildah on a base that debootstrap makes, and run as a container engine would run it."""
+"""The image, built by Debian's buildah on a base made by debootstrap, and run as a container engine would run it."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 PIP_SETTINGS = Path("/etc/pip.conf")
 STOP_TIMEOUT = 60.0
 
-# What an engine does for `docker run --read-only --tmpfs /tmp -v VOLUME:/data`; all of it ends with the namespaces.
+# What an engine does for `docker run --read-only --tmpfs /tmp -v VOLUME:/data`. The mounts end with the namespaces.
 _START = r"""
 set -e
 root=$1 volume=$2 user=$3 group=$4; shift 4
@@ -36,7 +36,7 @@ exec chroot "$root" setpriv --reuid="$user" --regid="$group" --clear-groups --pd
 
 @dataclass
 class Image:
-    """A built image: where its files are, what it says of itself, and its bytes on disk beyond the base."""
+    """A built image: the folder of its files, its configuration, and its bytes on disk in addition to the base."""
 
     root: Path
     config: Mapping[str, Any]
@@ -44,11 +44,11 @@ class Image:
 
     @property
     def user(self) -> str:
-        """The user and group it runs as, by number."""
+        """The user and group that it runs as, as numbers."""
         return str(self.config["User"])
 
     def new_volume(self, path: Path) -> Path:
-        """Make what an engine makes of a new named volume: a folder that belongs to whom the image's own does."""
+        """Create a folder as an engine creates a new named volume: with the owner of the image's own folder."""
         path.mkdir()
         like = (self.root / "data").stat()
         os.chown(path, like.st_uid, like.st_gid)
@@ -58,7 +58,7 @@ class Image:
 
 @dataclass
 class Container:
-    """A running container; `lines` is what it has said on stderr."""
+    """A running container; `lines` is its stderr so far."""
 
     image: Image
     environ: Mapping[str, str]
@@ -68,19 +68,19 @@ class Container:
 
     @property
     def main(self) -> psutil.Process:
-        """The process that is PID 1 inside, as this machine sees it."""
+        """The process that is PID 1 in the container, as this machine sees it."""
         (found,) = psutil.Process(self.starter.pid).children()
         return found
 
     async def said(self, words: str) -> str:
-        """Wait for a line with these words."""
+        """Wait for a line that contains these words."""
         async with asyncio.timeout(STOP_TIMEOUT), self.grown:
             await self.grown.wait_for(lambda: self.starter.returncode is not None or self._with(words))
         assert self._with(words), "\n".join(self.lines)
         return self._with(words)[0]
 
     async def run(self, *command: str) -> tuple[int, str]:
-        """Run a command inside, as `docker exec` would; gives its exit code and output."""
+        """Run a command in the container, like `docker exec`; return its exit code and output."""
         user, _, group = self.image.user.partition(":")
         inside = ("nsenter", f"--target={self.main.pid}", "--mount", "--pid", "--root", f"-S{user}", f"-G{group}")
         process = await asyncio.create_subprocess_exec(
@@ -92,13 +92,13 @@ class Container:
         return process.returncode or 0, output.decode()
 
     async def stop(self) -> int:
-        """Send SIGTERM, as `docker stop` does, and give the exit code."""
+        """Send SIGTERM, like `docker stop`, and return the exit code."""
         self.main.terminate()
         async with asyncio.timeout(STOP_TIMEOUT):
             return await self.starter.wait()
 
     async def read(self) -> None:
-        """Collect what it says until it ends."""
+        """Collect stderr until the container ends."""
         while self.starter.stderr and (line := await self.starter.stderr.readline()):
             async with self.grown:
                 self.lines.append(line.decode().rstrip())
@@ -135,7 +135,7 @@ def built() -> Iterator[Image]:
 
 @asynccontextmanager
 async def running(image: Image, volume: Path, given: Mapping[str, str]) -> AsyncIterator[Container]:
-    """Run the image with these settings: PID 1 of its own, root file system read-only but for /data and /tmp."""
+    """Run the image with these settings as PID 1, with a read-only root file system except /data and /tmp."""
     environ = {**dict(each.split("=", 1) for each in image.config["Env"]), **given}
     command = (*image.config["Entrypoint"], *image.config["Cmd"])
     starter = await asyncio.create_subprocess_exec(
@@ -155,7 +155,7 @@ async def running(image: Image, volume: Path, given: Mapping[str, str]) -> Async
 
 
 def _build_options() -> Sequence[str]:
-    """Build as for Docker, with the machine's own certificates and pip settings at hand while it lasts."""
+    """Return build options as for Docker, with this machine's certificates and pip settings during the build."""
     mounts = [f"--volume={path}:{path}:ro" for path in (AUTHORITIES, PIP_SETTINGS) if path.exists()]
     arguments = ["BASE=localhost/base", "VERSION=1.2.3", "REVISION=abc", f"PIP_CERT={AUTHORITIES}"]
     return [
@@ -170,7 +170,7 @@ def _assignments(environ: Mapping[str, str]) -> list[str]:
 
 def _provide(package: str) -> None:
     if os.geteuid() or not installed(package, package):
-        pytest.fail(f"no {package} to build the image with: provide it with `apt-get install {package}`, and be root")
+        pytest.fail(f"building the image needs {package}: run `apt-get install {package}`, and run this test as root")
 
 
 def _run(*command: str) -> str:

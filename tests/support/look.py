@@ -1,4 +1,4 @@
-"""What a reader sees on the page, and what can be waited for there."""
+"""What a user sees on the dashboard, and conditions that a test can wait for there."""
 
 import asyncio
 import socket
@@ -14,7 +14,7 @@ from notifier.feed.client import FeedClient
 Watch = Callable[..., AbstractAsyncContextManager[Page]]
 
 LOST = ("WebSocket connection",)
-"""What the browser says of a service that is gone."""
+"""Messages of the browser about a service that has stopped."""
 
 ROWS = """() => Object.fromEntries([...document.querySelectorAll('#mails tr')]
   .map(row => [row.dataset.id, row.querySelector('.word').textContent]))"""
@@ -23,25 +23,25 @@ WORDS = {"sending": "Sending", "sent": "Sent", "failed": "Failed", "cancelled": 
 
 
 async def rows(page: Page) -> dict[str, str]:
-    """Read the list: the word of each mail's status by its id."""
+    """Return the word of each mail's status in the list, by its id."""
     found: dict[str, str] = await page.evaluate(ROWS)
     return found
 
 
 async def live(page: Page) -> None:
-    """Wait until the page is connected."""
+    """Wait until the dashboard is connected."""
     await page.locator("#connection[data-state=live]").wait_for()
 
 
 async def wait_row(page: Page, id_: str, word: str) -> Locator:
-    """Wait until a mail is in the list with this word; gives its row."""
+    """Wait until a mail is in the list with this word; return its row."""
     row = page.locator(f'#mails tr[data-id="{id_}"]')
     await row.locator(".word", has_text=word).wait_for()
     return row
 
 
 async def wait_same(page: Page, client: FeedClient) -> None:
-    """Wait until the list says what the store says."""
+    """Wait until the list shows what the store contains."""
     shown, stored = await rows(page), await words(client)
     try:
         async with asyncio.timeout(PATIENCE):
@@ -53,13 +53,16 @@ async def wait_same(page: Page, client: FeedClient) -> None:
 
 
 async def words(client: FeedClient) -> dict[str, str]:
-    """Read what the list should show."""
+    """Return what the list should show."""
     mails = (await result(client, await client.command("mail.list", {"limit": 500})))["mails"]
     return {mail["id"]: word_of(mail) for mail in mails}
 
 
 async def wait_rows(page: Page, wanted: Callable[[dict[str, str]], bool]) -> None:
-    """Wait until the list is as wanted; asked from here, since the page's policy forbids it to evaluate a condition."""
+    """Wait until the list is as wanted.
+
+    The test polls the rows, because the page's policy forbids evaluating a condition in the page.
+    """
     seen = await rows(page)
     try:
         async with asyncio.timeout(PATIENCE):
@@ -71,13 +74,16 @@ async def wait_rows(page: Page, wanted: Callable[[dict[str, str]], bool]) -> Non
 
 
 def word_of(mail: dict[str, Any]) -> str:
-    """Say what the page should call a mail's status; those that are pending wait for a time to come, or were tried."""
+    """Return the word that the dashboard should show for a mail's status.
+
+    A pending mail is scheduled, or was attempted and is retried.
+    """
     pending = "Retrying" if mail["attempt"] else "Scheduled"
     return WORDS.get(mail["status"], pending)
 
 
 def free_port() -> int:
-    """Find a port that a service can have again and again."""
+    """Return a port that a service can use again after a restart."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""The documentation as tests see it: its pages, and the commands, names and links in them."""
+"""The documentation for tests: its pages, and the commands, names and links in them."""
 
 import re
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def text(page: Path) -> str:
 
 
 def blocks(language: str) -> Iterator[tuple[Path, str]]:
-    """Give the fenced blocks in a language, each with its page."""
+    """Yield the fenced blocks in a language, each with its page."""
     for page in PAGES:
         for match in _FENCE.finditer(text(page)):
             if match[2] == language:
@@ -34,24 +34,24 @@ def blocks(language: str) -> Iterator[tuple[Path, str]]:
 
 
 def commands() -> list[str]:
-    """Give every command of every block of shell, without its comment."""
+    """Return every command of every shell block, without its comment."""
     lines = [line for _, block in blocks("sh") for line in _CONTINUED.sub(" ", block).splitlines()]
     return sorted({command for line in lines if (command := _COMMENT.sub("", line).strip())})
 
 
 def links(page: Path) -> list[str]:
-    """Give where a page links to, within the repository."""
+    """Return the targets of a page's links within the repository."""
     prose = _FENCE.sub("", text(page))
     return [target for target in _LINK.findall(prose) if "://" not in target]
 
 
 def anchors(page: Path) -> set[str]:
-    """Give the fragments of a page, made from its headings as GitHub makes them."""
+    """Return the fragments of a page, made from its headings as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)$", _FENCE.sub("", text(page)), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def table(page: Path, first: str) -> list[list[str]]:
-    """Give the rows of the table whose heading begins with a word, a list of cells each."""
+    """Return the rows of the table whose heading begins with a word, each as a list of cells."""
     lines = text(page).partition(f"\n| {first} |")[2].partition("\n\n")[0].splitlines()[2:]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]

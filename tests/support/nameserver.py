@@ -17,11 +17,11 @@ class _Answers(asyncio.DatagramProtocol):
         self._texts = {name.from_text(each): found for each, found in texts.items()}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's own kind of transport, which is none by inheritance.
+        # uvloop has its own transport class, which is not a subclass of asyncio's.
         self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        """Answer with the TXT records of a name of the zone; other names do not exist."""
+        """Answer with the TXT records of a name in the zone; other names do not exist."""
         question = message.from_wire(data)
         asked = question.question[0]
         answer = message.make_response(question)
@@ -35,7 +35,7 @@ class _Answers(asyncio.DatagramProtocol):
 
 @asynccontextmanager
 async def nameserver(zone: str, texts: Records) -> AsyncIterator[Resolver]:
-    """Run a server while the block lasts; gives who asks it."""
+    """Run a server while the block lasts; yield a resolver that uses it."""
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_datagram_endpoint(lambda: _Answers(zone, texts), ("127.0.0.1", 0))
     resolver = Resolver(configure=False)

@@ -1,4 +1,4 @@
-"""A running sender with a real store and real SMTP conversations, and what its tests wait for."""
+"""A running sender with a real store and real SMTP servers, and conditions that its tests wait for."""
 
 import asyncio
 import json
@@ -34,13 +34,13 @@ DELAYS, GIVE_UP_AFTER = (timedelta(milliseconds=200),), timedelta(hours=1)
 
 
 async def never() -> AsyncIterator[datetime]:
-    """Tick never."""
+    """Yield no tick."""
     await asyncio.Event().wait()
     yield clock.now()
 
 
 async def until(wanted: Callable[[], bool], store: SqliteStore) -> None:
-    """Wait until something is so; looked at whenever the store has answered."""
+    """Wait until a condition holds; it is checked after each query of the store."""
     async with asyncio.timeout(PATIENCE):
         while not wanted():
             await store.totals()
@@ -67,7 +67,7 @@ async def sending(
     delays: tuple[timedelta, ...] = DELAYS,
     again: Sequence[Account] = (),
 ) -> AsyncIterator[list[Account]]:
-    """Run a sender, and stop it gracefully at the end. With `again` it is another run with the same accounts."""
+    """Run a sender, and shut it down gracefully at the end. `again` reuses the accounts of an earlier run."""
     environ = {"NOTIFIER_SMTP_URL": ",".join(urls), "NOTIFIER_MAIL_FROM": "Air <fly@example.org>"}
     settings = load({**environ, "NOTIFIER_SMTP_TIMEOUT": timeout, "NOTIFIER_SMTP_DOT_TIMEOUT": timeout})
     pools = smtp_pools(settings.smtp, "example.org")
@@ -91,7 +91,7 @@ async def sending(
 
 
 async def logged(store: SqliteStore, type_: str, count: int = 1) -> list[StoredEvent]:
-    """Wait until the log has so many events of a type."""
+    """Wait until the log has so many events of a type; return them."""
     async with asyncio.timeout(PATIENCE):
         while True:
             head = (await store.span()).head
@@ -112,7 +112,7 @@ async def total(store: SqliteStore, status: Status, count: int) -> None:
 
 
 async def mails(store: SqliteStore) -> list[Mail]:
-    """List every mail, oldest first."""
+    """Return every mail, oldest first."""
     return list(reversed((await store.page(MailFilter(), None, 500)).mails))
 
 

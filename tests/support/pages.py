@@ -1,4 +1,4 @@
-"""Plain GETs of a running service: its pages, and its metrics as Prometheus would read them."""
+"""HTTP GET requests to a running service: its pages, and its metrics as Prometheus reads them."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -11,7 +11,7 @@ from notifier.settings import FeedSettings
 
 
 async def get(feed: FeedSettings, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
-    """Get a page: its status, headers and body."""
+    """Get a page; return its status, headers and body."""
     reader, writer = await asyncio.open_connection("127.0.0.1", feed.port)
     lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in {"Host": "localhost", **headers}.items())]
     writer.write("\r\n".join([*lines, "", ""]).encode())
@@ -24,13 +24,13 @@ async def get(feed: FeedSettings, path: str, **headers: str) -> tuple[int, dict[
 
 
 class Scrape:
-    """What one look at /metrics gave."""
+    """The samples of one response of /metrics."""
 
     def __init__(self, samples: Iterable[Sample]) -> None:
         self.samples = list(samples)
 
     def get(self, name: str, **labels: str) -> float:
-        """Give the one sample with this name and these labels; -1 where there is none."""
+        """Return the value of the only sample with this name and these labels; -1 if there is none."""
         found = [each.value for each in self.samples if each.name == name and each.labels == labels]
         return found[0] if found else -1.0
 

@@ -1,4 +1,4 @@
-"""Running services for tests, and what tests wait for."""
+"""Running services for tests, and conditions that tests wait for."""
 
 import asyncio
 import time
@@ -12,19 +12,19 @@ from notifier.feed.client import FeedClient
 from notifier.settings import FeedSettings, Settings, load
 
 PATIENCE = 30.0
-"""Seconds after which a test takes what it waits for as never coming."""
+"""Seconds after which a test stops waiting and fails."""
 
 
 @asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[FeedSettings]:
-    """Run a service in this process; gives what its clients need, with the port that it found."""
+    """Run a service in this process; yield the settings for its clients, with the port that it uses."""
     async with service.running(settings) as server:
         port = server.sockets[0].getsockname()[1]
         yield settings.feed.model_copy(update={"port": port})
 
 
 def changed(environ: Mapping[str, str], **changes: str) -> Settings:
-    """Load settings with some variables (without their prefix) set."""
+    """Load settings with some variables (without their prefix) changed."""
     return load({**environ, **{f"NOTIFIER_{name}": value for name, value in changes.items()}})
 
 
@@ -34,7 +34,7 @@ async def submit(client: FeedClient, message: Mapping[str, Any]) -> dict[str, An
 
 
 async def result(client: FeedClient, id_: str) -> dict[str, Any]:
-    """Wait for a command's result, which must be a success."""
+    """Wait for the result of a command, which must be a success."""
     frame = await wait_frame(client, lambda frame: frame["type"] == "result" and frame["id"] == id_)
     assert frame["ok"], frame
     value: dict[str, Any] = frame["value"]
@@ -51,7 +51,7 @@ async def wait_frame(client: FeedClient, wanted: Callable[[dict[str, Any]], bool
 
 
 async def wait_event(client: FeedClient, type_: str, **fields: Any) -> dict[str, Any]:
-    """Wait for the first event of a type whose mail has these fields; gives the mail."""
+    """Wait for the first event of a type whose mail has these fields; return the mail."""
     async with asyncio.timeout(PATIENCE):
         while True:
             for event in (await client.frame()).get("events", ()):
@@ -61,7 +61,7 @@ async def wait_event(client: FeedClient, type_: str, **fields: Any) -> dict[str,
 
 
 async def events_until(client: FeedClient, type_: str) -> list[dict[str, Any]]:
-    """Collect all events up to the first of a type."""
+    """Return all events up to the first one of a type."""
     found: list[dict[str, Any]] = []
     async with asyncio.timeout(PATIENCE):
         while True:
@@ -78,5 +78,8 @@ def request(number: int, **data: Any) -> dict[str, Any]:
 
 
 def fastest(work: Callable[[], object]) -> float:
-    """Measure the fastest of several runs, in seconds of processor time: what else the machine does counts little."""
+    """Return the shortest of several runs, in seconds of processor time.
+
+    Other load on the machine has little influence on it.
+    """
     return min(timeit.repeat(work, timer=time.thread_time, number=2, repeat=5))

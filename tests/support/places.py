@@ -1,4 +1,4 @@
-"""Where things are in the checkout, for tests that read files of the project."""
+"""Paths in the checkout, for tests that read files of the project."""
 
 from pathlib import Path
 
@@ -6,6 +6,6 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 DOCKER = ROOT / "docker"
 PICTURES = ROOT / "artefacts"
-"""Where tests leave pictures of pages and mails to look at."""
+"""Folder in which tests save screenshots of pages and mails."""
 DATA = ROOT.parent / "shared" / "data"
-"""Real inputs beside the checkout; tests that use them are skipped if there are none."""
+"""Real inputs next to the checkout; tests that use them are skipped if it is missing."""

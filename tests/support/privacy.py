@@ -1,14 +1,14 @@
-"""What no log may hold: secrets, and addresses of people. The suite holds every log of a service against it."""
+"""Secrets and personal addresses that no log may contain. Every log of a service in the tests is checked for them."""
 
 import re
 from collections.abc import Iterable
 from typing import Any
 
-VIEWER_TOKEN = "viewer-token-7Hq2"  # noqa: S105 - to be looked for
-OPERATOR_TOKEN = "operator-token-Zk9w"  # noqa: S105 - to be looked for
-PASSWORD = "pass-word-4Xv1"  # noqa: S105 - to be looked for
+VIEWER_TOKEN = "viewer-token-7Hq2"  # noqa: S105 - logs are searched for it
+OPERATOR_TOKEN = "operator-token-Zk9w"  # noqa: S105 - logs are searched for it
+PASSWORD = "pass-word-4Xv1"  # noqa: S105 - logs are searched for it
 SECRETS = (VIEWER_TOKEN, OPERATOR_TOKEN, PASSWORD, "s3cret")
-"""Whatever tests use as a token or password of a service that they run: one of these, or it is not looked for."""
+"""The tokens and passwords of all services that tests run; others would not be found in a log."""
 
 _ADDRESS = re.compile(r"[^\s<>\"'(),:;=@/]+@[^\s<>\"'(),:;@]+")
 _HIDDEN = re.compile(r"(•{3}|(\\u2022){3}|\*{3})@")
@@ -16,7 +16,7 @@ _CREDENTIALS = re.compile(r"://[^\s/@]*:(?!\*\*\*@)[^\s/@]+@")
 
 
 def leaks(lines: Iterable[Any]) -> list[str]:
-    """Find the lines of a log, as text or fields, that hold a secret or an address that is not masked."""
+    """Return the lines of a log, as text or fields, that contain a secret or an address that is not masked."""
     return [text for text in map(_text, lines) if _leak(text)]
 
 

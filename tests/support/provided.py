@@ -1,4 +1,4 @@
-"""Programs that tests need beside Python: found, or installed where that can be done without asking."""
+"""Programs other than Python that tests need: found, or installed if that needs no confirmation."""
 
 import fcntl
 import os
@@ -14,20 +14,23 @@ import pytest
 
 @contextmanager
 def one_at_a_time() -> Iterator[None]:
-    """Keep the test processes that run side by side from installing packages at the same time: apt-get allows one."""
+    """Prevent parallel test processes from installing packages at the same time: apt-get allows only one."""
     with (Path(tempfile.gettempdir()) / "notifier-tests-install.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def provided(program: str, package: str) -> str:
-    """Find a program, or install its Debian package as root; else the test is skipped (in CI: fails) and says how."""
+    """Find a program, or install its Debian package as root.
+
+    If neither is possible, the test is skipped (in CI it fails) with the name of the package.
+    """
     installed(program, package)
     return needed(program, package)
 
 
 def installed(program: str, package: str) -> str | None:
-    """Find a program, or install its Debian package as root; None where neither can be done."""
+    """Find a program, or install its Debian package as root; return None if neither is possible."""
     if found := shutil.which(program):
         return found
     if os.geteuid() == 0 and shutil.which("apt-get"):
@@ -45,7 +48,7 @@ def _install(package: str) -> None:
 
 
 def needed(tool: str, package: str) -> str:
-    """Find a tool that a test cannot do without."""
+    """Find a tool without which a test cannot run."""
     found = shutil.which(tool)
     if not found:
         missing(f"{tool} is not installed: apt-get install {package}")
@@ -53,7 +56,7 @@ def needed(tool: str, package: str) -> str:
 
 
 def missing(what: str) -> None:
-    """Skip a test for what this machine lacks, and say what that is; where CI is set that is a failure."""
+    """Skip a test and name what this machine lacks; in CI this is a failure."""
     if os.environ.get("CI"):
         pytest.fail(what)
     pytest.skip(what)

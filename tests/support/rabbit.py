@@ -1,4 +1,4 @@
-"""A publisher and a reader on the tests' broker, and names that no other test uses."""
+"""A publisher and a reader on the broker of the tests, with names that no other test uses."""
 
 import asyncio
 import json
@@ -19,13 +19,13 @@ from notifier.settings import AmqpSettings
 
 
 def headers(message: DeliveredMessage) -> dict[str, Any]:
-    """Decode the headers of a message as any client does; `read_all` leaves them undecoded."""
+    """Decode the headers of a message like any client; `read_all` leaves them undecoded."""
     found: dict[str, Any] = decode.field_table(apart(wire(message.header)).get("headers", bytes(4)))[1]
     return found
 
 
 class Rabbit:
-    """One connection of a test; `exchange` and `queue` are what its service should use."""
+    """One connection of a test; its service should use the names in `exchange` and `queue`."""
 
     def __init__(self, url: str, channel: AbstractChannel) -> None:
         self.url = url
@@ -37,14 +37,14 @@ class Rabbit:
     @classmethod
     @asynccontextmanager
     async def connected(cls, url: str) -> AsyncIterator[Self]:
-        """Connect; what the test declared is gone afterwards."""
-        read_all()  # dead letters carry what no well-behaved publisher would write
+        """Connect; everything that the test declared is deleted afterwards."""
+        read_all()  # dead letters contain bytes that no well-behaved publisher writes
         connection = await aiormq.connect(url)
         try:
             rabbit = cls(url, await connection.channel())
             yield rabbit
         finally:
-            # A test may have lost its channel on purpose, and even the connection.
+            # A test may have closed the channel, or even the connection, on purpose.
             if not connection.is_closed:
                 channel = await connection.channel()
                 await channel.queue_delete(rabbit.queue)
@@ -55,7 +55,7 @@ class Rabbit:
 
     @property
     def environ(self) -> dict[str, str]:
-        """Give the variables that make a service use this test's names."""
+        """The variables that make a service use the names of this test."""
         return {
             "NOTIFIER_AMQP_URL": self.url,
             "NOTIFIER_AMQP_EXCHANGE": self.exchange,
@@ -67,11 +67,11 @@ class Rabbit:
         await self.channel.exchange_declare(self.exchange, exchange_type="topic", durable=True)
 
     async def prepare(self) -> None:
-        """Declare all that a service would, so that messages published before it has begun are kept for it."""
+        """Declare everything that a service would, so that messages published before its start are kept."""
         await declare(self.channel.connection, AmqpSettings.model_validate(self.environ))
 
     async def publish(self, message: Mapping[str, Any] | bytes, **properties: Any) -> None:
-        """Publish a message and wait until the broker has it; it must reach a queue."""
+        """Publish a message and wait until the broker has confirmed it; it must reach a queue."""
         body = message if isinstance(message, bytes) else json.dumps(message).encode()
         key = message.get("type", "booking.unknown") if not isinstance(message, bytes) else "booking.raw"
         key = key if key.startswith(("booking.", "notification.")) else f"booking.{key}"
@@ -84,11 +84,11 @@ class Rabbit:
         )
 
     async def ready(self) -> int:
-        """Count the messages of this test's queue that no consumer has."""
+        """Return the number of messages in the queue of this test that no consumer has received."""
         return (await self.channel.queue_declare(self.queue, passive=True)).message_count or 0
 
     async def listen(self, exchange: str, kind: str, key: str = "#") -> "asyncio.Queue[DeliveredMessage]":
-        """Collect what is published to an exchange from now on."""
+        """Collect the messages that are published to an exchange from now on."""
         found: asyncio.Queue[DeliveredMessage] = asyncio.Queue()
         await self.channel.exchange_declare(exchange, exchange_type=kind, durable=True)
         queue = (await self.channel.queue_declare(exclusive=True)).queue or ""

@@ -1,4 +1,4 @@
-"""What a service says of itself, as tests of its figures use it."""
+"""A sample of a service's readiness and stats, for tests of status and metrics."""
 
 from typing import Any
 

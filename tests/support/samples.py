@@ -1,4 +1,4 @@
-"""Builders of the things that many tests need, each with one sensible default."""
+"""Builders of objects that many tests need, each with sensible defaults."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,7 +18,10 @@ _ENVELOPE = ("specversion", "id", "source", "type", "time", "traceparent", "data
 
 
 def booking_event(**changes: Any) -> dict[str, Any]:
-    """Build a booking's CloudEvent; a change is a field of the envelope or else of its data, None removes it."""
+    """Build the CloudEvent of a booking.
+
+    A change replaces a field of the envelope, or else of its data; None removes it.
+    """
     event: dict[str, Any] = {
         "specversion": "1.0",
         "id": "7f0c",
@@ -43,7 +46,7 @@ def booking_event(**changes: Any) -> dict[str, Any]:
 
 
 def flight_data(**changes: Any) -> dict[str, Any]:
-    """Build a flight as a booking message carries it; a `from_` stands for `from`."""
+    """Build a flight as in a booking message; `from_` stands for `from`."""
     data = {
         "number": "AI101",
         "from": "DEL",
@@ -57,19 +60,19 @@ def flight_data(**changes: Any) -> dict[str, Any]:
 
 
 def in_delhi(at: datetime) -> AirportTime:
-    """Show a moment on the clock in Delhi."""
+    """Return a moment with the local time in Delhi."""
     return AirportTime(at, (at + IST).replace(tzinfo=None), "IST")
 
 
 def flight(departs_at: datetime | None = DEPARTURE, **changes: Any) -> Flight:
-    """Build a flight as a passenger sees it; without a departure it is known by its clock alone."""
+    """Build a flight as a passenger sees it; if `departs_at` is None, only its local time is known."""
     departs = in_delhi(departs_at) if departs_at else AirportTime(None, (DEPARTURE + IST).replace(tzinfo=None))
     fields: dict[str, Any] = {"number": "AI101", "origin": "DEL", "destination": "BLR", "seat": "12A"}
     return Flight(**{**fields, "departs": departs, **changes})
 
 
 def mail(**changes: Any) -> Mail:
-    """Build a pending notification that is due at once."""
+    """Build a pending notification that is due now."""
     fields: dict[str, Any] = {
         "id": "3f2c1b0a-0000-5000-8000-000000000001",
         "aggregate": "request:/ticket-service r1",

@@ -1,4 +1,4 @@
-"""An SMTP server that says what a test wants, byte for byte, where no well-behaved one would."""
+"""An SMTP server that answers with any bytes that a test wants, for replies that no well-behaved server sends."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Self
 
 PHASES = ("CONNECT", "EHLO", "AUTH", "MAIL", "RCPT", "DATA", "DOT", "RSET", "QUIT")
-"""Where a server answers. `CONNECT` is the greeting, `DOT` the end of a message."""
+"""Phases in which a server answers. `CONNECT` is the greeting, `DOT` the end of a mail."""
 
 DEFAULTS = {
     "CONNECT": b"220 here\r\n",
@@ -17,7 +17,7 @@ DEFAULTS = {
 }
 
 Answer = Callable[[str, bytes], bytes | Awaitable[bytes | None] | None]
-"""Gives the bytes to answer with, for a phase and the line or message that the client sent; None: the usual answer.
+"""Returns the bytes to answer with, given a phase and the line or mail that the client sent; None: the usual reply.
 
 It may be awaited, and it may raise HungUpError.
 """
@@ -28,7 +28,7 @@ class HungUpError(Exception):
 
 
 class Scripted:
-    """A running server; `said` are the commands that it got, with the number of their connection."""
+    """A running server; `said` are the commands that it received, with the number of their connection."""
 
     def __init__(self, answer: Answer) -> None:
         self.said: list[tuple[int, str]] = []
@@ -64,7 +64,7 @@ class Scripted:
         return self.url.replace("://", "://user:secret@")
 
     def count(self, verb: str) -> int:
-        """Count how often a command came."""
+        """Return how often a command was received."""
         return sum(line.startswith(verb) for _, line in self.said)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -103,7 +103,7 @@ class Scripted:
 
 
 def silent_at(phase: str, reached: asyncio.Event) -> Answer:
-    """Answer as usual until a phase, and never after that."""
+    """Answer as usual until a phase, and not at all from then on."""
 
     async def answer(at: str, _line: bytes) -> bytes | None:
         if at == phase:
@@ -115,7 +115,7 @@ def silent_at(phase: str, reached: asyncio.Event) -> Answer:
 
 
 class Limited:
-    """Answers like a server that allows so many connections; `most` were open at once, `refused` too many."""
+    """Answers like a server with a connection limit; `most` were open at once, `refused` were over the limit."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -125,7 +125,7 @@ class Limited:
         self.reached = asyncio.Event()
 
     async def __call__(self, phase: str, _line: bytes) -> bytes | None:
-        """Answer as `Scripted` wants it."""
+        """Answer as `Scripted` expects it."""
         if phase == "CONNECT":
             if self._open == self._limit:
                 self.refused += 1

@@ -12,7 +12,7 @@ from support.places import ROOT
 
 
 class Shell:
-    """Runs commands as a reader would: in a folder that looks like a clone, with these variables set."""
+    """Runs commands as a reader would: with these variables, in a folder that looks like a clone."""
 
     def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
         self.folder = folder
@@ -23,7 +23,7 @@ class Shell:
             (folder / name).symlink_to(place)
 
     async def run(self, *commands: str, mail: str = "ID") -> str:
-        """Run commands in one shell, all of which must succeed; gives what they print to stdout."""
+        """Run commands in one shell, all of which must succeed; return their stdout."""
         script = "\n".join(re.sub(r"\bID\b", mail, command) for command in commands)
         process = await asyncio.create_subprocess_exec(
             *("bash", "-euo", "pipefail", "-c", script),

@@ -1,9 +1,9 @@
-"""Many watchers of the feed in one process, as cheap as can be: what each gets, in which order, and how late.
+"""Many clients of the feed in one process, with little overhead: which events each gets, in which order, and how late.
 
     python tests/support/watchers.py PORT WATCHERS
 
-Prints `ready` when all have their snapshot; then reads from stdin how many events there will be, and
-prints a report once every watcher has that many.
+Prints `ready` when all clients have their snapshot. Then it reads from stdin how many events there will be, and prints
+a report once every client has that many.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from support.wire import CLOSE, HELLO, PING, PONG, TEXT, UPGRADE, frame
 
 
 class Record:
-    """What all watchers of this process have seen; they get the same bytes, which are read once."""
+    """The events that all clients of this process have received; each frame is parsed only once."""
 
     def __init__(self) -> None:
         self.places: dict[str, int] = {}
@@ -28,7 +28,7 @@ class Record:
         self._frames: dict[bytes, tuple[list[int], list[float]]] = {}
 
     def read(self, payload: bytes, now: float) -> list[int]:
-        """Note how late the events of a frame are, in milliseconds; gives each one's place in the order of arrival."""
+        """Record the delays of a frame's events in milliseconds; return their positions in the order of arrival."""
         if payload not in self._frames:
             if len(self._frames) > 100:
                 self._frames.clear()
@@ -42,7 +42,7 @@ class Record:
 
 
 class Watcher(asyncio.Protocol):
-    """One client that says hello and reads."""
+    """One client that sends hello and reads."""
 
     def __init__(self, record: Record) -> None:
         self.seen: list[int] = []
@@ -53,12 +53,12 @@ class Watcher(asyncio.Protocol):
         self._upgraded = False
 
     def connection_made(self, transport: Any) -> None:
-        """Say hello."""
+        """Send hello."""
         self._transport = transport
         transport.write(UPGRADE + frame(TEXT, HELLO))
 
     def data_received(self, data: bytes) -> None:
-        """Take whole frames (RFC 6455 section 5.2) from what has come."""
+        """Take complete frames (RFC 6455 section 5.2) from the received bytes."""
         now = time.time()
         self._got += data
         if not self._upgraded:
@@ -79,7 +79,7 @@ class Watcher(asyncio.Protocol):
             self._take(opcode, payload, now)
 
     def connection_lost(self, _: Exception | None) -> None:
-        """Let the count be wrong."""
+        """Wake the main task: this client will have fewer events than expected."""
         self._record.changed.set()
 
     def _take(self, opcode: int, payload: bytes, now: float) -> None:
@@ -95,12 +95,12 @@ class Watcher(asyncio.Protocol):
             self._record.changed.set()
 
     def end(self) -> None:
-        """Leave."""
+        """Close the connection."""
         self._transport.abort()
 
 
 async def watch(port: int, count: int) -> None:
-    """Be so many watchers until each has all events."""
+    """Run so many clients until each has all events."""
     loop = asyncio.get_running_loop()
     record = Record()
     watchers = [(await loop.create_connection(lambda: Watcher(record), "127.0.0.1", port))[1] for _ in range(count)]

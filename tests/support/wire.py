@@ -1,4 +1,4 @@
-"""The feed as bytes on a plain socket, for clients that no library would write."""
+"""The feed as bytes on a plain socket, for clients that no library would implement."""
 
 import asyncio
 import socket
@@ -24,7 +24,7 @@ HELLO = b'{"type":"hello","snapshot":0}'
 
 
 def frame(opcode: int, payload: bytes = b"", *, fin: bool = True) -> bytes:
-    """Write a client's frame, masked with zeros (RFC 6455 section 5.2)."""
+    """Return a client's frame, masked with zeros (RFC 6455 section 5.2)."""
     short = len(payload) < 126
     size = bytes([0x80 | len(payload)]) if short else bytes([0x80 | 127]) + struct.pack(">Q", len(payload))
     return bytes([opcode | (0x80 if fin else 0)]) + size + bytes(4) + payload
@@ -44,7 +44,7 @@ async def dialled(feed: FeedSettings, *sent: bytes) -> AsyncIterator[socket.sock
 
 
 async def drained(client: socket.socket) -> bytes:
-    """Read until the server ends the connection."""
+    """Read until the server closes the connection; return the bytes."""
     got = b""
     async with asyncio.timeout(PATIENCE):
         with suppress(ConnectionResetError, BrokenPipeError):
@@ -55,13 +55,13 @@ async def drained(client: socket.socket) -> bytes:
 
 @asynccontextmanager
 async def raw(feed: FeedSettings, **options: Any) -> AsyncIterator[ClientConnection]:
-    """Connect without saying anything."""
+    """Connect without sending anything."""
     async with connect(f"ws://127.0.0.1:{feed.port}/feed", **options) as ws:
         yield ws
 
 
 async def close_code(ws: ClientConnection) -> int:
-    """Read until the server closes; gives its code."""
+    """Read until the server closes the connection; return its close code."""
     with pytest.raises(ConnectionClosed) as closed:
         async with asyncio.timeout(10):
             while True:
@@ -72,7 +72,7 @@ async def close_code(ws: ClientConnection) -> int:
 
 @asynccontextmanager
 async def narrow(settings: Settings) -> AsyncIterator[FeedSettings]:
-    """Run a service whose connections keep little in the kernel."""
+    """Run a service whose connections have small kernel buffers."""
     async with service.running(settings) as server:
         for each in server.sockets:
             each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)

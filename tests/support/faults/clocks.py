@@ -1,4 +1,4 @@
-"""A wall clock that a test sets; the monotonic one runs on, as it does in life."""
+"""A wall clock that a test sets; the monotonic clock is not changed."""
 
 import struct
 from datetime import timedelta
@@ -8,7 +8,7 @@ SOURCE = Path(__file__).with_name("wall_clock.c")
 
 
 class Clock:
-    """The wall clock of one service, made of a library to preload and a file with what it is ahead."""
+    """The wall clock of a service: a preloaded library, and a file with the offset that it adds."""
 
     def __init__(self, library: Path, file: Path) -> None:
         self._file = file
@@ -16,6 +16,6 @@ class Clock:
         self.set(timedelta(0))
 
     def set(self, ahead: timedelta) -> None:
-        """Set it so far ahead of this machine's (back, where that is negative)."""
+        """Set the clock ahead of that of the machine (back, if `ahead` is negative)."""
         with self._file.open("r+b" if self._file.exists() else "wb", buffering=0) as file:
             file.write(struct.pack("=q", int(ahead.total_seconds())))

@@ -1,8 +1,8 @@
-"""Nothing lost, nothing twice: the equation that every fault must leave true, over sets of ids.
+"""Nothing lost, nothing sent twice: the equation that must hold after every fault, over sets of ids.
 
 accepted messages = those whose mails are sent + failed + cancelled + expired + pending, + those dead-lettered
 a mail is `sent` in the store <=> the ledger accepted it
-a mail was accepted again only if it was past the final dot when a fault struck, and then to the byte
+a mail was accepted again only if it was past the final dot when a fault struck, and then byte for byte
 """
 
 import sqlite3
@@ -19,7 +19,7 @@ SETTLED = {"sent", "failed", "cancelled", "expired", "pending"}
 
 
 class Row(NamedTuple):
-    """What the store says of one mail."""
+    """The state of one mail in the store."""
 
     id: str
     event: str
@@ -28,9 +28,9 @@ class Row(NamedTuple):
 
 
 def stored(database: Path) -> list[Row]:
-    """Read the mails of a service that has ended, from a copy: what it left must stay as it is for the next one.
+    """Read the mails of a stopped service from a copy of its database, which stays unchanged for the next service.
 
-    One that ended while it created its database has none.
+    A service that ended while it created its database has none.
     """
     with TemporaryDirectory() as folder:
         for file in (database, Path(f"{database}-wal"), Path(f"{database}-journal")):
@@ -43,7 +43,7 @@ def stored(database: Path) -> list[Row]:
 
 
 def past_the_dot(rows: Iterable[Row], entries: Iterable[Mapping[str, Any]]) -> Counter[str]:
-    """Find the mails that the ledger had accepted when the service died before it could record that."""
+    """Return the mails that the ledger had accepted when the service died before it could record that."""
     accepted = {entry["mail"] for entry in entries if entry["phase"] == "ACCEPTED"}
     return Counter(row.id for row in rows if row.status == "sending" and row.id in accepted)
 
@@ -51,10 +51,9 @@ def past_the_dot(rows: Iterable[Row], entries: Iterable[Mapping[str, Any]]) -> C
 def check_messages(
     expected: Mapping[str, Collection[str]], accepted: AbstractSet[str], dead: AbstractSet[str], rows: Collection[Row]
 ) -> None:
-    """Demand that each accepted message has exactly its mails, or was dead-lettered.
+    """Assert that each accepted message has exactly its mails, or was dead-lettered.
 
-    `expected` are all published messages, each with the kind of each mail that it makes
-    (none: to be dead-lettered).
+    `expected` maps each published message to the kinds of mail that it makes (none if it must be dead-lettered).
     """
     kinds: dict[str, list[str]] = {}
     for row in rows:
@@ -64,19 +63,19 @@ def check_messages(
     invented = (kinds.keys() | dead) - expected.keys()
     assert not invented, f"invented: {sorted(invented)}"
     refused = [event for event in dead if expected[event]]
-    assert not refused, f"dead-lettered, and there was nothing wrong with them: {sorted(refused)}"
+    assert not refused, f"dead-lettered although they are valid: {sorted(refused)}"
     both = kinds.keys() & dead
     assert not both, f"mailed and dead-lettered: {sorted(both)}"
     wrong = {event: found for event, found in kinds.items() if sorted(found) != sorted(expected[event])}
     assert not wrong, f"mails of other kinds than expected: {wrong}"
     unsettled = [row for row in rows if row.status not in SETTLED]
-    assert not unsettled, f"neither waiting nor ended: {unsettled}"
+    assert not unsettled, f"neither waiting nor finished: {unsettled}"
 
 
 def check_mails(rows: Iterable[Row], entries: Collection[Mapping[str, Any]], struck: Mapping[str, int]) -> None:
-    """Demand that `sent` and the ledger agree, and that repeats are those that SMTP itself makes unknowable.
+    """Assert that `sent` and the ledger agree, and that only mails with an unknown outcome were repeated.
 
-    `struck` are the mails past the final dot when a fault struck, with how often.
+    `struck` counts the mails that were past the final dot when a fault struck.
     """
     times = Counter[str]()
     bytes_of: dict[str, set[tuple[str, str]]] = {}
@@ -85,12 +84,12 @@ def check_mails(rows: Iterable[Row], entries: Collection[Mapping[str, Any]], str
             times[entry["mail"]] += 1
             bytes_of.setdefault(entry["mail"], set()).add((entry["sha256"], entry["message_id"]))
     sent = {row.id for row in rows if row.status == "sent"}
-    assert not sent - times.keys(), f"sent, and nobody got it: {sorted(sent - times.keys())}"
-    assert not times.keys() - sent, f"accepted, and not known as sent: {sorted(times.keys() - sent)}"
+    assert not sent - times.keys(), f"sent in the store, but not accepted by the ledger: {sorted(sent - times.keys())}"
+    assert not times.keys() - sent, f"accepted by the ledger, but not sent in the store: {sorted(times.keys() - sent)}"
     repeats = Counter({mail: count - 1 for mail, count in times.items() if count > 1})
     avoidable = repeats - Counter(struck)
-    assert not avoidable, f"sent again without need: {dict(avoidable)}"
+    assert not avoidable, f"sent again although the outcome was known: {dict(avoidable)}"
     bare = [entry["mail"] for entry in entries if entry.get("bare")]
-    assert not bare, f"sent with a lone CR or LF, where a second message could hide: {bare}"
+    assert not bare, f"sent with a lone CR or LF, which could hide a second message: {bare}"
     changed = [mail for mail, found in bytes_of.items() if len(found) > 1]
     assert not changed, f"repeated with other bytes: {changed}"

@@ -1,14 +1,14 @@
-"""An SMTP server that writes down each phase of each dialogue, on disk, before it answers.
+"""An SMTP server that records each phase of each dialogue on disk before it answers.
 
-A program of its own that shares no code with the service: `python ledger.py JOURNAL [DELAY]`, where DELAY is the
-time in seconds that the answer to a message takes. Each line of the journal is also printed once it is on disk.
-Every line of standard input is one order, a JSON object; the end of the input is the end of the program.
+It is a separate program that shares no code with the service: `python ledger.py JOURNAL [DELAY]`, where DELAY is the
+time in seconds until the reply to a mail. Each line of the journal is also printed once it is on disk. Every line of
+standard input is one command, a JSON object. The program ends when its input ends.
 
-`{"close": true}` hangs up on everyone, and `{"release": true}` lets those go on that are held. Any other order is a
-fault for the next `times` dialogues that come to `phase` (CONNECT EHLO STARTTLS AUTH MAIL RCPT DATA DOT RSET): `act` is
-`reply` (with `reply`, whose lone surrogates become the bytes that they stand for), `hang_up`, `silent` (perhaps after a
-`reply`), or `hold`, which waits for the release and then replies or, with `then`, hangs up. With `accept`, or a `reply`
-that begins with 250, a message is taken over, also if its answer is lost. STARTTLS is offered and cannot be had.
+`{"close": true}` closes all connections, and `{"release": true}` continues the dialogues that are held. Any other
+command is a fault for the next `times` dialogues that reach `phase` (CONNECT EHLO STARTTLS AUTH MAIL RCPT DATA DOT
+RSET): `act` is `reply` (with `reply`, in which lone surrogates stand for bytes), `hang_up`, `silent` (optionally after
+a `reply`), or `hold`, which waits for the release and then replies or, with `then`, hangs up. With `accept`, or with a
+`reply` that begins with 250, a mail is accepted, even if its reply is lost. STARTTLS is offered but fails.
 """
 
 import asyncio
@@ -34,15 +34,15 @@ REPLIES = {
 }
 LONGEST = 1 << 24
 BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
-"""Half a line end, which other servers may take for a whole one, and so end a message where this one does not."""
+"""Half a line end. Other servers may treat it as a complete one, and so end a mail at another place."""
 
 
 class HungUpError(Exception):
-    """The dialogue is over."""
+    """The connection must be closed."""
 
 
 class Journal:
-    """Lines that are on disk when `write` returns."""
+    """A file whose lines are on disk when `write` returns."""
 
     def __init__(self, path: str) -> None:
         self._file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
@@ -57,7 +57,7 @@ class Journal:
 
 
 class Ledger:
-    """What all dialogues share: the journal, and the faults that were ordered."""
+    """The state that all dialogues share: the journal, and the faults that were commanded."""
 
     def __init__(self, journal: Journal, delay: float) -> None:
         self.journal = journal
@@ -68,7 +68,7 @@ class Ledger:
         self.released = asyncio.Event()
 
     def command(self, command: dict[str, Any]) -> None:
-        """Take one order."""
+        """Execute one command."""
         if command.get("close"):
             for writer in self._open.values():
                 writer.close()
@@ -79,7 +79,7 @@ class Ledger:
         self.journal.write(0, "COMMAND", command=command)
 
     def fault(self, phase: str) -> Mapping[str, Any] | None:
-        """Give the fault that is due in a phase, and use it up."""
+        """Return the next fault of a phase and use it up; None if there is none."""
         for fault in self._faults:
             if fault["phase"] == phase:
                 fault["times"] = fault.get("times", 1) - 1
@@ -89,7 +89,7 @@ class Ledger:
         return None
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Hold one dialogue to its end."""
+        """Serve one connection until it ends."""
         self._dialogues += 1
         number = self._dialogues
         self._open[number] = writer
@@ -113,7 +113,7 @@ class Dialogue:
         self._writer = writer
 
     async def run(self) -> None:
-        """Answer until one side hangs up."""
+        """Answer until one side closes the connection."""
         await self._step("CONNECT", "220 ledger")
         while line := await self._reader.readline():
             verb = line.split(b" ")[0].strip().decode("latin-1").upper()
@@ -128,14 +128,14 @@ class Dialogue:
                 await self._take(await self._reader.readuntil(b"\r\n.\r\n"))
 
     async def _step(self, phase: str, reply: str) -> str:
-        """Write down that the dialogue came here, answer, and return what was answered."""
+        """Record that the dialogue reached a phase, answer, and return the reply."""
         fault = self._ledger.fault(phase)
         self._write(phase, fault)
         await self._answer(reply, fault)
         return str(fault["reply"]) if fault else reply
 
     async def _take(self, message: bytes) -> None:
-        """Write down a message, and answer."""
+        """Record a mail, and answer."""
         fault = self._ledger.fault("DOT")
         accepted = fault is None or bool(fault.get("accept"))
         headers = message_from_bytes(message)
@@ -178,7 +178,7 @@ class Dialogue:
 
 
 async def main(journal: str, delay: float = 0.0) -> None:
-    """Serve until the standard input ends."""
+    """Serve until standard input ends."""
     ledger = Ledger(Journal(journal), delay)
     commands = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)

@@ -1,4 +1,4 @@
-"""A publisher that goes on through every fault of the broker, and knows what the broker confirmed."""
+"""A publisher that continues through every fault of the broker, and records what the broker has confirmed."""
 
 import asyncio
 import json
@@ -16,19 +16,21 @@ from support.samples import booking_event, flight_data
 BOOKING = frozenset({"booking.confirmation", "flight.reminder"})
 REQUEST = frozenset({"notification"})
 BAD = frozenset[str]()
-"""What a message that will be dead-lettered makes."""
+"""The kinds of mail that a message makes if it must be dead-lettered: none."""
 BAD_EVERY = 20
 RECONNECT = 0.3
 AHEAD = 300
-"""Mails by which a flow is ahead of what was sent, at most: what piles up on a slow machine would take minutes."""
+"""Maximum number of mails by which the load is ahead of sending: a larger backlog would take minutes on a slow
+machine.
+"""
 LOST = (AMQPError, OSError, RuntimeError, asyncio.InvalidStateError, TimeoutError, asyncio.CancelledError)
-"""What aiormq raises where a connection is gone; that of the heartbeat arrives as a cancelled future."""
+"""Errors of aiormq if a connection is lost; a missed heartbeat appears as a cancelled future."""
 
 
 class Load:
-    """Messages to one exchange: all that were `published`, with what they make, and those that were `accepted`.
+    """Messages to one exchange: those that were `published`, with the mails they make, and those that were `accepted`.
 
-    `sent` tells how many mails have come out at the other end.
+    `sent` returns how many mails have been sent so far.
     """
 
     def __init__(self, url: str, exchange: str, sent: Callable[[], int]) -> None:
@@ -56,7 +58,7 @@ class Load:
         routing_key: str = "booking.raw",
         **properties: Any,
     ) -> None:
-        """Publish any bytes; they count by their id, which is also their AMQP message id if no other is given."""
+        """Publish any bytes under an id, which is also their AMQP message id unless another one is given."""
         self.published[id_] = makes
         await channel.basic_publish(
             body,
@@ -70,9 +72,9 @@ class Load:
 
     @asynccontextmanager
     async def flowing(self, rate: float) -> AsyncIterator[Self]:
-        """Publish bookings, and some messages that nobody can use, at a steady rate while the block lasts.
+        """Publish bookings, and some invalid messages, at a steady rate while the block lasts.
 
-        It pauses while it is too far ahead.
+        Publishing pauses while it is too far ahead of sending.
         """
         self._stop.clear()
         self._flowing = asyncio.create_task(self._flow(rate), name="load")
@@ -82,7 +84,7 @@ class Load:
             await self.stop()
 
     async def stop(self) -> None:
-        """Publish nothing more."""
+        """Stop publishing."""
         self._stop.set()
         if self._flowing:
             await self._flowing
@@ -130,7 +132,7 @@ class Load:
 
 
 def booking(number: int) -> tuple[dict[str, Any], AbstractSet[str]]:
-    """Build a booking that leaves in two days, with what it makes."""
+    """Build a booking that departs in two days, and the kinds of mail that it makes."""
     departs = (datetime.now(UTC) + timedelta(days=2)).isoformat()
     passenger = {"name": "Asha Rao", "email": f"asha{number}@example.com", "locale": "en"}
     message = booking_event(
@@ -143,7 +145,7 @@ def booking(number: int) -> tuple[dict[str, Any], AbstractSet[str]]:
 
 
 def largest(number: int) -> tuple[dict[str, Any], Collection[str]]:
-    """Build a booking of the largest permitted size, with the mails that it makes."""
+    """Build a booking of the maximum permitted size, and the kinds of mail that it makes."""
     first = datetime.now(UTC) + timedelta(days=2)
     flights = [
         flight_data(number=f"AI{n}", departs_at=(first + timedelta(days=n)).isoformat(), arrives_at=None)
@@ -155,14 +157,14 @@ def largest(number: int) -> tuple[dict[str, Any], Collection[str]]:
 
 
 def request(number: int) -> tuple[dict[str, Any], AbstractSet[str]]:
-    """Build a request for one mail, with what it makes."""
+    """Build a request for one mail, and the kind of mail that it makes."""
     data = {"to": f"p{number}@example.com", "subject": f"Number {number}", "text": "Hello.\n.\nBye.\n"}
     message = {"type": "notification.requested", "id": f"m{number:06}", "source": "/faults", "data": data}
     return message, REQUEST
 
 
 def bad(number: int) -> tuple[dict[str, Any], AbstractSet[str]]:
-    """Build a message that can never be used."""
+    """Build an invalid message."""
     return {"type": "booking.lost", "id": f"m{number:06}", "source": "/faults", "data": {}}, BAD
 
 

@@ -13,27 +13,27 @@ PIECE = 1 << 16
 
 
 class Proxy:
-    """Forwards connections to one port of this machine; what its attributes say holds for every byte from then on."""
+    """A proxy for connections to one local port; its attributes apply to every byte from the moment they are set."""
 
     def __init__(self, target: int) -> None:
         self.port = 0
         self.cut_after: int | None = None
-        """Bytes that a connection's client may still send before both sides are closed."""
+        """Bytes that the client of a connection may still send before both sides are closed."""
         self.losing = 0
-        """Pieces from the server that will be lost, each with its connection."""
+        """Pieces from the server that will be lost, each together with its connection."""
         self.mute_after: bytes | None = None
-        """What a client sends before no reply reaches anyone any more; connections stay open."""
+        """Bytes of a client after which no reply reaches any client; connections stay open."""
         self.muted = asyncio.Event()
-        """Set once that has been sent."""
+        """Set once these bytes have been sent."""
         self.limit: int | None = None
-        """Bytes of replies that pass in a tenth of a second, or more."""
+        """Maximum number of bytes of replies that pass in a tenth of a second."""
         self.refusing = False
-        """Whether new connections are closed at once."""
+        """Whether new connections are closed immediately."""
         self.carried = 0
-        """Pieces that came to be forwarded, either way."""
+        """Pieces that arrived to be forwarded, in either direction."""
         self.connections = 0
         self.new_connection = asyncio.Condition()
-        """Told of every new connection."""
+        """Notified of every new connection."""
         self._target = target
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -55,24 +55,24 @@ class Proxy:
                 task.cancel()
             await asyncio.gather(*proxy._tasks, return_exceptions=True)
             for writer in proxy._writers:
-                writer.transport.abort()  # a peer that reads nothing would keep a mere close waiting
+                writer.transport.abort()  # close() would wait for a peer that reads nothing
             await asyncio.gather(*(writer.wait_closed() for writer in proxy._writers), return_exceptions=True)
             await server.wait_closed()
 
     def url(self, target: str) -> str:
-        """Give the URL by which a client of the target comes through here."""
+        """Return the URL by which a client reaches the target through this proxy."""
         return str(URL(target).with_host("127.0.0.1").with_port(self.port))
 
     def stall(self) -> None:
-        """Forward nothing more; connections stay open and new ones are answered by nobody."""
+        """Stop forwarding; open connections stay open and new ones get no reply."""
         self._flowing.clear()
 
     def flow(self) -> None:
-        """Forward again."""
+        """Resume forwarding."""
         self._flowing.set()
 
     def speak(self) -> None:
-        """Let replies through again; those that were lost stay lost."""
+        """Forward replies again; those that were dropped stay lost."""
         self.mute_after = None
         self.muted.clear()
 

@@ -1,4 +1,4 @@
-"""What a fault happens to: a broker's queue, a store, a ledger; and what must be true afterwards."""
+"""A service with its peers, to which a fault happens, and the checks that must pass afterwards."""
 
 import asyncio
 import sys
@@ -22,11 +22,11 @@ PAGE = 500
 PATIENCE = 60.0
 
 DOT_DELAY = 0.03
-"""Seconds that the ledger takes for a message, so that faults find some of them past their final dot."""
+"""Seconds until the ledger answers a mail, so that faults find some mails past their final dot."""
 
 
 class Scene:
-    """The peers of a service, its settings, and what has happened so far."""
+    """The peers of a service, its settings, and the mails that faults have struck so far."""
 
     def __init__(self, folder: Path, sink: Sink, rabbit: Rabbit) -> None:
         self.folder = folder
@@ -48,7 +48,7 @@ class Scene:
         self.move(folder / "notifier.db")
 
     def move(self, database: Path) -> None:
-        """Let the service's database be another file."""
+        """Use another file as the service's database."""
         self.database = database
         self.environ["NOTIFIER_DATABASE_URL"] = f"sqlite:///{database}"
 
@@ -70,11 +70,11 @@ class Scene:
         self.struck += past_the_dot(stored(self.database), self.sink.read())
 
     async def settle(self, victim: Victim, patience: float = PATIENCE) -> list[Row]:
-        """Wait until all that was accepted is in the store or dead, and every mail that is due has ended.
+        """Wait until every accepted message is stored or dead-lettered, and every due mail is finished.
 
-        There is patience as long as there is progress: what piled up may be much on a slow machine.
+        The time limit starts again with each progress, because a backlog can be large on a slow machine.
         """
-        open_ends: list[Any] = ["nothing was heard of the service"]
+        open_ends: list[Any] = ["the service sent no stats"]
         fewest = sys.maxsize
         try:
             async with (
@@ -94,7 +94,7 @@ class Scene:
             raise AssertionError(f"not settled: {open_ends[:5]}, log: {victim.lines[-5:]}") from None
 
     async def end(self, victim: Victim, patience: float = PATIENCE) -> None:
-        """Let the service settle and stop, and check the equation."""
+        """Let the service finish its work, stop it, and check the equation."""
         rows = await self.settle(victim, patience)
         assert await victim.terminate() == 0, victim.lines[-10:]
         await self.sink.wait_idle()
@@ -102,7 +102,7 @@ class Scene:
         self.check()
 
     def check(self) -> None:
-        """Check the equation on what an ended service left."""
+        """Check the equation on the files of a stopped service."""
         self._read_letters()
         rows, entries = stored(self.database), self.sink.read()
         check_messages(self.load.published, self.load.accepted, self.dead, rows)
@@ -131,7 +131,7 @@ async def _listed(client: FeedClient) -> list[Row]:
 
 
 async def prepared(folder: Path, sink: Sink, rabbit: Rabbit) -> Scene:
-    """Set the scene: the queue is there, and dead letters are collected."""
+    """Build a scene: the queue is declared, and dead letters are collected."""
     await rabbit.prepare()
     scene = Scene(folder, sink, rabbit)
     scene.letters = await rabbit.listen("notifier.dead", "fanout")

@@ -1,4 +1,4 @@
-"""The ledger's program, run and read by a test."""
+"""The ledger, run and read by a test."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ PROGRAM = Path(__file__).with_name("ledger.py")
 
 
 class Sink:
-    """A running ledger; `entries` are the lines of its journal, `accepted` those of messages that it took."""
+    """A running ledger; `entries` are the lines of its journal, `accepted` those of the mails that it accepted."""
 
     def __init__(self, process: asyncio.subprocess.Process, journal: Path) -> None:
         self.entries: list[Entry] = []
@@ -51,37 +51,37 @@ class Sink:
 
     @property
     def unanswered(self) -> Counter[str]:
-        """Count by mail what it accepted without an answer."""
+        """Count by mail the acceptances whose reply was not sent."""
         answered = Counter(entry["mail"] for entry in self.entries if entry["phase"] == "ANSWERED")
         return Counter(entry["mail"] for entry in self.accepted) - answered
 
     def busiest(self) -> int:
-        """Count the mails that began in the busiest second."""
+        """Return the number of mails that started in the busiest second."""
         begun = [entry["at"] for entry in self.entries if entry["phase"] == "MAIL"]
         return max((bisect(begun, at + 1) - number for number, at in enumerate(begun)), default=0)
 
     async def command(self, **command: Any) -> None:
-        """Give an order; it holds when this returns."""
+        """Send a command to the ledger, and wait until it is in effect."""
         before = self._commands_done
         if self._process.stdin:
             self._process.stdin.write(json.dumps(command).encode() + b"\n")
         await self.wait(lambda: self._commands_done > before)
 
     async def wait(self, wanted: Callable[[], bool], patience: float = PATIENCE) -> None:
-        """Wait until something is so; looked at whenever the journal has grown."""
+        """Wait until a condition holds; it is checked whenever the journal grows."""
         async with asyncio.timeout(patience), self._grown:
             await self._grown.wait_for(wanted)
 
     async def wait_grown(self, entries: int) -> None:
-        """Wait until the journal has so many entries."""
+        """Wait until the journal has at least `entries` entries."""
         await self.wait(lambda: len(self.entries) >= entries)
 
     async def wait_accepted(self, count: int, patience: float = PATIENCE) -> None:
-        """Wait until so many messages were accepted, repeats included."""
+        """Wait until at least `count` mails were accepted, repeats included."""
         await self.wait(lambda: len(self.accepted) >= count, patience)
 
     async def wait_idle(self) -> None:
-        """Wait until every dialogue is over, with all of it in `entries`."""
+        """Wait until every connection is closed and all of its lines are in `entries`."""
         await self.wait(lambda: not (self._dialogues("CONNECT") - self._dialogues("CLOSED")))
 
     def read(self) -> list[Entry]:

@@ -1,4 +1,4 @@
-"""What a service did in which order, read from the output of strace; and the rule that the order must keep."""
+"""The order of a service's system calls, read from the output of strace, and the rule for this order."""
 
 import re
 import struct
@@ -14,15 +14,15 @@ _FRAME_END = b"\xce"
 
 
 def command(strace: str, output: str) -> tuple[str, ...]:
-    """Give the command that runs another one under strace: every thread, descriptors decoded, whole buffers in hex."""
+    """Return the command that traces another one: all threads, decoded descriptors, whole buffers in hex."""
     return (strace, "-f", "-qq", "-yy", "-xx", "-s", "65536", "-e", f"trace={CALLS}", "-e", "signal=none", "-o", output)
 
 
 def killing(strace: str, output: str, call: str, at: int, *, threads: bool) -> tuple[str, ...]:
-    """Give the command that runs another one, and kills it before a thread's `at`-th call of this name.
+    """Return the command that runs another one, and kills it before the `at`-th call of this name.
 
-    strace counts each thread's calls by themselves; it looks at the first one alone, or at all `threads`.
-    With --seccomp-bpf, strace 6.1 does not count at all.
+    strace counts the calls of each thread separately. It follows only the first thread, or all with `threads`. With
+    --seccomp-bpf, strace 6.1 does not count at all.
     """
     inject = f"inject={call}:signal=SIGKILL:when={at}"
     follow = ("-f",) if threads else ()
@@ -30,7 +30,7 @@ def killing(strace: str, output: str, call: str, at: int, *, threads: bool) -> t
 
 
 class Call(NamedTuple):
-    """One system call: whose it was, when it began and ended (line numbers), on what, with which bytes."""
+    """One system call: its thread, begin and end (line numbers), target, and bytes."""
 
     thread: str
     name: str
@@ -41,13 +41,13 @@ class Call(NamedTuple):
 
 
 def read(trace: Path) -> list[Call]:
-    """Read what strace wrote."""
+    """Read the output of strace."""
     with trace.open() as lines:
         return list(calls(lines))
 
 
 def calls(lines: Iterable[str]) -> Iterator[Call]:
-    """Read the calls, in the order in which they ended."""
+    """Yield the calls in the order in which they ended."""
     unfinished: dict[str, Call] = {}
     for number, line in enumerate(lines):
         match = _LINE.match(line)
@@ -72,7 +72,7 @@ def _unhexed(text: str) -> bytes:
 
 
 def acknowledged(content: bytes) -> Iterator[int]:
-    """Find the delivery tags of the basic.ack frames in what was written to a broker."""
+    """Yield the delivery tags of the basic.ack frames in bytes written to a broker."""
     at = content.find(_ACK)
     while at >= 0:
         if at >= 7 and content[at - 7] == 1 and content[at + 13 : at + 14] == _FRAME_END:
@@ -81,10 +81,10 @@ def acknowledged(content: bytes) -> Iterator[int]:
 
 
 def check_order(found: Iterable[Call], port: int, ids: list[str]) -> int:
-    """Demand that no acknowledgement begins before what it acknowledges is on disk; the number of acknowledgements.
+    """Assert that no acknowledgement begins before its messages are on disk; return the number of acknowledgements.
 
-    The n-th of `ids` is in the delivery with tag n. It is on disk once a sync of the
-    write-ahead log has ended that began after the id was written there.
+    The n-th of `ids` is in the delivery with tag n. It is on disk once a sync of the write-ahead log has ended that
+    began after the id was written to the log.
     """
     history = sorted(found, key=lambda call: call.began)
     written = [call for call in history if call.name == "pwrite64" and call.target.endswith("-wal")]

@@ -1,4 +1,4 @@
-"""The service as a process of its own, for faults to happen to."""
+"""The service as a separate process, to which faults happen."""
 
 import asyncio
 import json
@@ -19,13 +19,13 @@ from notifier.settings import FeedSettings
 Line = dict[str, Any]
 
 LAST = 40
-"""Lines of the log that are shown where a test fails."""
+"""Lines of the log that are shown if a test fails."""
 
 FEED = re.compile(r"http://127\.0\.0\.1:(\d+)")
 
 
 class Victim:
-    """A running `notifier serve`, perhaps under a tool that runs it; `lines` is its log, `raw` that as it came."""
+    """A running `notifier serve`, optionally under a tool; `lines` is its parsed log, `raw` the bytes of the log."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.lines: list[Line] = []
@@ -51,7 +51,7 @@ class Victim:
 
     @classmethod
     async def started(cls, environ: Mapping[str, str], *tool: str) -> Self:
-        """Start the service and wait for nothing; whoever does must await its end."""
+        """Start the service without waiting; the caller must await its end."""
         return cls(
             await asyncio.create_subprocess_exec(
                 *(*tool, sys.executable, "-m", "notifier", "serve"),
@@ -63,12 +63,12 @@ class Victim:
 
     @property
     def pid(self) -> int:
-        """Give the service's own process, which a tool may have started as its child."""
+        """The process id of the service itself, which a tool may have started as its child."""
         children = psutil.Process(self._process.pid).children()
         return children[0].pid if children else self._process.pid
 
     async def wait_line(self, wanted: Callable[[Line], Any], patience: float = PATIENCE) -> Line:
-        """Wait for a line of the log, which may be there already."""
+        """Wait for a line of the log, which may already be there."""
         found: list[Line] = []
 
         def there() -> bool:
@@ -77,27 +77,27 @@ class Victim:
 
         async with asyncio.timeout(patience), self._grown:
             await self._grown.wait_for(there)
-        assert found, f"the service ended without it: {self.lines[-5:]}"
+        assert found, f"the service ended without such a line: {self.lines[-5:]}"
         return found[0]
 
     async def terminate(self) -> int:
-        """Ask it to end, as an init system would, and give its exit code."""
-        with suppress(ProcessLookupError, psutil.NoSuchProcess):  # a fault may just have ended it
+        """Send SIGTERM and return the exit code."""
+        with suppress(ProcessLookupError, psutil.NoSuchProcess):  # a fault may already have ended it
             os.kill(self.pid, signal.SIGTERM)
         return await self.ended()
 
     async def kill(self) -> None:
-        """End it at once, if it still runs."""
+        """Kill the service if it still runs."""
         if self._process.returncode is None:
             os.kill(self.pid, signal.SIGKILL)
         await self.ended()
 
     async def ended(self) -> int:
-        """Wait for its end, and give its exit code."""
+        """Wait for the end of the service and return its exit code."""
         async with asyncio.timeout(PATIENCE):
             code = await self._process.wait()
             await self._reading
-        print(f"the service ended with {code}; its log:", *self.lines[-LAST:], sep="\n")  # noqa: T201 - pytest shows it beside a failure
+        print(f"the service ended with {code}; its log:", *self.lines[-LAST:], sep="\n")  # noqa: T201 - pytest shows it with a failure
         assert not (found := leaks(self.raw)), found
         return code
 

@@ -1,4 +1,4 @@
-"""A real store and the feed's real server above it, without peers: mails move only as a test wants."""
+"""A real store and the feed's real server, without RabbitMQ and SMTP: mails change only as a test wants."""
 
 import asyncio
 import socket
@@ -40,7 +40,7 @@ from notifier.storage.sqlite.store import SqliteStore
 
 RETRY = RetryPolicy((timedelta(0),), timedelta(hours=48))
 SMALL = 4096
-"""Bytes of the server's socket buffers, so that a client that does not read is soon behind."""
+"""Bytes of the server's socket buffers, so that a client that does not read falls behind soon."""
 
 View = Mapping[str, tuple[int, str]]
 """Revision and status of mails by their ids."""
@@ -54,7 +54,7 @@ OUTCOMES: Mapping[str, Callable[[Mail], Mail]] = {
 
 
 class Stage:
-    """The service as its watchers know it."""
+    """The service as the clients of its feed see it."""
 
     store: SqliteStore
     _hub: Hub
@@ -75,7 +75,7 @@ class Stage:
         self._parts.push_async_callback(self.store.close)
 
     async def serve(self) -> None:
-        """Serve the feed of the store, on the port of the last time."""
+        """Serve the feed of the store, on the same port as before."""
         self._hub = Hub(self.store.id, (await self.store.span()).head)
         tokens = Tokens(self.feed, lambda: None)
         feed = Feed(self.store, self._hub, _no_stats, {}, "notifier/test", lambda: None, tokens, Share())
@@ -90,15 +90,15 @@ class Stage:
         self._parts.push_async_callback(_ended, passing, stop)
 
     async def close(self) -> None:
-        """End as a service does: the last events are passed on, everyone hears goodbye."""
+        """Stop like a service: the last events are sent, and every client gets `bye`."""
         await self._parts.aclose()
 
     def forget_store(self) -> None:
-        """Let the next store be another one."""
+        """Use another store from the next `open` on."""
         self._stores += 1
 
     async def publish(self, requests: int, bookings: int = 0) -> None:
-        """Take messages in; each is new."""
+        """Store new messages."""
         messages: list[Message] = []
         for _ in range(requests + bookings):
             self._published += 1
@@ -113,31 +113,31 @@ class Stage:
         self.ever |= set(await self.view({}))
 
     async def claim(self, most: int) -> None:
-        """Begin to send."""
+        """Start sending mails."""
         await self.store.claim(most, 0, clock.now())
 
     async def end(self, outcome: str, most: int) -> None:
-        """Close attempts, which begin where none is under way."""
+        """Finish attempts; start them first if none is in progress."""
         if not await self.store.sending():
             await self.claim(most)
         await self.store.record([OUTCOMES[outcome](mail) for mail in (await self.store.sending())[:most]], clock.now())
 
     async def cancel(self, most: int) -> None:
-        """Withdraw mails that wait."""
+        """Cancel waiting mails."""
         await self._change(Status.PENDING, most, lambda mail: cancelled(mail, "by the test"))
 
     async def retry(self, most: int) -> None:
-        """Give failed mails another chance."""
+        """Retry failed mails."""
         await self._change(Status.FAILED, most, due_again)
 
     async def purge(self) -> None:
-        """Forget everything that has finished, and what the log says of it."""
+        """Purge all finished mails and their events."""
         later = clock.now() + timedelta(days=400)
         while any(await self.store.purge(later, later, None, clock.now())):
             pass
 
     async def send_and_purge(self, most: int) -> None:
-        """Send mails and forget them, while nobody is served: whoever shows them later missed that."""
+        """Send mails and purge them while the feed is not served: clients that show them later have missed that."""
         before = await self.view({})
         await self.claim(most)
         await self.end("sent", most)
@@ -146,11 +146,11 @@ class Stage:
         self.gone |= changed - set(await self.view({}))
 
     def beat(self) -> None:
-        """Move the cursors, as when nothing has happened for a while."""
+        """Move the cursors, as after some time without events."""
         self._hub.beat(asyncio.get_running_loop().time() + HEARTBEAT)
 
     async def cut(self, code: int | None) -> None:
-        """End every connection: without a word, or with a close code."""
+        """Close every connection, without a close code or with one."""
         for connection in list(self._server.connections):
             if code is None:
                 connection.transport.abort()
@@ -158,7 +158,7 @@ class Stage:
                 await connection.close(code)
 
     async def view(self, wanted: Mapping[str, Any]) -> View:
-        """Look at the mails that pass a filter."""
+        """Return the mails that match a filter."""
         page = await self.store.page(read_filter(dict(wanted)), None, 500)
         assert page.next is None
         return {mail.id: (mail.rev, str(mail.status)) for mail in page.mails}

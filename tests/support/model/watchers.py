@@ -1,4 +1,4 @@
-"""The two clients of the feed, each watching a stage: that of the package, and that of the page."""
+"""The two clients of the feed, each watching a stage: the Python client and that of the dashboard."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -29,33 +29,33 @@ START = """async ({filter, backOff}) => {
 REFUSALS = "() => refusals"
 VIEW = "() => [...state.mails.values()].map(({id, rev, status}) => [id, rev, status])"
 QUICK = (0.001, 0.005, 0.02)
-"""Seconds between two tries to connect again."""
+"""Seconds between two attempts to reconnect."""
 
 
 class Watcher(Protocol):
     """A client under test."""
 
     async def open(self, stage: Stage, wanted: Wanted) -> None:
-        """Begin to watch."""
+        """Start watching."""
 
     async def refilter(self, wanted: Wanted) -> None:
-        """Watch other mails from now on."""
+        """Change the filter."""
 
     async def view(self) -> View:
-        """Tell what it has been told."""
+        """Return the mails that the client has, with their revisions and statuses."""
 
     async def refusals(self) -> Sequence[str]:
-        """Tell why the server did not let it resume, each time."""
+        """Return the reason of each refused resume."""
 
     def read(self, *, on: bool) -> None:
-        """Stop reading what comes, or go on."""
+        """Stop reading frames, or resume it."""
 
     async def close(self) -> None:
-        """Watch no longer."""
+        """Stop watching."""
 
 
 class PythonWatcher:
-    """The package's own client."""
+    """The Python client of the package."""
 
     def __init__(self) -> None:
         self._replica = Replica()
@@ -91,12 +91,12 @@ class PythonWatcher:
         else:
             self._reads.clear()
         if transport and not transport.is_closing():
-            # Else the library would read ahead, and nothing would ever wait on the server's side.
+            # Otherwise the library reads ahead, and no data ever waits on the server.
             (transport.resume_reading if on else transport.pause_reading)()
 
     async def close(self) -> None:
         self._following.cancel()
-        # What ended it before is told by `view`; the rest of the schedule is taken down all the same.
+        # `view` raises an earlier error; the cleanup must go on in any case.
         await asyncio.gather(self._following, return_exceptions=True)
 
     async def _follow(self) -> None:
@@ -113,7 +113,7 @@ class PythonWatcher:
 
 
 class PageWatcher:
-    """The modules of the page, in a browser, without the page."""
+    """The modules of the dashboard in a browser, without its page."""
 
     def __init__(self, page: Page) -> None:
         self._page = page
@@ -133,7 +133,7 @@ class PageWatcher:
         return found
 
     def read(self, *, on: bool) -> None:
-        """Nothing: a browser reads ahead of its page, whatever that does."""
+        """Do nothing: a browser reads ahead of its page in any case."""
 
     async def close(self) -> None:
         await self._page.evaluate("feed.close()")
