@@ -1,4 +1,4 @@
-"""Real parts for every test, and the proof that each test leaves nothing behind."""
+"""Real servers for every test, and checks that each test leaves nothing behind."""
 
 import asyncio
 import inspect
@@ -24,10 +24,10 @@ from notifier.demo.broker import find_broker
 from notifier.demo.inbox import Inbox
 from notifier.settings import Settings, load
 
-# Machines are shared: how long an example takes says nothing.
+# Test machines are shared, so the duration of an example means nothing.
 hypothesis.settings.register_profile("notifier", deadline=None)
 hypothesis.settings.load_profile("notifier")
-# A wrong change need only be noticed: to look for its smallest example would take most of the time.
+# A wrong change must only be detected: shrinking its example would take most of the time.
 hypothesis.settings.register_profile(
     "mutation",
     deadline=None,
@@ -38,22 +38,22 @@ hypothesis.settings.register_profile(
 
 
 LOOPS_OWN = ("asyncio_", "uvloop_")
-"""Names of the threads that a loop keeps for to_thread(), and ends itself."""
+"""Prefixes of the threads that a loop keeps for to_thread(), and ends itself."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the switches for what takes minutes."""
+    """Add the options for tests that take minutes."""
     parser.addoption("--faults", action="store_true", help="run the long cases of the fault suite too (minutes)")
     parser.addoption("--image", action="store_true", help="build the image and run it (minutes, as root on Debian)")
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Callable[[], Any]]:  # noqa: ARG001 - the hook's signature
-    """Run the tests on the loop that the service runs on."""
+    """Run the tests on the same kind of loop as the service."""
     return {"uvloop": uvloop.new_event_loop}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Watch the tasks of every test that has a loop."""
+    """Check the tasks of every asynchronous test."""
     for item in items:
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
             item.fixturenames.insert(0, "no_task_left")
@@ -83,14 +83,14 @@ def no_thread_left() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def no_process_left() -> Iterator[None]:
-    """Fail a session that leaves a process running; first to begin, it ends last."""
+    """Fail a session that leaves a process running; this fixture starts first and so ends last."""
     yield
     assert not psutil.Process().children(recursive=True)
 
 
 @pytest.fixture(autouse=True)
 def logged_lines() -> Iterator[list[Any]]:
-    """Collect what is logged, which must hold no secret and no address."""
+    """Collect all log entries, which must contain no secret and no address."""
     with structlog.testing.capture_logs([structlog.contextvars.merge_contextvars]) as entries:
         yield entries
     assert not leaks(entries)
@@ -98,7 +98,7 @@ def logged_lines() -> Iterator[list[Any]]:
 
 @pytest.fixture(autouse=True)
 def every_frame_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fail whoever receives a frame of the feed that is not as the AsyncAPI document says."""
+    """Fail a test that receives a frame of the feed that does not match the AsyncAPI document."""
     receive = ClientConnection.recv
 
     async def checked(self: ClientConnection, decode: bool | None = None) -> Any:  # noqa: FBT001 - the library's signature
@@ -111,7 +111,7 @@ def every_frame_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def broker_url() -> Iterator[str]:
-    """Give a RabbitMQ broker for the whole session; where none can be had, the tests fail and say how to get one."""
+    """Provide a RabbitMQ broker for the session; if that is impossible, the tests fail and name the remedy."""
     with ExitStack() as stack:
         with one_at_a_time():
             url = stack.enter_context(find_broker(os.environ, print))
@@ -120,14 +120,14 @@ def broker_url() -> Iterator[str]:
 
 @pytest.fixture
 async def inbox() -> AsyncIterator[Inbox]:
-    """Give an SMTP server that accepts everything."""
+    """Run an SMTP server that accepts everything."""
     async with Inbox(keep_bodies=True) as inbox:
         yield inbox
 
 
 @pytest.fixture
 def environ(tmp_path: Path, inbox: Inbox) -> dict[str, str]:
-    """Give the variables of a service without a broker, that sends to the inbox as fast as it can."""
+    """Return the variables of a service without a broker that sends to the inbox without a rate limit."""
     return {
         "NOTIFIER_DATABASE_URL": f"sqlite:///{tmp_path / 'notifier.db'}",
         "NOTIFIER_SMTP_URL": inbox.url,
@@ -139,12 +139,12 @@ def environ(tmp_path: Path, inbox: Inbox) -> dict[str, str]:
 
 @pytest.fixture
 def settings(environ: dict[str, str]) -> Settings:
-    """Give the same as settings."""
+    """Return the settings of the same service."""
     return load(environ)
 
 
 @pytest.fixture
 async def rabbit(broker_url: str) -> AsyncIterator[Rabbit]:
-    """Give a connection to the broker with names of this test's own."""
+    """Connect to the broker with names of this test's own."""
     async with Rabbit.connected(broker_url) as rabbit:
         yield rabbit

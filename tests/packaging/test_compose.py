@@ -1,4 +1,4 @@
-"""The compose file, held against the image, the settings and the commands; no engine runs it here."""
+"""The compose file matches the image, the settings and the commands. No container engine is needed."""
 
 import re
 from collections.abc import Mapping
@@ -18,32 +18,32 @@ COMPOSE: Mapping[str, Any] = yaml.safe_load((DOCKER / "compose.yaml").read_text(
 SERVICES: Mapping[str, Mapping[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if service["image"] == "notifier"}
 TAKEN = {"rabbitmq": 5672, "mailpit": 1025}
-"""Where the images of others take in what we send them."""
+"""The ports on which the other images receive messages and mail."""
 
 
 def environ(name: str) -> dict[str, str]:
-    """Give what a service of ours finds in its environment: the image's variables, then the file's."""
+    """Return the environment of one of our services: the image's variables, then those of the file."""
     of_image = dict(re.findall(r"(NOTIFIER_\w+)=(\S+)", DOCKERFILE.split("ENV PATH", 1)[1].split("WORKDIR", 1)[0]))
     given = SERVICES[name]["environment"]
-    assert all(isinstance(value, str) for value in given.values()), "YAML took a value for something else than text"
+    assert all(isinstance(value, str) for value in given.values()), "YAML parsed a value as something other than text"
     return {**of_image, **given}
 
 
 def settings() -> Settings:
-    """Give the service's settings."""
+    """Return the settings of the service."""
     return load(environ("notifier"))
 
 
 @pytest.mark.parametrize("name", OURS)
 def test_every_variable_is_a_setting(name: str) -> None:
-    """Nothing is misspelt, and every value is one that the service takes."""
+    """No name is misspelt, and every value is valid."""
     assert not unknown(environ(name))
     load_group(FeedSettings, environ(name))
     assert set(OURS) == {"notifier", "example"}
 
 
 def test_the_peers_are_services_of_the_file() -> None:
-    """Broker and mail server are reached under their names, at the ports where they listen, and with their password."""
+    """Broker and mail server are reached by name, at the ports where they listen, and with their password."""
     found = settings()
     (server,) = found.smtp.servers
     assert TAKEN[server.host] == server.port
@@ -66,21 +66,21 @@ def test_dependencies_wait_for_health_checks(name: str) -> None:
 
 
 def test_services_start_in_the_order_of_their_dependencies() -> None:
-    """So that the first look shows nothing that is still to come up."""
+    """The service starts after broker and mail server, and the example after the service."""
     assert set(SERVICES["notifier"]["depends_on"]) == set(TAKEN)
     assert set(SERVICES["example"]["depends_on"]) == {"notifier"}
 
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_ports_are_open_to_this_machine_alone(name: str) -> None:
-    """Every one of them on loopback, no two the same."""
+    """Every port is on loopback, and no two are the same."""
     assert all(port.startswith("127.0.0.1:") for port in SERVICES[name].get("ports", []))
     published = [port.rsplit(":", 1)[0] for service in SERVICES.values() for port in service.get("ports", [])]
     assert len(published) == len(set(published)) == 3
 
 
 def test_the_published_port_is_the_port_of_the_service() -> None:
-    """The image exposes it, the service listens there beyond loopback, and the file publishes it."""
+    """The image exposes it, the service listens on it beyond loopback, and the file publishes it."""
     found = settings().feed
     assert (found.host, SERVICES["example"]["environment"]["NOTIFIER_HOST"]) == ("0.0.0.0", "notifier")  # noqa: S104 - in a container
     assert f"EXPOSE {found.port}" in DOCKERFILE.splitlines()
@@ -88,7 +88,7 @@ def test_the_published_port_is_the_port_of_the_service() -> None:
 
 
 def test_data_is_on_a_volume() -> None:
-    """Named volumes, declared, where the image keeps its database; beyond them only /tmp can be written."""
+    """The database is on a declared volume; besides that only /tmp can be written."""
     service = SERVICES["notifier"]
     (volume,) = service["volumes"]
     name, _, folder = volume.partition(":")
@@ -101,7 +101,7 @@ def test_data_is_on_a_volume() -> None:
 
 
 def test_the_image_is_built_from_the_repository() -> None:
-    """Context and file exist; what the ignore file lets through is what the build copies."""
+    """Context and file exist; every file that the build copies passes the ignore file."""
     build = SERVICES["notifier"]["build"]
     context = (DOCKER / build["context"]).resolve()
     assert (context / build["dockerfile"]).is_file()
@@ -119,7 +119,7 @@ def test_the_image_is_built_from_the_repository() -> None:
 
 
 def test_the_example_is_a_command() -> None:
-    """What the one-shot service runs is known to the command line, with its option."""
+    """The command of the one-shot service and its option exist."""
     command, option = SERVICES["example"]["command"]
     known = cast("Any", typer.main.get_command(app)).commands[command]
     assert option in {name for parameter in known.params for name in parameter.opts}
@@ -127,7 +127,7 @@ def test_the_example_is_a_command() -> None:
 
 
 def test_the_passwords_in_comments_are_the_ones_in_use() -> None:
-    """Who follows the first lines gets in."""
+    """A reader who follows the first lines can sign in."""
     text = (DOCKER / "compose.yaml").read_text(encoding="utf-8").split("name:", 1)[0]
     found = settings()
     assert f"(token: {found.feed.operator_token})" in text

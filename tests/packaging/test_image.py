@@ -1,4 +1,4 @@
-"""What a user of the image relies on; `--image` builds and runs it, which takes minutes."""
+"""What users of the image rely on; `--image` builds and runs it, which takes minutes."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
@@ -26,8 +26,8 @@ def image(request: pytest.FixtureRequest) -> Iterator[Image]:
 
 
 @pytest.fixture
-def given(image: Image, inbox: Inbox) -> Mapping[str, str]:  # noqa: ARG001 - first of all, whether there is an image
-    """Give the two settings that are required, and a port that this machine has free."""
+def given(image: Image, inbox: Inbox) -> Mapping[str, str]:  # noqa: ARG001 - skips before anything else if there is no image
+    """Return the two required settings, and a free port of this machine."""
     (port,) = free_ports(1)
     return {
         "NOTIFIER_SMTP_URL": inbox.url,
@@ -38,31 +38,31 @@ def given(image: Image, inbox: Inbox) -> Mapping[str, str]:  # noqa: ARG001 - fi
 
 @pytest.fixture
 def volume(image: Image, tmp_path: Path) -> Path:
-    """Give an empty volume."""
+    """Create an empty volume."""
     return image.new_volume(tmp_path / "volume")
 
 
 @pytest.fixture
 async def container(image: Image, volume: Path, given: Mapping[str, str]) -> AsyncIterator[Container]:
-    """Give a container that has started."""
+    """Run a container that has started."""
     async with images.running(image, volume, given) as container:
         await container.said("notifier is running")
         yield container
 
 
 def owners(volume: Path) -> dict[str, str]:
-    """Give the files on a volume with user and group of each."""
+    """Return the files on a volume with the user and group of each."""
     return {path.name: f"{path.stat().st_uid}:{path.stat().st_gid}" for path in volume.iterdir()}
 
 
 def test_the_image_is_small(image: Image) -> None:
-    """Beyond its base it takes less than 150 MB."""
-    print(f"the image takes {image.size / 10**6:.0f} MB beyond its base")  # noqa: T201 - a figure to look at
+    """It adds less than 150 MB to its base."""
+    print(f"the image takes {image.size / 10**6:.0f} MB beyond its base")  # noqa: T201 - shown with -s
     assert 0 < image.size < MOST_BYTES
 
 
 def test_the_image_contains_no_build_tools(image: Image) -> None:
-    """No compiler, no pip, no copy of pip to start one from."""
+    """It contains no compiler, no pip, and no copy of pip that could be installed."""
     names = {path.name for folder in image.root.glob("**/bin") for path in folder.iterdir()}
     assert "python3" in names
     assert not names & {"pip", "pip3", "gcc", "cc", "c++", "ld", "make"}
@@ -71,7 +71,7 @@ def test_the_image_contains_no_build_tools(image: Image) -> None:
 
 
 def test_the_image_has_metadata(image: Image) -> None:
-    """Labels, port, volume, user and health check are there for those who look; no secret is."""
+    """It has labels, port, volume, user and health check, and contains no secret."""
     labels = image.config["Labels"]
     assert labels["org.opencontainers.image.title"] == "notifier"
     assert labels["org.opencontainers.image.version"] == "1.2.3"
@@ -84,7 +84,7 @@ def test_the_image_has_metadata(image: Image) -> None:
 
 
 async def test_two_settings_are_enough(container: Container, inbox: Inbox, volume: Path) -> None:
-    """With a read-only root it starts as PID 1 without being root, shows a token, takes a message and mails it."""
+    """With a read-only root it runs as PID 1 without root, prints a token, takes in a message and mails it."""
     assert container.main.cmdline()[-2:] == ["/opt/notifier/bin/notifier", "serve"]
     assert set(container.main.uids()) == {int(container.image.user.split(":")[0])}
     token = (volume / "token").read_text(encoding="utf-8").strip()
@@ -98,9 +98,9 @@ async def test_two_settings_are_enough(container: Container, inbox: Inbox, volum
 
 
 async def test_other_hosts_can_connect_with_the_token(container: Container) -> None:
-    """On every address of the container; its health check passes, and who does not have the token is refused."""
+    """It listens on every address, its health check passes, and clients without the token are rejected."""
     listening = {each.laddr for each in container.main.net_connections() if each.status == "LISTEN"}
-    assert listening == {("0.0.0.0", int(container.environ["NOTIFIER_PORT"]))}  # noqa: S104 - as it should be
+    assert listening == {("0.0.0.0", int(container.environ["NOTIFIER_PORT"]))}  # noqa: S104 - as intended
     code, output = await container.run(*container.image.config["Healthcheck"]["Test"][1:])
     assert (code, "store ok" in output) == (0, True), output
     code, output = await container.run("env", "NOTIFIER_MAKE_TOKEN=/data/another", *SEND)
@@ -110,7 +110,7 @@ async def test_other_hosts_can_connect_with_the_token(container: Container) -> N
 async def test_sigterm_stops_it_gracefully_and_the_volume_keeps_the_data(
     container: Container, volume: Path, given: Mapping[str, str]
 ) -> None:
-    """Exit 0; the next container on the volume has the same token and mails, and shows the token no more."""
+    """It exits with 0; the next container has the same token and mails, and does not print the token."""
     code, output = await container.run(*SEND)
     assert code == 0, output
     assert await container.stop() == 0, container.lines[-5:]
@@ -138,7 +138,7 @@ async def test_with_a_broker_it_consumes_messages(
 
 
 async def test_a_missing_setting_is_named(image: Image, volume: Path) -> None:
-    """Without the two settings it names both and exits 2, and has left no token behind."""
+    """Without the two settings it names both, exits with 2, and creates no token."""
     async with images.running(image, volume, {}) as container:
         await container.said("NOTIFIER_MAIL_FROM: is required")
         assert await container.starter.wait() == 2

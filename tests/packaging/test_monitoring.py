@@ -1,4 +1,4 @@
-"""The dashboard and the alerts in `docker/`: each asks only for what a running service gives."""
+"""The dashboard and the alerts in `docker/` use only metrics that a running service provides."""
 
 import json
 import re
@@ -24,11 +24,11 @@ EXPRESSIONS = {
     **{f"{panel['title']} {each['refId']}": each["expr"] for panel in PANELS for each in panel["targets"]},
 }
 GIVEN_BY_PROMETHEUS = {"job", "instance"}
-"""Labels that a scrape gets from Prometheus itself."""
+"""Labels that Prometheus adds to each scrape."""
 
 
 class Asked(NamedTuple):
-    """What an expression wants of one metric: the labels it names, and the values that it wants them to match."""
+    """A metric that an expression uses, with the labels that it names and the values that it matches."""
 
     name: str
     labels: frozenset[str]
@@ -36,7 +36,7 @@ class Asked(NamedTuple):
 
 
 def asked(expression: str) -> list[Asked]:
-    """Read an expression, as Grafana would fill it in; raises ValueError where it is no PromQL."""
+    """Parse an expression as Grafana would fill it in; raises ValueError if it is not valid PromQL."""
     filled = expression.replace("$__rate_interval", "5m").replace("$instance", ".*")
     assert "$" not in filled
     found: list[Asked] = []
@@ -71,7 +71,7 @@ def _walk(node: Any, labels: frozenset[str], found: list[Asked]) -> None:
 
 
 async def test_every_metric_of_panels_and_alerts_exists(environ: dict[str, str], rabbit: Rabbit) -> None:
-    """Every metric with every label that a panel or an alert names, and every value that it looks for."""
+    """Every metric has every label that a panel or an alert names, and every value that it matches."""
     await rabbit.prepare()
     settings = changed({**environ, **rabbit.environ}, SEND_QUOTA="50")
     async with serving(settings) as feed, FeedClient.connect(feed) as client:
@@ -100,7 +100,7 @@ def _missing(expression: str, found: Scrape) -> Iterator[str]:
 
 
 def test_the_check_finds_unknown_metrics_labels_and_values() -> None:
-    """A wrong metric, a wrong label of a sum, and a wrong value are each named; what is no PromQL is no expression."""
+    """A wrong metric, label or value is named; invalid PromQL is an error."""
     found = Scrape([Sample("mails", {"status": "sent"}, 1)])
     assert list(_missing("rate(lost[5m]) and sum by (kind) (mails)", found)) == [
         "lost is not there",
@@ -113,7 +113,7 @@ def test_the_check_finds_unknown_metrics_labels_and_values() -> None:
 
 
 def test_every_alert_has_a_summary_and_a_description() -> None:
-    """Each has a name of its own, a severity, and two sentences for whoever is woken by it."""
+    """Each alert has a unique name, a severity, and two sentences for the operator."""
     names = [rule["alert"] for rule in RULES]
     assert len(set(names)) == len(names)
     assert all(name.startswith("Notifier") for name in names)
@@ -125,7 +125,7 @@ def test_every_alert_has_a_summary_and_a_description() -> None:
 
 
 def test_labels_named_in_an_alert_are_kept_by_its_expression() -> None:
-    """A text that names a label whose expression sums it away would say nothing."""
+    """A label that the expression aggregates would be empty in the text."""
     for rule in RULES:
         used = set(re.findall(r"\$labels\.(\w+)", " ".join(rule["annotations"].values())))
         tree = promql_parser.parse(rule["expr"])
@@ -135,7 +135,7 @@ def test_labels_named_in_an_alert_are_kept_by_its_expression() -> None:
 
 
 def test_the_panels_fill_the_page_and_do_not_overlap() -> None:
-    """24 columns, ids of their own, and every panel asks the Prometheus that was chosen."""
+    """The grid has 24 columns, ids are unique, and every panel uses the selected Prometheus."""
     taken: set[tuple[int, int]] = set()
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
     for panel in DASHBOARD["panels"]:

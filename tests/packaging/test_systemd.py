@@ -1,4 +1,4 @@
-"""The systemd unit, held against the settings, the exit codes and how long a stop may take."""
+"""The systemd unit matches the settings, the exit codes and the longest possible shutdown."""
 
 import re
 import shutil
@@ -24,7 +24,7 @@ REPLIES = 9
 
 
 def directives() -> dict[str, list[str]]:
-    """Give the values of every directive, in order."""
+    """Return the values of every directive, in order."""
     found: defaultdict[str, list[str]] = defaultdict(list)
     for line in TEXT.splitlines():
         if line and not line.startswith(("#", "[")):
@@ -34,12 +34,12 @@ def directives() -> dict[str, list[str]]:
 
 
 def environ(credentials: Path) -> dict[str, str]:
-    """Give what the service finds in its environment: `%d` is the folder of its credentials."""
+    """Return the environment of the service: `%d` is the folder of its credentials."""
     return dict(each.replace("%d", str(credentials)).split("=", 1) for each in directives()["Environment"])
 
 
 def settings(credentials: Path) -> Settings:
-    """Give the service's settings, with the credentials and the variable that the first lines say to provide."""
+    """Return the settings of a service installed as the first lines of the unit explain."""
     written = re.findall(
         r"printf '%s' '?(\S+?)'? >/etc/notifier/(\S+)", TEXT.replace('"$(openssl rand -hex 16)"', "abc" * 6)
     )
@@ -50,14 +50,14 @@ def settings(credentials: Path) -> Settings:
 
 
 def test_every_variable_is_a_setting(tmp_path: Path) -> None:
-    """Nothing is misspelt, also in the comments, and with what the first lines provide it starts."""
+    """No name is misspelt, also in the comments, and a service installed as explained has valid settings."""
     found = settings(tmp_path)
     assert (found.smtp.servers[0].username, found.feed.operator_token) == ("you@gmail.com", "abc" * 6)
     assert not unknown(dict.fromkeys(re.findall(r"NOTIFIER_[A-Z_]+", TEXT), ""))
 
 
 def test_secrets_come_as_credentials() -> None:
-    """Every file of the credentials' folder is loaded into it, and no secret is in the environment."""
+    """Every file in the folder of credentials is loaded by the unit, and no secret is in the environment."""
     loaded = {each.split(":", 1)[0] for each in directives()["LoadCredential"]}
     variables = [each.split("=", 1) for each in directives()["Environment"]]
     used = {value.removeprefix("%d/") for name, value in variables if name.endswith("_FILE")}
@@ -66,7 +66,7 @@ def test_secrets_come_as_credentials() -> None:
 
 
 def test_permanent_errors_are_not_restarted() -> None:
-    """Bad settings and an unusable store stay down; any other failure is followed by a start, for ever."""
+    """Invalid settings and an unusable store end the service; any other failure restarts it without limit."""
     found = directives()
     (never,) = found["RestartPreventExitStatus"]
     assert sorted(map(int, never.split())) == sorted(app.EXIT_CODES[error] for error in (Misconfigured, StoreUnusable))
@@ -74,7 +74,7 @@ def test_permanent_errors_are_not_restarted() -> None:
 
 
 def test_the_stop_timeout_covers_the_longest_dialogue(tmp_path: Path) -> None:
-    """SIGTERM, and time for every reply that a dialogue may still wait for, and to tell the rest."""
+    """SIGTERM leaves time for every reply of a dialogue, and for publishing the last events."""
     found = directives()
     smtp = settings(tmp_path).smtp
     longest = REPLIES * smtp.timeout + smtp.dot_timeout
@@ -85,7 +85,7 @@ def test_the_stop_timeout_covers_the_longest_dialogue(tmp_path: Path) -> None:
 
 
 def test_the_service_can_write_only_to_its_own_folder(tmp_path: Path) -> None:
-    """The database is in the folder that systemd makes for it; the rest of the disk is read-only."""
+    """The database is in the folder that systemd creates for it; the rest of the disk is read-only."""
     found = directives()
     (folder,) = found["StateDirectory"]
     assert settings(tmp_path).store.path.parent == Path("/var/lib") / folder
@@ -96,10 +96,10 @@ def test_the_service_can_write_only_to_its_own_folder(tmp_path: Path) -> None:
 
 
 def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
-    """Every directive is known to systemd, and its own judgement of the exposure is good."""
+    """Every directive is known to systemd, which rates the exposure as good."""
     analyze = shutil.which("systemd-analyze")
     if not analyze:
-        pytest.skip("no systemd-analyze here: the package systemd has it")
+        pytest.skip("systemd-analyze is not installed: apt-get install systemd")
     command = Path(sys.executable).with_name("notifier")
     unit = tmp_path / "notifier.service"
     unit.write_text(TEXT.replace("/opt/notifier/bin/notifier", str(command)), encoding="utf-8")

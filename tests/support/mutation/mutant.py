@@ -1,10 +1,10 @@
-"""What a wrong change is."""
+"""The definition of a wrong change."""
 
 from typing import NamedTuple
 
 
 class Mutant(NamedTuple):
-    """A wrong change: in `file` the text `right`, which is there once, becomes `wrong`; one of `tests` must notice."""
+    """A wrong change: in `file`, the text `right` (which occurs once) becomes `wrong`; one of `tests` must fail."""
 
     name: str
     file: str

@@ -1,7 +1,7 @@
 """Proof that the tests can fail: small wrong changes, each of which must make a test fail.
 
-Each change is made in a copy of the tree. First the same tests must pass in an
-unchanged copy, for what always fails would notice everything.
+Each change is made in a copy of the tree. First the same tests must pass in an unchanged copy, because tests that
+always fail would kill every mutant.
 """
 
 import os
@@ -37,15 +37,15 @@ from support.places import ROOT
 _ROOMS = (actors, asyncapi, cli, composing, domain, feed, gateways, observability, sending, settings, storage, top)
 MUTANTS = tuple(mutant for room in _ROOMS for mutant in room.MUTANTS)
 LIMIT = 300.0
-"""Seconds after which a run of tests is ended; a change that makes them hang was not noticed by a test."""
+"""Seconds after which a run of tests is stopped; if the tests hang, no test has detected the change."""
 GRACE = 60.0
-"""Seconds that an interrupted run has to end its broker."""
+"""Seconds that an interrupted run has to stop its broker."""
 TESTS_FAILED = 1
-"""pytest's exit code for this alone; 2 to 5 are its own troubles, such as a file that cannot be imported."""
+"""pytest's exit code for failed tests; 2 to 5 mean other problems, such as a file that cannot be imported."""
 
 
 class Run(NamedTuple):
-    """How a run of tests ended: pytest's exit code (None: not in time), its output, and the seconds it took."""
+    """The result of a run of tests: pytest's exit code (None: timeout), its output, and the seconds it took."""
 
     code: int | None
     output: str
@@ -53,14 +53,14 @@ class Run(NamedTuple):
 
     @property
     def killer(self) -> str | None:
-        """The first test that failed; None where none did, whatever else went wrong."""
+        """The first test that failed; None if no test failed, whatever else went wrong."""
         failed = [line.split(" - ")[0] for line in self.output.splitlines() if line.startswith("FAILED ")]
         return failed[0].removeprefix("FAILED ") if self.code == TESTS_FAILED and failed else None
 
 
 @contextmanager
 def copied() -> Iterator[Path]:
-    """Copy the files that git knows or would add, as they are now; the copy is gone afterwards."""
+    """Copy all files that git tracks or would add; the copy is removed afterwards."""
     command = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout  # noqa: S603 - our own
     with TemporaryDirectory(prefix="notifier-mutant-") as folder:
@@ -73,7 +73,10 @@ def copied() -> Iterator[Path]:
 
 
 def changed(mutant: Mutant, tree: Path) -> str:
-    """Give the text of the file as the mutant has it; ValueError where it is not known what to replace."""
+    """Return the text of the file with the mutant applied.
+
+    Raises ValueError if the text to replace does not occur exactly once.
+    """
     text = (tree / mutant.file).read_text(encoding="utf-8")
     if text.count(mutant.right) != 1:
         raise ValueError(f"{mutant.name}: {mutant.file} must have this exactly once: {mutant.right!r}")
@@ -96,8 +99,8 @@ def run(mutant: Mutant | None, tests: Sequence[str]) -> Run:
 
 
 def _prove_import(copy: Path, environ: dict[str, str]) -> None:
-    """Make sure that the copy is what will be tested, and not the checkout, which is installed as editable."""
-    # With -P the current folder is not searched: tests start processes of ours in other ones.
+    """Make sure that the copy is tested and not the checkout, which is installed as editable."""
+    # With -P the current folder is not searched: tests start processes in other folders.
     command = (sys.executable, "-P", "-c", "import notifier; print(notifier.__file__)")
     found = subprocess.run(command, cwd=copy, env=environ, check=True, capture_output=True, text=True)  # noqa: S603 - our own
     if not Path(found.stdout.strip()).is_relative_to(copy):
@@ -106,7 +109,7 @@ def _prove_import(copy: Path, environ: dict[str, str]) -> None:
 
 def _pytest(copy: Path, environ: dict[str, str], tests: Sequence[str], output: int) -> int | None:
     command = (sys.executable, "-m", "pytest", "-x", "--basetemp=basetemp", "--color=no", *tests)
-    # In a session of its own: a terminal's Ctrl-C would else come twice, and the second leave its broker running.
+    # In a separate session: otherwise Ctrl-C would arrive twice, and the second one would leave the broker running.
     process = subprocess.Popen(  # noqa: S603 - our own
         command, cwd=copy, env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
     )
@@ -131,11 +134,11 @@ def _interrupt(process: "subprocess.Popen[bytes]") -> None:
 
 
 def main(names: Sequence[str]) -> int:
-    """Judge the named mutants, or all; gives the exit code: 0 where a test failed for each of them."""
+    """Test the named mutants, or all; return the exit code, which is 0 if a test failed for each of them."""
     unknown = set(names) - {mutant.name for mutant in MUTANTS}
     if unknown:
         known = "".join(f"\n  {mutant.name}" for mutant in MUTANTS)
-        typer.echo(f"no mutant is called {', '.join(sorted(unknown))}; there are:{known}", err=True)
+        typer.echo(f"unknown mutant: {', '.join(sorted(unknown))}. The known ones are:{known}", err=True)
         return 2
     chosen = [mutant for mutant in MUTANTS if not names or mutant.name in names]
     before = run(None, sorted({test for mutant in chosen for test in mutant.tests}))
@@ -146,7 +149,7 @@ def main(names: Sequence[str]) -> int:
 
 
 def judge(mutant: Mutant) -> int:
-    """Tell whether a test notices the mutant; gives 0 or 1, for the exit code."""
+    """Test one mutant; return 0 if a test failed, otherwise 1."""
     found = run(mutant, mutant.tests)
     if found.killer:
         typer.echo(f"{mutant.name}: killed by {found.killer} in {found.seconds:.1f} s")
@@ -157,20 +160,26 @@ def judge(mutant: Mutant) -> int:
 
 
 def command(
-    names: Annotated[list[str] | None, typer.Argument(help="Mutants to judge; all, if none is named.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Names of mutants; all if none is given.")] = None,
     *,
-    all_pure: Annotated[bool, typer.Option(help="Make every change to the pure files instead.")] = False,
-    sample: Annotated[int, typer.Option(help="Make so many changes, chosen at random, to the other files.")] = 0,
-    file: Annotated[list[str] | None, typer.Option(help="Make every change, or the sample, to this file.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Repeat the sample of this seed.")] = None,
-    own: Annotated[bool, typer.Option(help="Run only the own tests of each file: quick, with more survivors.")] = False,
-    workers: Annotated[int, typer.Option(min=1, help="Changes tried at a time.")] = 2,
-    report: Annotated[Path, typer.Option(help="Where to write the score and the survivors.")] = Path("mutation.md"),
+    all_pure: Annotated[bool, typer.Option(help="Try every generated change to the pure files instead.")] = False,
+    sample: Annotated[
+        int, typer.Option(help="Try this many generated changes to the other files, chosen at random.")
+    ] = 0,
+    file: Annotated[
+        list[str] | None, typer.Option(help="Try every generated change, or the sample, in this file only.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Repeat the sample with this seed.")] = None,
+    own: Annotated[
+        bool, typer.Option(help="Run only the own tests of each file: faster, but with more survivors.")
+    ] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Number of changes tried at a time.")] = 2,
+    report: Annotated[Path, typer.Option(help="File for the score and the survivors.")] = Path("mutation.md"),
 ) -> None:
-    """Judge the mutants that are written down, or with an option those that a tool makes."""
+    """Test the mutants that are written by hand, or with an option those that a tool generates."""
     if not (all_pure or sample or file):
         raise typer.Exit(main(names or []))
-    from support.mutation import trial  # noqa: PLC0415 - it needs the tool, and this file
+    from support.mutation import trial  # noqa: PLC0415 - it imports libcst and this file
 
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
     jobs = trial.chosen(pure=all_pure, sample=sample, files=file or [], seed=seed)
@@ -178,7 +187,7 @@ def command(
 
 
 if __name__ == "__main__":
-    # Both end a run in order, also where it was started in the background, with SIGINT ignored.
+    # Both signals stop a run cleanly, even if it was started in the background with SIGINT ignored.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:

@@ -1,13 +1,11 @@
 """Every small wrong change that can be made to one file, one at a time.
 
-The operators are mutmut's, applied to the whole file: its own runner leaves out what
-stands at the top level, in the body of a class, or in a decorated function, and so most
-limits, the tables, and the composition root. Three operators are added, for wiring:
-a call that is left out, neighbouring arguments that are swapped, and a condition that is
-turned round.
+The operators are mutmut's, applied to the whole file: mutmut's own runner skips code at the top level, in the body of a
+class, or in a decorated function, and so most limits, the tables, and the composition root. Three operators are added
+for wiring: leaving out a call, swapping neighbouring arguments, and negating a condition.
 
-Left out are changes that no user could notice: of annotations, docstrings, log lines,
-names of tasks, and sentences for people.
+Changes that no user could notice are left out: those of annotations, docstrings, log lines, names of tasks, and
+sentences for people.
 """
 
 import difflib
@@ -20,12 +18,12 @@ from libcst.metadata import ByteSpanPositionProvider, MetadataWrapper, PositionP
 from mutmut.mutation.mutators import mutation_operators, operator_string
 
 _SENTENCE = re.compile(r"\w+ .*\w+ .*\w+")
-"""A text of three words or more is for people: nothing but people reads it."""
+"""A text of three words or more is written for people: no code reads it."""
 _EMPTY = cst.Module([])
 
 
 class Change(NamedTuple):
-    """One wrong change: the number of the line, the whole text of the file as it is then, and the difference."""
+    """One wrong change: the number of its line, the whole changed text of the file, and the difference."""
 
     line: int
     text: str
@@ -33,7 +31,7 @@ class Change(NamedTuple):
 
 
 def changes(text: str) -> list[Change]:
-    """Make every change to the text of a file, each once, in the order of the file."""
+    """Return every change to the text of a file, each once, in the order of the file."""
     wrapper = MetadataWrapper(cst.parse_module(text))
     visitor = _Visitor()
     wrapper.visit(visitor)
@@ -54,14 +52,14 @@ def _compiles(code: str) -> bool:
 
 
 def _diff(before: str, after: str) -> str:
-    """Show what has changed, but for the indentation."""
+    """Return the difference, without indentation."""
     old, new = ([line.strip() for line in text.splitlines()] for text in (before, after))
     lines = difflib.unified_diff(old, new, lineterm="", n=0)
     return "\n".join(line for line in lines if not line.startswith(("---", "+++", "@@")))
 
 
 class _Visitor(cst.CSTVisitor):
-    """Collects places, each with its line, and what could stand there instead."""
+    """Collects places in the code, each with its line and a replacement."""
 
     METADATA_DEPENDENCIES = (PositionProvider, ByteSpanPositionProvider)
 
@@ -70,7 +68,7 @@ class _Visitor(cst.CSTVisitor):
         self.found: list[tuple[int, int, int, str]] = []
 
     def on_visit(self, node: cst.CSTNode) -> bool:
-        """Note what could stand in a node's place; False where nothing in it matters."""
+        """Collect the replacements of a node; return False if nothing in it matters."""
         if _is_beside_the_point(node):
             return False
         for old, new in _instead(node):
@@ -94,8 +92,8 @@ def _is_beside_the_point(node: cst.CSTNode) -> bool:
 
 
 def _instead(node: cst.CSTNode) -> Iterator[tuple[cst.CSTNode, cst.CSTNode]]:
-    """Give what could stand instead of a node, or of a part of it."""
-    # A field without its default is found by the type checker, and a `None` that is empty instead changes nothing.
+    """Yield the replacements of a node, or of a part of it."""
+    # The type checker finds a field without its default, and an empty value instead of None changes nothing.
     if isinstance(node, cst.Match | cst.AnnAssign):
         return
     for kind, operator in mutation_operators:
@@ -108,7 +106,7 @@ def _instead(node: cst.CSTNode) -> Iterator[tuple[cst.CSTNode, cst.CSTNode]]:
 
 
 def _other_strings(node: cst.CSTNode) -> Iterator[tuple[cst.CSTNode, cst.CSTNode]]:
-    """Change a word; mutmut's changes of case would leave SQL as it is."""
+    """Change a word; mutmut's changes of case would not affect SQL."""
     if isinstance(node, cst.SimpleString) and not _is_a_sentence(node):
         yield from ((node, new) for new in list(operator_string(node))[:1])
 
@@ -119,7 +117,7 @@ def _is_a_sentence(node: cst.SimpleString) -> bool:
 
 
 def _left_out(node: cst.CSTNode) -> Iterator[tuple[cst.CSTNode, cst.CSTNode]]:
-    """Leave out a call whose result nobody uses."""
+    """Leave out a call whose result is not used."""
     if isinstance(node, cst.Expr):
         value = node.value.expression if isinstance(node.value, cst.Await) else node.value
         if isinstance(value, cst.Call) and not _is_beside_the_point(value):
@@ -127,7 +125,7 @@ def _left_out(node: cst.CSTNode) -> Iterator[tuple[cst.CSTNode, cst.CSTNode]]:
 
 
 def _turned_round(node: cst.CSTNode) -> Iterator[tuple[cst.CSTNode, cst.CSTNode]]:
-    """Turn a condition round, where mutmut has nothing to change in it."""
+    """Negate a condition in which mutmut changes nothing."""
     simple = cst.Name | cst.Attribute | cst.Call | cst.NamedExpr
     if isinstance(node, cst.If | cst.While) and isinstance(node.test, simple):
         bare = node.test.with_changes(lpar=[cst.LeftParen()], rpar=[cst.RightParen()])
@@ -152,7 +150,7 @@ def _is_commutative(call: cst.Call) -> bool:
 
 
 def _is_a_task_s_name(node: cst.CSTNode, new: cst.CSTNode) -> bool:
-    """Say whether a change of a call concerns only what a task is called."""
+    """Return whether a change of a call concerns only the name of a task."""
     if not (isinstance(node, cst.Call) and isinstance(new, cst.Call)):
         return False
     if not _EMPTY.code_for_node(node.func).endswith("create_task"):

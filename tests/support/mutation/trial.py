@@ -1,6 +1,6 @@
-"""Mutation testing: all wrong changes of the pure files, or a sample of the others, each against its file's tests.
+"""Mutation testing: all generated changes of the pure files, or a sample of the others, with the tests of each file.
 
-Each worker has a copy of the tree, a process that forks for every change, and a broker of its own.
+Each worker has a copy of the tree, a process that forks for every change, and its own broker.
 """
 
 import configparser
@@ -27,9 +27,9 @@ from support.places import ROOT
 from notifier.demo.broker import find_broker
 
 SHARE = 0.9
-"""The share of the changes that must be noticed."""
+"""The share of the changes that must be detected."""
 SLACK, FACTOR = 10.0, 5.0
-"""A change whose tests take this many seconds and this many times as long as without it makes them hang."""
+"""A change makes its tests hang if they take this many seconds plus this many times as long as without it."""
 SAMPLED = ("storage", "actors", "gateways", "feed", "service", "settings")
 
 OTHERS: Mapping[str, str] = {
@@ -45,28 +45,28 @@ OTHERS: Mapping[str, str] = {
     "settings": "unit/settings unit/cli integration",
     "storage": "unit/storage unit/actors unit/observability integration",
 }
-"""The tests of each room of the package, which are run if a file's own tests notice nothing."""
+"""The tests of each folder of the package, which run if a file's own tests do not detect a change."""
 
 
 _QUIETLY = ("-W", "ignore::pytest.PytestAssertRewriteWarning", "--hypothesis-profile=mutation")
 
 
 class Job(NamedTuple):
-    """A change to try: the file, from the root of the tree, and what is changed in it."""
+    """A change to try, and its file relative to the root of the tree."""
 
     file: str
     change: Change
 
 
 class Stage(NamedTuple):
-    """Tests that are run together, and the seconds after which they are taken to hang."""
+    """Tests that run together, and the seconds after which they count as hanging."""
 
     tests: list[str]
     limit: float
 
 
 class Outcome(NamedTuple):
-    """What became of a change: `killed`, by which test, `hung`, `survived`, or `broken` where nothing could be run."""
+    """The outcome of a change: `killed` (by which test), `hung`, `survived`, or `broken` if no test could run."""
 
     job: Job
     how: str
@@ -74,7 +74,7 @@ class Outcome(NamedTuple):
 
 
 def tests_of(file: str) -> list[list[str]]:
-    """Name the tests that are run against changes of a file, stage by stage: those with its name, then its room's."""
+    """Return the tests for changes of a file in stages: first those with its name, then those of its folder."""
     path = Path(file).relative_to("notifier")
     own = sorted((ROOT / "tests" / "unit" / path.parent).glob(f"test_{path.stem}*.py"))
     others = [f"tests/{each}" for each in OTHERS[path.with_suffix("").parts[0]].split()]
@@ -82,14 +82,14 @@ def tests_of(file: str) -> list[list[str]]:
 
 
 def pure_files() -> list[str]:
-    """Name the files that know no loop and no driver, as the import rules list them."""
+    """Return the files without event loop and driver, as listed in the import rules."""
     rules = configparser.ConfigParser()
     rules.read(ROOT / ".importlinter")
     return _files(rules["importlinter:contract:pure"]["source_modules"].split())
 
 
 def other_files() -> list[str]:
-    """Name the files that are sampled."""
+    """Return the files from which samples are taken."""
     return [name for name in _files([f"notifier.{name}" for name in SAMPLED]) if name not in pure_files()]
 
 
@@ -102,12 +102,12 @@ def _files(modules: Sequence[str]) -> list[str]:
 
 
 def jobs_of(files: Sequence[str]) -> list[Job]:
-    """Make every change to some files."""
+    """Return every change to some files."""
     return [Job(name, change) for name in files for change in changes((ROOT / name).read_text(encoding="utf-8"))]
 
 
 class Worker:
-    """Tries changes, one after the other, in a copy of the tree."""
+    """Tries changes one after the other in a copy of the tree."""
 
     def __init__(self, copy: Path, process: "subprocess.Popen[str]") -> None:
         self._copy = copy
@@ -117,7 +117,7 @@ class Worker:
     @classmethod
     @contextmanager
     def running(cls) -> Iterator["Worker"]:
-        """Start a worker; its copy is gone afterwards."""
+        """Start a worker; its copy is removed afterwards."""
         with ExitStack() as stack:
             copy = stack.enter_context(copied())
             url = stack.enter_context(find_broker(os.environ, lambda _: None))
@@ -136,7 +136,7 @@ class Worker:
             yield cls(copy, process)
 
     def run(self, tests: Sequence[str], limit: float) -> tuple[int | None, str]:
-        """Run tests in the copy as it is; gives pytest's exit code (None: not in time) and what it printed."""
+        """Run tests in the copy; return pytest's exit code (None: timeout) and its output."""
         output = self._copy / "output"
         arguments = [*_QUIETLY, f"--basetemp={self._copy / 'basetemp'}", *tests]
         command = {"tests": arguments, "limit": limit, "output": str(output)}
@@ -147,10 +147,10 @@ class Worker:
         return code, output.read_text(encoding="utf-8", errors="replace") if output.exists() else ""
 
     def try_(self, job: Job, stages: Sequence["Stage"]) -> Outcome:
-        """Run tests, stage by stage, with one change made; afterwards the file is as it was."""
+        """Run tests, stage by stage, with one change applied, and revert the change afterwards."""
         path = self._copy / job.file
         before = path.read_text(encoding="utf-8")
-        # A file of the same size and second would be taken for the one that was compiled before.
+        # Python would use the old bytecode for a source file of the same size and second.
         compiled = Path(cache_from_source(str(path)))
         compiled.unlink(missing_ok=True)
         path.write_text(job.change.text, encoding="utf-8")
@@ -181,7 +181,7 @@ def _stream(pipe: IO[str] | None) -> IO[str]:
 
 
 class Trial:
-    """All changes of one call, shared out to workers."""
+    """All changes of one run, distributed to workers."""
 
     def __init__(self, jobs: Sequence[Job], *, own: bool) -> None:
         self._jobs = list(reversed(jobs))
@@ -205,12 +205,12 @@ class Trial:
             return self._jobs.pop() if self._jobs else None
 
     def stop(self) -> None:
-        """Begin no other change."""
+        """Start no further change."""
         with self._lock:
             self._jobs.clear()
 
     def _stages_of(self, worker: Worker, file: str) -> list[Stage]:
-        """Measure how long the tests of a file take; all must pass as the file is."""
+        """Measure how long the tests of a file take; all must pass without a change."""
         if file not in self._stages:
             stages = tests_of(file)
             self._stages[file] = [_measured(worker, file, tests) for tests in (stages[:1] if self._own else stages)]
@@ -234,9 +234,9 @@ def _print_progress(outcome: Outcome, number: int, total: int) -> None:
 
 
 def mutate(jobs: Sequence[Job], workers: int, write: Callable[[str], object], *, own: bool) -> int:
-    """Try changes, and write a report; gives the exit code: 0 where enough of them were noticed.
+    """Try changes and write a report; return the exit code, which is 0 if enough of them were detected.
 
-    With `own` only the own tests of each file are run, which takes seconds and not a minute for a survivor.
+    With `own`, only the own tests of each file run. For a survivor this takes seconds instead of a minute.
     """
     trial = Trial(jobs, own=own)
     try:
@@ -253,15 +253,15 @@ def mutate(jobs: Sequence[Job], workers: int, write: Callable[[str], object], *,
 
 
 def share(outcomes: Sequence[Outcome]) -> float:
-    """Compute which share of the changes was noticed; those with which nothing could be run do not count."""
+    """Return the share of the changes that was detected; `broken` ones do not count."""
     count = Counter(outcome.how for outcome in outcomes)
     judged = sum(count.values()) - count["broken"]
     return (count["killed"] + count["hung"]) / judged if judged else 1.0
 
 
 def report(outcomes: Sequence[Outcome]) -> str:
-    """Write the score, of all and of each file, and every change that nobody noticed."""
-    lines = [f"# Mutation testing: {share(outcomes):.1%} of {len(outcomes)} changes noticed", "", _HEAD, _RULE]
+    """Return a report with the total score, the score of each file, and every survivor."""
+    lines = [f"# Mutation testing: {share(outcomes):.1%} of {len(outcomes)} changes detected", "", _HEAD, _RULE]
     for file in sorted({outcome.job.file for outcome in outcomes}):
         its = [outcome for outcome in outcomes if outcome.job.file == file]
         count = Counter(outcome.how for outcome in its)
@@ -273,12 +273,12 @@ def report(outcomes: Sequence[Outcome]) -> str:
     return "\n".join([*lines, ""])
 
 
-_HEAD = "| file | killed | hung | survived | broken | noticed |"
+_HEAD = "| file | killed | hung | survived | broken | detected |"
 _RULE = "|---|---|---|---|---|---|"
 
 
 def chosen(*, pure: bool, sample: int, files: Sequence[str], seed: int) -> list[Job]:
-    """Make the changes that were asked for; the seed of a sample is printed, so that it can be repeated."""
+    """Return the requested changes; the seed of a sample is printed, so that it can be repeated."""
     found = jobs_of(pure_files()) if pure else []
     found += jobs_of(files) if files and not sample else []
     if sample:

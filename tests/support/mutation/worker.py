@@ -1,8 +1,8 @@
-"""Runs tests again and again, each time in a fork of a process that has already imported what does not change.
+"""Runs tests repeatedly, each time in a fork of a process that has already imported the libraries.
 
-Orders come as lines of JSON: `tests` (pytest's arguments), `limit` in seconds, and `output`, a file. Each is
-answered by a line with pytest's exit code, or null where the tests did not end in time. Nothing of the package or
-of the tests is imported here, so every fork reads them as they are then.
+Commands arrive as lines of JSON: `tests` (pytest's arguments), `limit` in seconds, and `output`, a file. Each is
+answered by a line with pytest's exit code, or null if the tests did not end in time. Nothing of the package or of the
+tests is imported here, so every fork reads their current files.
 """
 
 import importlib
@@ -46,11 +46,11 @@ STEADY = (
 MEMORY = 4 << 30
 """Bytes of address space that tests may use: a change can make a list grow without end."""
 GRACE = 20.0
-"""Seconds that interrupted tests have to end what they have started."""
+"""Seconds that interrupted tests have to stop their processes."""
 
 
 def main() -> None:
-    """Follow orders until there are no more."""
+    """Execute commands until the input ends."""
     for name in STEADY:
         importlib.import_module(name)
     print(json.dumps("ready"), flush=True)  # noqa: T201 - the answer
@@ -80,7 +80,7 @@ def _test(tests: list[str], output: str) -> None:
 
 
 def _wait(pid: int, limit: float) -> int | None:
-    """Wait for a fork, but no longer than `limit`; whatever it has left behind is ended with it."""
+    """Wait for a fork, at most `limit` seconds; then kill all processes that it has left."""
     end = os.pidfd_open(pid)
     in_time = bool(select.select([end], [], [], limit)[0])
     if not in_time:

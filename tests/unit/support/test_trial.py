@@ -1,4 +1,4 @@
-"""The tool that makes wrong changes: which it makes, which tests it runs against them, and how it counts."""
+"""The mutation tool: which changes it makes, which tests it runs, and how it computes the score."""
 
 from itertools import chain
 
@@ -24,12 +24,12 @@ def work(first: int, second: int, ready: bool) -> int:
         send(first, second)
     if first > 7:
         raise ValueError("never mind what it says")
-    return tell("a", "a sentence for people to read")
+    return read("a", "a sentence for people to read")
 '''
 
 
 def test_each_kind_of_change_is_made_once() -> None:
-    """Numbers, words, conditions, arguments and calls; in the order of the file, and each can be compiled."""
+    """Numbers, words, conditions, arguments and calls are changed in the order of the file; each result compiles."""
     found = changes(GIVEN)
     made = {tuple(line[1:].strip() for line in change.diff.splitlines() if line.startswith("+")) for change in found}
     assert {
@@ -41,7 +41,7 @@ def test_each_kind_of_change_is_made_once() -> None:
         ("send(first, )",),
         ("if first >= 7:",),
         ("if first > 8:",),
-        ('return tell("XXaXX", "a sentence for people to read")',),
+        ('return read("XXaXX", "a sentence for people to read")',),
     } <= made
     assert [change.line for change in found] == sorted(change.line for change in found)
     assert len({change.text for change in found}) == len(found)
@@ -49,13 +49,13 @@ def test_each_kind_of_change_is_made_once() -> None:
 
 @pytest.mark.parametrize("words", ["log", "raise", "Do something", "A file", "first: int", "sentenceXX"])
 def test_changes_without_effect_are_not_made(words: str) -> None:
-    """Log lines, texts of errors, docstrings, annotations and sentences stay as they are."""
+    """Log lines, error texts, docstrings, annotations and sentences are not changed."""
     changed = [line for each in changes(GIVEN) for line in each.diff.splitlines() if line.startswith("+")]
     assert not [line for line in changed if words in line and line[1:] not in GIVEN.splitlines()]
 
 
 def test_every_file_has_its_tests() -> None:
-    """All pure files and all that are sampled, each with tests that are there; none is both."""
+    """Pure files and sampled files are disjoint, and each has tests that exist."""
     pure, other = pure_files(), other_files()
     assert "notifier/sending/replies.py" in pure
     assert {"notifier/service.py", "notifier/feed/session.py", "notifier/storage/sqlite/store.py"} <= set(other)
@@ -66,7 +66,7 @@ def test_every_file_has_its_tests() -> None:
 
 
 def test_a_sample_is_repeated_by_its_seed(capfd: pytest.CaptureFixture[str]) -> None:
-    """The same seed chooses the same changes, another one others; it is printed."""
+    """The same seed selects the same changes and is printed; another seed selects others."""
     files = ["notifier/observability/throughput.py", "notifier/sending/circuit_breaker.py"]
     one, same, other = (chosen(pure=False, sample=10, files=files, seed=seed) for seed in (1, 1, 2))
     assert one == same != other
@@ -75,18 +75,18 @@ def test_a_sample_is_repeated_by_its_seed(capfd: pytest.CaptureFixture[str]) -> 
 
 
 def test_the_score_counts_only_changes_that_could_be_tested() -> None:
-    """What hangs was noticed, what cannot be imported was not judged; the report shows every survivor."""
+    """Changes that hang count as detected, broken ones do not count, and the report shows every survivor."""
     job = Job("notifier/observability/throughput.py", Change(7, "text", "-    a\n+    b"))
     outcomes = [Outcome(job, how) for how in ("killed", "hung", "survived", "survived", "broken")]
     assert share(outcomes) == 0.5
     assert share([]) == 1.0
     text = report(outcomes)
-    assert text.startswith("# Mutation testing: 50.0% of 5 changes noticed\n")
+    assert text.startswith("# Mutation testing: 50.0% of 5 changes detected\n")
     assert text.count("`notifier/observability/throughput.py`, line 7\n```diff\n-    a\n+    b\n```") == 2
 
 
 def test_a_change_is_judged_and_undone() -> None:
-    """A wrong one is killed by name, a harmless one survives, and one that cannot be imported is broken."""
+    """A wrong change is killed, a harmless one survives, and one that cannot be imported is broken."""
     right = (ROOT / "notifier/observability/throughput.py").read_text(encoding="utf-8")
     wrong = right.replace("SPAN = 10", "SPAN = 11")
     stages = [Stage(["tests/unit/observability/test_throughput.py"], 60.0)]
