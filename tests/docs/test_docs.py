@@ -1,4 +1,4 @@
-"""The documentation says what is so: its links, names, defaults and examples are those of the code."""
+"""The documentation matches the code: its links, names, defaults and examples."""
 
 import ast
 import json
@@ -25,20 +25,20 @@ from notifier.domain.messages import Origin, decode
 NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 LEAST = {"NOTIFIER_SMTP_URL": "smtp://smtp.example.org", "NOTIFIER_MAIL_FROM": "fly@example.org"}
 WORDS = {"none", "empty", "the system's", "built in", "the same host"}
-"""How the table of settings names a default that is no value."""
+"""Defaults in the table of settings that are not values."""
 OF_TESTS = {"NOTIFIER_FAULT_SEED"}
 FOLDERS = (".", "notifier", "tests", "docs", "docs/examples")
-"""Where a file is looked for that a page names without its first folders."""
+"""Folders in which a file is searched that a page names by a partial path."""
 
 
 def name_of(page: Path) -> str:
-    """Name a page in the title of a test."""
+    """Return the name of a page for the title of a test."""
     return str(page.relative_to(ROOT))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_link_within_the_repository_has_a_target(page: Path) -> None:
-    """To a file or folder that exists, and to a heading that is there."""
+    """Each link leads to an existing file or folder, and to an existing heading."""
     for target in manual.links(page):
         path, _, fragment = target.partition("#")
         file = (page.parent / path).resolve() if path else page
@@ -47,19 +47,19 @@ def test_every_link_within_the_repository_has_a_target(page: Path) -> None:
 
 
 def test_every_page_is_linked_from_the_readme() -> None:
-    """Directly, or from a page that can."""
+    """Each page can be reached from it directly, or through other pages."""
     found, waiting = set[Path](), [ROOT / "README.md"]
     while waiting:
         page = waiting.pop()
         found.add(page)
         linked = {(page.parent / each.partition("#")[0]).resolve() for each in manual.links(page)}
         waiting += [each for each in linked & set(PAGES) if each not in found]
-    # What GitHub shows as a folder is a list of its pages.
+    # GitHub shows a linked folder as a list of its pages.
     assert {page for page in PAGES if page.parent.name != "decisions"} <= found
 
 
 def test_the_table_of_settings_matches_the_code() -> None:
-    """Every setting once, none that is unknown, each with its default."""
+    """It contains every setting exactly once with its default, and no unknown one."""
     rows = manual.table(ROOT / "docs" / "settings.md", "name")
     documented: dict[str, str] = {}
     for names, defaults, *_ in rows:
@@ -77,14 +77,14 @@ def test_the_table_of_settings_matches_the_code() -> None:
 
 
 def test_every_setting_that_a_page_names_exists() -> None:
-    """Or is the file of one, or a switch of the tests."""
+    """It is a setting, its file variant, or a switch of the tests."""
     for page in PAGES:
         names = set(re.findall(r"\bNOTIFIER_[A-Z_]*[A-Z]\b", manual.text(page))) - OF_TESTS
         assert not settings.unknown(dict.fromkeys(names, "x")), name_of(page)
 
 
 def test_the_settings_in_the_readme_are_valid() -> None:
-    """What the front page exports can be loaded; the @ of the user name arrives as one."""
+    """The exported settings can be loaded, and the @ of the user name is decoded."""
     exported = dict(
         word.split("=", 1)
         for command in manual.commands()
@@ -105,7 +105,7 @@ def _value(command: str) -> str:
 
 @pytest.mark.parametrize("example", [block for _, block in manual.blocks("json")])
 def test_every_json_example_is_valid(example: str) -> None:
-    """A message that comes in can be decoded; a result has the fields of a result, and a mail's are a mail's."""
+    """An inbound message can be decoded; a result and its mail have only fields of a result and of a mail."""
     given = json.loads(example)
     if given["type"].startswith("mail."):
         real: dict[str, Any] = json.loads(encode_event("mail.sent", Status.SENDING, mail(), NOW))
@@ -118,23 +118,23 @@ def test_every_json_example_is_valid(example: str) -> None:
 
 @pytest.mark.parametrize("example", [block for _, block in manual.blocks("yaml")])
 def test_every_yaml_example_is_valid(example: str) -> None:
-    """It can be parsed, and is not just words."""
+    """It can be parsed, and is a mapping."""
     assert isinstance(yaml.safe_load(example), dict)
 
 
 def test_every_file_that_a_page_names_exists() -> None:
-    """Sources, scripts and whatever else stands there with a folder or an ending of ours."""
+    """This covers sources, scripts, and paths in the folders of the project."""
     for page in PAGES:
         names = re.findall(r"[\w./-]*\w\.(?:py|mjs|java|sql)\b", manual.text(page))
         names += re.findall(r"`((?:notifier|tests|docs|docker|scripts|\.github)/[\w./-]+)`", manual.text(page))
         names += re.findall(r"\./(scripts/\w+)", manual.text(page))
         missing = [name for name in names if not any((ROOT / folder / name).exists() for folder in FOLDERS)]
-        # npm installs beside the program, so it is copied to where this name is right.
+        # npm installs packages next to the program, so publish.mjs is copied to another folder.
         assert not [name for name in missing if name != "publish.mjs"], name_of(page)
 
 
 def test_the_walk_of_a_message_names_functions_that_exist() -> None:
-    """Every function of the table in CONTRIBUTING is defined in a file of its row."""
+    """Every function in the table of CONTRIBUTING is defined in a file of its row."""
     rows = manual.table(ROOT / ".github" / "CONTRIBUTING.md", "step")
     assert len(rows) == 12
     for _, files, functions in rows:
@@ -153,7 +153,7 @@ def _defined(file: Path) -> list[str]:
 
 
 def test_the_readme_names_every_command() -> None:
-    """And none that is not there."""
+    """It names no command that does not exist."""
     line = manual.text(ROOT / "README.md").partition("\nCommands: ")[2].partition("; each has")[0]
     named = set(re.findall(r"`(\w+)(?: [\w|]+)?`", line))
     (mails,) = re.findall(r"`mails ([\w|]+)`", line)

@@ -1,4 +1,4 @@
-"""Every command of the documentation is run as it stands there, or looked at as far as that goes; none is unknown."""
+"""Every command in the documentation is run as written, or at least checked; no command is unknown."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ from notifier.storage.sqlite.store import SqliteStore
 
 LATER = "2126-01-01T00:00:00Z"
 
-TOUR = (
+README_COMMANDS = (
     ".venv/bin/notifier doctor",
     ".venv/bin/notifier send --to you@gmail.com --subject 'Hello' --text 'It works.' --wait",
     ".venv/bin/notifier mails list",
@@ -49,8 +49,8 @@ RETRY_ALL = (
     'print(*(mail["id"] for mail in json.load(sys.stdin)["mails"]), sep="\\n")\' | xargs -r -n 1 notifier mails retry'
 )
 LIST_UNCERTAIN = "notifier mails list --status uncertain"
-FOUND_SENT = "notifier mails resolve ID --as sent"
-RESEND = "notifier mails resolve ID --as resend"
+RESOLVE_AS_SENT = "notifier mails resolve ID --as sent"
+RESOLVE_AS_RESEND = "notifier mails resolve ID --as resend"
 LOOK = ".venv/bin/python docs/examples/dead_letters.py look"
 TAKE = ".venv/bin/python docs/examples/dead_letters.py take letters.jsonl"
 PUBLISH_AGAIN = ".venv/bin/python docs/examples/dead_letters.py publish letters.jsonl"
@@ -60,10 +60,10 @@ BACKUP_WITH_PYTHON = (
     "python3 -c \"import sqlite3; sqlite3.connect('file:notifier.db?mode=ro', uri=True)"
     '.execute(\\"VACUUM INTO \'backup.db\'\\")"'
 )
-START_ANEW = (
+NEW_IDENTITY = (
     "sqlite3 notifier.db \"DELETE FROM meta WHERE name = 'store'; INSERT OR REPLACE INTO meta VALUES ('paused', '1');\""
 )
-RESTORE = ("mkdir damaged", "mv notifier.db* damaged/", "cp backup.db notifier.db", START_ANEW)
+RESTORE = ("mkdir damaged", "mv notifier.db* damaged/", "cp backup.db notifier.db", NEW_IDENTITY)
 DOCKER_RUN = (
     "docker run --name notifier -p 127.0.0.1:8025:8025 -v notifier-data:/data"
     " -e NOTIFIER_SMTP_URL='smtp://you%40gmail.com:app-password@smtp.gmail.com:587'"
@@ -73,18 +73,29 @@ DOCKER_EXEC = "docker exec notifier notifier send --to you@gmail.com --subject '
 LIST_PENDING = "notifier mails list --status pending"
 
 RUN_HERE = {
-    *(*TOUR, *PUBLISH, LIST_FAILED, SHOW, RETRY, CANCEL, RETRY_ALL, LIST_UNCERTAIN, FOUND_SENT, RESEND),
+    *(
+        *README_COMMANDS,
+        *PUBLISH,
+        LIST_FAILED,
+        SHOW,
+        RETRY,
+        CANCEL,
+        RETRY_ALL,
+        LIST_UNCERTAIN,
+        RESOLVE_AS_SENT,
+        RESOLVE_AS_RESEND,
+    ),
     *(LOOK, TAKE, PUBLISH_AGAIN, MASK, BACKUP, BACKUP_WITH_PYTHON, *RESTORE, LIST_PENDING),
 }
 NOT_RUN_HERE = {
     "./scripts/demo": "runs until Ctrl-C; tests/unit/demo/test_command.py runs it to its end",
-    "./scripts/test": "is what runs this",
+    "./scripts/test": "runs this test",
     "./scripts/setup": "was run by ./scripts/test",
-    "./scripts/check": "takes long and is what CI runs first",
+    "./scripts/check": "takes long; CI runs it first",
     "./scripts/mutants": "takes minutes; tests/unit/support/test_mutants.py tries its parts",
     "./scripts/mutants --sample 300 --report survivors.md": "takes an hour; tests/unit/support/test_trial.py does",
     "./scripts/mutants --file notifier/domain/booking.py --own": "takes minutes; tests/unit/support/test_trial.py does",
-    "./scripts/test tests/unit/domain/test_booking.py -k reminder": "is a part of what runs this",
+    "./scripts/test tests/unit/domain/test_booking.py -k reminder": "is part of the whole run",
     "./scripts/test tests/faults --faults": "takes minutes",
     "./scripts/load --publish-rate 100 --send-rate 20 --seconds 60 --plot load.svg": (
         "takes minutes; tests/unit/demo/test_command.py runs a shorter one"
@@ -94,17 +105,17 @@ NOT_RUN_HERE = {
     ),
     "./scripts/crowd --watchers 1000 --stuck 10 --rate 100": "takes minutes; tests/unit/support/test_crowd.py does",
     "export NOTIFIER_SMTP_URL='smtp://you%40gmail.com:abcdefghijklmnop@smtp.gmail.com:587'": (
-        "wants a Gmail account; tests/docs/test_docs.py loads it"
+        "needs a Gmail account; tests/docs/test_docs.py loads it"
     ),
     "export NOTIFIER_MAIL_FROM='Your Name <you@gmail.com>'": "tests/docs/test_docs.py loads it",
     ".venv/bin/notifier serve": "runs until it is stopped; tests/unit/cli/test_serve.py does that",
     ".venv/bin/notifier watch": "runs until Ctrl-C; tests/unit/cli/test_terminal.py sends that",
-    "docker compose -f docker/compose.yaml up": "wants a Docker engine; tests/packaging/test_compose.py reads the file",
-    "docker build -f docker/Dockerfile -t notifier .": "wants a Docker engine; tests/packaging/test_image.py does not",
-    DOCKER_RUN: "wants a Docker engine; tests/packaging/test_image.py runs the image as one would",
-    DOCKER_EXEC: "wants a Docker engine; the same without it is part of the tour",
-    "./scripts/test tests/packaging/test_image.py --image": "takes minutes, and is what CI runs",
-    "git pull": "wants a remote",
+    "docker compose -f docker/compose.yaml up": "needs a Docker engine; tests/packaging/test_compose.py checks it",
+    "docker build -f docker/Dockerfile -t notifier .": "needs Docker; tests/packaging/test_image.py does without",
+    DOCKER_RUN: "needs a Docker engine; tests/packaging/test_image.py runs the image without one",
+    DOCKER_EXEC: "needs a Docker engine; the same command is run without one",
+    "./scripts/test tests/packaging/test_image.py --image": "takes minutes; CI runs it",
+    "git pull": "needs a remote repository",
     "pip install aio-pika": "was done by ./scripts/setup, since aio-pika is an extra of the tests",
     "npm install amqplib": "tests/docs/test_examples.py does it",
     "node publish.mjs 3": "tests/docs/test_examples.py runs it",
@@ -113,32 +124,32 @@ NOT_RUN_HERE = {
         "tests/docs/test_examples.py does"
     ),
 }
-"""Why a command is not run here, and where it is if anywhere."""
+"""The reason why a command is not run here, and the test that runs it, if any."""
 
 
 def ids(listed: str) -> list[str]:
-    """Read the ids from what `mails list` prints."""
+    """Return the ids in the output of `mails list`."""
     return [line.split()[0] for line in listed.splitlines()]
 
 
 def test_every_command_is_run_here_or_has_a_reason() -> None:
-    """One that was added to a page, and one that is no longer on any, fails until it is dealt with."""
+    """A command that was added to a page, or that no page contains any more, fails this test."""
     assert RUN_HERE.isdisjoint(NOT_RUN_HERE)
     assert set(manual.commands()) == RUN_HERE | NOT_RUN_HERE.keys()
 
 
 @pytest.mark.parametrize("command", NOT_RUN_HERE)
 def test_a_command_that_is_not_run_here_is_valid(command: str) -> None:
-    """Its script can be executed, its files exist, our command line takes it; and so does the test that runs it."""
+    """Its script is executable, its files exist, and our command line accepts it; the test that runs it exists."""
     program, *words = shlex.split(command)
     if program.startswith("./scripts/"):
         assert os.access(ROOT / program, os.X_OK)
     if program.endswith("/notifier"):
-        understood(words)
+        parse(words)
     if program == "docker" and "-f" in words:
         assert (ROOT / words[words.index("-f") + 1]).is_file()
     if words[:3] == ["exec", "notifier", "notifier"]:
-        understood(words[3:])
+        parse(words[3:])
     if words[:1] == ["run"]:
         load(dict(given.split("=", 1) for flag, given in pairwise(words) if flag == "-e"))
     if program == "pip":
@@ -147,8 +158,8 @@ def test_a_command_that_is_not_run_here_is_valid(command: str) -> None:
         assert (ROOT / file).exists(), file
 
 
-def understood(words: list[str]) -> None:
-    """Parse a command line of ours without running it."""
+def parse(words: list[str]) -> None:
+    """Parse a command line of notifier without running it."""
     command: Any = typer.main.get_command(app)
     context = command.context_class(command, info_name="notifier")
     while hasattr(command, "resolve_command"):
@@ -157,10 +168,10 @@ def understood(words: list[str]) -> None:
 
 
 async def test_the_commands_of_the_readme_work(environ: dict[str, str], inbox: Inbox, tmp_path: Path) -> None:
-    """Doctor, a mail of one's own, the list, a preview, a pause."""
+    """These are doctor, sending a mail, the list, a preview, and a pause."""
     async with serving_process(environ) as service:
         shell = Shell(tmp_path, {**environ, "NOTIFIER_PORT": str(service.port)})
-        for command in TOUR:
+        for command in README_COMMANDS:
             await shell.run(command)
         assert await service.stop() == 0
     assert [mail.to for mail in inbox.received] == ["you@gmail.com"]
@@ -170,7 +181,7 @@ async def test_the_commands_of_the_readme_work(environ: dict[str, str], inbox: I
 async def test_messages_published_before_the_first_start_wait(
     environ: dict[str, str], inbox: Inbox, rabbit: Rabbit, tmp_path: Path
 ) -> None:
-    """Once the topology is declared, its bookings wait; each is confirmed when the service runs."""
+    """Once the topology is declared, bookings wait in the queue, and are confirmed when the service starts."""
     await Shell(tmp_path, rabbit.environ).run(*PUBLISH)
     with closing(sqlite3.connect(tmp_path / "outbox.db")) as db:
         published = [id_ for (id_,) in db.execute("SELECT id FROM outbox WHERE published_at IS NOT NULL")]
@@ -180,7 +191,7 @@ async def test_messages_published_before_the_first_start_wait(
 
 
 async def test_failed_mails_are_shown_retried_and_cancelled(environ: dict[str, str], tmp_path: Path) -> None:
-    """One by one, and all that are left together; each is then sent once."""
+    """Mails are retried one by one, and all remaining ones together; each is then sent once."""
     refusing = True
     async with Inbox(
         reply=lambda phase, _: "550 5.1.1 no such user" if refusing and phase == "RCPT" else None
@@ -204,7 +215,7 @@ async def test_failed_mails_are_shown_retried_and_cancelled(environ: dict[str, s
 
 
 async def test_uncertain_mails_are_resolved(environ: dict[str, str], inbox: Inbox, tmp_path: Path) -> None:
-    """What was found sent is closed, what was not is sent once more."""
+    """A mail resolved as sent is closed; a mail resolved as resend is sent once more."""
     async with serving(changed(environ, SMTP_URL="smtp+plain://127.0.0.1:1")) as feed:
         async with FeedClient.connect(feed, snapshot=0) as client:
             for number in (1, 2):
@@ -219,8 +230,8 @@ async def test_uncertain_mails_are_resolved(environ: dict[str, str], inbox: Inbo
             await wait_event(client, "mail.uncertain")
         closed, again = uncertain
         assert "Message-ID: " in await shell.run(SHOW, mail=closed)
-        await shell.run(FOUND_SENT, mail=closed)
-        await shell.run(RESEND, mail=again)
+        await shell.run(RESOLVE_AS_SENT, mail=closed)
+        await shell.run(RESOLVE_AS_RESEND, mail=again)
         await inbox.wait_for(1, PATIENCE)
     assert [mail.mail_id for mail in inbox.received] == [again]
 
@@ -228,7 +239,7 @@ async def test_uncertain_mails_are_resolved(environ: dict[str, str], inbox: Inbo
 async def test_a_dead_letter_is_inspected_fixed_and_published_again(
     environ: dict[str, str], inbox: Inbox, rabbit: Rabbit, tmp_path: Path
 ) -> None:
-    """Looking takes nothing away; what is mended is mailed under its own id, what nobody needs is gone."""
+    """Inspecting removes nothing; a fixed message is mailed under its own id, and a deleted one is gone."""
     letters = f"dead-{uuid.uuid4().hex[:8]}"
     await rabbit.prepare()
     await rabbit.channel.queue_declare(letters, durable=True)
@@ -246,18 +257,18 @@ async def test_a_dead_letter_is_inspected_fixed_and_published_again(
             await shell.run(TAKE)
             taken = [json.loads(line) for line in (tmp_path / "letters.jsonl").read_text().splitlines()]
             assert taken == looked
-            taken[0]["body"]["data"]["subject"] = "Mended"
+            taken[0]["body"]["data"]["subject"] = "Fixed"
             (tmp_path / "letters.jsonl").write_text(json.dumps(taken[0]) + "\n")
             await shell.run(PUBLISH_AGAIN)
             await inbox.wait_for(1, PATIENCE)
         assert (await rabbit.channel.queue_declare(letters, passive=True)).message_count == 0
     finally:
         await rabbit.channel.queue_delete(letters)
-    assert [(mail.event, mail.subject) for mail in inbox.received] == [("r1", "Mended")]
+    assert [(mail.event, mail.subject) for mail in inbox.received] == [("r1", "Fixed")]
 
 
 async def filled(rabbit: Rabbit, queue: str, messages: int) -> None:
-    """Wait until a queue holds so many messages."""
+    """Wait until a queue contains at least `messages` messages."""
     async with asyncio.timeout(PATIENCE):
         while ((await rabbit.channel.queue_declare(queue, passive=True)).message_count or 0) < messages:
             pass
@@ -266,7 +277,10 @@ async def filled(rabbit: Rabbit, queue: str, messages: int) -> None:
 async def test_a_backup_made_while_the_service_runs_is_restored(
     environ: dict[str, str], inbox: Inbox, tmp_path: Path
 ) -> None:
-    """Both ways give the same mails; restored, they are as they were, nothing goes yet, and watchers begin anew."""
+    """Both ways of making a backup contain the same mails.
+
+    After a restore the mails are as before, sending is paused, and clients of the feed cannot resume.
+    """
     provided("sqlite3", "sqlite3")
     shell = Shell(tmp_path, {})
     async with (
@@ -302,13 +316,13 @@ async def test_a_backup_made_while_the_service_runs_is_restored(
 
 
 def kept(database: Path) -> dict[tuple[str, str], str]:
-    """Read what a database says of each mail, by its message and its id."""
+    """Return the status of each mail in a database, by its message and its id."""
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as db:
         return {(event, id_): status for event, id_, status in db.execute("SELECT event, id, status FROM mails")}
 
 
 def identity(database: Path) -> str:
-    """Read the identity of a store."""
+    """Return the identity of a store."""
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as db:
         (found,) = db.execute("SELECT value FROM meta WHERE name = 'store'").fetchone()
     return str(found)

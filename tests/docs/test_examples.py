@@ -1,4 +1,4 @@
-"""The publishers in `docs/examples`, run against a broker and a service: what an outbox held is what notifier took."""
+"""The publishers in `docs/examples`, run with a broker and a service: every message in the outbox is mailed."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ from notifier.feed.client import FeedClient
 
 EXAMPLES = DOCS / "examples"
 JARS = [Path("/usr/share/java", f"{name}.jar") for name in ("amqp-client", "slf4j-api", "slf4j-nop", "sqlite-jdbc")]
-"""Where Debian's packages librabbitmq-client-java and libxerial-sqlite-jdbc-java put them."""
+"""The paths of the jars in the Debian packages librabbitmq-client-java and libxerial-sqlite-jdbc-java."""
 
 
 class Outbox(NamedTuple):
@@ -37,7 +37,7 @@ class Outbox(NamedTuple):
 
 
 class Example(NamedTuple):
-    """How an example is run, where it keeps its outbox, and how that is read."""
+    """How to run an example, where its outbox is, and how to read it."""
 
     command: list[str]
     outbox: str
@@ -45,7 +45,7 @@ class Example(NamedTuple):
 
 
 def in_tables(path: Path) -> Outbox:
-    """Read the outbox of the Python and the Java example."""
+    """Read the outbox of the Python or the Java example."""
     with closing(sqlite3.connect(path)) as db:
         rows = db.execute("SELECT id, published_at FROM outbox").fetchall()
         (bookings,) = db.execute("SELECT count(*) FROM bookings").fetchone()
@@ -62,7 +62,7 @@ def in_journal(path: Path) -> Outbox:
 
 @pytest.fixture(scope="session")
 def node_example(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Give the command of the Node example, installed with amqplib in a folder of its own."""
+    """Return the command of the Node example, installed with amqplib in a separate folder."""
     folder = tmp_path_factory.mktemp("node")
     node, npm = provided("node", "nodejs"), provided("npm", "npm")
     shutil.copy(EXAMPLES / "publish.mjs", folder)
@@ -75,12 +75,10 @@ def node_example(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 @pytest.fixture(scope="session")
 def java_example(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Give the command of the Java example, compiled; only where a JDK and the jars are."""
+    """Compile the Java example and return its command; skip the test if there is no JDK or no jars."""
     javac, java = shutil.which("javac"), shutil.which("java")
     if not (javac and java and all(jar.exists() for jar in JARS)):
-        pytest.skip(
-            "no JDK, or no jars: apt-get install default-jdk librabbitmq-client-java libxerial-sqlite-jdbc-java"
-        )
+        pytest.skip("no JDK or no jars: apt-get install default-jdk librabbitmq-client-java libxerial-sqlite-jdbc-java")
     folder = tmp_path_factory.mktemp("java")
     classes = os.pathsep.join(map(str, (folder, *JARS)))
     compile_ = [javac, "-Xlint:all", "-Werror", "-cp", classes, "-d", str(folder), str(EXAMPLES / "Publish.java")]
@@ -91,7 +89,7 @@ def java_example(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 @pytest.fixture(params=["python", "node", "java"])
 def example(request: pytest.FixtureRequest, tmp_path: Path) -> Example:
-    """Give each of the examples."""
+    """Return each of the examples."""
     journal, tables = tmp_path / "outbox.jsonl", tmp_path / "outbox.db"
     match request.param:
         case "python":
@@ -126,14 +124,14 @@ async def running(
 
 
 async def run(example: Example, rabbit: Rabbit, bookings: int) -> tuple[int, str]:
-    """Run an example to its end; gives its exit code and what it complained of."""
+    """Run an example until it ends; return its exit code and stderr."""
     async with running(example, rabbit, bookings) as process:
         _, said = await process.communicate()
         return process.returncode or 0, said.decode()
 
 
 async def confirmed(client: FeedClient, ids: set[str]) -> None:
-    """Wait until a confirmation of each of these messages was sent."""
+    """Wait until a confirmation for each of these messages was sent."""
     sent: set[str] = set()
     async with asyncio.timeout(PATIENCE):
         while not sent >= ids:
@@ -143,7 +141,7 @@ async def confirmed(client: FeedClient, ids: set[str]) -> None:
 
 
 def check(example: Example, tmp_path: Path) -> None:
-    """Demand that outbox and store agree: every message marked, each with the two mails of its one booking."""
+    """Assert that outbox and store agree: every message is marked and has the two mails of its booking."""
     outbox, rows = example.read(), stored(tmp_path / "notifier.db")
     assert outbox.held == outbox.marked
     for kind in ("booking.confirmation", "flight.reminder"):
@@ -154,7 +152,7 @@ def check(example: Example, tmp_path: Path) -> None:
 async def test_an_unroutable_message_stays_in_the_outbox(
     example: Example, environ: dict[str, str], rabbit: Rabbit, tmp_path: Path
 ) -> None:
-    """Without a queue behind the exchange the example fails and marks nothing; once there is one, all is taken."""
+    """Without a queue the example fails and marks nothing; once there is a queue, everything is published."""
     await rabbit.declare()
     code, said = await run(example, rabbit, 3)
     assert (code, f"no queue is bound to {rabbit.exchange}" in said) == (1, True), said
@@ -171,14 +169,14 @@ async def test_an_unroutable_message_stays_in_the_outbox(
 async def test_a_crash_between_publish_and_mark_loses_and_duplicates_nothing(
     example: Example, environ: dict[str, str], rabbit: Rabbit, tmp_path: Path
 ) -> None:
-    """The confirm never arrives and the example is killed: the next run publishes all again, which changes nothing."""
+    """The example is killed before the confirm arrives; the next run publishes all again, which changes nothing."""
     await rabbit.prepare()
     url = URL(rabbit.url)
     async with serving(changed({**environ, **rabbit.environ})) as feed, FeedClient.connect(feed) as client:
         async with Proxy.to(url.port or 5672) as proxy:
             proxy.mute_after = publishing(rabbit.exchange)
             async with running(example, rabbit, 5, str(url.with_port(proxy.port))) as process:
-                # Without waiting for it: what the outbox holds is known when the service has it.
+                # Killed without waiting: once the service has the messages, the content of the outbox is known.
                 await scrape(feed, lambda page: page.get("notifier_messages_total", result="stored") == 5)
                 process.kill()
         outbox = example.read()
@@ -190,5 +188,5 @@ async def test_a_crash_between_publish_and_mark_loses_and_duplicates_nothing(
 
 
 def publishing(exchange: str) -> bytes:
-    """Give how a publish to an exchange begins on the wire (AMQP 0-9-1, basic.publish is method 40 of class 60)."""
+    """Return the first bytes of a publish to an exchange (AMQP 0-9-1: basic.publish is method 40 of class 60)."""
     return bytes((0, 60, 0, 40, 0, 0, len(exchange))) + exchange.encode()
