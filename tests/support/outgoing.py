@@ -91,7 +91,7 @@ async def sending(
 
 
 async def logged(store: SqliteStore, type_: str, count: int = 1) -> list[StoredEvent]:
-    """Wait until the log has so many events of a type; return them."""
+    """Wait until the log has at least `count` events of a type; return them."""
     async with asyncio.timeout(PATIENCE):
         while True:
             head = (await store.span()).head
@@ -102,7 +102,7 @@ async def logged(store: SqliteStore, type_: str, count: int = 1) -> list[StoredE
 
 
 async def total(store: SqliteStore, status: Status, count: int) -> None:
-    """Wait until so many mails have a status."""
+    """Wait until at least `count` mails have a status."""
     async with asyncio.timeout(PATIENCE):
         while True:
             head = (await store.span()).head

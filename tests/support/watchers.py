@@ -100,7 +100,7 @@ class Watcher(asyncio.Protocol):
 
 
 async def watch(port: int, count: int) -> None:
-    """Run so many clients until each has all events."""
+    """Run `count` clients until each has all events."""
     loop = asyncio.get_running_loop()
     record = Record()
     watchers = [(await loop.create_connection(lambda: Watcher(record), "127.0.0.1", port))[1] for _ in range(count)]
