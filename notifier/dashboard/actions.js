@@ -11,7 +11,7 @@ import { condition } from "./words.js";
  */
 
 /** @type {Record<Action, string>} the texts of the buttons */
-export const NAMES = { retry: "Retry now", cancel: "Cancel", sent: "It was sent", resend: "Send again" };
+export const NAMES = { retry: "Retry now", cancel: "Cancel", sent: "Mark as sent", resend: "Send again" };
 
 /** @type {Record<string, Action[]>} by condition */
 const POSSIBLE = {

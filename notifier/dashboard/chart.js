@@ -21,8 +21,8 @@ export class Chart {
         <line class="base" x1="0" x2="${WIDTH}" y1="${HEIGHT - 1}" y2="${HEIGHT - 1}"/>
         ${lines.map((_, index) => `<polyline class="line-${index}" points=""/>`).join("")}
       </svg>
-      <p class="axis" aria-hidden="true"><span>5 min ago</span><span class="most"></span><span>now</span></p>
-      <details><summary>As a table</summary><table><thead><tr><th scope="col">Time</th>${lines
+      <p class="axis" aria-hidden="true"><span>5 min ago</span><span class="peak"></span><span>now</span></p>
+      <details><summary>Show as a table</summary><table><thead><tr><th scope="col">Time</th>${lines
         .map((name) => `<th scope="col">${name}</th>`)
         .join("")}</tr></thead><tbody></tbody></table></details>`;
     const caption = find(figure, "figcaption");
@@ -41,13 +41,13 @@ export class Chart {
    */
   add(at, ...values) {
     this.series.add(at, ...values);
-    const most = number(round(this.series.most));
+    const peak = number(round(this.series.peak));
     this.figure.querySelectorAll("polyline").forEach((line, index) => {
       line.setAttribute("points", this.series.polyline(index));
     });
-    write(find(this.figure, ".most"), `most ${number(Math.round(this.series.most))}`);
+    write(find(this.figure, ".peak"), `peak ${number(Math.round(this.series.peak))}`);
     const now = this.lines.map((name, index) => `${name} ${number(round(values[index] ?? 0))}`).join(", ");
-    find(this.figure, "svg", SVGElement).setAttribute("aria-label", `${this.title}: now ${now}; most ${most}`);
+    find(this.figure, "svg", SVGElement).setAttribute("aria-label", `${this.title}. Now: ${now}. Peak: ${peak}.`);
     this.tabulate();
   }
 

@@ -22,12 +22,12 @@ export function facts(mail, now) {
     ["Booking", mail.booking],
     ["Flight", flight(mail.flight)],
     ["Created", clock(mail.created_at)],
-    ["To be sent", clock(mail.send_at)],
+    ["Scheduled for", clock(mail.send_at)],
     ["Expires", clock(mail.expires_at)],
     ["Sent", clock(mail.sent_at)],
     ["Message-ID", mail.message_id],
-    ["Caused by", mail.event],
-    ["Mail id", mail.id],
+    ["Caused by message", mail.event],
+    ["Mail ID", mail.id],
   ];
   return all.flatMap(([name, value]) => (value ? [[name, value]] : []));
 }
@@ -49,11 +49,11 @@ export function steps(timeline) {
     at,
     time: clock(at),
     what: type.replace("mail.", ""),
-    attempt: attempt ? ` try ${attempt}` : "",
+    attempt: attempt ? ` (attempt ${attempt})` : "",
     lines: [
       smtp && status !== "sending" ? `${smtp.code} ${smtp.text}` : "",
       error ?? "",
-      next_attempt_at ? `next try ${clock(next_attempt_at)}` : "",
+      next_attempt_at ? `next attempt: ${clock(next_attempt_at)}` : "",
     ].filter(Boolean),
   }));
 }

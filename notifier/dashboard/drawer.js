@@ -54,7 +54,7 @@ export class Drawer {
     } catch (error) {
       if (!(error instanceof CommandError)) throw error;
       const isForbidden = error.code === "forbidden";
-      const why = isForbidden ? "What it says and what happened to it is for operators." : error.message;
+      const why = isForbidden ? "Only operators can see the content and the history of a mail." : error.message;
       if (this.id === id) this.fill(known ?? { id }, null, why);
     }
   }
@@ -168,7 +168,7 @@ function timeline(mail) {
     item.append(...lines.map((line) => element("p", "", line)));
     list.append(item);
   }
-  box.append(element("h3", "", "What happened"), list);
+  box.append(element("h3", "", "History"), list);
   return box;
 }
 
@@ -184,7 +184,7 @@ function panelsOf(mail) {
   if (mail.preview) {
     const frame = element("iframe", "page");
     frame.setAttribute("sandbox", "");
-    frame.title = "The mail as its reader sees it";
+    frame.title = "The mail as its recipient sees it";
     frame.src = mail.preview.slice(1);
     panels.set("HTML", frame);
   }
@@ -197,7 +197,7 @@ function tabs(panels) {
   const box = element("section", "says");
   const list = element("div", "tabs");
   list.setAttribute("role", "tablist");
-  list.setAttribute("aria-label", "What it says");
+  list.setAttribute("aria-label", "Content");
   box.append(list);
   for (const [name, content] of panels) {
     const tab = element("button", "tab", name);

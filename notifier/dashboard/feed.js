@@ -7,6 +7,7 @@
 const PROTOCOL = "notifier.feed.v1";
 export const BACK_OFF = [200, 500, 1000, 2000, 5000]; // ms between two attempts to connect; the last one repeats
 const SILENCES = 2.5; // heartbeats without any frame after which the connection counts as lost
+const NO_RESULT = "the connection was lost before the result arrived, so the command may have been executed";
 const FIRST_STATE_TIMEOUT = 600_000; // ms until the first snapshot or events: before that there is no heartbeat
 
 export class CommandError extends Error {
@@ -116,7 +117,7 @@ export class Feed {
    */
   command(name, args) {
     if (this.state !== "live") {
-      return Promise.reject(new CommandError({ code: "lost", message: "not connected" }));
+      return Promise.reject(new CommandError({ code: "lost", message: "not connected to the service" }));
     }
     const id = this.nextId();
     return new Promise((resolve, reject) => {
@@ -174,7 +175,7 @@ export class Feed {
     this.abandon();
     this.code = code;
     if ((code >= 4400 && code < 4500) || bye?.reconnect === false) {
-      this.change("refused", reason || "the service said goodbye for good");
+      this.change("refused", reason || "the service closed the connection and asked not to reconnect");
       return;
     }
     const step = this.backOff[Math.min(this.tries, this.backOff.length - 1)] ?? 0;
@@ -183,7 +184,7 @@ export class Feed {
     const delay = (bye?.after_ms ?? step) * (0.75 + Math.random() / 2);
     this.retryAt = Date.now() + delay;
     this.timer = setTimeout(() => this.open(), delay);
-    this.change("lost", reason || "connection lost");
+    this.change("lost", reason || "the connection was lost");
   }
 
   /** Take a long silence for a loss: without it the browser would report a dead connection only after many minutes. */
@@ -191,7 +192,7 @@ export class Feed {
     clearTimeout(this.watchdog);
     const isWaiting = this.isGreeted && !this.isFollowing;
     const timeout = isWaiting ? FIRST_STATE_TIMEOUT : this.heartbeat * SILENCES * 1000;
-    this.watchdog = setTimeout(() => this.lost(0, "nothing was heard"), timeout);
+    this.watchdog = setTimeout(() => this.lost(0, "the service has stopped responding"), timeout);
   }
 
   abandon() {
@@ -201,7 +202,7 @@ export class Feed {
     this.bye = null;
     this.isGreeted = this.isFollowing = false;
     for (const { reject } of this.results.values()) {
-      reject(new CommandError({ code: "lost", message: "the connection was lost before the result came" }));
+      reject(new CommandError({ code: "lost", message: NO_RESULT }));
     }
     this.results.clear();
     if (!this.socket) return;

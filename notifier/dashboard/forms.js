@@ -1,4 +1,4 @@
-// The form that asks for a token, and the form that sends a first mail.
+// The form that asks for a token, and the form that sends a test mail.
 
 import { byId, find } from "./dom.js";
 
@@ -39,10 +39,10 @@ export class Login {
 }
 
 /**
- * Call `send` with the address that is entered for a first mail.
+ * Call `send` with the address that is entered for a test mail.
  * @param {(to: string) => void} send
  */
-export function onFirstMail(send) {
+export function onTestMail(send) {
   const form = byId("first", HTMLFormElement);
   form.addEventListener("submit", (event) => {
     event.preventDefault();

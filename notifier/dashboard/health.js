@@ -22,7 +22,7 @@ export class Health {
     const { feed, state } = this;
     const { stats } = state;
     byId("connection").dataset.state = feed.state;
-    const silence = feed.state === "live" ? ` ${span(Date.now() - feed.heardAt)}` : "";
+    const silence = feed.state === "live" ? `, updated ${span(Date.now() - feed.heardAt)} ago` : "";
     write(byId("connection-text"), STATES[feed.state] + silence);
     fill(byId("peers"), stats ? peers(stats) : []);
     const wrong = troubles(feed, stats);

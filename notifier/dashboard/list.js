@@ -2,7 +2,7 @@
 
 import { byId } from "./dom.js";
 import { Rows } from "./rows.js";
-import { number } from "./words.js";
+import { counted } from "./words.js";
 
 /**
  * @typedef {object} View
@@ -62,7 +62,7 @@ export class List {
     this.isOther = false;
     const isEmpty = this.rows.size === 0;
     byId("newer").hidden = newer === 0;
-    byId("newer").textContent = `${number(newer)} new, show`;
+    byId("newer").textContent = `Show ${counted(newer, "new mail")}`;
     byId("list").hidden = isEmpty;
     byId("empty").hidden = !isEmpty || !isLive || !isLoaded;
     byId("empty-none").hidden = isNarrowed;

@@ -7,7 +7,7 @@ import { pending } from "./counts.js";
 import { byId } from "./dom.js";
 import { Drawer } from "./drawer.js";
 import { CommandError, Feed } from "./feed.js";
-import { Login, onFirstMail } from "./forms.js";
+import { Login, onTestMail } from "./forms.js";
 import { Health } from "./health.js";
 import { listen } from "./keyboard.js";
 import { List } from "./list.js";
@@ -17,6 +17,7 @@ import { State } from "./state.js";
 import { Tiles } from "./tiles.js";
 
 const KEPT = 500; // mails
+const RELOADED = "The list has been reloaded, because the changes in the meantime are no longer in the event log.";
 
 const feedUrl = new URL("feed", location.origin + location.pathname);
 feedUrl.protocol = feedUrl.protocol.replace("http", "ws");
@@ -55,7 +56,7 @@ const lookup = new Lookup({
     if (error.code !== "lost") say(error.message);
   },
 });
-const traffic = new Chart(byId("charts"), "Mails a second", ["received", "sent"]);
+const traffic = new Chart(byId("charts"), "Mails per second", ["received", "sent"]);
 const backlog = new Chart(byId("charts"), "Backlog", ["waiting"]);
 let isDrawing = false;
 
@@ -63,7 +64,7 @@ let isDrawing = false;
 function receive(frame) {
   const { reloads } = state;
   const changed = state.apply(frame, feed.filter);
-  if (state.reloads > reloads) say("The list was loaded anew: what happened meanwhile is no longer in the log.");
+  if (state.reloads > reloads) say(RELOADED);
   if (frame.type === "welcome") setClock(frame.now);
   if (frame.type === "stats") drawCharts(frame);
   if (frame.type === "snapshot") {
@@ -85,7 +86,7 @@ function setClock(now) {
 
 function connectionChanged() {
   if (feed.state === "refused" && feed.code === 4401) {
-    login.open(feed.token ? "The one that was given is not valid." : "");
+    login.open(feed.token ? "This token is not valid." : "");
   }
   if (feed.state === "live") {
     login.close();
@@ -141,7 +142,7 @@ async function run([name, args]) {
     return true;
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
-    say(`Not done: ${error.message}.`);
+    say(`The command failed: ${error.message}.`);
     return false;
   }
 }
@@ -203,7 +204,7 @@ listen({
   p: () => list.pause(!list.isPaused),
   Escape: closeOrBlur,
 });
-onFirstMail((to) => {
+onTestMail((to) => {
   const data = { to, subject: "Hello from notifier", text: "It works.\n" };
   const id = `${Date.now()}-${Math.random()}`;
   run(["submit", { message: { id, source: "/dashboard", type: "notification.requested", data } }]);

@@ -31,7 +31,7 @@ export class Series {
   }
 
   /** Return the largest value of all lines, at least 1. */
-  get most() {
+  get peak() {
     return Math.max(1, ...this.points.flatMap(({ values }) => values));
   }
 
@@ -41,12 +41,12 @@ export class Series {
    * @param {number} index of the line
    */
   polyline(index) {
-    const { most } = this;
+    const { peak } = this;
     const now = this.last?.at ?? 0;
     return this.points
       .map(({ at, values }) => {
         const x = WIDTH * (1 - (now - at) / SPAN);
-        const y = (HEIGHT - 2) * (1 - (values[index] ?? 0) / most) + 1;
+        const y = (HEIGHT - 2) * (1 - (values[index] ?? 0) / peak) + 1;
         return `${x.toFixed(1)},${y.toFixed(1)}`;
       })
       .join(" ");

@@ -15,18 +15,19 @@ export const STATES = { connecting: "Connecting", live: "Live", lost: "Reconnect
  * @returns {Peer[]}
  */
 export function peers({ broker, smtp }) {
-  const found = smtp.map(({ transport, state }) => peer("smtp", state === "ready", `${transport}: ${state}`));
-  return broker.state === "off" ? found : [peer("broker", broker.state === "connected", broker.state), ...found];
+  const accounts = smtp.map(({ transport, state }) => peer(`SMTP ${state}`, state === "ready", transport));
+  if (broker.state === "off") return accounts;
+  return [peer(`RabbitMQ ${broker.state}`, broker.state === "connected"), ...accounts];
 }
 
 /**
- * @param {string} name
+ * @param {string} text
  * @param {boolean} isGood
  * @param {string} title
  * @returns {Peer}
  */
-function peer(name, isGood, title) {
-  return { className: isGood ? "good" : "bad", text: `${name} ${isGood ? "✓" : "✕"}`, title };
+function peer(text, isGood, title = "") {
+  return { className: isGood ? "good" : "bad", text: `${isGood ? "✓" : "✕"} ${text}`, title };
 }
 
 /**
@@ -38,5 +39,5 @@ function peer(name, isGood, title) {
 export function summary(connection, { totals, stats }, wrong) {
   const counts = { ...pending(totals, stats), failed: count("failed", totals, stats) };
   const words = Object.entries(counts).map(([name, mails]) => `${number(mails)} ${name}`);
-  return [`${STATES[connection]}.`, `${words.join(", ")}.`, ...wrong].join(" ");
+  return [`${STATES[connection]}.`, `Mails: ${words.join(", ")}.`, ...wrong].join(" ");
 }

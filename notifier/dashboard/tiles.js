@@ -26,9 +26,9 @@ export class Tiles {
       this.tiles.set(name, tile);
     }
     const rates = document.createElement("dl");
-    rates.innerHTML = `<div><dt>oldest due</dt><dd class="oldest"></dd></div>
-      <div><dt>in</dt><dd class="received"></dd></div>
-      <div><dt>out</dt><dd class="sent"></dd></div>`;
+    rates.innerHTML = `<div><dt>Oldest due</dt><dd class="oldest"></dd></div>
+      <div><dt>Received</dt><dd class="received"></dd></div>
+      <div><dt>Sent</dt><dd class="sent"></dd></div>`;
     section.append(rates);
     this.oldest = find(rates, ".oldest");
     this.received = find(rates, ".received");

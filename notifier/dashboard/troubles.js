@@ -12,28 +12,32 @@ import { clock } from "./words.js";
  */
 export function troubles(feed, stats) {
   if (feed.state === "refused" && feed.code === 4401) return [];
-  if (feed.state === "refused") return [`The feed was closed: ${feed.reason}.`];
-  if (feed.state === "lost") return [`The feed is lost (${feed.reason}). Next try at ${clock(feed.retryAt)}.`];
-  return stats ? [...paused(stats), ...broker(stats), ...transports(stats)] : [];
+  if (feed.state === "refused") return [`Not connected to the service: ${feed.reason}.`];
+  if (feed.state === "lost") {
+    const next = `Reconnecting at ${clock(feed.retryAt)}`;
+    return [`Not connected to the service: ${feed.reason}. ${next}; the list shows the last known state.`];
+  }
+  return stats ? [...paused(stats), ...broker(stats), ...accounts(stats)] : [];
 }
 
 /** @param {Stats} stats */
 function paused(stats) {
-  return stats.paused ? ["Sending is paused by an operator; mail waits until it is resumed."] : [];
+  return stats.paused ? ["Sending is paused by an operator. No mail is sent until an operator resumes it."] : [];
 }
 
 /** @param {Stats} stats */
 function broker({ broker: { state, since } }) {
   if (state !== "connecting") return [];
-  return [`The broker has not answered since ${clock(since)}; messages wait there, and mail that is here goes on.`];
+  const unavailable = since ? `has been unavailable since ${clock(since)}` : "is unavailable";
+  return [`RabbitMQ ${unavailable}. New messages wait there; mails that have been received already are still sent.`];
 }
 
 /** @param {Stats} stats */
-function transports({ smtp }) {
-  const resting = smtp.filter(({ state }) => state === "paused");
-  const effect = resting.length === smtp.length ? "no mail goes until then" : "the others send meanwhile";
-  return resting.map(({ transport, reason, until }) => {
-    const when = until ? ` Next try at ${clock(until)};` : "";
-    return `${transport} rests: ${reason}.${when} ${effect}.`;
+function accounts({ smtp }) {
+  const pausedOnes = smtp.filter(({ state }) => state === "paused");
+  const effect = pausedOnes.length === smtp.length ? "No mail is sent until then." : "The other accounts still send.";
+  return pausedOnes.map(({ transport, reason, until }) => {
+    const next = until ? ` Next attempt at ${clock(until)}.` : "";
+    return `SMTP account ${transport} is paused: ${reason}.${next} ${effect}`;
   });
 }

@@ -69,14 +69,14 @@ export function detail(mail, now) {
   const why = [words, mail.error].filter(Boolean).join("; ");
   switch (condition(mail, now)) {
     case "scheduled":
-      return `goes ${clock(mail.send_at)}, in ${span(Date.parse(mail.send_at) - now)}`;
+      return `due in ${span(Date.parse(mail.send_at) - now)} (${clock(mail.send_at)})`;
     case "retrying": {
       const next = Date.parse(mail.next_attempt_at ?? "") - now;
-      const when = next > 0 ? `next in ${span(next)}` : "next now";
-      return `${mail.attempt} ${mail.attempt === 1 ? "try" : "tries"}, ${when}${why && `: ${why}`}`;
+      const when = next > 0 ? `retrying in ${span(next)}` : "retrying now";
+      return `${counted(mail.attempt, "attempt")}, ${when}${why && `: ${why}`}`;
     }
     case "sent":
-      return mail.attempt > 1 ? `at try ${mail.attempt}${mail.error ? `; ${mail.error}` : ""}` : mail.error ?? "";
+      return [mail.attempt > 1 ? `after ${mail.attempt} attempts` : "", mail.error].filter(Boolean).join("; ");
     default:
       return why;
   }
@@ -107,6 +107,15 @@ export function clock(time) {
  */
 export function number(n) {
   return NUMBER.format(n);
+}
+
+/**
+ * Return a number with a noun: "1 attempt", "2 attempts".
+ * @param {number} n
+ * @param {string} noun in the singular
+ */
+export function counted(n, noun) {
+  return `${number(n)} ${noun}${n === 1 ? "" : "s"}`;
 }
 
 const NUMBER = new Intl.NumberFormat();
