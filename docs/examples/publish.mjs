@@ -1,13 +1,13 @@
-// Book flights, and tell notifier of every booking: a transactional outbox, with amqplib.
+// Book flights, and publish a message about each booking through a transactional outbox, with amqplib.
 //
 //   npm install amqplib
-//   node publish.mjs [HOW_MANY]     books so many flights (default 1), then publishes what the outbox holds
+//   node publish.mjs [HOW_MANY]     makes that many bookings (default 1), then publishes the messages of the outbox
 //
-// NOTIFIER_AMQP_URL is the broker, NOTIFIER_AMQP_EXCHANGE (default bookings) the exchange, OUTBOX (default outbox.jsonl)
-// the file that stands for the booking service's own database. It is a journal, so that this example needs no database
-// driver: one line holds a booking together with its message, so both are there or neither is, and one line
-// {"published": [ids]} marks messages. With a database these are the two tables of publish.py, and `book` is one
-// transaction on them.
+// NOTIFIER_AMQP_URL is the broker, NOTIFIER_AMQP_EXCHANGE (default bookings) the exchange, and OUTBOX (default
+// outbox.jsonl) the file that stands for the booking service's own database. The file is a journal, so that this example
+// needs no database driver: one line holds a booking together with its message, so both are stored or neither is, and
+// one line {"published": [ids]} marks messages as published. With a database these are the two tables of publish.py, and
+// `book` is one transaction on them.
 
 import { randomUUID } from "node:crypto";
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, writeSync } from "node:fs";
@@ -19,12 +19,12 @@ const EXCHANGE = process.env.NOTIFIER_AMQP_EXCHANGE ?? "bookings";
 /** Append one line and wait until it is on disk: the commit. */
 function commit(entry) {
   const file = openSync(OUTBOX, "a", 0o600);
-  writeSync(file, `\n${JSON.stringify(entry)}\n`); // the first line end closes a line that a crash left half written
+  writeSync(file, `\n${JSON.stringify(entry)}\n`); // the leading newline ends a line that a crash cut off
   fsyncSync(file);
   closeSync(file);
 }
 
-/** Read the messages that are not marked, in order. */
+/** Return the messages that are not marked as published, in order. */
 function pending() {
   const found = new Map();
   for (const line of existsSync(OUTBOX) ? readFileSync(OUTBOX, "utf8").split("\n") : []) {
@@ -32,7 +32,7 @@ function pending() {
     try {
       entry = JSON.parse(line);
     } catch {
-      continue; // empty, or never committed
+      continue; // an empty line, or one that was cut off before its commit
     }
     if (entry.message) found.set(entry.message.id, entry.message);
     for (const id of entry.published ?? []) found.delete(id);
@@ -45,7 +45,7 @@ function book(email, departsAt) {
   const reference = randomUUID().slice(0, 6).toUpperCase();
   const message = {
     specversion: "1.0",
-    id: randomUUID(), // made once, here: however often it is published, it is the same message
+    id: randomUUID(), // made once, so that a message that is published twice keeps its id
     source: "/booking-service",
     type: "booking.confirmed",
     time: new Date().toISOString(),
@@ -59,10 +59,13 @@ function book(email, departsAt) {
   commit({ booking: { reference, email, departs_at: departsAt }, message });
 }
 
-/** Publish what is not marked, and mark it once the broker has confirmed it; killed in between, it is published again. */
+/**
+ * Publish the messages that are not marked, and mark them once the broker has confirmed them. After a crash in between
+ * they are published again.
+ */
 async function publishPending(channel) {
   const returned = [];
-  channel.on("return", (message) => returned.push(message.properties.messageId)); // comes before its confirm
+  channel.on("return", (message) => returned.push(message.properties.messageId)); // arrives before the confirm
   for (let batch; (batch = pending().slice(0, 100)).length; ) {
     for (const message of batch) {
       channel.publish(EXCHANGE, message.type, Buffer.from(JSON.stringify(message)), {
@@ -72,8 +75,10 @@ async function publishPending(channel) {
         mandatory: true,
       });
     }
-    await channel.waitForConfirms(); // rejects where the broker could not take one
-    if (returned.length) throw new Error(`no queue is bound to ${EXCHANGE}: start notifier, or run notifier topology declare`);
+    await channel.waitForConfirms(); // rejects if the broker refuses one
+    if (returned.length) {
+      throw new Error(`no queue is bound to ${EXCHANGE}: start notifier, or run notifier topology declare`);
+    }
     commit({ published: batch.map((message) => message.id) });
     console.log(`published ${batch.length}`);
   }
