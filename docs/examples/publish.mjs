@@ -4,10 +4,10 @@
 //   node publish.mjs [HOW_MANY]     makes that many bookings (default 1), then publishes the messages of the outbox
 //
 // NOTIFIER_AMQP_URL is the broker, NOTIFIER_AMQP_EXCHANGE (default bookings) the exchange, and OUTBOX (default
-// outbox.jsonl) the file that stands for the booking service's own database. The file is a journal, so that this example
-// needs no database driver: one line holds a booking together with its message, so both are stored or neither is, and
-// one line {"published": [ids]} marks messages as published. With a database these are the two tables of publish.py, and
-// `book` is one transaction on them.
+// outbox.jsonl) the file that stands for the booking service's own database. The file is a journal, so that this
+// example needs no database driver: one line holds a booking together with its message, so both are stored or neither
+// is, and one line {"published": [ids]} marks messages as published. With a database these are the two tables of
+// publish.py, and `book` is one transaction on them.
 
 import { randomUUID } from "node:crypto";
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, writeSync } from "node:fs";
