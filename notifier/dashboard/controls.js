@@ -7,8 +7,8 @@ import { CONDITIONS, KINDS } from "./words.js";
 export class Controls {
   /**
    * @param {object} options
-   * @param {(filters: Filters) => void} options.onNarrow called with each change of what the reader wants to see
-   * @param {() => number} options.now returns the service's time (ms)
+   * @param {(filters: Filters) => void} options.onNarrow called with the filters after each change
+   * @param {() => number} options.now returns the service's time in ms
    */
   constructor({ onNarrow, now }) {
     this.filters = Filters.read(location.search);

@@ -1,4 +1,4 @@
-// The drawer with one mail: what happened to it, and what it says.
+// The drawer with one mail: its facts, its history and its content.
 
 import { buttons } from "./buttons.js";
 import { facts, steps, texts } from "./details.js";
@@ -36,7 +36,7 @@ export class Drawer {
   }
 
   /**
-   * Show a mail: what is known of it at once, the rest when it has been loaded.
+   * Show a mail: first what is known of it, then all of it, when it has been loaded.
    * @param {string} id
    * @param {Mail} [known]
    */
@@ -194,7 +194,7 @@ function panelsOf(mail) {
 
 /** @param {Map<string, HTMLElement>} panels */
 function tabs(panels) {
-  const box = element("section", "says");
+  const box = element("section", "content");
   const list = element("div", "tabs");
   list.setAttribute("role", "tablist");
   list.setAttribute("aria-label", "Content");

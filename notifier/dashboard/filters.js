@@ -1,5 +1,5 @@
-// What the reader wants to see. It is kept in the page's address, asked of the feed, and narrowed further here.
-// Pure except for `Date.now`.
+// The filters that the reader has set. They are kept in the page's address; the service applies what it can, and the
+// page the rest. Pure except for `Date.now`.
 
 import { CONDITIONS, KINDS, condition } from "./words.js";
 
@@ -12,8 +12,8 @@ import { CONDITIONS, KINDS, condition } from "./words.js";
  * @property {string[]} [show] names of conditions; without any, all mails are wanted
  * @property {string} [kind] "" for all kinds
  * @property {string} [since] a key of `SPANS`, or "" for mails of any age
- * @property {string} [q] the text to search
- * @property {number} [from] ms: where the span of `since` begins; by default that span before now
+ * @property {string} [q] the text to search for
+ * @property {number} [from] ms: the beginning of the span `since`; by default it ends now
  */
 
 /** @type {Record<string, number>} */
@@ -21,7 +21,7 @@ const SPANS = { "15m": 15, "1h": 60, "6h": 360, "24h": 1440 }; // minutes
 const MAIL_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const BOOKING = /^\S{4,64}$/;
 
-/** Values that are not valid are left out, because anybody can edit an address. */
+/** Invalid values are ignored, because anybody can edit an address. */
 export class Filters {
   /** @param {Wanted} wanted */
   constructor({ show = [], kind = "", since = "", q = "", from } = {}, now = Date.now()) {
@@ -29,7 +29,7 @@ export class Filters {
     /** @type {Kind | ""} */
     this.kind = KINDS.find((each) => each === kind) ?? "";
     this.since = Object.hasOwn(SPANS, since) ? since : "";
-    // The beginning does not move on with the time, or the feed would be asked for another filter again and again.
+    // The beginning is fixed: if it moved with the time, each change would send the feed another filter.
     this.from = this.since ? from ?? now - (SPANS[since] ?? 0) * 60_000 : undefined;
     this.q = q;
   }

@@ -1,4 +1,4 @@
-// The keys that work anywhere on the page.
+// The keyboard shortcuts.
 
 import { byId } from "./dom.js";
 

@@ -1,4 +1,4 @@
-// The list with what surrounds it: the button for new mails, the texts for an empty list, and the line below it.
+// The list of mails, with the button for new ones, the texts for an empty list, and the line below it.
 
 import { byId } from "./dom.js";
 import { Rows } from "./rows.js";
@@ -35,7 +35,7 @@ export class List {
     }).observe(byId("top"));
   }
 
-  /** Let the next drawing replace all rows, even if the list is held. */
+  /** Replace all rows with the next drawing, even while rows are held in place. */
   replace() {
     this.isOther = true;
     this.onChange();

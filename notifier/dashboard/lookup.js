@@ -1,12 +1,12 @@
-// The search in the whole store, for what the list does not show. Independent of the page.
+// The search in the whole store, for mails that are not in the list. Independent of the page.
 
 /** @typedef {import("./frames.js").Commands["mail.list"]["value"]} Page */
 /** @typedef {import("./frames.js").Filter} Filter */
 
-const DELAY = 300; // ms without another letter
+const DELAY = 300; // ms after the latest letter
 const LIMIT = 100; // mails
 
-/** Looks for one thing at a time, once the reader has stopped typing. */
+/** Runs one search at a time, after the reader has stopped typing. */
 export class Lookup {
   /**
    * @param {object} options
@@ -23,8 +23,8 @@ export class Lookup {
   }
 
   /**
-   * Look for the mails of a filter soon, instead of those that were wanted before.
-   * @param {Filter | null} filter null for none
+   * Search for the mails of a filter after a delay, instead of those of the filter before.
+   * @param {Filter | null} filter null to search for nothing
    */
   start(filter) {
     clearTimeout(this.timer);

@@ -1,4 +1,4 @@
-// The page: frames of the feed become rows, counts and lines; what the reader does becomes filters and commands.
+// Wires the page together: frames of the feed become rows, counts and charts; input becomes filters and commands.
 
 import { clicked } from "./buttons.js";
 import { Chart } from "./chart.js";
@@ -53,7 +53,7 @@ const lookup = new Lookup({
     list.replace();
   },
   onError: (error) => {
-    if (error.code !== "lost") say(error.message);
+    if (error.code !== "lost") notify(error.message);
   },
 });
 const traffic = new Chart(byId("charts"), "Mails per second", ["received", "sent"]);
@@ -64,7 +64,7 @@ let isDrawing = false;
 function receive(frame) {
   const { reloads } = state;
   const changed = state.apply(frame, feed.filter);
-  if (state.reloads > reloads) say(RELOADED);
+  if (state.reloads > reloads) notify(RELOADED);
   if (frame.type === "welcome") setClock(frame.now);
   if (frame.type === "stats") drawCharts(frame);
   if (frame.type === "snapshot") {
@@ -76,7 +76,7 @@ function receive(frame) {
 }
 
 /**
- * Set the service's clock. A span that was chosen by another time begins elsewhere.
+ * Set the clock to the service's time. If that makes a difference, a chosen span of time begins somewhere else.
  * @param {string} now
  */
 function setClock(now) {
@@ -90,13 +90,13 @@ function connectionChanged() {
   }
   if (feed.state === "live") {
     login.close();
-    if (drawer.id !== null) openMail(drawer.id); // it may have changed, or could not be shown
+    if (drawer.id !== null) openMail(drawer.id); // it may have changed, or could not be loaded before
     else if (location.hash) openMail(location.hash.slice(1));
   }
   draw();
 }
 
-/** Draw with the next frame of the screen, however much happens until then. */
+/** Draw once before the next repaint, however often this is called until then. */
 function draw() {
   if (isDrawing) return;
   isDrawing = true;
@@ -125,8 +125,8 @@ function drawCharts(stats) {
   backlog.add(Date.parse(at), pending(totals, stats).waiting + (queue?.messages ?? 0));
 }
 
-/** @param {string} text to show until it is dismissed, or "" for none */
-function say(text) {
+/** @param {string} text shown until the reader dismisses it; "" hides the notice */
+function notify(text) {
   byId("notice").hidden = !text;
   byId("notice-text").textContent = text;
 }
@@ -138,11 +138,11 @@ function say(text) {
 async function run([name, args]) {
   try {
     await feed.command(name, args);
-    say("");
+    notify("");
     return true;
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
-    say(`The command failed: ${error.message}.`);
+    notify(`The command failed: ${error.message}.`);
     return false;
   }
 }
@@ -218,7 +218,7 @@ byId("theme").addEventListener("change", () => {
 });
 byId("sending").addEventListener("click", () => run([state.stats?.paused ? "send.resume" : "send.pause", {}]));
 byId("again").addEventListener("click", () => feed.open());
-byId("notice-close").addEventListener("click", () => say(""));
+byId("notice-close").addEventListener("click", () => notify(""));
 window.addEventListener("online", () => feed.state === "lost" && feed.open());
 
 setTheme(localStorage.getItem("theme") ?? "auto");

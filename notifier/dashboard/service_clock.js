@@ -1,6 +1,6 @@
-// The service's time, as the browser can know it. Pure except for the clock that it is given.
+// The service's time, estimated from the times that it sends. Pure except for the clock that it is given.
 
-const MAX_SKEW = 60_000; // ms between two clocks that make no difference
+const MAX_SKEW = 60_000; // ms that make no difference
 
 export class ServiceClock {
   /** @param {() => number} local returns the browser's time (ms) */
@@ -15,7 +15,7 @@ export class ServiceClock {
   }
 
   /**
-   * Set the clock by a time that the service has just sent. Return whether that made a difference.
+   * Set the clock to a time that the service has just sent. Return whether the clock was off by more than a minute.
    * @param {string} time RFC 3339
    */
   set(time) {

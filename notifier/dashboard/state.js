@@ -1,4 +1,4 @@
-// What the frames have said so far: the mails that are watched, the counts, and how the service is. Pure.
+// The state of the page's data after the frames so far: the mails that are watched, the counts, the latest stats. Pure.
 
 /** @typedef {import("./frames.js").Mail} Mail */
 /** @typedef {import("./frames.js").Filter} Filter */

@@ -1,4 +1,4 @@
-"""The page in a real browser."""
+"""Opens the page in a real browser."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,23 +11,25 @@ from support.look import Watch
 
 from notifier.settings import FeedSettings
 
-# What the policy of the page forbade, told by the browser to the page itself.
-LISTEN = "window.reports = []; addEventListener('securitypolicyviolation', e => reports.push(e.violatedDirective))"
+# Collects in `reports` what the Content-Security-Policy of the page has blocked.
+COLLECT_REPORTS = (
+    "window.reports = []; addEventListener('securitypolicyviolation', e => reports.push(e.violatedDirective))"
+)
 
 
 @pytest.fixture
 async def chromium() -> AsyncIterator[Browser]:
-    """Give a browser."""
+    """Run a browser for one test."""
     async with browser() as running:
         yield running
 
 
 @pytest.fixture
 async def watch(chromium: Browser) -> Watch:
-    """Give what opens the page of a service, in a browser window of its own.
+    """Return a context manager that opens the page of a service in a browser window of its own.
 
-    At the end it demands that nothing was written to the console and nothing
-    forbidden was tried; `expects` are beginnings of complaints that belong to the test.
+    At the end it asserts that the policy of the page blocked nothing and that nothing was written to the console,
+    except lines that begin with one of `expects`.
     """
 
     @asynccontextmanager
@@ -36,7 +38,7 @@ async def watch(chromium: Browser) -> Watch:
     ) -> AsyncIterator[Page]:
         complaints: list[str] = []
         context = await chromium.new_context(**{"viewport": {"width": 1400, "height": 900}, **look})
-        await context.add_init_script(LISTEN)
+        await context.add_init_script(COLLECT_REPORTS)
         page = await context.new_page()
         page.set_default_timeout(30_000)
         page.on("console", lambda message: complaints.append(message.text))

@@ -1,4 +1,4 @@
-"""The page follows the feed: live, across restarts and gaps, and only as far as its reader wants."""
+"""The page follows the feed: live, across restarts and gaps, and narrowed or paused by its reader."""
 
 import asyncio
 import json
@@ -23,8 +23,8 @@ from notifier.storage.sqlite.store import SqliteStore
 LATER = "2099-01-01T00:00:00Z"
 
 
-async def forget_all(database: Path) -> None:
-    """Purge all that has finished, as happens when a page sleeps for longer than the retention."""
+async def purge_all(database: Path) -> None:
+    """Purge all finished mails, as happens while a page is disconnected for longer than the retention."""
     store = await SqliteStore.open(database)
     while any(await store.purge(clock.now() + timedelta(days=1), clock.now(), None, clock.now())):
         pass
@@ -45,13 +45,13 @@ async def test_a_row_goes_live_to_sent(settings: Settings, inbox: Inbox, watch: 
         assert await page.evaluate("window.isSame")
         assert await row.locator(".to").inner_text() == "p•••@example.com"
         await page.locator('#tiles [data-condition="sent"] strong', has_text="1").wait_for()
-    print(f"on the page {took * 1000:.0f} ms after it was accepted")  # noqa: T201 - pytest shows it with -s
+    print(f"on the page {took * 1000:.0f} ms after the server accepted it")  # noqa: T201 - pytest shows it with -s
 
 
-async def test_after_a_kill_and_a_restart_the_list_is_the_stores(
+async def test_after_a_kill_and_a_restart_the_list_matches_the_store(
     environ: dict[str, str], inbox: Inbox, watch: Watch
 ) -> None:
-    """The rows stay, grey, while the service is gone; afterwards they say what the store says, without a reload."""
+    """While the service is down the rows stay, greyed out; after its restart they match the store, without a reload."""
     environ["NOTIFIER_PORT"] = str(free_port())
     async with Victim.running(environ) as victim:
         feed = victim.feed
@@ -77,7 +77,7 @@ async def test_after_a_kill_and_a_restart_the_list_is_the_stores(
 
 
 async def test_after_a_gap_the_page_says_that_it_reloaded(environ: dict[str, str], watch: Watch) -> None:
-    """What was forgotten meanwhile cannot be told one by one: the list is the store's, and a notice says so."""
+    """If missed events have been purged, the page shows the state of the store and a notice that it was reloaded."""
     settings = changed(environ, PORT=str(free_port()))
     async with AsyncExitStack() as stack:
         async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
@@ -91,7 +91,7 @@ async def test_after_a_gap_the_page_says_that_it_reloaded(environ: dict[str, str
         ):
             await submit(client, request(2))
             await wait_event(client, "mail.sent")
-        await forget_all(Path(environ["NOTIFIER_DATABASE_URL"].removeprefix("sqlite:///")))
+        await purge_all(Path(environ["NOTIFIER_DATABASE_URL"].removeprefix("sqlite:///")))
         async with serving(settings), FeedClient.connect(feed, snapshot=0) as client:
             await submit(client, request(3))
             await wait_event(client, "mail.sent")
@@ -101,7 +101,7 @@ async def test_after_a_gap_the_page_says_that_it_reloaded(environ: dict[str, str
 
 
 async def test_a_paused_list_holds_new_mails_back_and_counts_them(settings: Settings, watch: Watch) -> None:
-    """Rows still change in place; the new ones come when they are asked for."""
+    """Rows still change in place; new mails appear when the reader asks for them."""
     async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client, watch(feed) as page:
         (first,) = (await submit(client, request(1, send_at=LATER)))["mails"]
         await wait_row(page, first, "Scheduled")
@@ -117,7 +117,7 @@ async def test_a_paused_list_holds_new_mails_back_and_counts_them(settings: Sett
 
 
 async def test_a_list_that_is_scrolled_does_not_move(settings: Settings, watch: Watch) -> None:
-    """Who reads further down keeps what they read; at the top again everything comes."""
+    """While the reader has scrolled down, new mails are held back; back at the top they appear."""
     async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client, watch(feed) as page:
         for number in range(80):
             await submit(client, request(number, send_at=LATER))
@@ -130,8 +130,10 @@ async def test_a_list_that_is_scrolled_does_not_move(settings: Settings, watch: 
         await wait_same(page, client)
 
 
-async def test_what_is_wrong_is_said_with_the_next_try(environ: dict[str, str], watch: Watch) -> None:
-    """A server that is away is in the banner with its words and a time; the banner goes when it is back."""
+async def test_the_banner_says_what_is_wrong_and_when_the_next_attempt_is(
+    environ: dict[str, str], watch: Watch
+) -> None:
+    """The banner shows an unavailable SMTP server with a reason and a time, and disappears when the server is back."""
     port = free_port()
     settings = changed(environ, SMTP_URL=f"smtp+plain://127.0.0.1:{port}", SMTP_PAUSES="300ms")
     async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client, watch(feed) as page:
@@ -146,7 +148,7 @@ async def test_what_is_wrong_is_said_with_the_next_try(environ: dict[str, str], 
 
 @pytest.mark.parametrize("path", ["?show=failed", "?kind=flight.reminder", "?q=nothing-like-it"])
 async def test_a_filter_is_in_the_address(settings: Settings, watch: Watch, path: str) -> None:
-    """A page that is opened with a filter shows what passes it, and can show all."""
+    """A page that is opened with a filter in its address shows the matching mails, and a button shows all."""
     async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
         await submit(client, request(1))
         await wait_event(client, "mail.sent")
@@ -157,8 +159,8 @@ async def test_a_filter_is_in_the_address(settings: Settings, watch: Watch, path
             assert await page.evaluate("location.search") == ""
 
 
-async def test_a_bookings_id_finds_mails_that_are_not_in_the_list(settings: Settings, watch: Watch) -> None:
-    """What is searched by name is asked of the store, however long ago it changed."""
+async def test_a_booking_reference_finds_mails_that_are_not_in_the_list(settings: Settings, watch: Watch) -> None:
+    """A search for a booking reference finds mails in the store, however long ago they changed."""
     async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
         booked = (await submit(client, booking_event()))["mails"]
         await wait_event(client, "mail.sent")
@@ -173,10 +175,10 @@ async def test_a_bookings_id_finds_mails_that_are_not_in_the_list(settings: Sett
 
 
 @pytest.mark.parametrize(("reconnect", "state"), [(True, "lost"), (False, "refused")])
-async def test_a_goodbye_says_whether_to_come_back(
+async def test_a_bye_says_whether_to_reconnect(
     settings: Settings, chromium: Browser, *, reconnect: bool, state: str
 ) -> None:
-    """After one for good the page stays away until its reader tries again."""
+    """After a `bye` without `reconnect` the page stays disconnected until its reader reconnects."""
 
     async def dismiss(socket: WebSocketRoute) -> None:
         async def answer(_: str | bytes) -> None:
@@ -195,7 +197,7 @@ async def test_a_goodbye_says_whether_to_come_back(
 
 
 async def test_without_a_token_the_page_asks_for_one(environ: dict[str, str], watch: Watch) -> None:
-    """A wrong one is refused and said so; a viewer sees the list and no actions."""
+    """The page says that a wrong token is not valid; a viewer sees the list and no actions."""
     settings = changed(environ, VIEWER_TOKEN=VIEWER_TOKEN, OPERATOR_TOKEN=OPERATOR_TOKEN)
     async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client, watch(feed) as page:
         (id_,) = (await submit(client, request(1, send_at=LATER)))["mails"]

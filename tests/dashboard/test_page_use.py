@@ -1,4 +1,4 @@
-"""The page for everyone: by keyboard, by ear, on a small screen, and whatever a stranger wrote."""
+"""The page for everyone: by keyboard, with a screen reader, on a small screen, and with hostile mails."""
 
 import json
 from contextlib import AsyncExitStack
@@ -20,19 +20,19 @@ from notifier.settings import Settings
 LATER = "2099-01-01T00:00:00Z"
 HOSTILE = "<img src=x onerror=alert(1)></td><script>alert(2)</script>&amp;\u202e"
 BLOCKED = ("Blocked script execution", "Refused to", "Loading the image", "Framing", "Running the JavaScript URL")
-"""What the browser says of the things in a hostile mail that it does not do."""
+"""Beginnings of the console messages about parts of a hostile mail that the browser blocked."""
 PAGES = PICTURES / "page"
 SIZES = {"wide": {"width": 1400, "height": 900}, "phone": {"width": 390, "height": 844}}
 
 
 async def focused(page: Page) -> str:
-    """Say what has the focus: the text of a button."""
+    """Return the text of the element that has the focus."""
     text: str = await page.evaluate("document.activeElement.textContent.trim()")
     return text
 
 
 async def varied(client: FeedClient) -> None:
-    """Submit mails that end in different ways; the inbox refuses the second for now, the third for good."""
+    """Submit mails that end in different ways; the inbox rejects the second temporarily, the third permanently."""
     await submit(client, booking_event())
     for number in (2, 3):
         await submit(client, request(number))
@@ -41,12 +41,12 @@ async def varied(client: FeedClient) -> None:
 
 
 def refuses(_: str, rest: str) -> str | None:
-    """Refuse what `varied` wants to be refused."""
+    """Reject the mails that `varied` wants to be rejected."""
     return {"p2": "450 4.2.0 mailbox busy", "p3": "550 5.1.1 no such user"}.get(rest.strip("<")[:2])
 
 
-async def test_everything_goes_by_keyboard(settings: Settings, inbox: Inbox, watch: Watch) -> None:
-    """Search, walk, open, read, close, pause and the list of keys, without a mouse."""
+async def test_everything_works_by_keyboard(settings: Settings, inbox: Inbox, watch: Watch) -> None:
+    """Search, move, open, read, close, pause and list the shortcuts, without a mouse."""
     async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client, watch(feed) as page:
         await submit(client, booking_event())
         for number in (1, 2):
@@ -80,8 +80,8 @@ async def test_everything_goes_by_keyboard(settings: Settings, inbox: Inbox, wat
         assert await page.locator("#keys").is_hidden()
 
 
-async def test_what_strangers_write_stays_text(environ: dict[str, str], watch: Watch) -> None:
-    """Markup in a name, a subject, an address, a reply of a server or a mail's page runs nowhere."""
+async def test_hostile_markup_stays_text(environ: dict[str, str], watch: Watch) -> None:
+    """Markup in a name, a subject, an address, a server's reply or the HTML of a mail is never executed."""
     async with Inbox(
         reply=lambda phase, _: f"550 {HOSTILE.encode('ascii', 'ignore').decode()}" if phase == "RCPT" else None
     ) as inbox:
@@ -108,8 +108,8 @@ async def test_what_strangers_write_stays_text(environ: dict[str, str], watch: W
             assert await page.locator("#drawer :is(img, script)").count() == 0
 
 
-async def test_the_drawer_tells_the_whole_story(environ: dict[str, str], watch: Watch) -> None:
-    """Every attempt with the server's own words, the page as its reader sees it, text, headers and calendar."""
+async def test_the_drawer_shows_the_whole_mail(environ: dict[str, str], watch: Watch) -> None:
+    """The drawer shows every attempt with the server's reply, the HTML, the text, the headers and the calendar."""
     replies = iter(["450 4.2.0 mailbox busy, says the server"])
     async with Inbox(reply=lambda phase, _: next(replies, None) if phase == "RCPT" else None) as inbox:
         settings = changed(environ, SMTP_URL=inbox.url, RETRY_DELAYS="1h")
@@ -131,10 +131,8 @@ async def test_the_drawer_tells_the_whole_story(environ: dict[str, str], watch: 
             assert await steps.all_inner_texts() == ["pending", "sending", "retrying", "pending", "sending", "sent"]
 
 
-async def test_an_operator_pauses_sending_and_sends_a_first_mail(
-    settings: Settings, inbox: Inbox, watch: Watch
-) -> None:
-    """Both by a button on the page; it shows what the feed says, not what was clicked."""
+async def test_an_operator_pauses_sending_and_sends_a_test_mail(settings: Settings, inbox: Inbox, watch: Watch) -> None:
+    """After a click the page shows the state that the feed reports, not the one that was clicked."""
     async with serving(settings) as feed, watch(feed) as page:
         await page.get_by_role("button", name="Pause sending").click()
         await page.get_by_text("Sending is paused by an operator").wait_for()
@@ -146,8 +144,8 @@ async def test_an_operator_pauses_sending_and_sends_a_first_mail(
         await page.locator("#mails .word", has_text="Sent").wait_for()
 
 
-async def test_a_refused_action_says_why(settings: Settings, watch: Watch) -> None:
-    """What cannot be done is told in the service's words, and can be tried again."""
+async def test_a_refused_command_says_why(settings: Settings, watch: Watch) -> None:
+    """If a command is refused, the page shows the service's reason and enables the button again."""
     async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client, watch(feed) as page:
         (id_,) = (await submit(client, request(1, send_at=LATER)))["mails"]
         button = (await wait_row(page, id_, "Scheduled")).get_by_role("button", name="Cancel")
@@ -159,8 +157,8 @@ async def test_a_refused_action_says_why(settings: Settings, watch: Watch) -> No
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("size", SIZES)
-async def test_how_it_looks_and_sounds(environ: dict[str, str], watch: Watch, theme: Any, size: str) -> None:
-    """Nothing sticks out, nothing is too faint or without a name for assistive technology; a picture is kept."""
+async def test_appearance_and_accessibility(environ: dict[str, str], watch: Watch, theme: Any, size: str) -> None:
+    """The page has no serious accessibility violation and no sideways scrolling; screenshots are kept."""
     async with Inbox(reply=lambda phase, rest: refuses(phase, rest) if phase == "RCPT" else None) as inbox:
         settings = changed(environ, SMTP_URL=inbox.url, RETRY_DELAYS="1h")
         async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
@@ -179,7 +177,7 @@ async def test_how_it_looks_and_sounds(environ: dict[str, str], watch: Watch, th
 
 
 async def audit(page: Page) -> None:
-    """Demand what axe finds serious not to be there, and no sideways scrolling (WCAG 2.2, 1.4.10)."""
+    """Assert that axe finds nothing serious and that the page does not scroll sideways (WCAG 2.2, 1.4.10)."""
     found = (await Axe().run(page)).response["violations"]
     serious = [
         (each["id"], [node["html"] for node in each["nodes"]])
@@ -190,10 +188,10 @@ async def audit(page: Page) -> None:
     assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-async def test_searching_asks_the_feed_for_nothing_new(
+async def test_searching_does_not_change_the_filter_of_the_feed(
     settings: Settings, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a span chosen, each letter narrows what is there already; another span is asked for once."""
+    """With a time span chosen, typing only narrows the list; another time span sends one `filter` frame."""
     asked: list[dict[str, Any]] = []
     read = protocol.read_frame
 
@@ -219,8 +217,8 @@ async def test_searching_asks_the_feed_for_nothing_new(
     assert len([each for each in asked if each["type"] == "filter"]) == 1
 
 
-async def test_an_address_with_nonsense_shows_everything(settings: Settings, watch: Watch) -> None:
-    """Names that are no filter are left out, also those that every object of JavaScript has."""
+async def test_an_address_with_invalid_filters_shows_everything(settings: Settings, watch: Watch) -> None:
+    """Unknown values are ignored, also the names of properties that every JavaScript object has."""
     async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
         await submit(client, request(1, send_at=LATER))
         async with watch(feed, "?since=constructor&show=constructor,toString&kind=bogus") as page:
@@ -228,8 +226,10 @@ async def test_an_address_with_nonsense_shows_everything(settings: Settings, wat
             await wait_rows(page, lambda rows: len(rows) == 1)
 
 
-async def test_the_drawer_shows_what_became_of_a_mail_outside_the_filter(settings: Settings, watch: Watch) -> None:
-    """After a command it is shown anew, although the feed says nothing of that mail."""
+async def test_the_drawer_shows_the_effect_of_a_command_on_a_mail_outside_the_filter(
+    settings: Settings, watch: Watch
+) -> None:
+    """After a command the mail is loaded again, because the feed sends no event about it."""
     async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
         (id_,) = (await submit(client, request(1, send_at=LATER)))["mails"]
         async with watch(feed, f"?kind=flight.reminder#{id_}") as page:
@@ -238,10 +238,10 @@ async def test_the_drawer_shows_what_became_of_a_mail_outside_the_filter(setting
             assert await page.locator("#drawer .action").count() == 0
 
 
-async def test_a_mail_that_is_opened_while_the_service_is_gone_is_shown_when_it_is_back(
+async def test_a_mail_that_is_opened_while_disconnected_is_shown_after_the_reconnect(
     environ: dict[str, str], watch: Watch
 ) -> None:
-    """Until then the drawer says why it is not."""
+    """Until then the drawer says why it cannot show the mail."""
     settings = changed(environ, PORT=str(free_port()))
     async with AsyncExitStack() as stack:
         async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:

@@ -1,4 +1,4 @@
-"""A real browser for tests of what people look at: Debian's Chromium, driven by Playwright."""
+"""A real browser for tests of pages: Debian's Chromium, driven by Playwright."""
 
 import shutil
 from collections.abc import AsyncIterator
@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Browser, async_playwright
 from support.provided import installed
 
-# Without these it looks for updates and for its maker's hosts, which is no business of a test.
+# Without these flags Chromium looks for updates and contacts hosts of its vendor.
 _QUIET = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
@@ -16,16 +16,16 @@ _QUIET = (
 
 
 def chromium() -> str:
-    """Find Chromium, or install it where that can be done without asking; else the test fails and says how."""
+    """Return the path of Chromium, installing it as root if it is missing. Otherwise fail the test and say how."""
     found = shutil.which("chromium-browser") or installed("chromium", "chromium")
     if not found:
-        pytest.fail("no Chromium to look at pages with: provide it with `apt-get install chromium` as root")
+        pytest.fail("Chromium is not installed: run `apt-get install chromium` as root")
     return str(found)
 
 
 @asynccontextmanager
 async def browser() -> AsyncIterator[Browser]:
-    """Run a browser while the block lasts."""
+    """Run a browser until the block ends."""
     async with async_playwright() as playwright:
         running = await playwright.chromium.launch(executable_path=chromium(), args=_QUIET)
         try:

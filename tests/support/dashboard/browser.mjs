@@ -1,4 +1,4 @@
-// What modules of the dashboard use of a browser: a WebSocket and timers, both in the hands of a test.
+// Stand-ins for what the dashboard's modules use of a browser: the WebSocket, the timers and the time.
 
 import { NOW } from "./samples.mjs";
 
@@ -19,7 +19,7 @@ class FakeSocket {
     this.isClosed = true;
   }
 
-  /** Let the server send a frame. */
+  /** Receive a frame from the server. */
   deliver(frame) {
     this.onmessage({ data: JSON.stringify(frame) });
   }
@@ -33,7 +33,7 @@ class FakeTimers {
     this.planned = new Map(); // id -> {at, run}
   }
 
-  /** Let the time pass and run what is due meanwhile, in order. */
+  /** Advance the time and run the timers that become due, in order. */
   advance(ms) {
     const end = this.now + ms;
     for (let next; (next = this.next()) && next[1].at <= end; ) {
@@ -54,7 +54,7 @@ class FakeTimers {
   }
 }
 
-/** Replace the WebSocket, the timers, the time and chance for one test. Return the timers. */
+/** Replace the WebSocket, the timers, the time and the random numbers for one test. Return the timers. */
 export function fakeBrowser(test) {
   const timers = new FakeTimers();
   const { WebSocket, setTimeout, clearTimeout } = globalThis;

@@ -13,7 +13,7 @@ function opened(t, options = {}) {
   return { feed, timers, frames };
 }
 
-/** Let the server accept the latest connection. */
+/** Accept the latest connection as the server would. */
 function accept(frame = welcome()) {
   sockets.at(-1).onopen();
   sockets.at(-1).deliver(frame);
@@ -64,7 +64,7 @@ test("the delays grow until a first state has come", (t) => {
   assert.equal(feed.retryAt - timers.now, 200);
 });
 
-test("a bye says when to come back", (t) => {
+test("a bye sets the time of the next attempt", (t) => {
   const { feed } = opened(t);
   accept();
   sockets[0].deliver({ type: "bye", code: 1012, reconnect: true, after_ms: 4000 });
@@ -75,7 +75,7 @@ test("a bye says when to come back", (t) => {
 
 const REFUSALS = {
   "a close code 44xx": () => drop(4401, "no valid token"),
-  "a bye for good": () => {
+  "a bye without reconnect": () => {
     sockets[0].deliver({ type: "bye", code: 1001, reconnect: false, after_ms: 0 });
     drop(1001);
   },
@@ -93,7 +93,7 @@ for (const [name, refuse] of Object.entries(REFUSALS)) {
   });
 }
 
-test("silence of two and a half heartbeats is a loss, and before the first state of ten minutes", (t) => {
+test("a silence of two and a half heartbeats is a loss; before the first state, one of ten minutes", (t) => {
   const { feed, timers } = opened(t);
   assert.deepEqual(timers.waits, [50_000]);
   accept();
@@ -124,7 +124,7 @@ test("after another filter, frames of the one before are left out", (t) => {
   assert.equal(feed.cursor, "c10");
 });
 
-test("a filter that is set before hello goes with it", (t) => {
+test("a filter that is set before hello is sent with hello", (t) => {
   const { feed } = opened(t);
   feed.refilter({ status: ["failed"] });
   accept();
@@ -152,7 +152,7 @@ test("a command without a connection, or whose connection is lost, is rejected a
   await assert.rejects(waiting, { code: "lost", message: /may have been executed/ });
 });
 
-test("closed, it stays closed", (t) => {
+test("a feed that is closed does not connect again", (t) => {
   const { feed, timers } = opened(t);
   accept();
   feed.close();

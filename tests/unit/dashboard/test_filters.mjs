@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { Filters } from "../../../notifier/dashboard/filters.js";
 import { NOW, at, mail } from "../../support/dashboard/samples.mjs";
 
-test("a filter survives its way through the address", () => {
+test("filters are written into the address and read from it again", () => {
   const query = "?show=failed%2Cretrying&kind=flight.reminder&since=1h&q=a+b";
   assert.equal(Filters.read(query).write(), query);
   assert.equal(new Filters().write(), "");
@@ -25,7 +25,7 @@ test("the feed is asked for statuses, a kind and a time of creation", () => {
   assert.deepEqual(new Filters({ q: "rxj34p" }).forFeed(), {});
 });
 
-test("a span begins where it was chosen, however much later the filter changes", () => {
+test("a span keeps its beginning when another filter changes", () => {
   const first = new Filters({ since: "1h" }, NOW);
   const second = new Filters({ since: "1h", q: "x", from: first.from }, NOW + 60_000);
   assert.deepEqual(second.forFeed(), first.forFeed());

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { Lookup } from "../../../notifier/dashboard/lookup.js";
 import { fakeBrowser } from "../../support/dashboard/browser.mjs";
 
-/** Return a lookup together with what it asked, found and failed with. */
+/** Return a lookup, with the lists of its queries, results and errors. */
 function lookup(answer) {
   const [asked, found, errors] = [[], [], []];
   const list = (filter, limit) => {
@@ -28,7 +28,7 @@ test("the store is asked once, after the reader has stopped typing", async (t) =
   assert.deepEqual(found, [{ mails: [], next: null }]);
 });
 
-test("nothing is asked once the text can no longer be the name of something", (t) => {
+test("a search without a filter cancels the one before", (t) => {
   const timers = fakeBrowser(t);
   const { made, asked } = lookup(async () => ({ mails: [], next: null }));
   made.start({ booking: ["rxj3"] });
