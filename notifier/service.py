@@ -11,8 +11,7 @@ from websockets.asyncio.server import Server
 
 from notifier import __version__, clock
 from notifier.actors.broadcaster import Hub, broadcast
-from notifier.actors.consumer import Store as Intake
-from notifier.actors.consumer import consume
+from notifier.actors.consumer import MessageStore, consume
 from notifier.actors.delivering import Account, Compose, Limits
 from notifier.actors.purger import RetentionPolicy, purge
 from notifier.actors.recording import LAST_RECORDS
@@ -34,7 +33,8 @@ from notifier.feed.server import serve_feed
 from notifier.feed.session import Feed
 from notifier.feed.share import Share
 from notifier.gateways import rabbitmq
-from notifier.gateways.properties import MAX_SHORT_STRING, cut
+from notifier.gateways.broker_status import BrokerStatus
+from notifier.gateways.properties import MAX_SHORT_STRING, truncated
 from notifier.gateways.publisher import Outgoing, Publisher
 from notifier.gateways.smtp_pool import SmtpPool, smtp_pools
 from notifier.gateways.topology import EVENTS
@@ -83,7 +83,7 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         for pool in pools:
             stack.push_async_callback(pool.close)
         accounts = [_account(pool, settings) for pool in pools]
-        broker = rabbitmq.BrokerStatus() if settings.amqp.url else None
+        broker = BrokerStatus() if settings.amqp.url else None
         publisher = Publisher(settings.amqp)
         stack.push_async_callback(publisher.close)
         rules = PlanningPolicy(
@@ -119,7 +119,9 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         if broker:
             connect = partial(rabbitmq.consume, settings.amqp, publisher, broker)
             supervisor.start("reporter", partial(report, store, partial(_publish, publisher)))
-            supervisor.start("consumer", partial(consume, connect, Intake(store.check, take), metrics.dead_lettered))
+            supervisor.start(
+                "consumer", partial(consume, connect, MessageStore(store.check, take), metrics.dead_lettered)
+            )
         else:
             log.info("no NOTIFIER_AMQP_URL: messages are taken from the feed's submit alone")
         yield server
@@ -189,7 +191,7 @@ def _result(event: StoredEvent) -> Outgoing:
     properties = Basic.Properties(
         content_type="application/cloudevents+json",
         message_id=event.id,
-        correlation_id=cut(event.correlation or event.event, MAX_SHORT_STRING),
+        correlation_id=truncated(event.correlation or event.event, MAX_SHORT_STRING),
         headers={"traceparent": event.traceparent} if event.traceparent else None,
         delivery_mode=2,
     )

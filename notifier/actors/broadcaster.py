@@ -1,4 +1,4 @@
-"""Passes the event log on to everyone who watches, and never waits for any of them."""
+"""Broadcasts the event log to the subscribers of the feed, and never waits for any of them."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
@@ -15,28 +15,30 @@ from notifier.storage.store import Store
 log = structlog.get_logger(__name__)
 
 BATCH_WINDOW = 0.025
-"""Seconds that an event waits for others to share its frame."""
+"""Seconds that an event waits for others, so that they share a frame."""
 POLL = 10.0
-"""Seconds after which the log is looked at although nobody said that it has grown."""
+"""Seconds after which the log is read even without a notification that it has grown."""
 
 
 class Subscriber(Protocol):
-    """One watcher; `after` is the place in the log up to which it has every event that passes its filter."""
+    """One session of the feed."""
 
     wanted: MailFilter
+    """The filter that events must pass."""
     filter_hash: str
-    """That of `wanted`: to hash a filter with many values for every frame would take longer than the frame."""
+    """The hash of `wanted`, kept because hashing a filter with many values takes longer than sending a frame."""
     after: int
+    """The position in the log up to which the subscriber has every event that passes its filter."""
 
     def push(self, frame: bytes, events: int) -> None:
-        """Take one frame without waiting."""
+        """Send one frame with this number of events, without waiting."""
 
     def fail(self) -> None:
-        """End: a frame could not be pushed, so that this watcher would miss something."""
+        """End the session, because a frame could not be sent and events would be missing."""
 
 
 class Hub:
-    """Who watches now, and how far the log has been passed on."""
+    """The current subscribers, and the position up to which the log has been broadcast."""
 
     def __init__(self, store_id: str, position: int) -> None:
         self.position = position
@@ -44,20 +46,20 @@ class Hub:
         self._last_push: dict[Subscriber, float] = {}
 
     def add(self, subscriber: Subscriber, now: float) -> None:
-        """Pass on to it from now on; it must have been told everything up to `position`."""
+        """Add a subscriber, which must already have everything up to `position`."""
         self._last_push[subscriber] = now
 
     def remove(self, subscriber: Subscriber) -> None:
-        """Pass on nothing more to it."""
+        """Remove a subscriber; does nothing if it is not there."""
         self._last_push.pop(subscriber, None)
 
     @property
     def subscribers(self) -> int:
-        """How many are passed on to."""
+        """The number of subscribers."""
         return len(self._last_push)
 
     def publish(self, events: Sequence[StoredEvent], now: float) -> None:
-        """Push events to those whose filter they pass, encoded once for each filter."""
+        """Send events to the subscribers whose filter they pass, encoded once for each filter and position."""
         self.position = events[-1].seq
         batch = Batch(events)
         frames: dict[tuple[MailFilter, int], tuple[bytes, int]] = {}
@@ -76,7 +78,7 @@ class Hub:
                     subscriber.push(frame, count)
 
     def beat(self, now: float) -> float:
-        """Move the cursor of those who have heard nothing for a while; the seconds until someone else is due."""
+        """Send a heartbeat to each subscriber that needs one; return the seconds until the next one is due."""
         for subscriber, last in list(self._last_push.items()):
             if now - last >= HEARTBEAT:
                 self._last_push[subscriber] = now
@@ -87,17 +89,17 @@ class Hub:
 
     @contextmanager
     def _contained(self, subscriber: Subscriber) -> Iterator[None]:
-        """Let what goes wrong with one subscriber end that one alone: `position` is past its events already."""
+        """Remove a subscriber if the block raises, because `position` is already past the events that it misses."""
         try:
             yield
         except Exception:
-            log.exception("a watcher of the feed failed and is closed")
+            log.exception("a subscriber of the feed failed and was closed")
             self.remove(subscriber)
             with suppress(Exception):
                 subscriber.fail()
 
     def _frame(self, subscriber: Subscriber, after: int, events: Sequence[StoredEvent]) -> tuple[bytes, int]:
-        """Return the frame and the number of its events; no frame if there are none."""
+        """Return a frame and the number of its events; the frame is empty if none passes the filter."""
         passing = [event for event in events if event.seq > after and subscriber.wanted.passes(event)]
         if not passing:
             return b"", 0
@@ -112,9 +114,9 @@ async def broadcast(
     running: Callable[[], None],
     stop: asyncio.Event,
 ) -> None:
-    """Pass the log on until told to stop; what was logged before that is still passed on.
+    """Broadcast the log until `stop` is set; events logged before that are still broadcast.
 
-    Each of `observers` sees every event once, whoever watches and whatever the others make of it.
+    Each of `observers` is called with every event once, independently of subscribers and of the errors of others.
     """
     running()
     loop = asyncio.get_running_loop()

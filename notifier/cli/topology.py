@@ -8,7 +8,7 @@ import uvloop
 
 from notifier.errors import Misconfigured, Problem
 from notifier.gateways.connection import connected
-from notifier.gateways.topology import State, check, declare
+from notifier.gateways.topology import TopologyState, check, declare
 from notifier.settings import AmqpSettings, load_group
 
 
@@ -37,5 +37,5 @@ async def show_topology(settings: AmqpSettings, *, create: bool) -> None:
         found = await check(connection, settings)
     for name, state in found:
         typer.echo(f"{name}: {state}")
-    if any(state is not State.AS_WANTED for _, state in found):
+    if any(state is not TopologyState.AS_WANTED for _, state in found):
         raise typer.Exit(1)

@@ -40,9 +40,10 @@ from notifier.domain import airports
 from notifier.domain.mail import Mail, claimed
 from notifier.domain.messages import Origin, decode
 from notifier.domain.planning import PlanningPolicy
+from notifier.gateways.broker_status import BrokerStatus
 from notifier.gateways.connection import connected
 from notifier.gateways.publisher import Publisher
-from notifier.gateways.rabbitmq import BrokerStatus, consume
+from notifier.gateways.rabbitmq import consume
 from notifier.gateways.smtp_pool import smtp_pools
 from notifier.sending.dialogue import ComposedMail
 from notifier.settings import AmqpSettings, Sender, SmtpSettings

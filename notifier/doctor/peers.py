@@ -62,11 +62,11 @@ async def broker(settings: AmqpSettings) -> AsyncIterator[Finding]:
         yield fault("broker", str(error), "check NOTIFIER_AMQP_URL, and that RabbitMQ is running")
 
 
-def _part(name: str, state: topology.State) -> Finding:
+def _part(name: str, state: topology.TopologyState) -> Finding:
     match state:
-        case topology.State.AS_WANTED:
+        case topology.TopologyState.AS_WANTED:
             return ok("broker", f"{name} is there")
-        case topology.State.MISSING:
+        case topology.TopologyState.MISSING:
             return note("broker", f"{name} is not there yet", "the service makes it when it starts")
         case _:
             return warning("broker", f"{name} {state}", topology.remedy(name, state))

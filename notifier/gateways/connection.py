@@ -1,4 +1,4 @@
-"""Connections to the broker. They are never repaired: any loss is Unreachable, and the caller opens a new one."""
+"""Connections to the broker. A lost one is never repaired: it raises Unreachable, and the caller opens a new one."""
 
 import asyncio
 import re
@@ -10,11 +10,11 @@ from weakref import WeakKeyDictionary
 import aiormq
 from aiormq.abc import AbstractChannel, AbstractConnection
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
-from aiormq.exceptions import AMQPError
+from aiormq.exceptions import AMQPError, InvalidFrameError
 from yarl import URL
 
 from notifier.errors import Unreachable
-from notifier.gateways.properties import read_all
+from notifier.gateways.pamqp_tolerance import tolerate_malformed_properties
 
 TIMEOUT = 10.0
 """Seconds to wait for the broker's answer to anything but a publish."""
@@ -22,7 +22,7 @@ CLOSE_TIMEOUT = 3.0
 """Seconds to wait for a connection to close; aiormq itself waits 2 s for the broker's answer."""
 
 LOST = (AMQPError, OSError, RuntimeError, asyncio.InvalidStateError)
-"""What aiormq raises where a connection or channel is gone."""
+"""What aiormq raises if a connection or channel is lost."""
 
 _OBJECT = re.compile(r'<(Connection|Channel): "[^"]*" at 0x[0-9a-f]+>')
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
@@ -32,20 +32,20 @@ _Wrap = Callable[[asyncio.StreamReader], asyncio.StreamReader]
 
 
 class _Transport(TransportFactory):
-    """Opens the transport of one connection, with or without TLS as the URL says, and can abort it."""
+    """Opens the transport of one connection, with TLS if the URL's scheme is amqps, and can abort it."""
 
     def __init__(self, wrap: _Wrap | None) -> None:
         self._wrap = wrap
         self._writer: asyncio.StreamWriter | None = None
 
     async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Open it."""
+        """Open the transport and return its streams."""
         factory = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
         reader, self._writer = await factory.create(url, **kwargs)
         return self._wrap(reader) if self._wrap else reader, self._writer
 
     def abort(self) -> None:
-        """Close the socket at once, whatever is still to be written."""
+        """Close the socket at once and discard what is still to be written."""
         if self._writer:
             self._writer.transport.abort()
 
@@ -54,12 +54,12 @@ _transports: WeakKeyDictionary[AbstractConnection, _Transport] = WeakKeyDictiona
 
 
 async def connect(url: str, wrap: _Wrap | None = None) -> AbstractConnection:
-    """Open a connection; Unreachable says why there is none.
+    """Open a connection; what the broker sends is read through `wrap` if that is given.
 
-    What the broker sends is read through `wrap`, if that is given.
+    Raises Unreachable with the address of the broker and the reason.
     """
-    read_all()
-    # The default heartbeat of 60 s would let a dead connection pass for alive for over three minutes.
+    tolerate_malformed_properties()
+    # With the default heartbeat of 60 s a dead connection would be noticed only after three minutes.
     with_heartbeat = URL(url).update_query(heartbeat="10")
     properties: dict[str, Any] = {"connection_name": "notifier"}
     transport = _Transport(wrap)
@@ -69,22 +69,30 @@ async def connect(url: str, wrap: _Wrap | None = None) -> AbstractConnection:
         )
     except Unreachable as error:
         transport.abort()
-        # aiormq names only the kind of the broker's answer, and this is the only reason for it.
-        refused = "Connection.OpenOk" in str(error)
-        reason = f"virtual host {with_heartbeat.path!r} does not exist or may not be used" if refused else str(error)
+        reason = str(error)
+        if _is_virtual_host_refused(error):
+            reason = f"virtual host {with_heartbeat.path!r} does not exist, or this user may not use it"
         raise Unreachable(f"broker {with_heartbeat.host}:{with_heartbeat.port}: {reason}") from error
     _transports[connection] = transport
     return connection
 
 
+def _is_virtual_host_refused(error: Unreachable) -> bool:
+    """Return whether the broker refused to open the virtual host.
+
+    aiormq reads the broker's answer, but reports only that it is not the expected one, and only in a text.
+    """
+    return isinstance(error.__cause__, InvalidFrameError) and "Connection.OpenOk" in str(error)
+
+
 @asynccontextmanager
 async def connected(url: str, wrap: _Wrap | None = None) -> AsyncIterator[AbstractConnection]:
-    """Hold a connection while the block lasts; its loss inside the block is Unreachable."""
+    """Keep a connection open while the block lasts. Its loss inside the block raises Unreachable."""
     connection = await connect(url, wrap)
     try:
         yield connection
     except AMQPError as error:
-        raise Unreachable(words(error)) from error
+        raise Unreachable(error_text(error)) from error
     finally:
         await close(connection)
 
@@ -92,20 +100,21 @@ async def connected(url: str, wrap: _Wrap | None = None) -> AsyncIterator[Abstra
 async def open_channel(
     connection: AbstractConnection, *, confirms: bool, calls: "Calls | None" = None
 ) -> AbstractChannel:
-    """Open a channel, with publisher confirms or without. Raises Unreachable."""
+    """Open a channel, with or without publisher confirms. Raises Unreachable."""
     # The default buffer of 10 frames would make batches of 3 deliveries.
     opening = connection.channel(publisher_confirms=confirms, frame_buffer_size=300)
     try:
         return await (calls.answered(opening) if calls else answered(opening))
     except Unreachable as error:
-        raise Unreachable(f"no channel: {error}") from error
+        raise Unreachable(f"no channel could be opened: {error}") from error
 
 
 class Calls:
     """Awaits the broker's answers on a connection that also delivers, until the future `ended` is done.
 
-    An answer waits behind all that the broker has sent before, which may take long over a slow connection.
-    So the time limit of a call begins anew as long as `received`, a count of what was delivered, grows.
+    An answer arrives after everything that the broker has sent before it, which can take long over a slow
+    connection. So the time limit of a call starts again as long as `received`, a count of what has
+    arrived, grows.
     """
 
     def __init__(self, ended: "asyncio.Future[Any]", received: Callable[[], int]) -> None:
@@ -113,7 +122,7 @@ class Calls:
         self._received = received
 
     async def answered(self, call: Coroutine[Any, Any, _T], within: float | None = None) -> _T:
-        """Await a call of aiormq, as the function of this name does, for TIMEOUT or `within` seconds."""
+        """Await a call of aiormq like the function `answered`, for at most `within` seconds (TIMEOUT by default)."""
         within = TIMEOUT if within is None else within
         return await answered(call, within=within, unless=self.ended, received=self._received)
 
@@ -127,15 +136,15 @@ async def answered(
 ) -> _T:
     """Await a call of aiormq for at most `within` seconds, or until the future `unless` is done.
 
-    The seconds begin anew if `received` has grown in them.
+    The time limit starts again if `received` has grown meanwhile.
 
     Raises Unreachable if the broker does not answer or the connection is lost; `__cause__`
     is aiormq's own error. Any other error is raised as it is.
 
-    The call runs in a task of its own. When aiormq misses the broker's heartbeat it cancels
-    whoever waits for an answer, and that must not look like a cancellation of our caller. And a
-    cancelled call may go on waiting, for room in aiormq's write queue: it is abandoned then, and
-    ends with its connection.
+    The call runs in a task of its own, for two reasons. When aiormq misses the broker's heartbeat, it
+    cancels every task that waits for an answer, which must not look like a cancellation of our caller.
+    And a cancelled call can continue to wait for room in aiormq's write queue: it is abandoned then,
+    and ends with its connection.
     """
     task = asyncio.create_task(call)
     ends: set[asyncio.Future[Any]] = {task, unless} if unless else {task}
@@ -152,10 +161,10 @@ async def answered(
     if not task.done():
         raise Unreachable("the connection was lost" if unless and unless.done() else f"no answer within {within:g} s")
     if task.cancelled():
-        raise Unreachable("no heartbeat")
+        raise Unreachable("the broker sent no heartbeat")
     error = task.exception()
     if isinstance(error, LOST):
-        raise Unreachable(words(error)) from error
+        raise Unreachable(error_text(error)) from error
     return task.result()
 
 
@@ -166,10 +175,10 @@ def _ignored(task: "asyncio.Task[Any]") -> None:
 
 
 async def close(connection: AbstractConnection) -> None:
-    """Close a connection, and abort its transport if that takes longer than CLOSE_TIMEOUT or is cancelled.
+    """Close a connection; abort its transport if that takes longer than CLOSE_TIMEOUT or is cancelled.
 
-    aiormq answers a cancellation by waiting for the broker again, for ever if that reads nothing.
-    So the call runs in a task of its own, which ends with the transport.
+    When aiormq is cancelled while it closes, it waits for the broker once more, for ever if the broker
+    reads nothing. So the call runs in a task of its own, which ends with the transport.
     """
     closing = asyncio.create_task(connection.close())
     closing.add_done_callback(_ignored)
@@ -180,7 +189,7 @@ async def close(connection: AbstractConnection) -> None:
             _transports[connection].abort()
 
 
-def words(error: BaseException) -> str:
-    """Return an error's text on one line, the same each time: without the addresses of objects in memory."""
+def error_text(error: BaseException) -> str:
+    """Return an error's text on one line, without the addresses of objects, so that it is the same each time."""
     text = _ADDRESS.sub("", _OBJECT.sub(lambda found: found[1].lower(), str(error)))
     return " ".join(text.split()) or type(error).__name__

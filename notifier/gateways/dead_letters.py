@@ -1,14 +1,14 @@
-"""Writes the dead letter of a message that can never be used: its properties to the byte, and why it is one.
+"""Writes dead letters: the properties of a message as they were, and the reason in two headers.
 
-Only what a client such as aiormq cannot read is changed: one such letter would keep people from reading them all.
+Only what a client such as aiormq cannot read is changed, because one such letter would keep it from reading any.
 """
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
 
 from notifier.errors import DeadLetterCode
-from notifier.gateways.properties import MAX_SHORT_STRING, WireProperties, apart, cut, readable, with_headers
+from notifier.gateways.header_table import with_headers
+from notifier.gateways.properties import MAX_SHORT_STRING, WireProperties, made_readable, split_properties, truncated
 
 MAX_DETAIL = 500
 """Bytes of `x-notifier-detail`."""
@@ -16,18 +16,11 @@ MAX_DETAIL = 500
 _FRAME_OVERHEAD = 32
 """Bytes of a content header's frame beside its properties, with some to spare."""
 _NOT_ALLOWED = ("user_id", "expiration", "cluster_id")
-"""The first would make the broker refuse a letter, the second delete it when its time is up; the third is reserved."""
+"""The broker would refuse a letter because of the first, and delete it after the second; the third is reserved."""
 _NO_HEADERS = bytes(4)
 
 
-class DeadLetter(NamedTuple):
-    """What of a dead letter is not its body."""
-
-    routing_key: str
-    properties: WireProperties
-
-
-def dead_letter(
+def written(
     wire: bytes,
     routing_key: str,
     code: DeadLetterCode,
@@ -35,15 +28,16 @@ def dead_letter(
     frame_max: int,
     *,
     more: Mapping[str, str] = MappingProxyType({}),
-) -> DeadLetter:
-    """Write the letter of a message whose content header was `wire`; `more` are headers to add.
+) -> tuple[str, WireProperties]:
+    """Return the routing key and the properties of the dead letter of a message.
 
-    What a letter must not have moves into headers. If the headers cannot be written with those
-    of the letter, in a frame of at most `frame_max` bytes, they are left out. The detail says what was changed.
+    `wire` is the message's content header, and `more` are headers to add. Properties that a letter must
+    not have become headers. If the headers do not fit into a frame of `frame_max` bytes together with
+    those of the letter, or are malformed, they are left out. The detail says what was changed.
     """
-    kept, changed = readable(apart(wire))
+    kept, changed = made_readable(split_properties(wire))
     if changed:
-        detail = f"(changed, being unreadable: {', '.join(changed)}) {detail}"
+        detail = f"(unreadable properties were changed: {', '.join(changed)}) {detail}"
     moved = {f"x-notifier-{name.replace('_', '-')}": kept.pop(name)[1:] for name in _NOT_ALLOWED if name in kept}
     moved |= {name: value.encode() for name, value in more.items()}
     headers = kept.get("headers", _NO_HEADERS)
@@ -53,12 +47,12 @@ def dead_letter(
     except ValueError as error:
         fault = str(error)
     if fault:
-        properties = _properties(kept, _NO_HEADERS, moved, code, f"(headers left out: {fault}) {detail}")
-    return DeadLetter(cut(routing_key, MAX_SHORT_STRING), properties)
+        properties = _properties(kept, _NO_HEADERS, moved, code, f"(headers were left out: {fault}) {detail}")
+    return truncated(routing_key, MAX_SHORT_STRING), properties
 
 
 def _properties(
     kept: dict[str, bytes], headers: bytes, moved: dict[str, bytes], code: DeadLetterCode, detail: str
 ) -> WireProperties:
-    told = {"x-notifier-error": code.encode(), "x-notifier-detail": cut(detail, MAX_DETAIL).encode()}
-    return WireProperties({**kept, "headers": with_headers(headers, moved | told)})
+    reason = {"x-notifier-error": code.encode(), "x-notifier-detail": truncated(detail, MAX_DETAIL).encode()}
+    return WireProperties({**kept, "headers": with_headers(headers, moved | reason)})

@@ -1,4 +1,4 @@
-"""Connects to the first address of a host that answers: one that drops packets must not hide the next one."""
+"""Connects to the first address of a host that answers: an address that drops packets must not hide the next."""
 
 import asyncio
 import socket
@@ -6,20 +6,20 @@ from collections.abc import Sequence
 from typing import Any
 
 NEXT_AFTER = 0.25
-"""Seconds after which the next address is tried beside those that have not answered (RFC 8305 section 8)."""
+"""Seconds after which the next address is tried as well, if none has answered (RFC 8305 section 8)."""
 
 
 async def dial(host: str, port: int) -> socket.socket:
-    """Return a socket that is connected to a host, over TCP. Raises OSError; see `first_to_answer`."""
+    """Return a TCP socket connected to a host. Raises OSError; see `first_to_answer`."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return await first_to_answer([(family, address) for family, _, _, _, address in found])
 
 
 async def first_to_answer(addresses: Sequence[tuple[int, Any]]) -> socket.socket:
-    """Return a socket that is connected to one of several addresses (family and address), the first ones preferred.
+    """Return a socket connected to one of several addresses (family and address), preferably an early one.
 
-    There is no time limit; a cancellation closes what was begun. Raises OSError with what was
-    wrong with the first address if none can be reached.
+    There is no time limit. A cancellation closes all attempts. Raises the OSError of the first
+    attempt that failed if no address can be reached.
     """
     untried = list(addresses)
     running: set[asyncio.Task[socket.socket]] = set()
@@ -28,13 +28,13 @@ async def first_to_answer(addresses: Sequence[tuple[int, Any]]) -> socket.socket
         while untried or running:
             if untried:
                 running.add(asyncio.create_task(_connected(*untried.pop(0))))
-            patience = NEXT_AFTER if untried else None
-            done, _ = await asyncio.wait(running, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            timeout = NEXT_AFTER if untried else None
+            done, _ = await asyncio.wait(running, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             running -= done
             faults += [error for each in done if (error := each.exception())]
             connected = [each.result() for each in done if not each.exception()]
-            for one_too_many in connected[1:]:
-                one_too_many.close()
+            for surplus in connected[1:]:
+                surplus.close()
             if connected:
                 return connected[0]
     finally:
@@ -57,6 +57,6 @@ async def _connected(family: int, address: Any) -> socket.socket:
 
 
 def _close(attempt: asyncio.Task[socket.socket]) -> None:
-    """Close the connection of an attempt that came too late."""
+    """Close the connection of an attempt that succeeded too late."""
     if not attempt.cancelled() and not attempt.exception():
         attempt.result().close()

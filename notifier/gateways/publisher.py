@@ -10,19 +10,19 @@ from aiormq.exceptions import DeliveryError, PublishError
 from pamqp.commands import Basic
 
 from notifier.errors import Unreachable
-from notifier.gateways.connection import answered, close, connect, open_channel, words
-from notifier.gateways.properties import COPY_HEADERS, ENCODING_ERRORS, without_headers, writable
+from notifier.gateways.connection import answered, close, connect, error_text, open_channel
+from notifier.gateways.properties import COPY_HEADERS, ENCODING_ERRORS, made_writable, without_headers
 from notifier.gateways.topology import DEAD, declare
 from notifier.settings import AmqpSettings
 
 log = structlog.get_logger(__name__)
 
 CONFIRM_TIMEOUT = 30.0
-"""Seconds within which the broker must confirm all that is published together."""
+"""Seconds within which the broker must confirm everything that is published together."""
 
 
 class Outgoing(NamedTuple):
-    """A message to publish; it will be persistent."""
+    """A message to publish."""
 
     exchange: str
     routing_key: str
@@ -31,7 +31,7 @@ class Outgoing(NamedTuple):
 
 
 class Publisher:
-    """Publishes on a connection of its own (a memory alarm stops reading from publishers), made when needed."""
+    """Publishes on a connection of its own, opened when needed: under a memory alarm RabbitMQ blocks publishers."""
 
     def __init__(self, settings: AmqpSettings) -> None:
         self._settings = settings
@@ -40,11 +40,11 @@ class Publisher:
         self._lock = asyncio.Lock()
 
     async def publish(self, messages: Sequence[Outgoing]) -> int:
-        """Publish in order; return how many were confirmed before the first that a queue refused, or all.
+        """Publish messages in order; return how many were confirmed before the first that a queue rejected.
 
-        Those behind it may have been published, and so may any of them if Unreachable is raised, because
-        the broker answered otherwise or not at all. A property that cannot be written is left out: the same
-        message would fail for ever.
+        The messages after that one may have been published. Raises Unreachable if the broker gives another
+        answer or none; then any of the messages may have been published. A property that cannot be
+        written is left out, because the same message would fail for ever.
         """
         messages = [_writable(message) for message in messages]
         async with self._lock:
@@ -52,13 +52,14 @@ class Publisher:
             for result in results:
                 if isinstance(result, BaseException) and not _is_nack(result):
                     await self.close()
-                    raise Unreachable(f"not published: {words(result)}")
+                    raise Unreachable(f"results cannot be published: {error_text(result)}")
         return next((number for number, result in enumerate(results) if _is_nack(result)), len(results))
 
     async def dead_letter(self, letters: Sequence[Outgoing]) -> list[str | None]:
-        """Publish dead letters; return for each why the broker did not take it, or None if it confirmed it.
+        """Publish dead letters; return for each why the broker rejected it, or None if it was confirmed.
 
-        A letter that reaches no queue, as through an exchange of another type, is published to the queue itself.
+        A letter that reaches no queue, for example because the exchange has another type, is published
+        to the queue itself.
         """
         unpublished: str | None = None
         async with self._lock:
@@ -79,7 +80,7 @@ class Publisher:
         return [reasons.get(number, unpublished) for number in range(len(letters))]
 
     async def _publish(self, messages: Sequence[Outgoing], *, mandatory: bool) -> list[Any]:
-        """Publish in order; return the broker's answer or the error of each.
+        """Publish in order; return the broker's answer to each, or its error.
 
         Raises Unreachable if there is no connection, or no answer in time.
         """
@@ -88,14 +89,14 @@ class Publisher:
             results = await answered(_published(channel, messages, mandatory=mandatory), within=CONFIRM_TIMEOUT)
         except Unreachable:
             await self.close()
-            raise Unreachable(f"the broker confirmed nothing for {CONFIRM_TIMEOUT:g} s") from None
+            raise Unreachable(f"the broker has confirmed nothing for {CONFIRM_TIMEOUT:g} s") from None
         for result in results:
             if isinstance(result, ENCODING_ERRORS):
                 raise result
         return results
 
     async def close(self) -> None:
-        """Close the connection; the next publish makes a new one."""
+        """Close the connection; the next publish opens a new one."""
         connection, self._connection, self._channel = self._connection, None, None
         if connection:
             await close(connection)
@@ -115,9 +116,9 @@ class Publisher:
 
 
 async def _published(channel: AbstractChannel, messages: Sequence[Outgoing], *, mandatory: bool) -> list[Any]:
-    """Publish messages in order; return the broker's answer or the error of each.
+    """Publish messages in order; return the broker's answer to each, or its error.
 
-    If `mandatory`, one that reaches no queue is returned.
+    With `mandatory`, the broker returns a message that reaches no queue.
     """
     return await asyncio.gather(
         *(
@@ -135,7 +136,7 @@ async def _published(channel: AbstractChannel, messages: Sequence[Outgoing], *, 
 
 
 def _distinct(letters: Sequence[Outgoing]) -> list[list[int]]:
-    """Cut letters into runs of distinct message ids: aiormq recognises by it what the broker returns."""
+    """Divide letters into runs with distinct message ids, by which aiormq recognises returned messages."""
     runs: list[list[int]] = []
     seen: set[str | None] = set()
     for number, letter in enumerate(letters):
@@ -148,7 +149,7 @@ def _distinct(letters: Sequence[Outgoing]) -> list[list[int]]:
 
 
 def _direct(letter: Outgoing) -> Outgoing:
-    """Address a letter to the queue of dead letters, and to no other that its publisher may have named."""
+    """Address a letter to the queue of dead letters alone, without the further queues that its publisher named."""
     properties = without_headers(letter.properties, COPY_HEADERS)
     return letter._replace(exchange="", routing_key=DEAD, properties=properties)
 
@@ -162,17 +163,17 @@ def _is_nack(result: Any) -> bool:
 
 
 def _refusal(result: Any) -> str | None:
-    """Say why the broker did not take a letter; None if it did."""
+    """Return why the broker rejected a letter, or None if it was confirmed."""
     if _is_returned(result):
-        return f"there is no queue {DEAD}"
+        return f"queue {DEAD} does not exist"
     if _is_nack(result):
         return f"queue {DEAD} is full or unavailable"
-    return words(result) if isinstance(result, BaseException) else None
+    return error_text(result) if isinstance(result, BaseException) else None
 
 
 def _writable(message: Outgoing) -> Outgoing:
-    properties, left_out = writable(message.properties)
+    properties, left_out = made_writable(message.properties)
     if left_out:
-        log.error("message is published without properties that cannot be written", properties=left_out)
+        log.error("message published without properties that cannot be written", properties=left_out)
         return message._replace(properties=properties)
     return message

@@ -1,4 +1,4 @@
-"""Consumes one queue on a channel of its own, so that whatever the broker refuses for it leaves other queues alone."""
+"""Consumes one queue on a channel of its own: when the broker closes that channel, other queues are not affected."""
 
 import sys
 from collections.abc import Awaitable, Callable, Collection
@@ -11,25 +11,25 @@ from notifier.errors import Unreachable
 from notifier.gateways.connection import Calls, answered, open_channel
 
 _NOT_A_STREAM: dict[str, Any] = {"x-priority": 0}
-"""A consumer's default priority. RabbitMQ refuses it for a stream, from which nothing can be taken for good."""
+"""The default priority of a consumer. RabbitMQ refuses it for a stream, whose messages are never removed."""
 
 Receive = Callable[["QueueConsumer", DeliveredMessage], Awaitable[None]]
 
 
 class QueueConsumer:
-    """A queue, the channel that consumes it, and what was delivered there and is not acknowledged.
+    """A queue, the channel that consumes it, and its unacknowledged deliveries.
 
-    The broker delivers at most `share` messages to one consumer before it acknowledges some. `calls`
-    awaits the broker's answers.
+    The broker delivers at most `share` unacknowledged messages to one consumer. `calls` awaits the
+    broker's answers.
     """
 
     def __init__(self, queue: str, channel: AbstractChannel, share: int, calls: Calls) -> None:
         self.queue = queue
         self.channel = channel
         self.tag: str | None = None
-        """The name of the consumer; None while the queue is not consumed."""
+        """The tag of the consumer; None while the queue is not consumed."""
         self.delivered = 0
-        """Messages that were delivered so far."""
+        """How many messages have been delivered so far."""
         self._share = share
         self._calls = calls
         self._unacknowledged: dict[int, str | None] = {}
@@ -42,7 +42,7 @@ class QueueConsumer:
         return cls(queue, channel, share, calls)
 
     async def begin(self, receive: Receive) -> None:
-        """Consume; `receive` is called with each delivery. Raises Unreachable if the broker refuses."""
+        """Consume the queue and call `receive` with each delivery. Raises Unreachable if the broker refuses."""
 
         async def take(message: DeliveredMessage) -> None:
             self._unacknowledged[message.delivery_tag or 0] = message.consumer_tag
@@ -53,24 +53,24 @@ class QueueConsumer:
         self.tag = begun.consumer_tag or ""
 
     async def end(self) -> None:
-        """Consume no more; what was delivered can still be acknowledged."""
+        """Stop consuming. What was delivered can still be acknowledged."""
         if self.tag is not None:
             tag, self.tag = self.tag, None
             await self._calls.answered(self.channel.basic_cancel(tag))
 
     async def close(self) -> None:
-        """Close the channel; what is not acknowledged goes back to the queue, if that still exists."""
+        """Close the channel; the broker requeues what is not acknowledged, if the queue still exists."""
         with suppress(Unreachable):
             await self._calls.answered(self.channel.close())
 
     async def acknowledge(self, tags: Collection[int], within: float) -> None:
-        """Acknowledge these deliveries and no other, with one frame for all that no unacknowledged one precedes."""
+        """Acknowledge these deliveries and no other; one frame covers all that precede the first unacknowledged one."""
         for tag in tags:
             self._unacknowledged.pop(tag, None)
         first_left = min(self._unacknowledged, default=sys.maxsize)
         together = [tag for tag in tags if tag < first_left]
         singly = sorted(set(tags).difference(together))
-        # Nothing is answered, so it need not wait for what is delivered.
+        # The broker does not answer an acknowledgement, so its time limit does not depend on what is delivered.
         await answered(self._acknowledge(together, singly), within=within, unless=self._calls.ended)
 
     async def _acknowledge(self, together: Collection[int], singly: Collection[int]) -> None:
@@ -79,18 +79,18 @@ class QueueConsumer:
         for tag in singly:
             await self.channel.basic_ack(tag, wait=False)
 
-    async def give_back(self) -> None:
-        """Return to the queue what is not acknowledged."""
+    async def requeue(self) -> None:
+        """Requeue what is not acknowledged."""
         if self._unacknowledged:
             if self.tag is not None:
                 await self.channel.basic_cancel(self.tag)
             await self.channel.basic_nack(0, multiple=True, requeue=True)
 
     def count(self, tags: Collection[int]) -> int:
-        """Return how many of these deliveries count against the share of the present consumer."""
+        """Return how many of these deliveries count against the share of the current consumer."""
         return sum(tag in self._unacknowledged and self._unacknowledged[tag] == self.tag for tag in tags)
 
     @property
     def is_full(self) -> bool:
-        """Whether the broker delivers nothing more to the present consumer before something is acknowledged."""
+        """Whether the current consumer has as many unacknowledged deliveries as its share allows."""
         return self.count(self._unacknowledged) >= self._share

@@ -1,4 +1,4 @@
-"""Exchanges, queues and bindings: what the service needs on a broker, and what it finds there."""
+"""The topology: exchanges, queues and bindings that the service needs on a broker, and what it finds there."""
 
 from collections.abc import Callable, Coroutine
 from enum import StrEnum
@@ -15,15 +15,15 @@ DEAD = DEAD_LETTERS
 EVENTS = RESULTS
 BINDINGS = ("booking.#", "notification.#")
 DELIVERY_LIMIT = 1_000_000
-"""Deliveries after which RabbitMQ moves a message of our queue to the dead letters.
+"""Deliveries after which RabbitMQ moves a message of our queue to the dead letters; practically no limit.
 
-No fault of ours reaches it. RabbitMQ 4 would take 20 by default, and every lost connection counts; -1, which
-means no limit there, means 0 to RabbitMQ 3: the first redelivery would be a dead letter.
+The default of RabbitMQ 4 is 20, and every lost connection counts. -1 means no limit in RabbitMQ 4, but 0 in
+RabbitMQ 3: the first redelivery would make the message a dead letter.
 """
 
 
-class State(StrEnum):
-    """How an exchange or queue is on the broker."""
+class TopologyState(StrEnum):
+    """How an exchange or queue exists on the broker."""
 
     AS_WANTED = "as wanted"
     MISSING = "missing"
@@ -33,45 +33,46 @@ class State(StrEnum):
     UNBOUND = "may not be bound by this user, and is used as it is"
 
 
-_Step = Callable[[AbstractChannel], Coroutine[Any, Any, Any]]
+_Call = Callable[[AbstractChannel], Coroutine[Any, Any, Any]]
 
 
-class _Part(NamedTuple):
-    """An exchange or a queue; `look` fails where it is missing, `declare` where it is another.
+class _Entity(NamedTuple):
+    """An exchange or a queue.
 
-    `earlier` declares it as versions before this one did.
+    `look` fails if it does not exist, and `declare` if it exists with other arguments. `earlier` declares
+    it as versions before this one did.
     """
 
     name: str
-    look: _Step
-    declare: _Step
-    earlier: _Step | None = None
+    look: _Call
+    declare: _Call
+    earlier: _Call | None = None
 
 
-def _exchange(name: str, kind: str) -> _Part:
-    return _Part(
+def _exchange(name: str, kind: str) -> _Entity:
+    return _Entity(
         name,
         lambda channel: channel.exchange_declare(name, passive=True),
         lambda channel: channel.exchange_declare(name, exchange_type=kind, durable=True),
     )
 
 
-def _queue(name: str, arguments: dict[str, Any], *, limited: bool = False) -> _Part:
-    def declaring(arguments: dict[str, Any]) -> _Step:
+def _queue(name: str, arguments: dict[str, Any], *, limited: bool = False) -> _Entity:
+    def declaring(arguments: dict[str, Any]) -> _Call:
         return lambda channel: channel.queue_declare(name, durable=True, arguments=arguments)
 
-    look: _Step = lambda channel: channel.queue_declare(name, passive=True)  # noqa: E731 - one of three alike
+    look: _Call = lambda channel: channel.queue_declare(name, passive=True)  # noqa: E731 - one of three alike
     if not limited:
-        return _Part(name, look, declaring(arguments))
-    return _Part(name, look, declaring({**arguments, "x-delivery-limit": DELIVERY_LIMIT}), declaring(arguments))
+        return _Entity(name, look, declaring(arguments))
+    return _Entity(name, look, declaring({**arguments, "x-delivery-limit": DELIVERY_LIMIT}), declaring(arguments))
 
 
-def _binding(queue: str, exchange: str, key: str) -> _Step:
+def _binding(queue: str, exchange: str, key: str) -> _Call:
     return lambda channel: channel.queue_bind(queue, exchange, routing_key=key)
 
 
-def _without_dead_letters(queue: str) -> _Step:
-    """Remove the bindings that earlier versions made if `notifier.dead` was set as the publishers' exchange."""
+def _without_dead_letters(queue: str) -> _Call:
+    """Return a call that removes the bindings that earlier versions made for NOTIFIER_AMQP_EXCHANGE=notifier.dead."""
 
     async def unbind(channel: AbstractChannel) -> None:
         for key in BINDINGS:
@@ -80,7 +81,7 @@ def _without_dead_letters(queue: str) -> _Step:
     return unbind
 
 
-def _parts(settings: AmqpSettings) -> list[_Part]:
+def _entities(settings: AmqpSettings) -> list[_Entity]:
     return [
         _exchange(settings.exchange, "topic"),
         _exchange(DEAD, "fanout"),
@@ -90,65 +91,72 @@ def _parts(settings: AmqpSettings) -> list[_Part]:
     ]
 
 
-async def declare(connection: AbstractConnection, settings: AmqpSettings) -> list[tuple[str, State]]:
-    """Declare our exchanges, queues and bindings; what exists with other arguments is used as it is, and returned."""
-    others: list[tuple[str, State]] = []
-    for part in _parts(settings):
-        state = await _declared(connection, part)
-        if state is not State.AS_WANTED:
-            others.append((part.name, state))
-    # With such a binding each dead letter would come back as a message, for ever. Who may not remove one has made none.
+async def declare(connection: AbstractConnection, settings: AmqpSettings) -> list[tuple[str, TopologyState]]:
+    """Declare our exchanges, queues and bindings; return those that exist otherwise and are used as they are.
+
+    Raises Unreachable if something is missing and this user may not declare it.
+    """
+    others: list[tuple[str, TopologyState]] = []
+    for entity in _entities(settings):
+        state = await _declared(connection, entity)
+        if state is not TopologyState.AS_WANTED:
+            others.append((entity.name, state))
+    # With such a binding each dead letter would come back as a message, for ever. A user who may not remove
+    # bindings cannot have made one either.
     await _refused(connection, settings.queue, _without_dead_letters(settings.queue))
     bindings = [(DEAD, DEAD, ""), *((settings.queue, settings.exchange, key) for key in BINDINGS)]
     for queue, exchange, key in bindings:
         if await _refused(connection, queue, _binding(queue, exchange, key)) is ChannelAccessRefused:
-            others.append((queue, State.UNBOUND))
+            others.append((queue, TopologyState.UNBOUND))
     return list(dict.fromkeys(others))
 
 
-def remedy(name: str, state: State) -> str:
-    """Say what to do about an exchange or queue that is not as wanted."""
-    if state in (State.FORBIDDEN, State.UNBOUND):
+def remedy(name: str, state: TopologyState) -> str:
+    """Return what an operator can do about an exchange or queue that is not as wanted."""
+    if state in (TopologyState.FORBIDDEN, TopologyState.UNBOUND):
         return "declare the topology once as a user who may configure it: docs/operations.md has the permissions"
-    if state is State.NO_LIMIT:
+    if state is TopologyState.NO_LIMIT:
         policy = (
             f"""rabbitmqctl set_policy notifier '^{name}$' '{{"delivery-limit":{DELIVERY_LIMIT}}}' --apply-to queues"""
         )
-        return f"RabbitMQ 4 moves its messages to {DEAD} after 20 deliveries; raise that with `{policy}`"
-    return "to have it as documented, delete it while it is empty, and the service declares it anew"
+        return f"RabbitMQ 4 moves its messages to {DEAD} after 20 deliveries; raise that limit with `{policy}`"
+    return "to get it as documented, delete it while it is empty: the service then declares it again"
 
 
-async def check(connection: AbstractConnection, settings: AmqpSettings) -> list[tuple[str, State]]:
-    """Look, without making anything, whether our exchanges and queues are there and as we want them."""
+async def check(connection: AbstractConnection, settings: AmqpSettings) -> list[tuple[str, TopologyState]]:
+    """Return the state of each of our exchanges and queues.
+
+    What is missing is not declared.
+    """
     found = []
-    for part in _parts(settings):
-        missing = await _refused(connection, part.name, part.look) is not None
-        found.append((part.name, State.MISSING if missing else await _declared(connection, part)))
+    for entity in _entities(settings):
+        missing = await _refused(connection, entity.name, entity.look) is not None
+        found.append((entity.name, TopologyState.MISSING if missing else await _declared(connection, entity)))
     return found
 
 
-async def _declared(connection: AbstractConnection, part: _Part) -> State:
-    refusal = await _refused(connection, part.name, part.declare)
+async def _declared(connection: AbstractConnection, entity: _Entity) -> TopologyState:
+    refusal = await _refused(connection, entity.name, entity.declare)
     if refusal is None:
-        return State.AS_WANTED
+        return TopologyState.AS_WANTED
     if refusal is ChannelAccessRefused:
-        # A user with few permissions may use what another one has declared.
-        if await _refused(connection, part.name, part.look):
-            raise Unreachable(f"{part.name} does not exist, and this user may not declare it")
-        return State.FORBIDDEN
-    if part.earlier and not await _refused(connection, part.name, part.earlier):
-        return State.NO_LIMIT
-    return State.OTHER
+        # A user with few permissions may use what another user has declared.
+        if await _refused(connection, entity.name, entity.look):
+            raise Unreachable(f"{entity.name} does not exist, and this user may not declare it")
+        return TopologyState.FORBIDDEN
+    if entity.earlier and not await _refused(connection, entity.name, entity.earlier):
+        return TopologyState.NO_LIMIT
+    return TopologyState.OTHER
 
 
 _Refusal = type[ChannelPreconditionFailed | ChannelNotFoundEntity | ChannelAccessRefused]
 
 
-async def _refused(connection: AbstractConnection, name: str, step: _Step) -> _Refusal | None:
-    """Take a step on a channel of its own; return how the broker refused it, which closes that channel, or None."""
+async def _refused(connection: AbstractConnection, name: str, call: _Call) -> _Refusal | None:
+    """Make a call on a channel of its own, which a refusal closes; return how the broker refused it, or None."""
     channel = await open_channel(connection, confirms=False)
     try:
-        await answered(step(channel))
+        await answered(call(channel))
         await answered(channel.close())
     except Unreachable as error:
         for refusal in (ChannelPreconditionFailed, ChannelNotFoundEntity, ChannelAccessRefused):

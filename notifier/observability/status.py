@@ -7,7 +7,7 @@ from typing import Any
 from notifier import clock
 from notifier.domain.addresses import all_masked
 from notifier.domain.events import StoredEvent, timestamp
-from notifier.gateways.rabbitmq import BrokerStatus
+from notifier.gateways.broker_status import BrokerStatus
 from notifier.observability.throughput import Throughput
 from notifier.sending.transport_health import TransportHealth
 from notifier.storage.store import Store

@@ -40,7 +40,7 @@ async def outlast(scene: Scene, proxy: Proxy, chance: random.Random, *, rounds: 
         await scene.sink.wait_accepted(1)
         with locked(scene.database):
             await publish(scene, WAITING)
-            await victim.wait_line(lambda line: "consuming is suspended" in line["event"])
+            await victim.wait_line(lambda line: "consuming suspended" in line["event"])
             for _ in range(rounds):
                 proxy.reset()
                 await asyncio.sleep(LASTING)

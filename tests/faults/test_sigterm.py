@@ -61,7 +61,7 @@ async def test_a_stop_while_the_store_is_locked(scene: Scene) -> None:
             other.execute("BEGIN EXCLUSIVE").close()
             for number in range(1, 20):
                 await scene.load.publish(scene.rabbit.channel, *booking(number))
-            await victim.wait_line(lambda line: "consuming is suspended" in line["event"])
+            await victim.wait_line(lambda line: "consuming suspended" in line["event"])
             assert await victim.terminate() == 0, victim.lines[-10:]
             other.execute("ROLLBACK").close()
     async with scene.service() as victim:

@@ -211,7 +211,7 @@ def test_a_subscriber_that_fails_costs_the_others_nothing(logged_lines: list[dic
     assert first.seen == last.seen == [event.id for event in EVENTS]
     assert len(first.frames) == len(last.frames) == 3
     assert (bad.failed, beaten.failed, hub.subscribers) == (True, True, 2)
-    assert [line["event"] for line in logged_lines] == ["a watcher of the feed failed and is closed"] * 2
+    assert [line["event"] for line in logged_lines] == ["a subscriber of the feed failed and was closed"] * 2
 
 
 async def test_an_observer_that_fails_costs_the_others_nothing(

@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -15,12 +14,14 @@ from support.rabbit import Rabbit
 from support.samples import NOW, RULES, TRACE, booking_event, flight_data
 
 from notifier.actors import consumer, dead_letters
-from notifier.actors.consumer import Store, consume
+from notifier.actors.consumer import MessageStore, consume
 from notifier.actors.dead_letters import DeadLetter
 from notifier.demo.node import free_ports
 from notifier.domain.messages import Message, Origin
 from notifier.errors import StoreUnusable
-from notifier.gateways import rabbitmq
+from notifier.gateways import rabbitmq, watchdog
+from notifier.gateways.broker_status import BrokerStatus
+from notifier.gateways.consumer_session import ConsumerSession
 from notifier.gateways.publisher import Publisher
 from notifier.gateways.topology import DEAD
 from notifier.settings import AmqpSettings
@@ -39,7 +40,7 @@ class Script:
     """A session that delivers what it was given and notes, in order, what is done.
 
     It takes letters only when the message `letters_after` has been acknowledged, and the
-    service stops when it has rested `stop_after` times.
+    service stops when it has waited `stop_after` times.
     """
 
     def __init__(
@@ -95,9 +96,9 @@ class Script:
         """Note it."""
         self.done.append(("resumed",))
 
-    async def rest(self, seconds: float) -> None:
+    async def wait(self, seconds: float) -> None:
         """Note it."""
-        self.done.append(("rested", seconds))
+        self.done.append(("waited", seconds))
         if self.stop_after and self.done.count(self.done[-1]) == self.stop_after:
             self.stop.set()
 
@@ -105,7 +106,7 @@ class Script:
         """Return whether the script says so."""
         return delivery.origin.message_id in self.returned
 
-    def lose(self, reason: str) -> None:
+    def fail(self, reason: str) -> None:
         """Deliver nothing more."""
         del reason
         self.batches.clear()
@@ -142,7 +143,7 @@ def large(number: int) -> Given:
 
 async def run(script: Script, add: Any = None, check: Any = None, stop: asyncio.Event | None = None) -> list[Any]:
     """Consume the script to its end."""
-    store = Store(check or _writable, add or script.store)
+    store = MessageStore(check or _writable, add or script.store)
     await consume(script.connect, store, script.counted.append, lambda: None, stop or asyncio.Event())
     return script.done
 
@@ -225,7 +226,7 @@ async def test_while_the_store_cannot_write_deliveries_are_held(logged_lines: li
     done = await run(script, Flaky(script, 30).add)
     assert [each[:2] for each in done] == [
         ("suspended",),
-        *[("rested", consumer.STORE_RETRY)] * 30,
+        *[("waited", consumer.STORE_RETRY)] * 30,
         ("stored", ["r1"]),
         ("resumed",),
         ("acknowledged", ["m1"]),
@@ -246,15 +247,15 @@ async def test_deliveries_are_not_held_for_ever(monkeypatch: pytest.MonkeyPatch)
     script = Script([given(1)])
     with pytest.raises(StoreUnusable):
         await run(script, Flaky(script, 30).add)
-    assert script.done == [("suspended",), ("rested", consumer.STORE_RETRY)]
+    assert script.done == [("suspended",), ("waited", consumer.STORE_RETRY)]
 
 
 async def test_a_stop_does_not_wait_for_the_store() -> None:
-    """While the store is unusable a stop returns what is held."""
+    """While the store is not_consumed a stop returns what is held."""
     script = Script([given(1)], stop_after=2)
     with pytest.raises(StoreUnusable):
         await run(script, Flaky(script, 30).add)
-    assert script.done == [("suspended",), *[("rested", consumer.STORE_RETRY)] * 2]
+    assert script.done == [("suspended",), *[("waited", consumer.STORE_RETRY)] * 2]
 
 
 async def test_nothing_is_consumed_until_the_store_can_be_written() -> None:
@@ -380,7 +381,7 @@ async def consuming(
     *,
     prefetch: int = 500,
     extra: str = "",
-    broker: rabbitmq.BrokerStatus | None = None,
+    sessions: list[ConsumerSession] | None = None,
 ) -> AsyncIterator["asyncio.Task[None]"]:
     """Consume this test's queue into a store until the block ends; dead letters go to the same broker or another."""
     values = {"NOTIFIER_AMQP_PREFETCH": str(prefetch), "NOTIFIER_AMQP_EXTRA_QUEUES": extra}
@@ -391,9 +392,15 @@ async def consuming(
     async def add(messages: Sequence[Message]) -> None:
         await store.add(messages, RULES, NOW)
 
-    connect = partial(rabbitmq.consume, settings, publisher, broker or rabbitmq.BrokerStatus())
+    @asynccontextmanager
+    async def connect(stop: asyncio.Event) -> AsyncIterator[ConsumerSession]:
+        async with rabbitmq.consume(settings, publisher, BrokerStatus(), stop) as session:
+            if sessions is not None:
+                sessions.append(session)
+            yield session
+
     running = asyncio.Event()
-    task = asyncio.create_task(consume(connect, Store(store.check, add), lambda _: None, running.set, stop))
+    task = asyncio.create_task(consume(connect, MessageStore(store.check, add), lambda _: None, running.set, stop))
     try:
         async with asyncio.timeout(PATIENCE):
             await running.wait()
@@ -494,16 +501,16 @@ async def test_a_refused_letter_is_held_and_published_later(logged_lines: list[A
         ("acknowledged", ["m1"]),
         ("stored", ["r2"]),
         ("acknowledged", ["m2"]),
-        *[("rested", delay) for delay in dead_letters.RETRY_DELAYS[:3]],
+        *[("waited", delay) for delay in dead_letters.RETRY_DELAYS[:3]],
         ("not_json", "bad1"),
         ("acknowledged", ["bad1"]),
     ]
     assert (1, "full", True) in script.held
     assert script.held[-1] == (0, None, True)
     assert [line["event"] for line in logged_lines] == [
-        "dead letters are not taken by the broker and are held",
+        "the broker rejects dead letters; holding them and trying again",
         "message dead-lettered",
-        "dead letters are taken by the broker again",
+        "the broker accepts dead letters again",
     ]
 
 
@@ -515,12 +522,12 @@ async def test_a_letter_that_is_always_refused_keeps_no_other_back(monkeypatch: 
     def published() -> list[str]:
         return [each[1] for each in script.done if each[0] == "not_json"]
 
-    async def rest(_: float) -> None:
+    async def wait(_: float) -> None:
         await asyncio.sleep(0)
         if len(published()) == 199:
             script.stop.set()
 
-    monkeypatch.setattr(script, "rest", rest)
+    monkeypatch.setattr(script, "wait", wait)
     async with asyncio.timeout(PATIENCE):
         await run(script)
     assert sorted(published()) == sorted(f"bad{number}" for number in range(1, 200))
@@ -537,7 +544,7 @@ async def test_letters_share_a_confirmation(monkeypatch: pytest.MonkeyPatch) -> 
     assert script.batches_of_letters == [2, 2, 1]
 
 
-async def test_too_many_held_letters_make_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_too_many_held_letters_make_no_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only a bounded number of deliveries, and of their bytes, is held beyond the prefetch."""
     for limit, fits in (("MAX_HELD", 3), ("MAX_HELD_BYTES", 3)):
         monkeypatch.setattr(dead_letters, limit, fits)
@@ -570,17 +577,17 @@ async def test_a_held_message_that_is_delivered_again_is_one_letter(logged_lines
     script = Script([first, bad(2)], [again])
     script.refuses = lambda _: None if script.returned else "full"
 
-    async def rest(seconds: float) -> None:
-        script.done.append(("rested", seconds))
+    async def wait(seconds: float) -> None:
+        script.done.append(("waited", seconds))
         script.returned.add("bad1")
 
-    script.rest = rest  # type: ignore[method-assign]
+    script.wait = wait  # type: ignore[method-assign]
     published = [each[1] for each in await run(script) if each[0] == "not_json"]
     assert sorted(published) == ["again", "bad2"]
     assert script.held[-1] == (0, None, True)
-    assert [line["event"] for line in logged_lines if "taken" in line["event"]] == [
-        "dead letters are not taken by the broker and are held",
-        "dead letters are taken by the broker again",
+    assert [line["event"] for line in logged_lines if "dead letters" in line["event"]] == [
+        "the broker rejects dead letters; holding them and trying again",
+        "the broker accepts dead letters again",
     ]
 
 
@@ -588,8 +595,8 @@ async def test_letters_of_a_closed_channel_are_not_held(
     rabbit: Rabbit, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However often an extra queue is consumed anew while letters are held, each message makes one letter."""
-    monkeypatch.setattr(rabbitmq, "PROBE_INTERVAL", 0.05)
-    monkeypatch.setattr(rabbitmq, "LOOK_AGAIN", 0.1)
+    monkeypatch.setattr(watchdog, "PROBE_INTERVAL", 0.05)
+    monkeypatch.setattr(watchdog, "RECONSUME_INTERVAL", 0.1)
     monkeypatch.setattr(dead_letters, "RETRY_DELAYS", (0.05,))
     extra = f"{rabbit.queue}-extra"
     await rabbit.channel.queue_declare(extra)
@@ -597,17 +604,16 @@ async def test_letters_of_a_closed_channel_are_not_held(
     for id_ in sorted(ids):
         await rabbit.channel.basic_publish(b"{", routing_key=extra, properties=Basic.Properties(message_id=id_))
     (nobody,) = free_ports(1)
-    broker = rabbitmq.BrokerStatus()
-    async with consuming(rabbit, store, f"amqp://127.0.0.1:{nobody}/", extra=extra, broker=broker) as task:
+    sessions: list[ConsumerSession] = []
+    async with consuming(rabbit, store, f"amqp://127.0.0.1:{nobody}/", extra=extra, sessions=sessions) as task:
+        (session,) = sessions
         async with asyncio.timeout(PATIENCE):
             for _ in range(3):
-                while broker.held.waiting < len(ids):  # noqa: ASYNC110 - a session sends no signal
+                while session._broker.held.waiting < len(ids):  # noqa: ASYNC110 - a session sends no signal
                     await asyncio.sleep(0.01)
-                session = broker.consumption
-                assert session
                 (lost,) = [consumer for consumer in session.consumers if consumer.queue == extra]
                 await lost.channel.close()
-                while broker.held.waiting:  # noqa: ASYNC110 - a session sends no signal
+                while session._broker.held.waiting:  # noqa: ASYNC110 - a session sends no signal
                     await asyncio.sleep(0.01)
         assert not task.done()
     left = [await rabbit.channel.basic_get(extra, no_ack=True) for _ in ids]

@@ -14,7 +14,7 @@ from support.rabbit import Rabbit
 from support.samples import NOW, RULES
 
 from notifier import supervisor as supervisor_module
-from notifier.actors.reporter import BATCH_SIZE, READER, REFUSED, report
+from notifier.actors.reporter import BATCH_SIZE, READER, REJECTED, report
 from notifier.domain.events import StoredEvent
 from notifier.domain.messages import Origin, decode
 from notifier.errors import Unreachable
@@ -118,7 +118,7 @@ async def test_what_a_queue_refuses_is_tried_alone(store: SqliteStore) -> None:
     await fill(store, 9)
     broker, running = Broker(refused=frozenset({6})), list[bool]()
     for _ in range(3):
-        with pytest.raises(Unreachable, match=REFUSED):
+        with pytest.raises(Unreachable, match=REJECTED):
             await report(store, broker.publish, lambda: running.append(True), told())
     assert broker.portions == [[], [1], [2, 3], [4, 5, 6, 7], [], [6], [], [6]]
     assert not running
@@ -128,7 +128,7 @@ async def test_what_a_queue_refuses_is_tried_alone(store: SqliteStore) -> None:
     assert running
 
 
-async def test_a_full_queue_of_somebody_else_holds_results_back_until_it_has_room(
+async def test_a_full_queue_of_somebody_else_holds_results_back_until_it_has_budget(
     store: SqliteStore, rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch, logged_lines: list[Any]
 ) -> None:
     """The supervisor shows and logs the reason once; afterwards everyone has every event, and nothing was missed."""
@@ -153,7 +153,7 @@ async def test_a_full_queue_of_somebody_else_holds_results_back_until_it_has_roo
         for _ in range(10):
             ids.append(str((await healthy.get()).header.properties.message_id))
         condition = supervisor.conditions["reporter"]
-        assert (condition.state, condition.reason, supervisor.healthy) == ("waiting", REFUSED, True)
+        assert (condition.state, condition.reason, supervisor.healthy) == ("waiting", REJECTED, True)
         channel = publisher._channel
         for _ in range(5):
             ids.append(str((await healthy.get()).header.properties.message_id))

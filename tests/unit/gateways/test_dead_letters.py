@@ -19,11 +19,14 @@ from support.parts import PATIENCE, request
 from support.rabbit import Rabbit
 from support.samples import NOW, RULES
 
-from notifier.actors.consumer import Store, consume
+from notifier.actors.consumer import MessageStore, consume
 from notifier.domain.messages import Message
 from notifier.gateways import rabbitmq
-from notifier.gateways.dead_letters import MAX_DETAIL, dead_letter
-from notifier.gateways.properties import WireProperties, apart, read_all, readable, wire, with_headers
+from notifier.gateways.broker_status import BrokerStatus
+from notifier.gateways.dead_letters import MAX_DETAIL, written
+from notifier.gateways.header_table import with_headers
+from notifier.gateways.pamqp_tolerance import tolerate_malformed_properties, wire
+from notifier.gateways.properties import WireProperties, made_readable, split_properties
 from notifier.gateways.publisher import Publisher
 from notifier.gateways.topology import DEAD
 from notifier.settings import AmqpSettings
@@ -97,7 +100,7 @@ class Intake:
 @pytest.fixture
 async def intake(rabbit: Rabbit, tmp_path: Path) -> AsyncIterator[Intake]:
     """Give an intake."""
-    read_all()
+    tolerate_malformed_properties()
     await rabbit.prepare()
     store = await SqliteStore.open(tmp_path / "n.db")
     async with taking_in(rabbit, store):
@@ -116,8 +119,8 @@ async def taking_in(rabbit: Rabbit, store: SqliteStore) -> AsyncIterator[None]:
         found: list[Message] = list(messages)
         await store.add(found, RULES, NOW)
 
-    connect = partial(rabbitmq.consume, amqp_settings, publisher, rabbitmq.BrokerStatus())
-    task = asyncio.create_task(consume(connect, Store(store.check, add), lambda _: None, lambda: None, stop))
+    connect = partial(rabbitmq.consume, amqp_settings, publisher, BrokerStatus())
+    task = asyncio.create_task(consume(connect, MessageStore(store.check, add), lambda _: None, lambda: None, stop))
     yield
     stop.set()
     async with asyncio.timeout(PATIENCE):
@@ -136,7 +139,7 @@ async def test_each_unusable_message_is_one_letter_with_its_properties(
         intake.number += 1
         body = f"{{ {intake.number}".encode()
         properties = WireProperties(given_properties)
-        expected[body] = apart(bytes(12) + properties.marshal())
+        expected[body] = split_properties(bytes(12) + properties.marshal())
         await intake.publish(body, properties)
     intake.number += 1
     await intake.rabbit.publish(request(intake.number))
@@ -148,7 +151,7 @@ async def test_each_unusable_message_is_one_letter_with_its_properties(
     intake.seen = stored[-1].seq
     assert {letter.body for letter in letters} == expected.keys()
     for letter in letters:
-        found, (wanted, changed) = apart(wire(letter.header)), readable(expected[letter.body])
+        found, (wanted, changed) = split_properties(wire(letter.header)), made_readable(expected[letter.body])
         assert all(name.encode() in found["headers"] for name in changed)
         assert found.pop("headers").startswith(with_headers(wanted.pop("headers", bytes(4)), {})[4:], 4)
         if cluster := wanted.pop("cluster_id", b"\x00")[1:]:
@@ -160,10 +163,10 @@ async def test_each_unusable_message_is_one_letter_with_its_properties(
 def test_headers_that_fill_a_frame_are_left_out() -> None:
     """A letter's header must fit into one frame with what the letter adds; the detail says what is missing."""
     full = counted(short(b"a") + b"S" + counted(bytes(FRAME_MAX - 120)))
-    letter = dead_letter(content_header(headers=full, app_id=short(b"x")), "k", "not_json", "why", FRAME_MAX)
-    found = apart(bytes(12) + letter.properties.marshal())
+    _, properties = written(content_header(headers=full, app_id=short(b"x")), "k", "not_json", "why", FRAME_MAX)
+    found = split_properties(bytes(12) + properties.marshal())
     assert found["app_id"] == short(b"x")
-    assert b"(headers left out: they are too long) why" in found["headers"]
+    assert b"(headers were left out: they are too long) why" in found["headers"]
     assert len(found["headers"]) < 1000
 
 
@@ -171,31 +174,31 @@ def test_headers_that_fill_a_frame_are_left_out() -> None:
 def test_every_letter_can_be_written(table: bytes, detail: str, routing_key: str) -> None:
     """A table that makes no sense is left out; detail and routing key are cut between two characters."""
     wire = content_header(headers=counted(table), message_id=short(b"\xff" * 255), expiration=short(b"60000"))
-    letter = dead_letter(wire, routing_key, "invalid", detail, FRAME_MAX)
-    found = apart(bytes(12) + letter.properties.marshal())
+    key, properties = written(wire, routing_key, "invalid", detail, FRAME_MAX)
+    found = split_properties(bytes(12) + properties.marshal())
     assert (found["message_id"], "expiration" in found) == (short("\ufffd".encode() * 85), False)
-    assert frame.unmarshal(frame.marshal(ContentHeader(properties=letter.properties), 1))
+    assert frame.unmarshal(frame.marshal(ContentHeader(properties=properties), 1))
     shown = found["headers"].rpartition(b"x-notifier-detailS")[2][4:]
     assert len(shown) <= MAX_DETAIL
     shown.decode()
-    assert len(letter.routing_key.encode()) <= 255
+    assert len(key.encode()) <= 255
 
 
 def test_a_letter_can_be_read_by_any_client() -> None:
     """Text that is no UTF-8 is replaced, headers or a time that make no sense are left out, and the detail says so."""
     headers = counted(short(b"\xff") + b"t\x01")
     wire = content_header(headers=headers, timestamp=b"\xff" * 8, correlation_id=short(b"a\xff"), reply_to=short(b"b"))
-    found = apart(bytes(12) + dead_letter(wire, "k", "invalid", "why", FRAME_MAX).properties.marshal())
+    found = split_properties(bytes(12) + written(wire, "k", "invalid", "why", FRAME_MAX)[1].marshal())
     assert (found["correlation_id"], found["reply_to"]) == (short("a\ufffd".encode()), short(b"b"))
     assert "timestamp" not in found
-    assert b"(changed, being unreadable: headers, correlation_id, timestamp) why" in found["headers"]
+    assert b"(unreadable properties were changed: headers, correlation_id, timestamp) why" in found["headers"]
 
 
 def test_a_letter_that_is_published_again_says_the_latest_error() -> None:
     """What an earlier letter said in its headers is replaced."""
-    first = dead_letter(content_header(), "k", "not_json", "first", FRAME_MAX)
-    again = dead_letter(bytes(12) + first.properties.marshal(), "k", "invalid", "second", FRAME_MAX)
-    header = apart(bytes(12) + again.properties.marshal())["headers"]
+    _, first = written(content_header(), "k", "not_json", "first", FRAME_MAX)
+    _, again = written(bytes(12) + first.marshal(), "k", "invalid", "second", FRAME_MAX)
+    header = split_properties(bytes(12) + again.marshal())["headers"]
     assert header.count(b"x-notifier-error") == header.count(b"x-notifier-detail") == 1
     assert b"second" in header
 

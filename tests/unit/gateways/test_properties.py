@@ -11,8 +11,9 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 from support.parts import fastest
 
-from notifier.gateways.dead_letters import dead_letter
-from notifier.gateways.properties import apart, header, read_all, readable, wire
+from notifier.gateways.dead_letters import written
+from notifier.gateways.pamqp_tolerance import tolerate_malformed_properties, wire
+from notifier.gateways.properties import find_header, made_readable, split_properties
 
 FRAME = 131_000
 """Bytes of headers that fit into one frame."""
@@ -30,7 +31,7 @@ def content_header(flags: int, properties: bytes) -> bytes:
 
 def received(data: bytes) -> ContentHeader:
     """Read a content header as aiormq does."""
-    read_all()
+    tolerate_malformed_properties()
     _, _, found = frame.unmarshal(struct.pack(">BHI", 2, 1, len(data)) + data + b"\xce")
     assert isinstance(found, ContentHeader)
     return found
@@ -39,7 +40,7 @@ def received(data: bytes) -> ContentHeader:
 @given(st.binary(max_size=255))
 def test_every_short_string_is_read(content: bytes) -> None:
     """Its end is found, and what is no UTF-8 is shown as such."""
-    read_all()
+    tolerate_malformed_properties()
     read = decode.by_type(bytes([len(content)]) + content + b"more", "shortstr")
     assert read == (len(content) + 1, content.decode(errors="replace"))
 
@@ -58,7 +59,7 @@ def test_every_table_is_read(content: bytes) -> None:
     flags = Basic.Properties.flags["headers"] | Basic.Properties.flags["app_id"]
     data = content_header(flags, counted(content) + b"\x01a")
     assert received(data).properties.app_id == "a"
-    assert readable(apart(data))[0]["app_id"] == b"\x01a"
+    assert made_readable(split_properties(data))[0]["app_id"] == b"\x01a"
 
 
 @given(st.integers(0, 0xFFFF), st.binary(max_size=300))
@@ -66,9 +67,9 @@ def test_no_content_header_raises(flags: int, properties: bytes) -> None:
     """Any flags and any bytes behind them are read, kept as they came, and can be written into a letter."""
     data = content_header(flags, properties)
     assert wire(received(data)) == data
-    header(data, b"traceparent")
-    letter = dead_letter(data, "k", "not_json", "why", 131072)
-    assert received(bytes(12) + letter.properties.marshal()).properties.message_id
+    find_header(data, b"traceparent")
+    _, properties_written = written(data, "k", "not_json", "why", 131072)
+    assert received(bytes(12) + properties_written.marshal()).properties.message_id
 
 
 @given(st.binary(min_size=1, max_size=13))
@@ -95,11 +96,11 @@ def hostile_tables(size: int) -> Iterator[bytes]:
 @pytest.mark.parametrize("case", range(4))
 def test_reading_a_content_header_takes_linear_time(case: int) -> None:
     """Eight times as many values in the headers take about eight times as long, not sixty-four times."""
-    read_all()
+    tolerate_malformed_properties()
 
     def read(data: bytes) -> None:
-        header(wire(received(data)), b"traceparent")
-        readable(apart(data))
+        find_header(wire(received(data)), b"traceparent")
+        made_readable(split_properties(data))
 
     small, large = (
         content_header(Basic.Properties.flags["headers"], counted([*hostile_tables(size)][case]))
@@ -126,8 +127,8 @@ def test_a_header_is_found_among_others() -> None:
     number, longer = name + b"I\0\0\0\1", b"\x0cxtraceparentS" + counted(b"longer")
     wanted = name + b"S" + counted(b"wanted")
     for before in (b"", nested, number, longer, nested + number + longer):
-        assert header(content_header(flags, counted(before + wanted + nested)), b"traceparent") == b"wanted"
-        assert header(content_header(flags, counted(before)), b"traceparent") is None
+        assert find_header(content_header(flags, counted(before + wanted + nested)), b"traceparent") == b"wanted"
+        assert find_header(content_header(flags, counted(before)), b"traceparent") is None
 
 
 def deep(levels: int) -> bytes:
@@ -140,6 +141,6 @@ def deep(levels: int) -> bytes:
 
 def test_a_letter_carries_headers_that_any_client_can_read() -> None:
     """Nested as deep as pamqp reads them they are kept; deeper ones are left out."""
-    (kept, none_changed), (_, changed) = (readable({"headers": deep(levels)}) for levels in (199, 10_000))
+    (kept, none_changed), (_, changed) = (made_readable({"headers": deep(levels)}) for levels in (199, 10_000))
     assert (none_changed, changed) == ([], ["headers"])
     assert decode.field_table(kept["headers"])

@@ -22,11 +22,12 @@ from notifier.demo.node import free_ports
 from notifier.domain.messages import MAX_BYTES, decode
 from notifier.errors import Refused, Unreachable
 from notifier.gateways import connection as connection_module
-from notifier.gateways import oversized, rabbitmq, topology
+from notifier.gateways import consumer_session, oversized, rabbitmq, topology, watchdog
 from notifier.gateways import publisher as publisher_module
-from notifier.gateways.connection import _transports, answered, close, connect, open_channel, words
+from notifier.gateways.broker_status import BrokerStatus
+from notifier.gateways.connection import _transports, answered, close, connect, error_text, open_channel
+from notifier.gateways.consumer_session import ConsumerSession, Delivery
 from notifier.gateways.publisher import Outgoing, Publisher
-from notifier.gateways.rabbitmq import BrokerStatus, ConsumerSession
 from notifier.gateways.topology import DEAD, EVENTS
 from notifier.settings import AmqpSettings
 
@@ -58,8 +59,8 @@ def _channel(session: ConsumerSession, queue: str) -> Any:
     return found
 
 
-async def _all(session: ConsumerSession, count: int) -> list[rabbitmq.Delivery]:
-    found: list[rabbitmq.Delivery] = []
+async def _all(session: ConsumerSession, count: int) -> list[Delivery]:
+    found: list[Delivery] = []
     async with asyncio.timeout(20):
         while len(found) < count:
             found += await session.batch()
@@ -88,7 +89,7 @@ async def test_of_a_body_over_the_limit_the_beginning_is_kept(rabbit: Rabbit) ->
         await rabbit.publish(body[:-1])
         deliveries = sorted(await _all(session, 2), key=lambda delivery: delivery.tag)
         assert [len(delivery.body) for delivery in deliveries] == [MAX_BYTES, MAX_BYTES]
-        assert not session._room.busy
+        assert not session._budget.in_use
         reasons = []
         for delivery in deliveries:
             with pytest.raises(Refused) as refused:
@@ -108,17 +109,17 @@ async def test_of_a_body_over_the_limit_the_beginning_is_kept(rabbit: Rabbit) ->
 
 async def test_the_watchdog_waits_for_large_bodies(rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch) -> None:
     """The broker's answer waits behind a body that arrives slowly, and no such body ends the session."""
-    monkeypatch.setattr(rabbitmq, "PROBE_INTERVAL", 0.05)
-    monkeypatch.setattr(rabbitmq, "LOOK_TIMEOUT", 0.3)
+    monkeypatch.setattr(watchdog, "PROBE_INTERVAL", 0.05)
+    monkeypatch.setattr(watchdog, "PROBE_TIMEOUT", 0.3)
     async with Proxy.to(URL(rabbit.url).port or 0) as proxy, asyncio.timeout(PATIENCE):
         async with consuming(rabbit, NOTIFIER_AMQP_URL=proxy.url(rabbit.url)) as session:
             await _looked(session)
             proxy.limit = 20_000
             await rabbit.publish(bytes(3_000_000))
-            while not session._room.busy:  # noqa: ASYNC110 - a reader sends no signal
+            while not session._budget.in_use:  # noqa: ASYNC110 - a reader sends no signal
                 await asyncio.sleep(0.01)
-            await session.rest(2.0)
-            assert session._room.busy
+            await session.wait(2.0)
+            assert session._budget.in_use
             proxy.limit = None
             (delivery,) = await _all(session, 1)
             assert len(delivery.body) == MAX_BYTES
@@ -126,14 +127,14 @@ async def test_the_watchdog_waits_for_large_bodies(rabbit: Rabbit, monkeypatch: 
 
 async def _looked(session: ConsumerSession) -> None:
     """Wait until the watchdog has its channel, which has a longer time limit."""
-    while session.queue is None:  # noqa: ASYNC110 - a watchdog sends no signal
+    while session._broker.queue is None:  # noqa: ASYNC110 - a watchdog sends no signal
         await asyncio.sleep(0.01)
 
 
 async def test_a_slow_connection_ends_no_session(rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer waits behind what was delivered; neither the watchdog nor a pause gives up while that arrives."""
-    monkeypatch.setattr(rabbitmq, "PROBE_INTERVAL", 0.01)
-    monkeypatch.setattr(rabbitmq, "LOOK_TIMEOUT", 0.3)
+    monkeypatch.setattr(watchdog, "PROBE_INTERVAL", 0.01)
+    monkeypatch.setattr(watchdog, "PROBE_TIMEOUT", 0.3)
     monkeypatch.setattr(connection_module, "TIMEOUT", 0.3)
     await rabbit.prepare()
     async with Proxy.to(URL(rabbit.url).port or 0) as proxy, asyncio.timeout(PATIENCE):
@@ -239,13 +240,13 @@ async def test_a_closed_connection_is_told_in_the_same_words_each_time(rabbit: R
     """A reason that changed would be news to the log at every try; and nobody's password is near it."""
     connection, other = await connect(rabbit.url), await connect(rabbit.url)
     await connection.close()
-    with pytest.raises(Unreachable, match=r"^no channel: connection closed$"):
+    with pytest.raises(Unreachable, match=r"^no channel could be opened: connection closed$"):
         await open_channel(connection, confirms=False)
     channel = await open_channel(other, confirms=False)
     await other.close()
     with pytest.raises(aiormq.exceptions.ChannelInvalidStateError) as closed:
         await channel.basic_publish(b"")
-    assert words(closed.value) == "channel closed"
+    assert error_text(closed.value) == "channel closed"
 
 
 async def test_stopping_ends_a_wait_for_deliveries(rabbit: Rabbit) -> None:
@@ -273,7 +274,7 @@ async def test_published_messages_arrive_in_order(rabbit: Rabbit) -> None:
 async def test_a_message_that_nobody_can_take_is_not_lost_silently(rabbit: Rabbit) -> None:
     """Publishing to an exchange that is not there is Unreachable, and the next publish works."""
     publisher = Publisher(AmqpSettings.model_validate(rabbit.environ))
-    with pytest.raises(Unreachable, match="not published"):
+    with pytest.raises(Unreachable, match="results cannot be published"):
         await publisher.publish([Outgoing("no-such-exchange", "k", b"", Basic.Properties())])
     await publisher.publish([Outgoing(EVENTS, "k", b"", Basic.Properties())])
     await publisher.close()
@@ -344,7 +345,7 @@ async def test_a_letter_that_has_no_queue_is_refused_until_it_is_declared_again(
     """The next try declares what is missing."""
     async with publishing(rabbit) as publisher:
         await rabbit.channel.queue_delete(DEAD)
-        assert await publisher.dead_letter([letter(DEAD, "a")]) == ["there is no queue notifier.dead"]
+        assert await publisher.dead_letter([letter(DEAD, "a")]) == ["queue notifier.dead does not exist"]
         assert await publisher.dead_letter([letter(DEAD, "a")]) == [None]
 
 
@@ -369,8 +370,8 @@ async def test_a_wrong_virtual_host_is_unreachable(rabbit: Rabbit) -> None:
             await connect(f"{rabbit.url}nowhere")
         reasons.add(str(refused.value))
     (reason,) = reasons
-    assert "virtual host '/nowhere' does not exist or may not be used" in reason
-    assert words(ValueError("got <Connection.Close object at 0x7f3a>")) == "got <Connection.Close object>"
+    assert "virtual host '/nowhere' does not exist, or this user may not use it" in reason
+    assert error_text(ValueError("got <Connection.Close object at 0x7f3a>")) == "got <Connection.Close object>"
 
 
 @pytest.mark.parametrize("cancelled", [False, True])
@@ -405,7 +406,7 @@ async def test_a_publish_that_is_not_confirmed_has_a_time_limit(
         await publisher.publish([Outgoing(EVENTS, "k", b"", Basic.Properties())])
         monkeypatch.setattr(publisher_module, "CONFIRM_TIMEOUT", 0.5)
         proxy.stall()
-        with pytest.raises(Unreachable, match="confirmed nothing"):
+        with pytest.raises(Unreachable, match="has confirmed nothing"):
             await publisher.publish([Outgoing(EVENTS, "k", bytes(20_000_000), Basic.Properties())])
         proxy.flow()
         await publisher.publish([Outgoing(EVENTS, "k", b"", Basic.Properties())])
@@ -437,7 +438,7 @@ async def test_a_queue_of_an_earlier_version_is_used_with_a_remedy(rabbit: Rabbi
             await publisher.publish([])
     await publisher.close()
     (line,) = logged_lines
-    assert (line["event"], line["name"]) == (topology.State.NO_LIMIT, rabbit.queue)
+    assert (line["event"], line["name"]) == (topology.TopologyState.NO_LIMIT, rabbit.queue)
     assert f"rabbitmqctl set_policy notifier '^{rabbit.queue}$' '{{\"delivery-limit\":1000000}}'" in line["remedy"]
 
 
@@ -512,8 +513,8 @@ async def test_prefetch_is_shared_by_all_queues(rabbit: Rabbit) -> None:
 
 async def test_an_extra_queue_that_appears_later_is_consumed(rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody has to wait for the next session."""
-    monkeypatch.setattr(rabbitmq, "PROBE_INTERVAL", 0.05)
-    monkeypatch.setattr(rabbitmq, "LOOK_AGAIN", 0.1)
+    monkeypatch.setattr(watchdog, "PROBE_INTERVAL", 0.05)
+    monkeypatch.setattr(watchdog, "RECONSUME_INTERVAL", 0.1)
     extra = f"{rabbit.queue}-extra"
     async with consuming(rabbit, NOTIFIER_AMQP_EXTRA_QUEUES=extra) as session:
         await rabbit.channel.queue_declare(extra)
@@ -526,8 +527,8 @@ async def test_an_extra_queue_that_is_locked_keeps_nobody_from_work(
     rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch, logged_lines: list[Any]
 ) -> None:
     """Others are consumed meanwhile; it is consumed as soon as it can be, and both are logged once."""
-    monkeypatch.setattr(rabbitmq, "PROBE_INTERVAL", 0.05)
-    monkeypatch.setattr(rabbitmq, "LOOK_AGAIN", 0.1)
+    monkeypatch.setattr(watchdog, "PROBE_INTERVAL", 0.05)
+    monkeypatch.setattr(watchdog, "RECONSUME_INTERVAL", 0.1)
     extra = f"{rabbit.queue}-extra"
     await rabbit.channel.queue_declare(extra)
     holder = await rabbit.channel.basic_consume(extra, _keep, exclusive=True)
@@ -539,7 +540,7 @@ async def test_an_extra_queue_that_is_locked_keeps_nobody_from_work(
         await session.acknowledge(await _all(session, 1))
     await rabbit.channel.queue_delete(extra)
     assert [line["event"] for line in logged_lines if line["name"] == extra] == [
-        "queue is not consumed until it can be",
+        "queue cannot be consumed; trying again",
         "queue is consumed now",
     ]
     assert "ACCESS_REFUSED" in logged_lines[0]["reason"]
@@ -549,8 +550,8 @@ async def test_an_extra_queue_that_is_deleted_does_not_end_the_session(
     rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it delivered can still be acknowledged, which does nothing; declared again, it is consumed again."""
-    monkeypatch.setattr(rabbitmq, "PROBE_INTERVAL", 0.05)
-    monkeypatch.setattr(rabbitmq, "LOOK_AGAIN", 0.1)
+    monkeypatch.setattr(watchdog, "PROBE_INTERVAL", 0.05)
+    monkeypatch.setattr(watchdog, "RECONSUME_INTERVAL", 0.1)
     extra = f"{rabbit.queue}-extra"
     await rabbit.channel.queue_declare(extra)
     async with consuming(rabbit, NOTIFIER_AMQP_EXTRA_QUEUES=extra) as session:
@@ -558,7 +559,7 @@ async def test_an_extra_queue_that_is_deleted_does_not_end_the_session(
         deliveries = await _all(session, 1)
         await rabbit.channel.queue_delete(extra)
         async with asyncio.timeout(PATIENCE):
-            while not session.unusable:  # noqa: ASYNC110 - a session sends no signal
+            while not session.not_consumed:  # noqa: ASYNC110 - a session sends no signal
                 await asyncio.sleep(0.01)
         await session.acknowledge(deliveries)
         await rabbit.channel.queue_declare(extra)
@@ -577,7 +578,7 @@ async def test_an_extra_queue_whose_channel_is_closed_does_not_end_the_session(r
         deliveries = await _all(session, 1)
         await _channel(session, extra).basic_ack(99, wait=False)
         async with asyncio.timeout(PATIENCE):
-            while not session.unusable:  # noqa: ASYNC110 - a session sends no signal
+            while not session.not_consumed:  # noqa: ASYNC110 - a session sends no signal
                 await asyncio.sleep(0.01)
         await session.acknowledge(deliveries)
         await rabbit.publish({"type": "booking.x"})
@@ -587,20 +588,20 @@ async def test_an_extra_queue_whose_channel_is_closed_does_not_end_the_session(r
 
 async def test_a_queue_that_is_left_out_has_no_channel(rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch) -> None:
     """An extra queue that is deleted and declared again, however often, takes one channel."""
-    monkeypatch.setattr(rabbitmq, "PROBE_INTERVAL", 0.05)
-    monkeypatch.setattr(rabbitmq, "LOOK_AGAIN", 0.1)
+    monkeypatch.setattr(watchdog, "PROBE_INTERVAL", 0.05)
+    monkeypatch.setattr(watchdog, "RECONSUME_INTERVAL", 0.1)
     extra = f"{rabbit.queue}-extra"
     await rabbit.channel.queue_declare(extra)
     async with consuming(rabbit, NOTIFIER_AMQP_EXTRA_QUEUES=extra) as session, asyncio.timeout(PATIENCE):
         for _ in range(3):
             await rabbit.channel.queue_delete(extra)
-            while not session.unusable:  # noqa: ASYNC110 - a session sends no signal
+            while not session.not_consumed:  # noqa: ASYNC110 - a session sends no signal
                 await asyncio.sleep(0.01)
             await rabbit.channel.queue_declare(extra)
-            while session.unusable:  # noqa: ASYNC110 - a session sends no signal
+            while session.not_consumed:  # noqa: ASYNC110 - a session sends no signal
                 await asyncio.sleep(0.01)
-        watchdog = 1
-        assert len(session._connection.channels) == len(session.consumers) + watchdog
+        of_the_watchdog = 1
+        assert len(session._connection.channels) == len(session.consumers) + of_the_watchdog
     await rabbit.channel.queue_delete(extra)
 
 
@@ -608,9 +609,9 @@ async def test_a_look_without_an_answer_concerns_one_queue(
     rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch, logged_lines: list[Any]
 ) -> None:
     """The channel on which a call is given up is closed by aiormq, so the other queues are looked at on a new one."""
-    monkeypatch.setattr(rabbitmq, "PROBE_INTERVAL", 0.05)
-    monkeypatch.setattr(rabbitmq, "LOOK_TIMEOUT", 0.2)
-    monkeypatch.setattr(rabbitmq, "LOOK_AGAIN", 0.1)
+    monkeypatch.setattr(watchdog, "PROBE_INTERVAL", 0.05)
+    monkeypatch.setattr(watchdog, "PROBE_TIMEOUT", 0.2)
+    monkeypatch.setattr(watchdog, "RECONSUME_INTERVAL", 0.1)
     extra = [f"{rabbit.queue}-{n}" for n in range(2)]
     for queue in extra:
         await rabbit.channel.queue_declare(queue)
@@ -624,9 +625,9 @@ async def test_a_look_without_an_answer_concerns_one_queue(
 
     async with consuming(rabbit, NOTIFIER_AMQP_EXTRA_QUEUES=",".join(extra)) as session, asyncio.timeout(PATIENCE):
         monkeypatch.setattr(aiormq.channel.Channel, "queue_declare", look)
-        while not session.unusable:  # noqa: ASYNC110 - a session sends no signal
+        while not session.not_consumed:  # noqa: ASYNC110 - a session sends no signal
             await asyncio.sleep(0.01)
-        while session.unusable:  # noqa: ASYNC110 - a session sends no signal
+        while session.not_consumed:  # noqa: ASYNC110 - a session sends no signal
             await asyncio.sleep(0.01)
         for queue in (*extra, rabbit.queue):
             await rabbit.channel.basic_publish(b"{}", routing_key=queue)
@@ -657,7 +658,7 @@ async def test_a_consumer_that_the_broker_has_lost_is_noticed(
     rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch, logged_lines: list[Any]
 ) -> None:
     """That somebody else consumes the queue, and takes nothing more, does not hide that we no longer do."""
-    monkeypatch.setattr(rabbitmq, "PROBE_INTERVAL", 0.05)
+    monkeypatch.setattr(watchdog, "PROBE_INTERVAL", 0.05)
     async with consuming(rabbit) as session:
         (ours,) = session.consumers
         await _channel(session, rabbit.queue).rpc(Basic.Cancel(ours.tag or "", nowait=True))
@@ -667,14 +668,14 @@ async def test_a_consumer_that_the_broker_has_lost_is_noticed(
             await rabbit.publish({"type": "booking.x", "n": n})
         assert [json.loads(delivery.body)["n"] for delivery in await _all(session, 2)] == [1, 2]
         await rabbit.channel.basic_cancel(other.consumer_tag or "")
-    assert [line["event"] for line in logged_lines] == ["queue has messages but delivers none, so it is consumed anew"]
+    assert [line["event"] for line in logged_lines] == ["queue has messages but delivers none; consuming it anew"]
 
 
 async def test_a_queue_whose_active_consumer_is_another_one_is_left_alone(
     rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch, logged_lines: list[Any]
 ) -> None:
     """One warning says that it delivers nothing; it is consumed anew after twice as many looks each time."""
-    monkeypatch.setattr(rabbitmq, "PROBE_INTERVAL", 0.01)
+    monkeypatch.setattr(watchdog, "PROBE_INTERVAL", 0.01)
     looks: list[str] = []
     renewed: list[int] = []
     extra = f"{rabbit.queue}-single"
@@ -701,7 +702,7 @@ async def test_a_queue_whose_active_consumer_is_another_one_is_left_alone(
             await asyncio.sleep(0.01)
     await rabbit.channel.queue_delete(extra)
     assert [after - before for before, after in pairwise(renewed)] == [6, 12, 24]
-    assert [line["event"] for line in logged_lines] == ["queue has messages but delivers none, so it is consumed anew"]
+    assert [line["event"] for line in logged_lines] == ["queue has messages but delivers none; consuming it anew"]
 
 
 async def _keep(_: Any) -> None:
@@ -716,7 +717,7 @@ async def test_acknowledging_ends_with_the_session(rabbit: Rabbit) -> None:
         with stuck(session):
             acknowledging = asyncio.create_task(session.acknowledge(deliveries))
             await asyncio.sleep(0)
-            session.lose("the network is gone")
+            session.fail("the network is gone")
             async with asyncio.timeout(5):
                 with pytest.raises(Unreachable, match="the network is gone"):
                     await acknowledging
@@ -727,7 +728,7 @@ async def test_acknowledging_has_a_time_limit(rabbit: Rabbit, monkeypatch: pytes
     async with consuming(rabbit) as session:
         await rabbit.publish({"type": "booking.x"})
         deliveries = await _all(session, 1)
-        monkeypatch.setattr(rabbitmq, "ACKNOWLEDGE_TIMEOUT", 0.1)
+        monkeypatch.setattr(consumer_session, "ACKNOWLEDGE_TIMEOUT", 0.1)
         with stuck(session), pytest.raises(Unreachable, match=r"no answer within 0\.1 s"):
             async with asyncio.timeout(5):
                 await session.acknowledge(deliveries)
@@ -747,7 +748,7 @@ def stuck(session: ConsumerSession) -> Iterator[None]:
 
 async def test_a_cancellation_by_aiormq_is_a_lost_broker() -> None:
     """It cancels whoever waits for an answer when it misses heartbeats; nobody has cancelled our caller."""
-    with pytest.raises(Unreachable, match="no heartbeat"):
+    with pytest.raises(Unreachable, match="sent no heartbeat"):
         await answered(_cancelled())
     task = asyncio.current_task()
     assert task
@@ -799,7 +800,7 @@ async def test_bodies_over_the_limit_come_as_fast_as_they_are_cut(
     rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While two of them fill their share of the memory the third one is not read, whatever the prefetch."""
-    monkeypatch.setattr(oversized, "ROOM", 1_000_000)
+    monkeypatch.setattr(oversized, "MAX_OVERSIZED_BYTES", 1_000_000)
     monkeypatch.setattr(oversized, "TRICKLE", 60.0)
     cuts = asyncio.Semaphore(0)
     head = oversized.head
@@ -808,28 +809,28 @@ async def test_bodies_over_the_limit_come_as_fast_as_they_are_cut(
         await cuts.acquire()
         return await head(body)
 
-    monkeypatch.setattr(rabbitmq, "head", cut)
+    monkeypatch.setattr(consumer_session, "head", cut)
     async with consuming(rabbit) as session, asyncio.timeout(PATIENCE):
         for n in range(6):
             await rabbit.publish(str(n).encode() * 600_000)
-        taken: list[rabbitmq.Delivery] = []
+        taken: list[Delivery] = []
         for n in range(5):
-            while not session._room.full:  # noqa: ASYNC110 - a reader that waits sends no signal
+            while not session._budget.exhausted:  # noqa: ASYNC110 - a reader that waits sends no signal
                 await asyncio.sleep(0.01)
-            assert len(session._room._sizes[_channel(session, rabbit.queue).number]) == 2, n
+            assert len(session._budget._sizes[_channel(session, rabbit.queue).number]) == 2, n
             cuts.release()
             taken += await _all(session, 1)
         cuts.release()
         taken += await _all(session, 1)
         assert [delivery.body[:1] for delivery in taken] == [b"0", b"1", b"2", b"3", b"4", b"5"]
-        assert not session._room.busy
+        assert not session._budget.in_use
 
 
 async def test_bodies_that_are_not_acknowledged_keep_none_from_arriving(
     rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A letter that the broker does not take may be held for hours, and larger bodies pass meanwhile."""
-    monkeypatch.setattr(oversized, "ROOM", 1_000_000)
+    monkeypatch.setattr(oversized, "MAX_OVERSIZED_BYTES", 1_000_000)
     monkeypatch.setattr(oversized, "TRICKLE", 60.0)
     async with consuming(rabbit) as session, asyncio.timeout(PATIENCE):
         for size in (MAX_BYTES + 1, 3_000_000, 3_000_000):
@@ -847,10 +848,10 @@ async def test_a_body_that_arrives_on_a_closed_channel_keeps_no_memory(
     await rabbit.channel.queue_declare(extra)
     async with consuming(rabbit, NOTIFIER_AMQP_EXTRA_QUEUES=extra) as session, asyncio.timeout(PATIENCE):
         channel = _channel(session, extra)
-        session._room.take(channel.number, 2 * oversized.ROOM)
+        session._budget.reserve(channel.number, 2 * oversized.MAX_OVERSIZED_BYTES)
         await channel.close()
         await rabbit.publish(bytes(MAX_BYTES + 1))
         await rabbit.publish(b"good")
         assert len(await _all(session, 2)) == 2
-        assert not session._room.busy
+        assert not session._budget.in_use
     await rabbit.channel.queue_delete(extra)

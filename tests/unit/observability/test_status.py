@@ -24,7 +24,7 @@ from notifier import __version__
 from notifier.demo.inbox import Inbox
 from notifier.demo.node import free_ports
 from notifier.feed.client import FeedClient
-from notifier.gateways import rabbitmq
+from notifier.gateways import watchdog
 from notifier.observability.counters import Metrics
 from notifier.observability.gauges import gauges
 from notifier.settings import FeedSettings
@@ -98,7 +98,7 @@ async def test_rates_are_of_the_last_ten_seconds(environ: dict[str, str], rabbit
 
 async def test_the_queue_is_counted(environ: dict[str, str], rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of five messages one is being taken in and four wait, for one consumer; in `stats` and in the metrics."""
-    monkeypatch.setattr(rabbitmq, "PROBE_INTERVAL", 0.1)
+    monkeypatch.setattr(watchdog, "PROBE_INTERVAL", 0.1)
     await rabbit.prepare()
     add, go_on = SqliteStore.add, asyncio.Event()
 

@@ -11,10 +11,10 @@ MUTANTS = (
     Mutant(
         "acknowledge-before-commit",
         "notifier/actors/consumer.py",
-        "        refused = await self._stored(part.messages)\n",
+        "        refused = await self._stored(chunk.messages)\n",
         """\
-        await self._session.acknowledge([delivery for delivery, _ in part.messages])
-        refused = await self._stored(part.messages)
+        await self._session.acknowledge([delivery for delivery, _ in chunk.messages])
+        refused = await self._stored(chunk.messages)
 """,
         ("tests/unit/actors/test_consumer.py::test_what_could_not_be_committed_is_delivered_again",),
     ),
@@ -106,10 +106,10 @@ MUTANTS = (
         ("tests/unit/actors/test_sender_account.py::test_a_login_that_fails_in_an_unknown_way_is_tried_again",),
     ),
     Mutant(
-        "watcher-that-fails-silences-the-others",
+        "subscriber-that-fails-silences-the-others",
         "notifier/actors/broadcaster.py",
-        'except Exception:\n            log.exception("a watcher',
-        'except KeyError:\n            log.exception("a watcher',
+        'except Exception:\n            log.exception("a subscriber',
+        'except KeyError:\n            log.exception("a subscriber',
         ("tests/unit/actors/test_broadcaster.py::test_a_subscriber_that_fails_costs_the_others_nothing",),
     ),
     Mutant(
@@ -134,9 +134,9 @@ MUTANTS = (
         ("tests/unit/actors/test_consumer.py::test_other_tasks_run_between_small_messages",),
     ),
     Mutant(
-        "part-not-bounded-by-decoding",
+        "chunk-not-bounded-by-decoding",
         "notifier/actors/consumer.py",
-        "            part.decoding += seconds\n",
+        "            chunk.decoding += seconds\n",
         "",
         ("tests/unit/actors/test_consumer.py::test_good_messages_do_not_wait_for_those_behind_them",),
     ),
