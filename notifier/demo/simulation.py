@@ -1,4 +1,4 @@
-"""The main job on real parts: bookings go in at one rate, mails come out at another, and every one is accounted for."""
+"""A run on real parts: bookings are published at one rate, mails sent at another, and every one is accounted for."""
 
 import asyncio
 import socket
@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import aiormq
-import psutil
 from aiormq.abc import DeliveredMessage
 
 from notifier import clock
 from notifier.demo.inbox import Inbox
 from notifier.demo.ledger import Ledger
-from notifier.demo.plot import Sample
 from notifier.demo.process import ServiceProcess, serving
 from notifier.demo.publisher import booking, publish
 from notifier.errors import NotifierError
@@ -27,14 +25,15 @@ from notifier.gateways.topology import declare
 from notifier.settings import FeedSettings, load, load_group
 
 SENDER = "Demo Airline <demo@example.org>"
-PATIENCE = 60.0
-"""Seconds without any progress after which a run ends and counts what is missing as pending."""
-SAMPLE_EVERY = 0.5
+PROGRESS_TIMEOUT = 60.0
+"""Seconds without progress after which a run ends; what has not arrived by then counts as pending."""
+SHOW_INTERVAL = 0.5
+"""Seconds between two calls of what shows a run."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """How much to publish: `bookings` (None: until stopped), published and sent at so many a second (0: any)."""
+    """How many bookings to publish (None: until stopped), and how many to publish and send per second (0: no limit)."""
 
     bookings: int | None
     publish_rate: float
@@ -43,9 +42,10 @@ class Load:
 
 @dataclass
 class Run:
-    """What is counted while the simulation runs.
+    """What is counted during a run. `published` has the id of each message and when it was published (wall clock).
 
-    Times are wall-clock seconds, `memory` is in bytes, `cpu` in seconds of the service since its start.
+    `dead_lettered` and `reminders` are ids of messages and of mails. `exit_code` is that of the service once it has
+    ended. Without a broker, `broker` is None.
     """
 
     inbox: Inbox
@@ -55,10 +55,6 @@ class Run:
     published: dict[str, float] = field(default_factory=dict)
     dead_lettered: set[str] = field(default_factory=set)
     reminders: set[str] = field(default_factory=set)
-    samples: list[Sample] = field(default_factory=list)
-    memory: list[int] = field(default_factory=list)
-    cpu: float = 0.0
-    idle_cpu: float | None = None
     exit_code: int | None = None
 
     @property
@@ -68,21 +64,21 @@ class Run:
 
     @property
     def waiting(self) -> int:
-        """Bookings that were published and have come to no end yet."""
+        """Bookings that were published and are neither confirmed nor dead-lettered."""
         return max(0, len(self.published) - self.sent - len(self.dead_lettered))
 
     def ledger(self) -> Ledger:
-        """Hold what went in against what came out."""
+        """Compare what was published with what arrived."""
         confirmations = [(mail.event, mail.accepted_at) for mail in self.inbox.received]
         return Ledger(self.published, confirmations, len(self.reminders), self.dead_lettered)
 
 
 @asynccontextmanager
 async def running(broker: str | None, *, own_broker: bool, send_rate: float) -> AsyncIterator[Run]:
-    """Bring up the inbox and the service, and watch dead letters and reminders, while the block lasts.
+    """Run the inbox and the service, and count dead letters and reminders, until the block ends.
 
-    Without a broker the service takes bookings from its feed. On a broker that is
-    not ours alone the demo uses an exchange and a queue of its own.
+    Without a broker the service accepts bookings from its feed. On a broker that others use too, the demo uses an
+    exchange and a queue of its own, and deletes them at the end.
     """
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="notifier-demo-"))
@@ -115,32 +111,25 @@ async def running(broker: str | None, *, own_broker: bool, send_rate: float) -> 
 
 
 async def play(run: Run, load: Load, show: Callable[[Run], None]) -> None:
-    """Publish, wait until all is sent, and end the service; `show` is called every half second."""
-    sampling = asyncio.create_task(_sample(run, show), name="sampling")
+    """Publish, wait until everything is sent, and stop the service. If cancelled, stop the service as well.
+
+    `show` is called every SHOW_INTERVAL, and once after the service has ended.
+    """
+    showing = asyncio.create_task(_show(run, show), name="showing")
     publishing = asyncio.create_task(_publish(run, load), name="publishing")
     try:
-        await asyncio.wait((publishing, sampling), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((publishing, showing), return_when=asyncio.FIRST_COMPLETED)
         if publishing.done():
             publishing.result()
         await _all_sent(run)
     finally:
-        await _end(publishing, sampling)
+        await _end(publishing, showing)
         run.exit_code = await run.service.stop()
-        if run.samples:
-            _count(run, run.samples[-1].at)
         show(run)
 
 
-async def measure_idle(run: Run, seconds: float) -> None:
-    """Note what share of one core the service uses while nothing happens."""
-    process = psutil.Process(run.service.process.pid)
-    before = sum(process.cpu_times()[:2])
-    await asyncio.sleep(seconds)
-    run.idle_cpu = (sum(process.cpu_times()[:2]) - before) / seconds
-
-
 def feed_settings(run: Run) -> FeedSettings:
-    """Give what a client of the demo's service needs."""
+    """Return the settings of a client of the demo's service."""
     return load_group(FeedSettings, {"NOTIFIER_PORT": str(run.service.port)})
 
 
@@ -153,7 +142,7 @@ async def _publish(run: Run, load: Load) -> None:
 
 
 async def _submit(run: Run, rate: float, messages: Iterator[Mapping[str, Any]]) -> None:
-    """Hand bookings to the service itself, at the same pace, where there is no broker."""
+    """Submit bookings to the feed at the same rate, for a run without a broker."""
     async with FeedClient.connect(feed_settings(run), snapshot=0, filter={"status": "uncertain"}) as client:
         started = asyncio.get_running_loop().time()
         for n, message in enumerate(messages):
@@ -161,7 +150,7 @@ async def _submit(run: Run, rate: float, messages: Iterator[Mapping[str, Any]]) 
                 await asyncio.sleep(max(0.0, started + n / rate - asyncio.get_running_loop().time()))
             run.published[message["id"]] = time.time()
             await client.command("submit", {"message": message})
-        # The last result says that everything before it is stored.
+        # The results come in order, so the last one means that every booking is stored.
         async for frame in client:
             if frame["type"] == "result" and frame["id"] == str(len(run.published)):
                 return
@@ -175,33 +164,24 @@ def _bookings(count: int | None, name: str) -> Iterator[Mapping[str, Any]]:
 
 
 async def _all_sent(run: Run) -> None:
-    """Wait until nothing is waiting; give up when nothing moves any more."""
+    """Wait until no booking is waiting, or nothing was sent for PROGRESS_TIMEOUT."""
     while run.waiting and run.service.process.returncode is None:
         before = run.sent
         try:
-            await run.inbox.wait_for(before + 1, PATIENCE)
+            await run.inbox.wait_for(before + 1, PROGRESS_TIMEOUT)
         except TimeoutError:
             return
 
 
-async def _sample(run: Run, show: Callable[[Run], None]) -> None:
-    process = psutil.Process(run.service.process.pid)
-    started = time.monotonic()
+async def _show(run: Run, show: Callable[[Run], None]) -> None:
     while run.service.process.returncode is None:
-        _count(run, time.monotonic() - started)
-        run.memory.append(process.memory_info().rss)
-        run.cpu = sum(process.cpu_times()[:2])
         show(run)
-        await asyncio.sleep(SAMPLE_EVERY)
-    raise NotifierError("the service ended by itself:\n" + "\n".join(run.service.log))
-
-
-def _count(run: Run, at: float) -> None:
-    run.samples.append(Sample(at, len(run.published), run.waiting, run.sent))
+        await asyncio.sleep(SHOW_INTERVAL)
+    raise NotifierError("the service ended unexpectedly:\n" + "\n".join(run.service.log))
 
 
 async def _watch_reminders(run: Run) -> None:
-    """Count scheduled reminders as anyone can: from the feed."""
+    """Count scheduled reminders from the events of the feed."""
     async with FeedClient.connect(feed_settings(run), snapshot=0, filter={"kind": "flight.reminder"}) as client:
         async for frame in client:
             run.reminders.update(event["data"]["mail"]["id"] for event in frame.get("events", ()))
@@ -209,7 +189,7 @@ async def _watch_reminders(run: Run) -> None:
 
 @asynccontextmanager
 async def _dead_letters(broker: str, run: Run) -> AsyncIterator[None]:
-    """Collect the ids of messages that the service puts aside."""
+    """Collect the ids of messages that the service dead-letters, until the block ends."""
     connection = await aiormq.connect(broker)
     try:
         channel = await connection.channel()
@@ -229,7 +209,7 @@ async def _dead_letters(broker: str, run: Run) -> AsyncIterator[None]:
 
 
 async def _declare(environ: Mapping[str, str]) -> None:
-    """Make sure of the queue before the first booking is published: the service may need a moment to do it."""
+    """Declare the topology before the first booking is published, because the service declares it a moment later."""
     settings = load(environ).amqp
     connection = await connect(settings.url or "")
     try:
@@ -239,7 +219,7 @@ async def _declare(environ: Mapping[str, str]) -> None:
 
 
 async def _clean_up(broker: str, names: tuple[str, str]) -> None:
-    """Leave nothing of the demo on someone's broker."""
+    """Delete the demo's exchange and queue from a broker that others use too."""
     connection = await aiormq.connect(broker)
     try:
         channel = await connection.channel()
@@ -260,7 +240,7 @@ def _names(*, own_broker: bool) -> tuple[str, str]:
 
 
 def _port() -> int:
-    """Use the default port, which people know, if it is free; else any."""
+    """Return the default port of the feed if it is free, otherwise 0, which means any."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.benchmarks.measures import most_in_window
 from support.outgoing import add, logged, mails, sending
 from support.parts import PATIENCE, request
 from support.samples import NOW, RULES
 
 from notifier import clock
 from notifier.demo.inbox import Inbox
-from notifier.demo.ledger import most_in_window
 from notifier.domain.mail import Mail, Status
 from notifier.domain.messages import Origin, decode
 from notifier.errors import StoreUnusable

@@ -1,11 +1,9 @@
-"""The demo and the load script as processes, on the tests' broker."""
+"""`notifier demo` as a process, on the broker of the tests."""
 
 import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
-from xml.etree import ElementTree as ET
 
 from support.rabbit import Rabbit
 
@@ -65,14 +63,3 @@ async def test_the_demo_leaves_nothing_on_a_broker_that_is_not_its_own(broker_ur
     async with Rabbit.connected(broker_url) as rabbit:
         declared = await rabbit.channel.queue_declare("notifier.demo.requests", exclusive=True)
         assert declared.message_count == 0
-
-
-def test_the_load_script_prints_its_figures_and_draws_them(broker_url: str, tmp_path: Path) -> None:
-    """Latency, rate, processor time and memory, a line each; the plot is an SVG document."""
-    plot = tmp_path / "load.svg"
-    rates = ("--publish-rate", "50", "--send-rate", "25", "--seconds", "1")
-    code, out, err = run(broker_url, "notifier.demo.command", *rates, "--plot", str(plot), "--idle", "0.5")
-    assert code == 0, err
-    for figure in ("publish to accepted mail: p50", "starts:", "processor time", "memory of", "idle service:"):
-        assert figure in out
-    assert ET.parse(plot).getroot().tag == "{http://www.w3.org/2000/svg}svg"  # noqa: S314 - our own file

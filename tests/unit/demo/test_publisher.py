@@ -9,9 +9,9 @@ import pytest
 from aiormq.abc import DeliveredMessage, FieldValue
 from hypothesis import given
 from hypothesis import strategies as st
+from support.benchmarks.measures import steady_rate
 
 from notifier.demo.broker import PrivateNode
-from notifier.demo.ledger import steady_rate
 from notifier.demo.publisher import booking, publish, reference
 
 NOW = datetime(2026, 11, 24, 10, 2, 30, tzinfo=UTC)

@@ -1,7 +1,7 @@
-"""Speed against the bare libraries: each part of the main path beside the least code that does the same job.
+"""`./scripts/bench`: the speed of each part of the main path, compared with minimal code on the bare library.
 
-Both are measured in turn, several times, in one run, and the ratio is the median
-over the turns: on a shared machine a single figure says little, a ratio much.
+Both are measured in turn, several times, in one run, and the ratio is the median of the turns, because on a shared
+machine a ratio is more stable than a single figure.
 """
 
 import asyncio
@@ -56,12 +56,12 @@ RULES = PlanningPolicy("example.org", timedelta(hours=3), timedelta(days=7), WOR
 FROM = Sender("Demo Airline", "demo@example.org")
 
 Work = Callable[[int], Awaitable[None]]
-"""Does the job so many times; the argument's own cost is part of what is measured."""
+"""Do the job this many times."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One part: jobs a second of ours and of the bare library, and ours as a share of the bare one's."""
+    """One part: jobs per second of notifier and of the bare library, and the median of their ratios."""
 
     part: str
     against: str
@@ -71,7 +71,7 @@ class Row:
 
 
 async def compare(part: str, against: str, jobs: int, ours: Work, bare: Work) -> Row:
-    """Measure both in turn; the first turn only warms up."""
+    """Measure both in turn. The first turn warms up and does not count."""
     speeds: list[tuple[float, float]] = []
     for turn in range(TURNS + 1):
         pair = (await _speed(ours, jobs), await _speed(bare, jobs))
@@ -93,14 +93,14 @@ async def _speed(work: Work, jobs: int) -> float:
 
 
 def sample_mail(number: int = 0) -> Mail:
-    """Plan one confirmation as the service would."""
+    """Plan one confirmation as the service does."""
     now = clock.now()
     message = decode(msgspec.json.encode(booking(number, now)), Origin(now))
     return claimed(message.plan(None, (), RULES, now).added[0], now)
 
 
 async def composing() -> Row:
-    """Compose a mail, beside the standard library's EmailMessage."""
+    """Compose a mail, compared with the standard library's EmailMessage."""
     mail = sample_mail()
 
     async def ours(jobs: int) -> None:
@@ -121,14 +121,14 @@ async def composing() -> Row:
 
 
 async def taking_in(folder: Path) -> Row:
-    """Decode, plan and store bookings in batches, beside the same number of rows in bare transactions."""
+    """Decode, plan and store bookings in batches, compared with the same number of rows in bare transactions."""
     now = clock.now()
     store = await SqliteStore.open(folder / "ours.db")
     db = await aiosqlite.connect(folder / "bare.db", isolation_level=None)
     await db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; CREATE TABLE rows (id TEXT, body BLOB)")
     jobs_in_all = 500 * (TURNS + 1)
     bodies = iter([msgspec.json.encode(booking(n, now)) for n in range(jobs_in_all)])
-    # A booking is two mails with an event each.
+    # A booking creates two mails with one event each.
     rows = [(str(n), b"x" * 900) for n in range(4 * BATCH)]
 
     async def ours(jobs: int) -> None:
@@ -149,7 +149,7 @@ async def taking_in(folder: Path) -> Row:
 
 
 async def handing_over() -> Row:
-    """Deliver over one connection, beside aiosmtplib's own sendmail."""
+    """Deliver over one connection, compared with aiosmtplib's own sendmail."""
     message = compose(sample_mail(), WORDING, FROM)
     async with Inbox() as inbox:
         (pool,) = smtp_pools(SmtpSettings.model_validate({"NOTIFIER_SMTP_URL": inbox.url}), "example.org")
@@ -173,7 +173,7 @@ async def handing_over() -> Row:
 
 
 async def consuming(url: str) -> Row:
-    """Consume and acknowledge in batches, beside a bare consumer that acknowledges each message."""
+    """Consume and acknowledge in batches, compared with a bare consumer that acknowledges each message."""
     settings = AmqpSettings.model_validate(
         {"NOTIFIER_AMQP_URL": url, "NOTIFIER_AMQP_EXCHANGE": "bench", "NOTIFIER_AMQP_QUEUE": "bench.ours"}
     )
@@ -219,7 +219,7 @@ async def _fill(channel: aiormq.abc.AbstractChannel, queue: str, body: bytes, co
 
 
 async def measure(broker: str | None) -> list[Row]:
-    """Measure every part; those that need a broker only where there is one."""
+    """Measure every part; the one that needs a broker only if there is a broker."""
     airports.load()
     with tempfile.TemporaryDirectory(prefix="notifier-bench-") as folder:
         rows = [await composing(), await taking_in(Path(folder)), await handing_over()]
@@ -229,14 +229,14 @@ async def measure(broker: str | None) -> list[Row]:
 def main(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the table as JSON.")] = None,
 ) -> None:
-    """Compare each part of the main path with the bare library under it."""
+    """Compare each part of the main path with the bare library below it."""
     try:
         with find_broker(os.environ, lambda line: typer.echo(line, err=True)) as url:
             rows = uvloop.run(measure(url))
     except BrokerUnavailable as error:
         typer.echo(str(error), err=True)
         rows = uvloop.run(measure(None))
-    table = Table("part", "beside", "ours /s", "bare /s", "ours : bare")
+    table = Table("part", "compared with", "notifier /s", "bare /s", "notifier : bare")
     for row in rows:
         table.add_row(row.part, row.against, f"{row.ours:,.0f}", f"{row.bare:,.0f}", f"{row.ratio:.2f}")
     Console(width=100).print(table)

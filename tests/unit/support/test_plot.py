@@ -4,8 +4,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from notifier.demo.plot import BOTTOM, LABEL_GAP, LEFT, RIGHT, TOP, Sample, round_ticks, spread, svg
+from support.benchmarks.plot import BOTTOM, LABEL_GAP, LEFT, RIGHT, TOP, Sample, round_ticks, spread, svg
 
 SVG = "{http://www.w3.org/2000/svg}"
 SAMPLES = [Sample(0, 0, 0, 0), Sample(30, 3000, 2400, 600), Sample(60, 6000, 4800, 1200)]

@@ -1,4 +1,4 @@
-"""Draw a run as a line chart in SVG. Pure: samples in, text out, no library and nothing loaded from elsewhere."""
+"""Draw a run as a line chart in SVG. Pure: it needs no library, and the document loads nothing from elsewhere."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from math import floor, log10
 
 WIDTH, HEIGHT = 960, 480
 LEFT, RIGHT, TOP, BOTTOM = 76, 836, 76, 424  # the plotting area; the space right of it is for the labels
-LABEL_GAP = 34  # least distance between two line labels
+LABEL_GAP = 34  # the smallest distance between two line labels
 
 # Blue, orange and green of the Okabe-Ito palette, which colour-blind readers can tell apart; no CSS variables,
-# since renderers outside browsers do not know them.
+# because renderers outside browsers do not support them.
 _STYLE = """
 text { font: 13px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; fill: #57606a }
 .paper { fill: #ffffff } .title { font-size: 18px; font-weight: 600; fill: #1f2328 }
@@ -47,7 +47,7 @@ _SERIES: tuple[tuple[str, Callable[[Sample], int]], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class _Scale:
-    """Maps values from 0 up to the last tick onto pixels."""
+    """Map values from 0 to the last tick onto pixels."""
 
     ticks: list[float]
     begin: float
@@ -60,7 +60,7 @@ class _Scale:
 def svg(samples: Sequence[Sample], title: str) -> str:
     """Draw published, waiting and sent over time as one self-contained SVG document.
 
-    Readable in light and dark. Raises ValueError when there are no samples.
+    It follows the light or dark colour scheme of its viewer. Raises ValueError if there are no samples.
     """
     if not samples:
         raise ValueError("no samples, so nothing to draw")
@@ -72,7 +72,7 @@ def svg(samples: Sequence[Sample], title: str) -> str:
 
 
 def round_ticks(highest: float, about: int) -> list[float]:
-    """Choose about so many round steps (1, 2 or 5 times a power of ten) from 0 to at least `highest`."""
+    """Return about `about` round steps (1, 2 or 5 times a power of ten) from 0 to at least `highest`."""
     if highest <= 0:
         return [0, 1]
     rough = highest / about
@@ -125,7 +125,7 @@ def _labels(last: Sample, up: _Scale) -> Iterator[str]:
 
 
 def spread(wanted: Sequence[float], top: float, bottom: float) -> list[float]:
-    """Move sorted positions apart until each is LABEL_GAP below the one before and none is outside top and bottom."""
+    """Move sorted positions apart so that each is LABEL_GAP below the one before and all are inside top and bottom."""
     placed: list[float] = []
     for y in wanted:
         placed.append(max(y, placed[-1] + LABEL_GAP if placed else top))
@@ -137,5 +137,5 @@ def spread(wanted: Sequence[float], top: float, bottom: float) -> list[float]:
 
 
 def _number(value: float) -> str:
-    # A thin space groups thousands, as it means the same in every language.
+    # A thin space means the same in every language; a comma or a point does not.
     return f"{value:,.6g}".replace(",", "\N{NARROW NO-BREAK SPACE}")
