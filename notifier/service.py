@@ -112,7 +112,7 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
 
         stack.push_async_callback(_stop, supervisor, _longest_dialogue(settings))
         supervisor.start(
-            "broadcaster", partial(broadcast, store, hub, (figures.observe, metrics.observe, mail_log.tell))
+            "broadcaster", partial(broadcast, store, hub, (figures.observe, metrics.observe, mail_log.log_changes))
         )
         supervisor.start("sender", _sending(store, accounts, settings, write_for_smtp))
         supervisor.start("purger", partial(_purge, store, settings))

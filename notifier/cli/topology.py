@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 import uvloop
 
-from notifier.errors import Misconfigured, Problem
+from notifier.errors import Misconfigured, Problem, Unreachable
 from notifier.gateways.connection import connected
 from notifier.gateways.topology import TopologyState, check, declare
 from notifier.settings import AmqpSettings, load_group
@@ -31,10 +31,13 @@ async def show_topology(settings: AmqpSettings, *, create: bool) -> None:
         raise Misconfigured(
             [Problem("NOTIFIER_AMQP_URL", "is required", "set it to amqp://user:password@host:5672/vhost")]
         )
-    async with connected(settings.url) as connection:
-        if create:
-            await declare(connection, settings)
-        found = await check(connection, settings)
+    try:
+        async with connected(settings.url) as connection:
+            if create:
+                await declare(connection, settings)
+            found = await check(connection, settings)
+    except Unreachable as error:
+        raise Unreachable(f"{error}; check NOTIFIER_AMQP_URL, and that RabbitMQ is running") from error
     for name, state in found:
         typer.echo(f"{name}: {state}")
     if any(state is not TopologyState.AS_WANTED for _, state in found):

@@ -1,1 +1,1 @@
-"""The demo's own parts: a broker to talk to, an inbox to send to, a publisher, and the count at the end."""
+"""What `notifier demo` runs: a broker, an inbox, a publisher, and the ledger at the end."""

@@ -19,17 +19,17 @@ _UNITS = ("rabbitmq-server.service", "epmd.service", "epmd.socket")
 
 @contextmanager
 def find_broker(environ: Mapping[str, str], say: Callable[[str], None]) -> Iterator[str]:
-    """Yield the URL of a broker that answers, and undo at the end whatever was started for it.
+    """Yield the URL of a broker that answers, and stop at the end what was started for it.
 
-    Tried in this order: `NOTIFIER_AMQP_URL`, a private node of the installed package, a container, the
-    distribution's package. `say` gets one line about each step that takes time. Raises BrokerUnavailable.
+    It tries in this order: `NOTIFIER_AMQP_URL`, a private node of the installed package, a container, the
+    distribution's package. `say` is called with one line about each step that takes time. Raises BrokerUnavailable.
     """
     given = environ.get("NOTIFIER_AMQP_URL", "")
     if given and amqp_answers(given):
         yield given
         return
     if given:
-        say("the broker at NOTIFIER_AMQP_URL does not answer; looking for another")
+        say("the broker at NOTIFIER_AMQP_URL does not answer; looking for another one")
     search = environ.get("PATH", "")
     with ExitStack() as started:
         yield _start_broker(started, search, say)
@@ -42,12 +42,12 @@ def _start_broker(started: ExitStack, search: str, say: Callable[[str], None]) -
         say("starting RabbitMQ in a container")
         return started.enter_context(_container(docker))
     if (root := _root_prefix(search)) is not None:
-        say("installing the package rabbitmq-server with apt-get; its own service stays off")
+        say("installing the package rabbitmq-server with apt-get; its system service stays off")
         _install(root)
         return _start_node(started, say)
     raise BrokerUnavailable(
-        "no RabbitMQ broker here and none could be started: provide one with `apt-get install rabbitmq-server` "
-        "as root, or set NOTIFIER_AMQP_URL to one that runs"
+        "there is no RabbitMQ broker, and none could be started; provide one with `apt-get install rabbitmq-server` "
+        "as root, or set NOTIFIER_AMQP_URL to a running broker"
     )
 
 
@@ -72,19 +72,21 @@ def _container(docker: str) -> Iterator[str]:
     url = f"amqp://guest:guest@127.0.0.1:{port}/"
     try:
         if not _succeeds(docker, "run", "-d", "--rm", "--name", name, "-p", f"127.0.0.1:{port}:5672", _IMAGE):
-            raise BrokerUnavailable(f"the container did not start: see why with `docker run --rm {_IMAGE}`")
+            raise BrokerUnavailable(f"the RabbitMQ container did not start; `docker run --rm {_IMAGE}` shows why")
         deadline = time.monotonic() + START_DEADLINE
         while not amqp_answers(url):
-            # Asking the engine takes long enough to be the pause; a container that ended is gone, being `--rm`.
+            # Asking the engine takes long enough to be the pause. With `--rm` an ended container no longer exists.
             if not _succeeds(docker, "inspect", name) or time.monotonic() > deadline:
-                raise BrokerUnavailable(f"the broker in the container does not answer: see `docker run --rm {_IMAGE}`")
+                raise BrokerUnavailable(
+                    f"RabbitMQ in the container does not answer; `docker run --rm {_IMAGE}` shows why"
+                )
         yield url
     finally:
         _succeeds(docker, "rm", "-f", name)
 
 
 def _root_prefix(search: str) -> list[str] | None:
-    """Say how to run a command as root on a Debian system: with nothing, with sudo, or (None) not at all."""
+    """Return what to put before a command to run it as root on a Debian system, or None if that is not possible."""
     if not (Path("/etc/debian_version").exists() and shutil.which("apt-get", path=search)):
         return None
     if os.geteuid() == 0:
@@ -94,24 +96,22 @@ def _root_prefix(search: str) -> list[str] | None:
 
 
 def _install(root: list[str]) -> None:
-    # Where systemd is not init, the package's start script obeys the runlevel, and in level 1 it does nothing.
+    # If systemd is not init, the package's start script obeys the runlevel, and in level 1 it does nothing.
     apt = [*root, "env", "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1", "apt-get", "-qq"]
     with _units_masked(root):
-        _succeeds(*apt, "update")  # may fail in part and still know the package
+        _succeeds(*apt, "update")  # can fail in part and still know the package
         if not _succeeds(*apt, "install", "-y", "--no-install-recommends", "rabbitmq-server"):
-            raise BrokerUnavailable(
-                "installing a broker failed: see why with `apt-get install rabbitmq-server` as root"
-            )
+            raise BrokerUnavailable("installing RabbitMQ failed; `apt-get install rabbitmq-server` as root shows why")
 
 
 @contextmanager
 def _units_masked(root: list[str]) -> Iterator[None]:
-    # systemd starts what a package brings, whatever the runlevel, unless it is masked; a runtime mask is
-    # forgotten at the next boot even if we die here. Disabled, the new service stays off after that boot too.
+    # systemd starts the services of a new package, whatever the runlevel, unless they are masked. A runtime mask ends
+    # at the next boot, even if this process is killed; disabling the new services keeps them off after that.
     if not _SYSTEMD.exists():
         yield
         return
-    new = [unit for unit in _UNITS if not _succeeds("systemctl", "cat", unit)]  # one that was here stays as it is
+    new = [unit for unit in _UNITS if not _succeeds("systemctl", "cat", unit)]  # existing units stay as they are
     _succeeds(*root, "systemctl", "mask", "--runtime", *new)
     try:
         yield

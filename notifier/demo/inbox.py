@@ -1,4 +1,4 @@
-"""A local SMTP server that accepts mail, remembers when, and refuses on demand."""
+"""A local SMTP server that accepts mail, records when, and rejects it on request."""
 
 import asyncio
 import logging
@@ -14,14 +14,15 @@ from weakref import WeakSet
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 Reply = Callable[[str, str], str | None]
+"""Returns the reply for a phase and an address, or None to accept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
     """One accepted mail: its times in wall-clock seconds, its recipient and the headers that identify it.
 
-    `started_at` is when its MAIL FROM came, `accepted_at` when its final dot was answered. A missing header is
-    an empty string. `body` is the whole message as it came, or empty unless the inbox keeps bodies.
+    `started_at` is when its MAIL FROM arrived, `accepted_at` when its final dot was answered. A missing header is
+    an empty string. `body` is the whole message as it arrived, or empty unless the inbox keeps bodies.
     """
 
     started_at: float
@@ -35,12 +36,12 @@ class Received:
 
 
 class Inbox:
-    """An SMTP server on the running loop that accepts every mail, for as long as the context lasts.
+    """An SMTP server on the running event loop that accepts every mail until the context ends.
 
-    `reply` may answer for it: called with the phase ("MAIL", "RCPT" or "DATA", the final dot) and the address
-    (sender, recipient, recipient), it returns the reply to give or None to accept; a 421 also closes the
-    connection. `credentials` are then required before MAIL; without them any login succeeds. `tls` is offered
-    by STARTTLS and required, or from the first byte with `implicit_tls`.
+    `reply` can decide otherwise: it is called with the phase ("MAIL", "RCPT", or "DATA" for the final dot) and the
+    address (sender, recipient, recipient), and returns a reply, or None to accept. A 421 also closes the connection.
+    If `credentials` are set, a login with them is required before MAIL; otherwise any login succeeds. `tls` is offered
+    with STARTTLS and required, or used from the first byte with `implicit_tls`.
     """
 
     def __init__(
@@ -69,12 +70,12 @@ class Inbox:
 
     @property
     def url(self) -> str:
-        """The address of this inbox as `NOTIFIER_SMTP_URL` takes it, without credentials."""
+        """The value of `NOTIFIER_SMTP_URL` for this inbox, without credentials."""
         scheme = "smtps" if self._listen_tls else "smtp" if self._starttls else "smtp+plain"
         return f"{scheme}://{self.host}:{self.port}"
 
     async def __aenter__(self) -> Self:
-        logging.getLogger("mail.log").setLevel(logging.WARNING)  # else a line for every command
+        logging.getLogger("mail.log").setLevel(logging.WARNING)  # otherwise it logs a line for every command
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self._connected, self.host, self.port, ssl=self._listen_tls)
         self.port = self._server.sockets[0].getsockname()[1]
@@ -87,15 +88,15 @@ class Inbox:
         await self._server.wait_closed()
 
     async def wait_for(self, count: int, timeout: float) -> None:
-        """Return once `count` mails in all were accepted. Raises TimeoutError after `timeout` seconds."""
+        """Return once `count` mails were accepted since the start. Raises TimeoutError after `timeout` seconds."""
         try:
             async with asyncio.timeout(timeout), self._arrived:
                 await self._arrived.wait_for(lambda: len(self.received) >= count)
         except TimeoutError:
-            raise TimeoutError(f"{len(self.received)} of {count} mails came within {timeout} s") from None
+            raise TimeoutError(f"{len(self.received)} of {count} mails arrived within {timeout} s") from None
 
     async def keep(self, mail: Received) -> None:
-        """Add an accepted mail and wake whoever waits for it."""
+        """Add an accepted mail and wake the tasks that wait for it."""
         self.received.append(mail)
         async with self._arrived:
             self._arrived.notify_all()
@@ -108,7 +109,7 @@ class Inbox:
             enable_SMTPUTF8=True,
             tls_context=self._starttls,
             require_starttls=self._starttls is not None,
-            # aiosmtpd warns about a login it requires without TLS, so that is left to _Dialogue.
+            # aiosmtpd warns if it requires a login without TLS, so _Dialogue requires it instead.
             auth_require_tls=self._starttls is not None,
             authenticator=self._log_in,
             loop=asyncio.get_running_loop(),
@@ -124,25 +125,25 @@ class Inbox:
 
 
 class _Connection(SMTP):
-    """An aiosmtpd connection that leaves no task behind."""
+    """An aiosmtpd connection whose task ends with it."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         if self._handler_coroutine:
-            # A client that vanished is no news: look at the error, so that asyncio does not report it.
+            # A client can vanish at any time; retrieve the error, so that asyncio does not report it.
             self._handler_coroutine.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     async def end(self) -> None:
         if self.transport and not self.transport.is_closing():
             cast("asyncio.Transport", self.transport).abort()
         if self._handler_coroutine:
-            # In the middle of a TLS handshake the lost connection alone would not end it.
+            # During a TLS handshake, losing the connection does not end the task.
             self._handler_coroutine.cancel()
             await asyncio.wait({self._handler_coroutine})
 
 
 class _Dialogue:
-    """What aiosmtpd calls during one connection; its method names are aiosmtpd's."""
+    """The handler of one connection, called by aiosmtpd, which prescribes the method names."""
 
     def __init__(self, inbox: Inbox) -> None:
         self._inbox = inbox
@@ -182,7 +183,7 @@ class _Dialogue:
     def _refusal(self, server: SMTP, phase: str, address: str) -> str | None:
         answer = self._inbox.reply(phase, address) if self._inbox.reply else None
         if answer and answer.startswith("421") and server.transport:
-            # Runs after the reply is written, which happens as soon as this handler returns.
+            # This runs after the reply is written, which happens as soon as this handler returns.
             asyncio.get_running_loop().call_soon(server.transport.close)
         return answer
 

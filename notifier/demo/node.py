@@ -1,4 +1,4 @@
-"""A private RabbitMQ node, started from the installed package and gone without a trace when closed."""
+"""A private RabbitMQ node, started from the installed package, that leaves nothing behind when it is closed."""
 
 import os
 import random
@@ -19,13 +19,13 @@ from urllib.parse import urlsplit
 START_DEADLINE = 60.0  # seconds; a node takes 4 to 9 on two quiet cores
 STOP_DEADLINE = 30.0
 
-# The script under lib, not the one in sbin: that one insists on being root or the package's own user.
+# The script in sbin works only for root and the package's own user.
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 CONTROL = SERVER.with_name("rabbitmqctl")
 
-# The node lives as long as somebody holds our end of this shell's standard input, so it ends in good order
-# when we close it and also when we are killed. epmd runs here in the foreground, because Erlang would else
-# leave one behind as a daemon.
+# The node runs as long as this process holds the other end of the shell's standard input, so it shuts down
+# gracefully when that is closed, and also if this process is killed. epmd runs in the foreground, because
+# otherwise Erlang would leave it running as a daemon.
 _GUARD = """
 exec 3<&0 </dev/null
 epmd -address 127.0.0.1 3<&- & epmd=$!
@@ -40,13 +40,13 @@ exit $code
 
 
 class BrokerUnavailable(Exception):
-    """Says in one sentence that there is no broker, and which command would provide one."""
+    """There is no broker; the text says so in one sentence and names a command that provides one."""
 
 
 def amqp_answers(url: str, timeout: float = 3.0) -> bool:
-    """Tell whether an AMQP 0-9-1 broker at `url` answers the protocol header with Connection.Start.
+    """Return whether an AMQP 0-9-1 broker at `url` answers the protocol header with Connection.Start.
 
-    `timeout` is in seconds, for connecting and for the answer. No credentials are used.
+    `timeout` is in seconds and applies to connecting and to the answer separately. No credentials are used.
     """
     parts = urlsplit(url)
     secure = parts.scheme == "amqps"
@@ -66,10 +66,10 @@ def amqp_answers(url: str, timeout: float = 3.0) -> bool:
 
 
 class PrivateNode:
-    """A RabbitMQ node of our own: own name, ports, data and epmd, on loopback only, gone when closed.
+    """A RabbitMQ node with its own name, ports, data and epmd, on loopback only.
 
-    `start()`, `stop()` and `kill()` may be repeated; port and data stay the same until `close()`.
-    As a context manager it starts on entry and closes on exit. Blocking: call it from a thread if a loop runs.
+    `start()`, `stop()` and `kill()` can be repeated; port and data stay the same until `close()`. As a context manager
+    it starts on entry and closes on exit. Its methods block, so an event loop must call them in a thread.
     """
 
     def __init__(self) -> None:
@@ -105,7 +105,7 @@ class PrivateNode:
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
-                start_new_session=True,  # Ctrl-C in the terminal is for us; we stop the node in our own time
+                start_new_session=True,  # Ctrl-C in the terminal must not reach the node, which is stopped later
             )
         try:
             self._wait_until_ready(self._process)
@@ -116,18 +116,18 @@ class PrivateNode:
     def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + START_DEADLINE
         while not amqp_answers(self.url):
-            # The pause between two looks is spent waiting for the node's early end.
+            # Waiting for the process is the pause between two attempts.
             with suppress(subprocess.TimeoutExpired):
                 process.wait(0.1)
             if process.returncode is not None or time.monotonic() > deadline:
                 tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-20:])
                 raise BrokerUnavailable(
-                    "the private RabbitMQ node did not start, as its log below says: "
-                    f"set NOTIFIER_AMQP_URL to a broker that runs\n{tail}"
+                    "the private RabbitMQ node did not start; fix what its log below reports, "
+                    f"or set NOTIFIER_AMQP_URL to a running broker\n{tail}"
                 )
 
     def stop(self) -> None:
-        """Stop the node in good order; its data stays for the next `start()`. Kills it after 30 s."""
+        """Shut the node down gracefully, or kill it after 30 s. Its data is kept for the next `start()`."""
         if not (process := self._process):
             return
         try:
@@ -141,10 +141,10 @@ class PrivateNode:
             self.kill()
 
     def kill(self) -> None:
-        """Kill every process of the node at once, as a crash would; its data stays as it is on disk.
+        """Kill every process of the node immediately, like a crash; its data stays as it is on disk.
 
-        RabbitMQ 3.10 writes the registration of a new quorum queue with a delay: one declared in the last
-        seconds before a kill is there after the next `start()`, but never answers.
+        RabbitMQ 3.10 writes the registration of a new quorum queue with a delay: a queue that was declared in the last
+        seconds before a kill exists after the next `start()`, but never answers.
         """
         if not (process := self._process):
             return
@@ -156,15 +156,15 @@ class PrivateNode:
         self._process = None
 
     def pause(self) -> None:
-        """Freeze the node: its connections stay open and nothing answers."""
+        """Freeze the node: its connections stay open, and it does not answer."""
         self._signal(signal.SIGSTOP)
 
     def unpause(self) -> None:
-        """Let a paused node go on."""
+        """Continue a paused node."""
         self._signal(signal.SIGCONT)
 
     def control(self, *command: str) -> None:
-        """Run one command of `rabbitmqctl` on the running node. Raises CalledProcessError where it fails."""
+        """Run one command of `rabbitmqctl` on the running node. Raises CalledProcessError if it fails."""
         subprocess.run([CONTROL, *command], env=self._environ, check=True, capture_output=True)  # noqa: S603 - our own node
 
     def close(self) -> None:
@@ -182,7 +182,7 @@ class PrivateNode:
 
 @contextmanager
 def _all_gone(pid: int) -> Iterator[None]:
-    # Erlang puts its port programs into sessions of their own: a signal to the group misses them, and they
+    # Erlang starts its port programs in sessions of their own: a signal to the group does not reach them, and they
     # end a moment later than the node, when their pipe closes.
     with ExitStack() as opened:
         handles = []
@@ -205,9 +205,9 @@ def _descendants(pid: int) -> Iterator[int]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Choose ports of 127.0.0.1 that nobody uses now. Raises BrokerUnavailable."""
-    # Below the range from which the kernel serves outgoing connections, so that no client of anyone
-    # holds the port while the node restarts.
+    """Return that many ports of 127.0.0.1 that are not in use now. Raises BrokerUnavailable if there are too few."""
+    # These are below the range that the kernel uses for outgoing connections, so that no client takes the port
+    # while the node restarts.
     found: list[int] = []
     for port in random.sample(range(20000, 32000), 200):
         with socket.socket() as probe, suppress(OSError):
@@ -215,7 +215,7 @@ def free_ports(count: int) -> list[int]:
             found.append(port)
         if len(found) == count:
             return found
-    raise BrokerUnavailable("no free port between 20000 and 32000: set NOTIFIER_AMQP_URL to a broker that runs")
+    raise BrokerUnavailable("there is no free port between 20000 and 32000; set NOTIFIER_AMQP_URL to a running broker")
 
 
 def _node_environ(folder: Path, name: str, port: int, dist_port: int, epmd_port: int) -> dict[str, str]:
@@ -224,7 +224,7 @@ def _node_environ(folder: Path, name: str, port: int, dist_port: int, epmd_port:
     cookie.chmod(0o400)
     config = folder / "rabbitmq.conf"
     config.write_text("disk_free_limit.absolute = 50MB\n")  # the default blocks publishers on a nearly full disk
-    # Nothing but the path is inherited: a RABBITMQ_ or ERL_ variable of the user would change the node.
+    # Only the path is inherited: a RABBITMQ_ or ERL_ variable of the user would change the node.
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         "LANG": "C.UTF-8",
@@ -242,7 +242,7 @@ def _node_environ(folder: Path, name: str, port: int, dist_port: int, epmd_port:
         "RABBITMQ_MNESIA_BASE": str(folder / "data"),
         "RABBITMQ_LOG_BASE": str(folder / "log"),
         "RABBITMQ_LOGS": "-",
-        # Two schedulers that sleep when idle: the machine is for the service under test.
+        # Two schedulers that sleep when idle leave the machine to the service.
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
             "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}"
         ),

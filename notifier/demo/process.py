@@ -1,4 +1,4 @@
-"""The service as a process of its own, as a user runs it: started, watched for its address, stopped by SIGTERM."""
+"""The service as a process, as a user runs it."""
 
 import asyncio
 import json
@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 
 from notifier.errors import NotifierError
 
-START_TIMEOUT = 30.0
-STOP_TIMEOUT = 60.0
+START_TIMEOUT = 30.0  # seconds
+STOP_TIMEOUT = 60.0  # seconds
 
 
 @dataclass
 class ServiceProcess:
-    """A running `notifier serve`."""
+    """A running `notifier serve`. `url` is the address of its feed, `log` the last lines of its stderr."""
 
     process: asyncio.subprocess.Process
     url: str = ""
@@ -25,11 +25,11 @@ class ServiceProcess:
 
     @property
     def port(self) -> int:
-        """Where its feed listens."""
+        """The port of the feed."""
         return int(self.url.rpartition(":")[2])
 
     async def stop(self) -> int:
-        """Ask it to end, as an init system would, and give its exit code."""
+        """Send SIGTERM and return the exit code. Raises TimeoutError if the service does not end in STOP_TIMEOUT."""
         if self.process.returncode is None:
             self.process.terminate()
         async with asyncio.timeout(STOP_TIMEOUT):
@@ -38,13 +38,16 @@ class ServiceProcess:
 
 @asynccontextmanager
 async def serving(environ: Mapping[str, str]) -> AsyncIterator[ServiceProcess]:
-    """Run the service with these settings while the block lasts; NotifierError with its last words if it cannot."""
+    """Run the service with these settings until the block ends, and kill it then if it has not been stopped.
+
+    Raises NotifierError with the end of its log if it does not start.
+    """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "notifier", "serve"),
         env={**os.environ, **environ, "NOTIFIER_LOG_FORMAT": "json"},
         stdin=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
-        # A terminal's Ctrl-C goes to all processes of its group; with ours on top the service would get two signals.
+        # Ctrl-C in a terminal reaches all processes of the group; with `stop()` the service would get two signals.
         start_new_session=True,
     )
     service = ServiceProcess(process)

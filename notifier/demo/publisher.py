@@ -1,4 +1,4 @@
-"""A booking service in miniature: invents bookings and publishes them at a steady rate."""
+"""A small booking service: it invents bookings and publishes them at a steady rate."""
 
 import asyncio
 import random
@@ -15,7 +15,7 @@ import msgspec
 from aiormq.abc import AbstractChannel
 
 CONNECT_TIMEOUT = 10.0  # seconds
-IN_FLIGHT = 200  # publishes whose confirm may be outstanding
+MAX_UNCONFIRMED = 200  # messages
 ROUTING_KEY = "booking.confirmed"
 
 _FIRST = (
@@ -40,7 +40,7 @@ _AIRPORTS = {
     "JFK": "America/New_York", "SFO": "America/Los_Angeles", "GRU": "America/Sao_Paulo", "NRT": "Asia/Tokyo",
     "SYD": "Australia/Sydney", "KTM": "Asia/Kathmandu", "DXB": "Asia/Dubai",
 }  # fmt: skip
-_REFERENCE_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # no I, O, 0, 1: they are read out on the phone
+_REFERENCE_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # no I, O, 0, 1: they are misheard on the phone
 _REFERENCES = len(_REFERENCE_LETTERS) ** 6
 
 
@@ -68,7 +68,7 @@ def booking(n: int, now: datetime, run: str = "0") -> dict[str, Any]:
 
 
 def reference(n: int, run: str) -> str:
-    """Give the six-character booking reference number n of a run: no two alike, and not in counting order."""
+    """Return the six-character booking reference number n of a run; references are unique and not in counting order."""
     # Multiplying by an odd number permutes the numbers below a power of two.
     number = (n * 387_420_489 + zlib.crc32(run.encode())) % _REFERENCES
     letters = ""
@@ -109,10 +109,10 @@ async def publish(
     rate: float,
     on_published: Callable[[str, float], None],
 ) -> None:
-    """Publish messages at `rate` a second (0: as fast as it goes) and return when the broker has confirmed them all.
+    """Publish messages at `rate` per second (0: as fast as possible); return when the broker has confirmed all of them.
 
-    `on_published` gets each id and the wall-clock time, in seconds, just before its message is handed over.
-    Raises what aiormq raises when the broker is lost or refuses a message.
+    `on_published` is called with each id and the wall-clock time in seconds, just before its message is published.
+    Raises the errors of aiormq if the connection is lost or the broker rejects a message.
     """
     async with asyncio.timeout(CONNECT_TIMEOUT):
         connection = await aiormq.connect(url)
@@ -121,7 +121,7 @@ async def publish(
         await channel.exchange_declare(exchange, exchange_type="topic", durable=True)
         await _publish_paced(channel, exchange, messages, rate, on_published)
     except ExceptionGroup as lost:
-        raise lost.exceptions[0] from None  # one loss fails every publish in flight, all for the same reason
+        raise lost.exceptions[0] from None  # a lost connection fails every unconfirmed publish for the same reason
     finally:
         await connection.close()
 
@@ -134,7 +134,7 @@ async def _publish_paced(
     on_published: Callable[[str, float], None],
 ) -> None:
     clock = asyncio.get_running_loop().time
-    room = asyncio.Semaphore(IN_FLIGHT)
+    room = asyncio.Semaphore(MAX_UNCONFIRMED)
     started = clock()
     async with asyncio.TaskGroup() as unconfirmed:
         for n, message in enumerate(messages):
@@ -152,7 +152,7 @@ async def _publish_one(channel: AbstractChannel, exchange: str, message: Mapping
         msgspec.json.encode(message),
         exchange=exchange,
         routing_key=message["type"],
-        mandatory=True,  # else a message for which there is no queue is confirmed and gone
+        mandatory=True,  # otherwise a message without a queue is confirmed and lost
         properties=aiormq.spec.Basic.Properties(
             content_type="application/cloudevents+json", delivery_mode=2, message_id=message["id"]
         ),

@@ -1,1 +1,1 @@
-"""What is wrong with an installation, and how to mend it."""
+"""Checks of an installation: what is wrong with it, and how to fix it."""

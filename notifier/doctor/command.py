@@ -1,4 +1,4 @@
-"""What `notifier doctor` prints: a line for each finding, its remedy below it."""
+"""What `notifier doctor` prints: a line for each finding, with its remedy below it."""
 
 import json
 from collections.abc import Iterator
@@ -18,9 +18,9 @@ _SIGNS = {Level.OK: "✓", Level.NOTE: "·", Level.WARNING: "!", Level.FAULT: "�
 
 
 async def doctor(settings: Settings, send_to: str | None, *, as_json: bool) -> None:
-    """Print what is found, and with `send_to` send a test mail and print the dialogue; exits 1 where there is a fault.
+    """Print every finding; with `send_to`, send a test mail there and print the SMTP dialogue.
 
-    Raises Misconfigured where `send_to` is no address.
+    Exits 1 if there is a fault, or the test mail is not accepted. Raises Misconfigured if `send_to` is not an address.
     """
     to = _address(send_to) if send_to is not None else None
     faults = 0
@@ -36,7 +36,7 @@ async def doctor(settings: Settings, send_to: str | None, *, as_json: bool) -> N
 async def _send(settings: Settings, to: str) -> bool:
     pool, *others = smtp_pools(settings.smtp, settings.mail.sender.domain)
     try:
-        typer.echo(f"test mail to {to} through {pool.name}", err=True)
+        typer.echo(f"sending a test mail to {to} through {pool.name}", err=True)
         result = await peers.send_test(pool, settings.mail, to, clock.now())
         for line in peers.dialogue(result):
             typer.echo(f"    {line}", err=True)

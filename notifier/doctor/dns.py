@@ -1,4 +1,4 @@
-"""TXT records of a domain, asked for within a time limit."""
+"""Queries for the TXT records of a domain, each with a time limit."""
 
 from collections.abc import Sequence
 
@@ -8,21 +8,21 @@ from dns.asyncresolver import Resolver
 from notifier.errors import Unreachable
 
 ANSWER_TIMEOUT = 5.0
-"""Seconds for one question, with all its repetitions."""
+"""Seconds for one query, including its retries."""
 
 
 def system_resolver() -> Resolver:
-    """Ask whom the machine asks; Unreachable where it does not say whom."""
+    """Return a resolver with the name servers of this machine. Raises Unreachable if none is configured."""
     try:
         return asyncresolver.Resolver()
     except resolver.NoResolverConfiguration as error:
-        raise Unreachable(f"DNS cannot be asked: {error}") from error
+        raise Unreachable(f"this machine has no name server: {error}") from error
 
 
-async def exists(asked: Resolver, domain: str) -> bool:
-    """Say whether DNS knows a domain; Unreachable where nobody answers."""
+async def exists(resolver_: Resolver, domain: str) -> bool:
+    """Return whether a domain exists in DNS. Raises Unreachable if no name server answers."""
     try:
-        await asked.resolve(domain, "SOA", lifetime=ANSWER_TIMEOUT)
+        await resolver_.resolve(domain, "SOA", lifetime=ANSWER_TIMEOUT)
     except resolver.NXDOMAIN:
         return False
     except resolver.NoAnswer:
@@ -32,10 +32,10 @@ async def exists(asked: Resolver, domain: str) -> bool:
     return True
 
 
-async def texts(asked: Resolver, name: str) -> list[str]:
-    """Give the TXT records of a name, none where there are none; Unreachable where nobody answers."""
+async def texts(resolver_: Resolver, name: str) -> list[str]:
+    """Return the TXT records of a name, or an empty list. Raises Unreachable if no name server answers."""
     try:
-        answer = await asked.resolve(name, "TXT", lifetime=ANSWER_TIMEOUT)
+        answer = await resolver_.resolve(name, "TXT", lifetime=ANSWER_TIMEOUT)
     except (resolver.NXDOMAIN, resolver.NoAnswer):
         return []
     except (exception.DNSException, OSError) as error:
@@ -43,21 +43,24 @@ async def texts(asked: Resolver, name: str) -> list[str]:
     return [b"".join(record.strings).decode(errors="replace") for record in answer]
 
 
-async def dmarc_record(asked: Resolver, domain: str) -> tuple[str, str] | None:
-    """Find the DMARC record of a domain, or of the nearest domain above it that has one, with its name."""
+async def dmarc_record(resolver_: Resolver, domain: str) -> tuple[str, str] | None:
+    """Return the name and text of the DMARC record of a domain or of the nearest parent domain that has one, or None.
+
+    Raises Unreachable if no name server answers.
+    """
     labels = domain.split(".")
     for start in range(len(labels) - 1):
         name = f"_dmarc.{'.'.join(labels[start:])}"
-        for text in await texts(asked, name):
+        for text in await texts(resolver_, name):
             if text.lower().replace(" ", "").startswith("v=dmarc1"):
                 return name, text
     return None
 
 
-async def dkim_selectors(asked: Resolver, domain: str, selectors: Sequence[str]) -> list[str]:
-    """Find those of the selectors under which a domain has a key."""
-    return [each for each in selectors if await texts(asked, f"{each}._domainkey.{domain}")]
+async def dkim_selectors(resolver_: Resolver, domain: str, selectors: Sequence[str]) -> list[str]:
+    """Return those of the selectors for which a domain has a DKIM key. Raises Unreachable if no name server answers."""
+    return [each for each in selectors if await texts(resolver_, f"{each}._domainkey.{domain}")]
 
 
 def _unreachable(name: str, error: Exception) -> Unreachable:
-    return Unreachable(f"DNS cannot be asked for {name} ({type(error).__name__})")
+    return Unreachable(f"no name server answers a query for {name} ({type(error).__name__})")

@@ -1,4 +1,4 @@
-"""The whole examination, one finding after the other."""
+"""All checks, one finding after the other."""
 
 from collections.abc import AsyncIterator
 
@@ -14,7 +14,10 @@ from notifier.settings import Settings
 
 
 async def examine(settings: Settings, resolver: Resolver | None = None) -> AsyncIterator[Finding]:
-    """Look at everything that must be right, with time limits on each; `resolver` defaults to the machine's own."""
+    """Check machine, SMTP accounts, DNS and broker in turn, and yield each finding as soon as it is known.
+
+    Each network operation has a time limit. `resolver` defaults to the machine's name servers.
+    """
     now = clock.now()
     yield machine.clock(now)
     for finding in machine.zones(now):
@@ -39,14 +42,18 @@ async def examine(settings: Settings, resolver: Resolver | None = None) -> Async
 
 async def _domain(domain: str, provider: Provider | None, resolver: Resolver | None) -> AsyncIterator[Finding]:
     try:
-        asked = resolver or dns.system_resolver()
-        if not await dns.exists(asked, domain):
-            says = f"DNS knows no domain {domain}; SPF, DKIM and DMARC were not looked at"
-            yield warning("DNS", says, "if this machine is online, check the address in NOTIFIER_MAIL_FROM")
+        used = resolver or dns.system_resolver()
+        if not await dns.exists(used, domain):
+            says = f"the domain {domain} does not exist in DNS; SPF, DKIM and DMARC were not checked"
+            yield warning(
+                "DNS", says, "check the address in NOTIFIER_MAIL_FROM, and that this machine can look up public names"
+            )
             return
-        yield identity.spf(domain, await dns.texts(asked, domain), provider or host_of_domain(domain))
+        yield identity.spf(domain, await dns.texts(used, domain), provider or host_of_domain(domain))
         selectors = provider.selectors if provider else ()
-        yield identity.dkim(domain, provider, await dns.dkim_selectors(asked, domain, selectors))
-        yield identity.dmarc(domain, await dns.dmarc_record(asked, domain))
+        yield identity.dkim(domain, provider, await dns.dkim_selectors(used, domain, selectors))
+        yield identity.dmarc(domain, await dns.dmarc_record(used, domain))
     except Unreachable as error:
-        yield note("DNS", f"{error}: SPF, DKIM and DMARC were not looked at", "try again where DNS answers")
+        yield note(
+            "DNS", f"{error}; SPF, DKIM and DMARC were not checked", "run this again on a machine with a name server"
+        )

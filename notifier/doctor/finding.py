@@ -1,11 +1,15 @@
-"""One thing that was looked at: how it is, in a sentence, and what to do about it."""
+"""The result of one check: its level, a sentence about it, and what to do."""
 
 from enum import StrEnum
 from typing import NamedTuple
 
 
 class Level(StrEnum):
-    """How bad it is. With a `fault` mail does not go, or is sure to be refused."""
+    """How serious a finding is.
+
+    OK: nothing is wrong. NOTE: worth knowing. WARNING: does harm, now or later. FAULT: mail is not sent, or is certain
+    to be rejected.
+    """
 
     OK = "ok"
     NOTE = "note"
@@ -14,7 +18,7 @@ class Level(StrEnum):
 
 
 class Finding(NamedTuple):
-    """What was found about a topic; `remedy` is empty where nothing needs to be done."""
+    """What was found about a topic. `says` is a sentence; `remedy` is what to do, or empty if nothing is needed."""
 
     level: Level
     topic: str
@@ -23,20 +27,20 @@ class Finding(NamedTuple):
 
 
 def ok(topic: str, says: str) -> Finding:
-    """Find nothing wrong."""
+    """Return a finding that nothing is wrong."""
     return Finding(Level.OK, topic, says)
 
 
 def note(topic: str, says: str, remedy: str = "") -> Finding:
-    """Find something worth knowing."""
+    """Return a finding that is worth knowing."""
     return Finding(Level.NOTE, topic, says, remedy)
 
 
 def warning(topic: str, says: str, remedy: str) -> Finding:
-    """Find what will do harm, today or later."""
+    """Return a finding that does harm, now or later."""
     return Finding(Level.WARNING, topic, says, remedy)
 
 
 def fault(topic: str, says: str, remedy: str) -> Finding:
-    """Find what keeps mail from going."""
+    """Return a finding that keeps mail from being sent or accepted."""
     return Finding(Level.FAULT, topic, says, remedy)

@@ -1,4 +1,4 @@
-"""Whether receivers will believe who a mail is from: account and From, SPF, DKIM, DMARC, and the quota. Pure."""
+"""Whether receivers will accept the sender of a mail: account and From, SPF, DKIM, DMARC, and the quota. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -10,36 +10,38 @@ TOPIC = "sender"
 
 
 def account(sender: Sender, server: SmtpServer) -> Finding:
-    """Compare From with the account that sends it."""
+    """Check that the account is allowed to send mails with this From."""
     provider, home = provider_of(server), host_of_domain(sender.domain)
     if home and provider is not home and server.security != "plain":
         return fault(
             TOPIC,
-            f"{sender.domain} is {home.name}'s, and {server.name} is not: receivers will take the mails for forged",
+            f"{sender.domain} belongs to {home.name}, {server.name} does not: receivers will treat the mails as forged",
             f"set NOTIFIER_MAIL_FROM to an address of your own domain, or send through {home.servers[0]}",
         )
     username = (server.username or "").lower()
     if "@" not in username:
-        return note(TOPIC, f"the user name at {server.name} does not say which addresses it may send from")
+        return note(
+            TOPIC, f"the user name at {server.name} does not show which addresses the account is allowed to send from"
+        )
     if username == sender.address.lower():
-        return ok(TOPIC, f"From is the account's own address at {server.name}")
+        return ok(TOPIC, f"From is the address of the account at {server.name}")
     if provider and provider.rewrites_from:
         return warning(
             TOPIC,
-            f"{provider.name} replaces From <{sender.address}> by <{username}>, unless it is an alias of that account",
+            f"{provider.name} replaces From <{sender.address}> with <{username}> unless it is an alias of the account",
             f"set NOTIFIER_MAIL_FROM to <{username}>, or add the alias in the account's settings",
         )
     if username.rpartition("@")[2] != sender.domain.lower():
         return warning(
             TOPIC,
-            f"From is of {sender.domain}, the account at {server.name} of {username.rpartition('@')[2]}",
-            "make sure that the account may send for that domain, or set NOTIFIER_MAIL_FROM to one of its own",
+            f"From has the domain {sender.domain}, but the account at {server.name} has {username.rpartition('@')[2]}",
+            "check that the account is allowed to send for that domain, or set NOTIFIER_MAIL_FROM to its address",
         )
-    return ok(TOPIC, f"From is of the same domain as the account at {server.name}")
+    return ok(TOPIC, f"From has the same domain as the account at {server.name}")
 
 
 def quota(mail: MailSettings, server: SmtpServer) -> Iterator[Finding]:
-    """Compare what is set with what the provider is known to allow."""
+    """Compare rate limit and quota with what the provider is known to allow."""
     provider = provider_of(server)
     if provider is None:
         return
@@ -50,65 +52,75 @@ def quota(mail: MailSettings, server: SmtpServer) -> Iterator[Finding]:
             "quota",
             f"{provider.name} allows {provider.allows}; "
             + (f"NOTIFIER_SEND_QUOTA is {mail.quota}" if mail.quota else "no quota is set"),
-            f"set NOTIFIER_SEND_QUOTA={daily}, so that what expires first is sent first on a day that is too short",
+            f"set NOTIFIER_SEND_QUOTA={daily}; when it runs short, the mails that expire first are sent first",
         )
     elif not daily:
-        yield note("quota", f"{provider.name} allows {provider.allows}", "set NOTIFIER_SEND_QUOTA accordingly")
+        yield note(
+            "quota", f"{provider.name} allows {provider.allows}", "set NOTIFIER_SEND_QUOTA to the limit of your account"
+        )
     else:
-        yield ok("quota", f"{mail.quota} mails a day are within what {provider.name} allows")
+        yield ok("quota", f"NOTIFIER_SEND_QUOTA={mail.quota} is within the limit of {provider.name}")
     if provider.rate and (mail.rate == 0 or mail.rate > provider.rate):
         yield warning(
             "quota",
-            f"{provider.name} takes {provider.rate:g} mails a second; NOTIFIER_SEND_RATE is {mail.rate:g}",
+            f"{provider.name} accepts {provider.rate:g} mails per second; NOTIFIER_SEND_RATE is {mail.rate:g}",
             f"set NOTIFIER_SEND_RATE={provider.rate:g}",
         )
 
 
 def spf(domain: str, texts: Sequence[str], provider: Provider | None) -> Finding:
-    """Judge the SPF record (RFC 7208) among a domain's TXT records."""
+    """Check the SPF record (RFC 7208) among the TXT records of a domain."""
     records = [text for text in texts if text.lower().split(" ")[0] == "v=spf1"]
     wanted = f"include:{provider.spf}" if provider else "ip4:<your server's address>"
     if not records:
         return warning(
             "SPF",
-            f"{domain} has no SPF record: receivers cannot tell who may send for it",
+            f"{domain} has no SPF record: receivers cannot know which servers are allowed to send for it",
             f'publish a TXT record at {domain}: "v=spf1 {wanted} ~all"',
         )
     if len(records) > 1:
         return fault(
             "SPF",
-            f"{domain} has {len(records)} SPF records, so receivers heed none of them (RFC 7208, section 4.5)",
-            "merge them into one",
+            f"{domain} has {len(records)} SPF records, so receivers ignore all of them (RFC 7208, section 4.5)",
+            "merge them into one TXT record",
         )
     terms = records[0].lower().split()[1:]
     if {"+all", "all"} & set(terms):
-        return fault("SPF", f"{domain}'s SPF record lets everybody send for it", 'end it with "~all" or "-all"')
+        return fault(
+            "SPF",
+            f"the SPF record of {domain} allows every server to send for it",
+            'end the record with "~all" or "-all"',
+        )
     if provider and not any(term.partition(":")[2] == provider.spf or term.endswith(provider.spf) for term in terms):
         return warning(
             "SPF",
-            f"{domain}'s SPF record does not name {provider.name}: {records[0]}",
-            f"add {wanted} to it",
+            f"the SPF record of {domain} does not name {provider.name}: {records[0]}",
+            f"add {wanted} to the record",
         )
     return ok("SPF", f"{domain}: {records[0]}")
 
 
 def dmarc(domain: str, found: tuple[str, str] | None) -> Finding:
-    """Judge the DMARC record (RFC 7489), given with the name where it was found: the domain or one above it."""
+    """Check the DMARC record (RFC 7489). `found` is its name, which can be that of a parent domain, and its text."""
     if found is None:
         return warning(
             "DMARC",
-            f"{domain} has no DMARC record; large receivers ask for one of who sends much",
+            f"{domain} has no DMARC record; large receivers require one from bulk senders",
             f'publish a TXT record at _dmarc.{domain}: "v=DMARC1; p=none; rua=mailto:postmaster@{domain}"',
         )
     where, record = found
     tags = dict(_tag(part) for part in record.split(";") if "=" in part)
     policy = tags.get("p", "")
     if policy not in ("none", "quarantine", "reject"):
-        return fault("DMARC", f"the record at {where} has no valid p=: {record}", "set p=none, quarantine or reject")
-    return ok("DMARC", f"{where}: receivers are told to {_POLICIES[policy]} what fails")
+        return fault(
+            "DMARC",
+            f"the record at {where} has no valid p=: {record}",
+            "set p=none, p=quarantine or p=reject in the record",
+        )
+    return ok("DMARC", f"{where} asks receivers to {_POLICIES[policy]} mails that fail the check")
 
 
-_POLICIES: Mapping[str, str] = {"none": "let pass", "quarantine": "put aside", "reject": "refuse"}
+_POLICIES: Mapping[str, str] = {"none": "accept", "quarantine": "quarantine", "reject": "reject"}
 
 
 def _tag(part: str) -> tuple[str, str]:
@@ -117,17 +129,17 @@ def _tag(part: str) -> tuple[str, str]:
 
 
 def dkim(domain: str, provider: Provider | None, found: Sequence[str]) -> Finding:
-    """Judge which of a provider's DKIM keys (RFC 6376) a domain has; `found` are their selectors."""
+    """Check that a domain has a DKIM key (RFC 6376) of its provider. `found` are the selectors that exist."""
     if provider is None or not provider.selectors:
         return note(
             "DKIM",
-            f"the names of {domain}'s DKIM keys are known to its mail server alone",
+            f"the DKIM keys of {domain} cannot be checked, because only its mail server knows their selectors",
             'send a test mail with --send-to and look for "dkim=pass" in its headers (Authentication-Results)',
         )
     if not found:
         return warning(
             "DKIM",
-            f"{domain} has none of {provider.name}'s DKIM keys ({', '.join(provider.selectors)})",
+            f"{domain} has no DKIM key of {provider.name} (selectors {', '.join(provider.selectors)})",
             f"turn on DKIM signing for {domain} at {provider.name}, and publish the keys that it shows",
         )
-    return ok("DKIM", f"{domain} has {provider.name}'s key {', '.join(found)}")
+    return ok("DKIM", f"{domain} has the DKIM key {', '.join(found)} of {provider.name}")

@@ -1,4 +1,4 @@
-"""What is known of large mail providers: what they allow, and by what receivers recognise them. Pure."""
+"""The published limits, SPF names and DKIM selectors of large mail providers. Pure."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,12 +7,12 @@ from notifier.settings import SmtpServer
 
 
 class Provider(NamedTuple):
-    """A provider, by the end of its servers' names.
+    """A mail provider.
 
-    `spf` is what a sender's SPF record includes, `selectors` are the names of its DKIM
-    keys. `free` are domains of its own that anybody's account can have. `allows` is in
-    its own words, `daily` and `rate` (mails a second) where it names a number; for a
-    domain of `free` it is `daily_free`.
+    `servers` are suffixes of the names of its servers. `spf` is the domain that a sender's SPF record must include,
+    `selectors` are those of its DKIM keys. `free` are its own domains, in which anybody can have an address. `allows`
+    describes the limits; `daily` (for a domain in `free`, `daily_free`) and `rate` are mails per day and per second,
+    or None if the provider does not publish a number. `rewrites_from` means that it replaces a foreign From.
     """
 
     name: str
@@ -57,21 +57,21 @@ PROVIDERS: Sequence[Provider] = (
         ("amazonaws.com",),
         "amazonses.com",
         (),
-        "200 mails a day and one a second in the sandbox, afterwards what the account's console says",
+        "200 mails a day and one per second in the sandbox, and what the account's console shows outside of it",
     ),
     # docs.sendgrid.com/ui/account-and-settings/how-to-set-up-domain-authentication
-    Provider("SendGrid", ("smtp.sendgrid.net",), "sendgrid.net", ("s1", "s2"), "what the plan says"),
+    Provider("SendGrid", ("smtp.sendgrid.net",), "sendgrid.net", ("s1", "s2"), "what the plan includes"),
     # documentation.mailgun.com/docs/mailgun/user-manual/domains/domains-verify
-    Provider("Mailgun", ("mailgun.org",), "mailgun.org", ("mta", "smtp", "k1"), "what the plan says"),
+    Provider("Mailgun", ("mailgun.org",), "mailgun.org", ("mta", "smtp", "k1"), "what the plan includes"),
 )
 
 
 def provider_of(server: SmtpServer) -> Provider | None:
-    """Recognise whose server it is."""
+    """Return the provider of a server, or None if it is not a known one."""
     host = server.host.lower()
     return next((each for each in PROVIDERS if host.endswith(each.servers)), None)
 
 
 def host_of_domain(domain: str) -> Provider | None:
-    """Recognise a domain of which only its provider can send."""
+    """Return the provider of a free domain, for which only its own servers can send, or None for any other domain."""
     return next((each for each in PROVIDERS if domain.lower() in each.free), None)

@@ -1,4 +1,4 @@
-"""Logging to stderr: one line an event, for people or (`json`) for programs; no address in it is whole."""
+"""Logging to stderr: one line per event, for people or (`json`) for programs, with every address masked."""
 
 import logging
 import os
@@ -18,15 +18,15 @@ from notifier.settings import LogSettings
 log = structlog.get_logger(__name__)
 
 MAX_LINES = 10_000
-"""Lines that may wait for a reader of stderr that has stopped reading; later ones are counted and dropped."""
-TOGETHER = 100
-"""Lines that are written at once."""
+"""Lines that can wait if stderr is not read; later ones are dropped and counted."""
+BATCH_SIZE = 100
+"""Lines that are written together."""
 FLUSH_TIMEOUT = 2.0
-"""Seconds that the last lines have to be written when the service ends."""
+"""Seconds that writing the last lines can take when the service ends."""
 
 
 class _Stderr:
-    """Stderr, written to at once, or by a thread while `from_a_thread` lasts: whoever reads it may stop reading."""
+    """Stderr, written directly, or by a thread during `from_a_thread`, so that a reader that stops blocks nothing."""
 
     def __init__(self) -> None:
         self._lines: Queue[str | None] | None = None
@@ -41,7 +41,7 @@ class _Stderr:
             sys.stderr.write(text)
             return
         if threading.current_thread() is self._writer:
-            # In a full queue the line that counts dropped lines would be dropped itself, and the count be lost.
+            # If the queue is full, the line with the number of dropped lines would be dropped itself.
             self._writers_own += text
             return
         try:
@@ -51,17 +51,17 @@ class _Stderr:
                 self._dropped += 1
 
     def flush(self) -> None:
-        """Flush what was written at once."""
+        """Flush what was written directly."""
         if self._lines is None:
             sys.stderr.flush()
 
     @contextmanager
     def from_a_thread(self) -> Iterator[None]:
-        """Write in a thread, which ends with the block: within FLUSH_TIMEOUT, even if nobody reads."""
+        """Write in a thread until the block ends, which takes at most 2 x FLUSH_TIMEOUT even if nobody reads."""
         sys.stderr.flush()
         lines = self._lines = Queue(MAX_LINES)
         args = (sys.stderr.fileno(), lines)
-        # A daemon that uses nothing but the descriptor: a write that never ends must not hold up the process's end.
+        # A daemon that uses only the descriptor: a write that never returns must not keep the process from ending.
         writer = self._writer = threading.Thread(target=self._write_on, args=args, name="log", daemon=True)
         writer.start()
         try:
@@ -74,12 +74,12 @@ class _Stderr:
                 self._lines = None
 
     def _write_on(self, descriptor: int, lines: "Queue[str | None]") -> None:
-        """Write lines until a None among them, in few writes if there are many."""
+        """Write lines until one is None, many of them in one write if they come quickly."""
         ending = False
         while not (ending and lines.empty()):
             found = [lines.get()]
             with suppress(Empty):
-                while len(found) < TOGETHER:
+                while len(found) < BATCH_SIZE:
                     found.append(lines.get_nowait())
             ending = ending or None in found
             _write_all(descriptor, "".join(filter(None, found)).encode(errors="backslashreplace"))
@@ -89,17 +89,17 @@ class _Stderr:
         with self._counting:
             dropped, self._dropped = self._dropped, 0
         if dropped:
-            log.warning("log lines were dropped: stderr was not read", count=dropped)
+            log.warning("log lines dropped: stderr was not read", count=dropped)
             text, self._writers_own = self._writers_own, ""
             _write_all(descriptor, text.encode(errors="backslashreplace"))
 
 
 STDERR: Any = _Stderr()
-"""What all of our lines are written to."""
+"""Where all log lines are written."""
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
-    """Write to a descriptor, however slowly it is read; if it cannot be written to, the service goes on without."""
+    """Write all data to a descriptor, waiting for its reader. Errors are ignored: the service runs without a log."""
     while data:
         try:
             data = data[os.write(descriptor, data) :]
@@ -110,7 +110,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 
 def configure(settings: LogSettings) -> None:
-    """Set up structlog, and let warnings of the libraries through the same channel."""
+    """Configure structlog, and log warnings of libraries in the same format."""
     level = logging.getLevelNamesMapping()[settings.level]
     render: structlog.types.Processor = (
         structlog.processors.JSONRenderer()
@@ -134,13 +134,13 @@ def configure(settings: LogSettings) -> None:
     handler = logging.StreamHandler(STDERR)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=render, foreign_pre_chain=[*shared, *safe]))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    # These tell at warning level and above what we report ourselves, once and in our words.
+    # notifier reports their errors itself, once and with context.
     for library in ("aiormq", "websockets", "aiosqlite", "asyncio"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
 
 
 def mask(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Mask the addresses that came into a line with the words of others: a server's, a library's, a traceback's."""
+    """Mask addresses in text that others wrote: replies of servers, messages of libraries, tracebacks."""
     for name, value in event.items():
         if isinstance(value, str) and "@" in value:
             event[name] = all_masked(value)
@@ -148,9 +148,9 @@ def mask(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str
 
 
 def one_line(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Show what a stranger wrote as what it is: no word of it can end a line, begin one, or speak to the terminal.
+    """Escape control characters, so that text from outside can neither forge a line nor control the terminal.
 
-    JSON escapes all this by itself.
+    JSON escapes them anyway.
     """
     for name, value in event.items():
         if name == "exception":

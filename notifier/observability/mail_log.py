@@ -1,4 +1,4 @@
-"""One line in the log for each change of a mail, with the ids to find all else by."""
+"""One log line for each change of a mail, with the ids that lead to everything else."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -12,7 +12,7 @@ from notifier.domain.mail import Reply, Status
 
 log = structlog.get_logger(__name__)
 
-_ALARMING = (Status.FAILED, Status.UNCERTAIN)
+_WARNINGS = (Status.FAILED, Status.UNCERTAIN)
 
 
 class _Mail(Struct):
@@ -33,11 +33,11 @@ class _Body(Struct):
 _body = msgspec.json.Decoder(_Body)
 
 
-def tell(events: Iterable[StoredEvent]) -> None:
-    """Log events as they pass; what needs a person's attention as a warning."""
+def log_changes(events: Iterable[StoredEvent]) -> None:
+    """Log each event; a mail that failed or is uncertain as a warning."""
     for event in events:
-        say = log.warning if event.status in _ALARMING else log.info
-        say(event.type, **dict(_fields(event)))
+        write = log.warning if event.status in _WARNINGS else log.info
+        write(event.type, **dict(_fields(event)))
 
 
 def _fields(event: StoredEvent) -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""How every command of the command line exits when something is wrong; the table must have all of them."""
+"""How every command exits if something is wrong. The table must contain every command."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ MAIL = "3f2c1b0a-0000-5000-8000-000000000001"
 
 
 class Use(NamedTuple):
-    """A right use of a command, and what it needs: the running service, the broker, and settings of this group."""
+    """A valid use of a command: its arguments, the peer that it needs, and one of the settings that it reads."""
 
     args: tuple[str, ...] = ()
     asks: str = ""
@@ -51,7 +51,7 @@ USES = {
 
 
 def known(group: TyperGroup, before: str = "") -> Iterator[str]:
-    """Give the names of all commands, those of subcommands behind the name of their group."""
+    """Yield the names of all commands; a subcommand follows the name of its group."""
     for name, command in group.commands.items():
         if isinstance(command, TyperGroup):
             yield from known(command, f"{name} ")
@@ -60,7 +60,7 @@ def known(group: TyperGroup, before: str = "") -> Iterator[str]:
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *args: str) -> object:
-    """Run the command line in this process; gives its exit code."""
+    """Run the command line in this process; return its exit code."""
     monkeypatch.setattr(sys, "argv", ["notifier", *args])
     with pytest.raises(SystemExit) as exit_:
         app.main()
@@ -69,7 +69,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *args: str) -> object:
 
 @pytest.fixture
 def environ(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set what is needed, with a service and a broker that are not there."""
+    """Set the required settings, with addresses where neither a service nor a broker listens."""
     smtp, feed, broker = free_ports(3)
     monkeypatch.setenv("NOTIFIER_SMTP_URL", f"smtp+plain://127.0.0.1:{smtp}")
     monkeypatch.setenv("NOTIFIER_MAIL_FROM", "fly@example.org")
@@ -79,21 +79,21 @@ def environ(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def environ_of_service(environ: None) -> dict[str, str]:  # noqa: ARG001 - sets the variables
-    """Give the environment of a process with the settings above."""
+    """Return the environment of a process with the settings above."""
     return dict(os.environ)
 
 
 def process(
     *args: str, environ: dict[str, str], shell: str = "", stdout: int | BinaryIO = subprocess.DEVNULL
 ) -> "subprocess.CompletedProcess[bytes]":
-    """Run the command line as a process of its own, with a redirection of the shell."""
+    """Run the command line as a process, with a redirection of the shell."""
     command = f'exec "$0" -m notifier "$@" {shell}'
     call = ["/bin/sh", "-c", command, sys.executable, *args]
     return subprocess.run(call, env=environ, stdout=stdout, stderr=subprocess.PIPE, timeout=PATIENCE, check=False)  # noqa: S603 - our own command
 
 
 def test_no_command_is_forgotten() -> None:
-    """The table names every command of the command line, and no other."""
+    """The table contains exactly the commands of the command line."""
     group = typer.main.get_command(app.app)
     assert isinstance(group, TyperGroup)
     assert set(USES) == set(known(group))
@@ -101,10 +101,10 @@ def test_no_command_is_forgotten() -> None:
 
 @pytest.mark.usefixtures("environ")
 @pytest.mark.parametrize("name", [name for name, use in USES.items() if use.asks])
-def test_what_cannot_be_reached_is_exit_4(
+def test_an_unreachable_peer_is_exit_4(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], name: str
 ) -> None:
-    """The address that does not answer is on stderr, in one line, and nothing is on stdout."""
+    """One line on stderr names the address that does not answer, and stdout is empty."""
     assert run(monkeypatch, *name.split(), *USES[name].args) == 4
     out, err = capfd.readouterr()
     assert (out, len(err.splitlines()), "127.0.0.1:" in err) == ("", 1, True)
@@ -115,7 +115,7 @@ def test_what_cannot_be_reached_is_exit_4(
 def test_wrong_settings_are_exit_2(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], name: str
 ) -> None:
-    """The setting is named on stderr, in one line, and nothing is done or on stdout."""
+    """One line on stderr names the setting, and stdout is empty."""
     monkeypatch.setenv(f"NOTIFIER_{USES[name].reads}", "nonsense")
     assert run(monkeypatch, *name.split(), *USES[name].args) == 2
     out, err = capfd.readouterr()
@@ -127,7 +127,7 @@ def test_wrong_settings_are_exit_2(
 def test_unknown_options_are_exit_2(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], name: str
 ) -> None:
-    """Usage that no command knows is explained on stderr."""
+    """An unknown option is named on stderr."""
     assert run(monkeypatch, *name.split(), *USES[name].args, "--unheard-of") == 2
     out, err = capfd.readouterr()
     assert (out, "--unheard-of" in err) == ("", True)
@@ -156,7 +156,7 @@ FLAGS = ("send", "--to", "a@example.com", "--subject", "Hi", "--text")
 def test_wrong_values_are_exit_2(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], args: tuple[str, ...], says: str
 ) -> None:
-    """What can be seen to be wrong before the service is asked is explained on stderr."""
+    """A value that is wrong whatever the service answers is explained on stderr."""
     assert run(monkeypatch, *args) == 2
     out, err = capfd.readouterr()
     assert out == ""
@@ -169,14 +169,14 @@ def test_wrong_values_are_exit_2(
     [b"\xff", b'{"a":"\\ud800"}', b"[" * 100_000, b'{"a":' * 500 + b"1" + b"}" * 500, b'{"a":NaN}', b"9" * 5000, b""],
     ids=["bytes", "surrogate", "deep", "closed", "NaN", "number", "nothing"],
 )
-def test_what_is_no_json_is_exit_2(
+def test_invalid_json_is_exit_2(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path, body: bytes
 ) -> None:
-    """A message that cannot be read or sent as JSON is explained on stderr, without a traceback."""
+    """A message that cannot be read or sent as JSON is rejected without a traceback."""
     (tmp_path / "message").write_bytes(body)
     code = run(monkeypatch, "send", str(tmp_path / "message"))
     out, err = capfd.readouterr()
-    # What is nested less deeply than Python can read is for the service to judge, which is not there.
+    # Nesting that Python can still parse is for the service to reject, and no service listens here.
     assert (code, out) == (4 if body.startswith(b'{"a":{') else 2, "")
     assert "Traceback" not in err
 
@@ -195,7 +195,7 @@ def test_what_is_no_json_is_exit_2(
 def test_each_error_has_its_exit_code(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], error: BaseException, code: int
 ) -> None:
-    """Each line of what is wrong is a line on stderr; Ctrl-C says nothing."""
+    """Each line of the error is a line on stderr; Ctrl-C prints nothing."""
 
     def fail() -> None:
         raise error
@@ -208,7 +208,7 @@ def test_each_error_has_its_exit_code(
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_full_disk_is_exit_1(environ_of_service: dict[str, str], unbuffered: str) -> None:
-    """Whatever cannot be written to stdout is one line on stderr, without a traceback."""
+    """If stdout cannot be written, the reason is one line on stderr, without a traceback."""
     with Path("/dev/full").open("wb") as full:
         done = process("settings", environ={**environ_of_service, "PYTHONUNBUFFERED": unbuffered}, stdout=full)
     said = b"notifier: the output cannot be written: [Errno 28] No space left on device\n"
@@ -217,14 +217,14 @@ def test_a_full_disk_is_exit_1(environ_of_service: dict[str, str], unbuffered: s
 
 @pytest.mark.parametrize(("args", "closed", "code"), [("mails list", "<&- >&- 2>&-", 4), ("send -", "<&-", 2)])
 def test_closed_streams_abort_nothing(environ_of_service: dict[str, str], args: str, closed: str, code: int) -> None:
-    """A process that runs an event loop ends as it would with its streams, and `send -` reads an empty file."""
+    """With closed streams an event loop works as usual, and `send -` reads an empty file."""
     assert process(*args.split(), environ=environ_of_service, shell=closed).returncode == code
 
 
 @pytest.mark.parametrize("name", ["contract", "version", "settings"])
 @pytest.mark.usefixtures("environ")
-def test_what_is_done_is_exit_0(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], name: str) -> None:
-    """What was asked for is on stdout, and nothing on stderr."""
+def test_success_is_exit_0(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], name: str) -> None:
+    """The output is on stdout, and stderr is empty."""
     assert run(monkeypatch, name) == 0
     out, err = capfd.readouterr()
     assert (bool(out), err) == (True, "")

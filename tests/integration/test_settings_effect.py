@@ -1,6 +1,6 @@
 """Every setting has an effect on `notifier serve`: each test runs the process and fails if its settings are ignored.
 
-The table at the end names the test of each setting, and must have them all.
+The table at the end names the test of each setting, and must be complete.
 """
 
 import asyncio
@@ -50,31 +50,31 @@ def prefixed(changes: Mapping[str, str]) -> dict[str, str]:
 
 @asynccontextmanager
 async def served(environ: Mapping[str, str], **changes: str) -> AsyncIterator[FeedSettings]:
-    """Run `notifier serve` with some settings (without their prefix) changed; gives what its clients need."""
+    """Run `notifier serve` with changed settings, named without their prefix; yield the settings of its clients."""
     async with Victim.running({**environ, **prefixed(changes)}) as victim:
         yield victim.feed
 
 
 async def stats_when(client: FeedClient, wanted: Callable[[Frame], Any]) -> dict[str, Any]:
-    """Wait for the first `stats` that are as wanted."""
+    """Wait for the first `stats` for which `wanted` is true."""
     return await wait_frame(client, lambda frame: frame["type"] == "stats" and wanted(frame))
 
 
 async def sent_and_purged(client: FeedClient, number: int) -> None:
-    """Wait until a mail was sent and then forgotten."""
+    """Wait until a mail was sent and then purged."""
     await client.command("submit", {"message": request(number)})
     mail = await wait_event(client, "mail.sent", event=f"r{number}")
     await stats_when(client, lambda frame: frame["at"] > mail["sent_at"] and not frame["totals"]["sent"])
 
 
 def until(stats: Frame) -> timedelta:
-    """Compute how long the first account still stays paused."""
+    """Return how long the first account remains paused."""
     paused_until = stats["smtp"][0]["until"]
     return moment(paused_until) - moment(stats["at"]) if paused_until else timedelta(0)
 
 
 def moment(text: str) -> datetime:
-    """Read a time of the feed."""
+    """Parse a time of the feed."""
     return datetime.fromisoformat(text)
 
 
@@ -89,7 +89,7 @@ def most_in_a_second(starts: Sequence[float]) -> int:
 
 
 def open_port(sink: Sink) -> str:
-    """Give a ledger's address as a setting."""
+    """Return the address of a sink as a value of NOTIFIER_SMTP_URL."""
     return f"smtp+plain://127.0.0.1:{sink.port}"
 
 
@@ -112,7 +112,7 @@ async def test_messages_are_taken_from_the_named_broker_and_queues(
 
 
 async def test_no_more_deliveries_are_taken_than_may_be_unacknowledged(environ: dict[str, str], rabbit: Rabbit) -> None:
-    """AMQP_PREFETCH: a service that stands still is given so many, and the rest waits in the queue."""
+    """AMQP_PREFETCH: a stopped process gets that many messages, and the others remain in the queue."""
     async with Victim.running({**environ, **rabbit.environ, **prefixed({"AMQP_PREFETCH": "7"})}) as victim:
         async with FeedClient.connect(victim.feed, stats=0.5) as client:
             await stats_when(client, lambda frame: frame["broker"]["state"] == "connected")
@@ -127,7 +127,7 @@ async def test_no_more_deliveries_are_taken_than_may_be_unacknowledged(environ: 
 
 
 async def test_the_database_is_where_it_should_be(environ: dict[str, str], tmp_path: Path) -> None:
-    """DATABASE_URL: the named file holds the mails, and another service on it knows them."""
+    """DATABASE_URL: the mails are in the named file, and the next service that uses it finds them."""
     path = tmp_path / "elsewhere" / "mails.db"
     path.parent.mkdir()
     url = f"sqlite:///{path}"
@@ -138,7 +138,7 @@ async def test_the_database_is_where_it_should_be(environ: dict[str, str], tmp_p
 
 
 async def test_finished_mail_is_forgotten_after_its_time_on_the_schedule(environ: dict[str, str]) -> None:
-    """RETENTION, PURGE_CRON: it goes within seconds; the message that caused it is remembered for the usual week."""
+    """RETENTION, PURGE_CRON: the mail is purged within seconds; its message is still known after that."""
     async with served(environ, RETENTION="1s", PURGE_CRON=EVERY_SECOND) as feed:
         async with FeedClient.connect(feed, snapshot=0, stats=0.5) as client:
             await sent_and_purged(client, 1)
@@ -146,7 +146,7 @@ async def test_finished_mail_is_forgotten_after_its_time_on_the_schedule(environ
 
 
 async def test_finished_mail_is_kept_for_its_time(environ: dict[str, str]) -> None:
-    """RETENTION: purges of every second leave it alone, however short other memories are."""
+    """RETENTION: a purge every second does not delete a mail before its time."""
     async with Victim.running({**environ, **prefixed({"PURGE_CRON": EVERY_SECOND, "RETENTION": "1h"})}) as victim:
         async with FeedClient.connect(victim.feed, snapshot=0) as client:
             await client.command("submit", {"message": request(1)})
@@ -158,7 +158,7 @@ async def test_finished_mail_is_kept_for_its_time(environ: dict[str, str]) -> No
 
 
 async def test_handled_messages_are_remembered_for_their_time(environ: dict[str, str]) -> None:
-    """DEDUP_RETENTION: after it a repeat is a new message, and a withdrawal before its request is forgotten."""
+    """DEDUP_RETENTION: after it a repeat counts as a new message, and an early cancellation has no effect any more."""
     short = {"RETENTION": "1s", "DEDUP_RETENTION": "2s", "PURGE_CRON": EVERY_SECOND}
     withdrawal = {"type": "notification.cancelled", "id": "w", "source": "/test", "data": {"id": "r2"}}
     async with served(environ, **short) as feed, FeedClient.connect(feed, snapshot=0, stats=0.5) as client:
@@ -172,7 +172,7 @@ async def test_handled_messages_are_remembered_for_their_time(environ: dict[str,
 
 
 async def test_a_withdrawal_is_remembered_as_long_as_messages_are(environ: dict[str, str]) -> None:
-    """DEDUP_RETENTION: purges that forget finished mail leave what is known of a request alone."""
+    """DEDUP_RETENTION: a purge of finished mails does not delete the cancellation of a request."""
     short = {"RETENTION": "1s", "DEDUP_RETENTION": "1h", "PURGE_CRON": EVERY_SECOND}
     withdrawal = {"type": "notification.cancelled", "id": "w", "source": "/test", "data": {"id": "r2"}}
     async with served(environ, **short) as feed, FeedClient.connect(feed, snapshot=0, stats=0.5) as client:
@@ -183,7 +183,7 @@ async def test_a_withdrawal_is_remembered_as_long_as_messages_are(environ: dict[
 
 
 async def test_mail_goes_to_the_first_of_the_named_servers_and_then_to_the_next(environ: dict[str, str]) -> None:
-    """SMTP_URL, SEND_QUOTA: the second account is used when the first has none of its quota left, and not before."""
+    """SMTP_URL, SEND_QUOTA: the second account is used once the quota of the first one is used up, and not before."""
     async with Inbox() as first, Inbox() as second:
         urls = f"{first.url},{second.url}"
         async with (
@@ -205,7 +205,7 @@ async def test_mail_goes_to_the_first_of_the_named_servers_and_then_to_the_next(
 
 
 async def test_the_named_authorities_are_trusted(environ: dict[str, str], tmp_path: Path) -> None:
-    """SMTP_CA_FILE: a server whose certificate one of them has signed gets mail; without the file it gets none."""
+    """SMTP_CA_FILE: a server with a certificate of a named authority gets mail; without the file it gets none."""
     authority, server = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(server)
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
@@ -220,7 +220,7 @@ async def test_the_named_authorities_are_trusted(environ: dict[str, str], tmp_pa
 
 
 async def test_an_account_has_no_more_connections_than_it_may(environ: dict[str, str], tmp_path: Path) -> None:
-    """SMTP_CONNECTIONS: of ten mails for a server that is silent after the message three are under way, seven wait."""
+    """SMTP_CONNECTIONS: with three connections to a server that does not answer, three of ten mails are being sent."""
     async with Sink.running(tmp_path / "journal") as sink:
         environ = {**environ, "NOTIFIER_SMTP_URL": open_port(sink)}
         async with served(environ, SMTP_CONNECTIONS="3") as feed, FeedClient.connect(feed, stats=0.5) as client:
@@ -234,7 +234,7 @@ async def test_an_account_has_no_more_connections_than_it_may(environ: dict[str,
 
 
 async def test_a_server_is_waited_for_as_long_as_its_replies_may_take(environ: dict[str, str], tmp_path: Path) -> None:
-    """SMTP_TIMEOUT, SMTP_DOT_TIMEOUT: the reply to the message has a time of its own, and both end a dialogue."""
+    """SMTP_TIMEOUT, SMTP_DOT_TIMEOUT: both end a dialogue, and the reply to the message has its own timeout."""
     async with Sink.running(tmp_path / "journal", delay=1.5) as sink:
         environ = {**environ, "NOTIFIER_SMTP_URL": open_port(sink)}
         async with served(environ, SMTP_TIMEOUT="1s", SMTP_DOT_TIMEOUT="3s", RETRY_DELAYS="1h") as feed:
@@ -253,19 +253,19 @@ async def test_a_server_is_waited_for_as_long_as_its_replies_may_take(environ: d
 
 
 async def test_an_account_pauses_for_its_steps(environ: dict[str, str]) -> None:
-    """SMTP_PAUSES: after the first failed login for the first of them, after the second for the second."""
+    """SMTP_PAUSES: the first failed login takes the first step, the second one takes the second."""
     (port,) = free_ports(1)
     async with served(environ, SMTP_URL=f"smtp+plain://127.0.0.1:{port}", SMTP_PAUSES="2s,3h") as feed:
         async with FeedClient.connect(feed, stats=0.5) as client:
             first = await stats_when(client, until)
             second = await stats_when(client, lambda frame: until(frame) > timedelta(seconds=3))
-    # A frame's time is a little earlier than what it says of the accounts.
+    # The time of a frame is taken a little earlier than the state of the accounts.
     assert timedelta(seconds=1) < until(first) < timedelta(seconds=3)
     assert timedelta(hours=2, minutes=59) < until(second) <= timedelta(hours=3)
 
 
 async def test_pauses_begin_anew_after_a_delivered_mail(environ: dict[str, str]) -> None:
-    """SMTP_PAUSES: an account that has delivered since its last fault takes the first step again."""
+    """SMTP_PAUSES: an account that has sent a mail since its last failure takes the first step again."""
     answers = iter(["454 4.7.0 too many messages", None, "454 4.7.0 too many messages"])
     async with Inbox(reply=lambda phase, _: next(answers, None) if phase == "MAIL" else None) as inbox:
         async with served(environ, SMTP_URL=inbox.url, SMTP_PAUSES="1s,3h") as feed:
@@ -276,7 +276,7 @@ async def test_pauses_begin_anew_after_a_delivered_mail(environ: dict[str, str])
 
 
 async def test_mail_comes_from_its_sender_and_is_answered_elsewhere(environ: dict[str, str]) -> None:
-    """MAIL_FROM, MAIL_REPLY_TO: in the headers, in what the server is told, and in what operators are shown."""
+    """MAIL_FROM, MAIL_REPLY_TO: they are in the headers, in the SMTP dialogue, and in what operators see."""
     said: list[bytes] = []
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -307,7 +307,7 @@ async def test_mail_comes_from_its_sender_and_is_answered_elsewhere(environ: dic
 
 
 async def test_no_second_has_more_starts_than_the_rate_and_one(environ: dict[str, str], inbox: Inbox) -> None:
-    """SEND_RATE: it is a limit, and mail goes out at nearly that."""
+    """SEND_RATE: the rate is never exceeded, and nearly reached."""
     async with served(environ, SEND_RATE="6") as feed:
         async with FeedClient.connect(feed, snapshot=0) as client:
             await submit(client, request(1, to=[f"p{n}@example.com" for n in range(19)]))
@@ -317,7 +317,7 @@ async def test_no_second_has_more_starts_than_the_rate_and_one(environ: dict[str
 
 
 async def test_due_mail_is_looked_for_on_a_schedule(environ: dict[str, str]) -> None:
-    """SEND_CRON: also when nothing happens, once at each of its moments."""
+    """SEND_CRON: the sender claims at each tick, even if nothing else happens."""
     async with served(environ, SEND_CRON=EVERY_SECOND) as feed:
         name, labels = "notifier_store_transaction_seconds_count", {"operation": "claim"}
         before = await scrape(feed, lambda found: found.get("notifier_transport_ready", transport=_only(found)) == 1)
@@ -332,7 +332,7 @@ def _only(found: Any) -> str:
 
 
 async def test_a_reminder_leaves_in_the_hour_from_its_time_on(environ: dict[str, str]) -> None:
-    """REMIND_BEFORE: so long before the departure at the earliest, and at most an hour later."""
+    """REMIND_BEFORE: a reminder is sent that long before departure at the earliest, and at most an hour later."""
     departs = clock.now() + timedelta(days=2)
     async with served(environ, REMIND_BEFORE="7h") as feed, FeedClient.connect(feed) as client:
         await client.command("submit", {"message": booking(departs)})
@@ -341,7 +341,7 @@ async def test_a_reminder_leaves_in_the_hour_from_its_time_on(environ: dict[str,
 
 
 async def test_a_refused_mail_waits_for_its_delays_and_is_given_up(environ: dict[str, str]) -> None:
-    """RETRY_DELAYS, GIVE_UP_AFTER: one after the other, until the next attempt would come too late."""
+    """RETRY_DELAYS, GIVE_UP_AFTER: the delays apply in turn, until the next attempt would be too late."""
     async with Inbox(reply=lambda phase, _: "450 4.2.0 busy" if phase == "RCPT" else None) as inbox:
         environ = {**environ, "NOTIFIER_SMTP_URL": inbox.url}
         async with served(environ, RETRY_DELAYS="20m,2h", GIVE_UP_AFTER="3h") as feed:
@@ -362,7 +362,7 @@ async def test_a_refused_mail_waits_for_its_delays_and_is_given_up(environ: dict
 
 
 async def test_a_lost_reply_is_answered_as_an_operator_wants(environ: dict[str, str], tmp_path: Path) -> None:
-    """ON_UNCERTAIN: with `hold` the mail is uncertain, and it goes once."""
+    """ON_UNCERTAIN: with `hold` the mail becomes uncertain and is not sent again."""
     async with Sink.running(tmp_path / "journal") as sink:
         await sink.command(phase="DOT", act="hang_up", accept=True)
         async with served(environ, SMTP_URL=open_port(sink), ON_UNCERTAIN="hold") as feed:
@@ -373,7 +373,7 @@ async def test_a_lost_reply_is_answered_as_an_operator_wants(environ: dict[str, 
 
 
 async def test_mails_say_what_the_own_templates_say(environ: dict[str, str], inbox: Inbox, tmp_path: Path) -> None:
-    """TEMPLATES: their subject and text are sent, and what an operator is shown has them too."""
+    """TEMPLATES: subject and text of the templates are sent, and shown to operators."""
     folder = tmp_path / "own" / "en"
     folder.mkdir(parents=True)
     (folder / "booking.confirmation.subject").write_text("Ahoy {{ booking }}", encoding="utf-8")
@@ -388,7 +388,7 @@ async def test_mails_say_what_the_own_templates_say(environ: dict[str, str], inb
 
 
 async def test_the_feed_listens_where_it_should(environ: dict[str, str]) -> None:
-    """HOST, PORT: at this address and port, and at no other address."""
+    """HOST, PORT: the feed listens on this address and port, and on no other address."""
     (port,) = free_ports(1)
     async with serving({**environ, **prefixed({"HOST": "127.0.0.2", "PORT": str(port)})}) as process:
         assert process.url == f"http://127.0.0.2:{port}"
@@ -399,7 +399,7 @@ async def test_the_feed_listens_where_it_should(environ: dict[str, str]) -> None
 
 
 async def test_each_token_lets_in_its_role(environ: dict[str, str]) -> None:
-    """VIEWER_TOKEN, OPERATOR_TOKEN: who shows one of them has its role, and nobody else is let in."""
+    """VIEWER_TOKEN, OPERATOR_TOKEN: a client with one of them has its role, and any other client is rejected."""
     async with served(environ, VIEWER_TOKEN=VIEWER_TOKEN, OPERATOR_TOKEN=OPERATOR_TOKEN) as feed:
         roles = {}
         for token in (VIEWER_TOKEN, OPERATOR_TOKEN):
@@ -413,7 +413,7 @@ async def test_each_token_lets_in_its_role(environ: dict[str, str]) -> None:
 
 
 async def test_a_token_is_made_and_kept(environ: dict[str, str], tmp_path: Path) -> None:
-    """MAKE_TOKEN: the file has it after the first start, and it makes an operator of whoever shows it."""
+    """MAKE_TOKEN: the file contains the token after the first start, and a client with it is an operator."""
     path = tmp_path / "token"
     for _ in range(2):
         async with served(environ, MAKE_TOKEN=str(path)) as feed:
@@ -426,7 +426,7 @@ async def test_a_token_is_made_and_kept(environ: dict[str, str], tmp_path: Path)
 
 
 async def test_only_known_pages_and_hosts_are_answered(environ: dict[str, str]) -> None:
-    """ALLOWED_ORIGINS, INSECURE: one adds an origin and its host name, the other lets every host name in."""
+    """ALLOWED_ORIGINS, INSECURE: one allows an origin and its host name, the other one every host name."""
     ours = "https://ops.example"
     async with served(environ, ALLOWED_ORIGINS=ours) as feed:
         url = f"ws://127.0.0.1:{feed.port}/feed"
@@ -442,14 +442,14 @@ async def test_only_known_pages_and_hosts_are_answered(environ: dict[str, str]) 
 
 @pytest.mark.parametrize("format_", ["console", "json"])
 async def test_the_log_has_its_format(environ: dict[str, str], format_: str) -> None:
-    """LOG_FORMAT: lines for people or JSON for programs."""
+    """LOG_FORMAT: the log consists of lines for people, or of JSON."""
     async with Victim.running({**environ, **prefixed({"LOG_FORMAT": format_})}) as victim:
         await victim.terminate()
     assert {line.startswith(b"{") for line in victim.raw} == {format_ == "json"}
 
 
 async def test_the_log_has_what_its_level_asks_for(environ: dict[str, str]) -> None:
-    """LOG_LEVEL: at ERROR neither the start nor a warning is a line."""
+    """LOG_LEVEL: at ERROR neither the start nor a warning is logged."""
     (port,) = free_ports(1)
     quiet = prefixed({"LOG_LEVEL": "ERROR", "PORT": str(port), "UNHEARD_OF": "x"})
     victim = await Victim.started({**environ, **quiet})
@@ -550,12 +550,12 @@ OTHER_VALUES = {
 
 
 def names() -> set[str]:
-    """Give the names of all settings, without their prefix, as the settings themselves know them."""
+    """Return the names of all settings, without their prefix, as `shown()` has them."""
     return {name.removeprefix("NOTIFIER_") for name in load(prefixed(REQUIRED)).shown()}
 
 
 def test_no_setting_is_forgotten() -> None:
-    """Every setting has its test, whose text names it, and another value to be read from a file."""
+    """Every setting has a test that names it, and a value that is not its default."""
     assert set(TESTS) == set(OTHER_VALUES) == names()
     for name, test in TESTS.items():
         assert test.__name__.startswith("test_")
@@ -564,7 +564,7 @@ def test_no_setting_is_forgotten() -> None:
 
 @pytest.mark.parametrize("name", sorted(OTHER_VALUES))
 def test_each_setting_can_be_read_from_a_file(tmp_path: Path, name: str) -> None:
-    """A file named by `NAME_FILE` has the same effect as the variable, and another one than the default."""
+    """A file named by `NAME_FILE` has the same effect as the variable, which differs from the default."""
     (tmp_path / "value").write_text(f"{OTHER_VALUES[name]}\n", encoding="utf-8")
     default = load(prefixed(REQUIRED))
     direct = load(prefixed({**REQUIRED, name: OTHER_VALUES[name]}))

@@ -1,4 +1,4 @@
-"""What holds only if the parts of the service are put together rightly; each part alone has its own tests."""
+"""What depends on how the parts of the service are connected; each part has tests of its own."""
 
 import asyncio
 import json
@@ -25,20 +25,20 @@ EVERY_SECOND = "* * * * * *"
 
 
 async def test_results_belong_to_the_message_that_caused_them(environ: dict[str, str], rabbit: Rabbit) -> None:
-    """Each carries its message's correlation id; where there is none, the message's own id."""
+    """Each has the correlation id of its message, or the id of the message if it has none."""
     results = await rabbit.listen("notifier.events", "topic", "mail.pending")
     await rabbit.prepare()
     async with serving(changed({**environ, **rabbit.environ})):
         await rabbit.publish(request(1, send_at=FAR), correlation_id="c1")
         await rabbit.publish(request(2, send_at=FAR))
         async with asyncio.timeout(PATIENCE):
-            told = [await results.get() for _ in range(2)]
-    found = {json.loads(each.body)["data"]["mail"]["event"]: each.header.properties.correlation_id for each in told}
+            received = [await results.get() for _ in range(2)]
+    found = {json.loads(each.body)["data"]["mail"]["event"]: each.header.properties.correlation_id for each in received}
     assert found == {"r1": "c1", "r2": "r2"}
 
 
 async def test_what_was_not_reported_is_not_purged(environ: dict[str, str]) -> None:
-    """While the broker is unavailable finished mails stay, whatever their age; without a broker they go."""
+    """If the broker is unavailable, finished mails are kept, whatever their age; without a broker they are purged."""
     (port,) = free_ports(1)
     short = {"RETENTION": "1s", "PURGE_CRON": EVERY_SECOND}
     async with serving(changed(environ, AMQP_URL=f"amqp://127.0.0.1:{port}/", **short)) as feed:
@@ -54,17 +54,20 @@ async def test_what_was_not_reported_is_not_purged(environ: dict[str, str]) -> N
 
 
 async def refusal(client: FeedClient, name: str, args: dict[str, Any]) -> str:
-    """Send a command that is refused; gives the error's code."""
+    """Send a command that is rejected; return the code of the error."""
     id_ = await client.command(name, args)
     frame = await wait_frame(client, lambda frame: frame["type"] == "result" and frame["id"] == id_)
     return str(frame["error"]["code"])
 
 
 async def test_mail_expires_while_no_account_can_send_it(environ: dict[str, str]) -> None:
-    """Every account is paused for an hour, and what is due expires at its time."""
+    """While every account is paused, a due mail expires at its time."""
     (port,) = free_ports(1)
-    away = {"SMTP_URL": f"smtp+plain://127.0.0.1:{port}", "SMTP_PAUSES": "1h", "SEND_CRON": EVERY_SECOND}
-    async with serving(changed(environ, **away)) as feed, FeedClient.connect(feed, snapshot=0, stats=0.5) as client:
+    unavailable = {"SMTP_URL": f"smtp+plain://127.0.0.1:{port}", "SMTP_PAUSES": "1h", "SEND_CRON": EVERY_SECOND}
+    async with (
+        serving(changed(environ, **unavailable)) as feed,
+        FeedClient.connect(feed, snapshot=0, stats=0.5) as client,
+    ):
         await wait_frame(client, lambda frame: frame["type"] == "stats" and frame["smtp"][0]["reason"])
         expires = clock.now() + timedelta(seconds=1)
         await client.command("submit", {"message": request(1, expires_at=timestamp(expires))})
@@ -73,7 +76,7 @@ async def test_mail_expires_while_no_account_can_send_it(environ: dict[str, str]
 
 
 async def test_wrong_addresses_in_a_row_pause_no_account(environ: dict[str, str]) -> None:
-    """Eleven of them fail, each for itself, and the next mail goes at once."""
+    """Eleven mails to wrong addresses fail, and the next mail is sent immediately."""
     wrong = [f"wrong{n}@example.com" for n in range(11)]
     async with Inbox(
         reply=lambda phase, to: "550 5.1.1 no such user" if phase == "RCPT" and to in wrong else None
@@ -99,7 +102,7 @@ async def test_every_actor_ends_with_the_service(settings: Settings) -> None:
 
 
 async def test_clients_are_counted_until_they_leave(settings: Settings) -> None:
-    """However one leaves, it is no client any more."""
+    """A client does not count any more, however its connection ends."""
     async with serving(settings) as feed:
         async with FeedClient.connect(feed) as first:
             await wait_frame(first, lambda frame: frame["type"] == "snapshot")
@@ -111,8 +114,8 @@ async def test_clients_are_counted_until_they_leave(settings: Settings) -> None:
         await scrape(feed, lambda found: found.get("notifier_feed_clients") == 0)
 
 
-async def test_a_welcome_says_whom_one_talks_to(settings: Settings) -> None:
-    """The server's name and version, and its time."""
+async def test_a_welcome_names_the_server(settings: Settings) -> None:
+    """A welcome has the name, the version and the time of the server."""
     before = timestamp(clock.now()) or ""
     async with serving(settings) as feed, FeedClient.connect(feed) as client:
         welcome = await client.frame()
@@ -121,7 +124,7 @@ async def test_a_welcome_says_whom_one_talks_to(settings: Settings) -> None:
 
 
 async def test_stats_come_twice_a_second_at_most(settings: Settings) -> None:
-    """Whoever asks for more gets them so often, and whoever asks for none gets none."""
+    """A client that requests them more often gets them twice a second, and one that requests none gets none."""
     loop = asyncio.get_running_loop()
     async with serving(settings) as feed:
         async with FeedClient.connect(feed, snapshot=0, stats=0.01) as client:
@@ -139,14 +142,14 @@ async def test_stats_come_twice_a_second_at_most(settings: Settings) -> None:
 
 @pytest.mark.parametrize("token", ["VIEWER_TOKEN", "OPERATOR_TOKEN"])
 async def test_with_a_token_every_host_name_is_served(environ: dict[str, str], token: str) -> None:
-    """A page that points its own name at loopback has no token, so the name does not matter."""
+    """With tokens the host name need not be checked: a page whose name points to loopback has no token."""
     value = {"VIEWER_TOKEN": VIEWER_TOKEN, "OPERATOR_TOKEN": OPERATOR_TOKEN}[token]
     async with serving(changed(environ, **{token: value})) as feed:
         assert (await get(feed, "/healthz", Host="ops.example"))[0] == 200
 
 
 async def test_a_request_names_one_host(settings: Settings) -> None:
-    """None or two of them are refused."""
+    """A request without a Host header, or with two of them, is rejected."""
     async with serving(settings) as feed:
         reader, writer = await asyncio.open_connection("127.0.0.1", feed.port)
         writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n")
@@ -158,20 +161,20 @@ async def test_a_request_names_one_host(settings: Settings) -> None:
 
 
 async def test_a_broker_that_is_lost_is_noticed_within_a_minute(rabbit: Rabbit) -> None:
-    """A heartbeat of ten seconds is agreed upon, and the connection has a name that its operators can read."""
+    """The heartbeat is negotiated to ten seconds."""
     async with connected(rabbit.url) as connection:
         assert connection.connection_tune.heartbeat == 10
 
 
-async def test_a_setting_that_means_nothing_is_named(environ: dict[str, str]) -> None:
-    """A misspelt variable is one warning at the start."""
+async def test_an_unknown_setting_is_named(environ: dict[str, str]) -> None:
+    """A misspelt variable is logged as one warning at the start."""
     async with service({**environ, "NOTIFIER_SENT_RATE": "5"}) as (process, _):
         lines = [json.loads(line) for line in process.log if "NOTIFIER_SENT_RATE" in line]
     assert [(line["level"], line["name"]) for line in lines] == [("warning", "NOTIFIER_SENT_RATE")]
 
 
 async def test_every_option_of_a_list_has_its_effect(environ: dict[str, str]) -> None:
-    """Status, kind, booking and time choose the mails, the limit and the place choose the page."""
+    """Status, kind, booking and time select the mails; the limit and the cursor select the page."""
     flight = {"number": "AI101", "from": "DEL", "to": "BLR", "departs_at": FAR}
     data = {"booking": "REF001", "passengers": [{"name": "A", "email": "a@example.com"}], "flights": [flight]}
     async with serving(changed(environ)) as feed, FeedClient.connect(feed, snapshot=0) as client:
@@ -207,7 +210,7 @@ async def test_every_option_of_a_list_has_its_effect(environ: dict[str, str]) ->
 
 
 async def test_every_flag_of_send_has_its_effect(environ: dict[str, str], inbox: Inbox) -> None:
-    """The page goes along with the text, and the time is kept."""
+    """The mail contains text and HTML, and is sent at the requested time."""
     async with serving(changed(environ)) as feed, FeedClient.connect(feed, snapshot=0) as client:
         at = {"NOTIFIER_PORT": str(feed.port)}
         what = ("--to", "a@example.com", "--to", "b@example.com", "--subject", "Hi", "--text", "Hello.")

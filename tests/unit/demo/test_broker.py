@@ -8,7 +8,7 @@ import pytest
 
 from notifier.demo.broker import BrokerUnavailable, PrivateNode, amqp_answers, find_broker
 
-# Plays the part of the command-line client; its "container" is a process that speaks one frame of AMQP.
+# This replaces the docker client; its "container" is a process that sends one frame of AMQP.
 DOCKER = '''#!{python}
 import os, signal, subprocess, sys
 BROKER = """
@@ -36,13 +36,13 @@ elif words[0] == "rm":
 
 @pytest.fixture
 def silent_port() -> Iterator[int]:
-    """A port that accepts connections and never says a word."""
+    """A port that accepts connections and never sends anything."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 
 
 def test_a_given_broker_that_answers_is_used_as_it_is(demo_node: PrivateNode) -> None:
-    """The URL from the environment is yielded unchanged, nothing is started and nothing needs saying."""
+    """The URL from the environment is yielded unchanged, and nothing is started or reported."""
     said: list[str] = []
     with find_broker({"NOTIFIER_AMQP_URL": demo_node.url}, said.append) as url:
         assert url == demo_node.url
@@ -51,7 +51,7 @@ def test_a_given_broker_that_answers_is_used_as_it_is(demo_node: PrivateNode) ->
 
 
 async def test_a_restarted_node_has_the_same_url_and_its_durable_messages(demo_node: PrivateNode) -> None:
-    """What was confirmed before an orderly stop is there after the next start, on the same port."""
+    """A message that was confirmed before a graceful shutdown exists after the next start, on the same port."""
     connection = await aiormq.connect(demo_node.url)
     channel = await connection.channel()
     await channel.queue_declare("kept", durable=True)
@@ -72,7 +72,7 @@ async def test_a_restarted_node_has_the_same_url_and_its_durable_messages(demo_n
 
 
 def test_a_paused_node_is_silent_until_it_is_unpaused(demo_node: PrivateNode) -> None:
-    """Pausing freezes the broker without closing its port; unpausing brings it back."""
+    """A paused broker keeps its port open and does not answer; unpausing continues it."""
     demo_node.pause()
     try:
         assert not amqp_answers(demo_node.url, timeout=0.3)
@@ -81,20 +81,20 @@ def test_a_paused_node_is_silent_until_it_is_unpaused(demo_node: PrivateNode) ->
     assert amqp_answers(demo_node.url)
 
 
-def test_a_node_that_dies_early_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The error of a node that ends before it answers quotes the end of its log, and its folder is gone."""
+def test_a_node_that_ends_early_raises_its_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The error of a node that ends before it answers quotes the end of its log, and its folder is removed."""
     server = tmp_path / "server"
     server.write_text("#!/bin/sh\necho no room for mnesia\nexit 1\n")
     server.chmod(0o755)
     monkeypatch.setattr("notifier.demo.node.SERVER", server)
     node = PrivateNode()
     with pytest.raises(BrokerUnavailable, match="no room for mnesia"), node:
-        pytest.fail("a node that died was entered")
+        pytest.fail("a node that ended was entered")
     assert not node.folder.exists()
 
 
-def test_without_any_means_one_sentence_says_what_would_provide_a_broker() -> None:
-    """With no broker, no package, no container and no root tools in reach, the error names the command to run."""
+def test_without_any_means_one_sentence_names_the_command() -> None:
+    """Without a broker, package, container and root tools, the error names the command that provides a broker."""
     said: list[str] = []
     with pytest.raises(BrokerUnavailable) as unavailable, find_broker({}, said.append):
         pytest.fail("a broker came out of nowhere")
@@ -104,16 +104,16 @@ def test_without_any_means_one_sentence_says_what_would_provide_a_broker() -> No
 
 
 def test_a_given_broker_that_does_not_answer_is_reported_before_looking_further() -> None:
-    """A dead NOTIFIER_AMQP_URL is not silently replaced, and its password is not repeated."""
+    """A broker that does not answer is not replaced silently, and its password is not repeated."""
     said: list[str] = []
     environ = {"NOTIFIER_AMQP_URL": "amqp://me:secret@127.0.0.1:1/"}
     with pytest.raises(BrokerUnavailable), find_broker(environ, said.append):
         pytest.fail("a closed port was taken for a broker")
-    assert said == ["the broker at NOTIFIER_AMQP_URL does not answer; looking for another"]
+    assert said == ["the broker at NOTIFIER_AMQP_URL does not answer; looking for another one"]
 
 
-def test_where_only_a_container_engine_answers_a_container_is_run_and_removed(tmp_path: Path) -> None:
-    """The container's port is published on loopback, its broker is used, and it is removed at the end."""
+def test_with_a_container_engine_alone_a_container_is_run_and_removed(tmp_path: Path) -> None:
+    """The port of the container is published on loopback, its broker is used, and it is removed at the end."""
     docker = tmp_path / "docker"
     docker.write_text(DOCKER.format(python=sys.executable))
     docker.chmod(0o755)
@@ -130,11 +130,11 @@ def test_where_only_a_container_engine_answers_a_container_is_run_and_removed(tm
 
 
 @pytest.mark.parametrize("url", ["amqp://127.0.0.1:1/", "amqp://127.0.0.1:port/", "amqp://nowhere.invalid/"])
-def test_an_address_that_leads_nowhere_does_not_answer(url: str) -> None:
-    """A closed port, a malformed URL and an unknown host are all just no broker."""
+def test_an_address_without_a_broker_does_not_answer(url: str) -> None:
+    """For a closed port, a malformed URL and an unknown host the result is False."""
     assert not amqp_answers(url, timeout=1)
 
 
 def test_a_port_that_says_nothing_does_not_answer(silent_port: int) -> None:
-    """Accepting a connection is not enough, as proxies and frozen brokers do that too."""
+    """Accepting a connection is not enough, because proxies and frozen brokers do that too."""
     assert not amqp_answers(f"amqp://127.0.0.1:{silent_port}/", timeout=0.2)

@@ -11,7 +11,7 @@ PATIENCE = 90
 
 
 def run(broker: str, *args: str) -> tuple[int, str, str]:
-    """Run a module of ours to its end; gives exit code, stdout and stderr."""
+    """Run a module until it ends; return exit code, stdout and stderr."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("NOTIFIER_")}
     done = subprocess.run(  # noqa: S603 - our own command
         [sys.executable, "-m", *args],
@@ -25,7 +25,7 @@ def run(broker: str, *args: str) -> tuple[int, str, str]:
 
 
 def test_the_demo_runs_to_its_end_and_balances(broker_url: str) -> None:
-    """The ledger is the first line, the reminders the second, and the exit code says that it balances."""
+    """The ledger is the first line, the reminders are the second one, and the exit code is 0 because it balances."""
     code, out, err = run(
         broker_url, "notifier", "demo", "--once", "--bookings", "30", "--rate", "60", "--send-rate", "0"
     )
@@ -37,8 +37,8 @@ def test_the_demo_runs_to_its_end_and_balances(broker_url: str) -> None:
     assert "dashboard: http://127.0.0.1:" in err
 
 
-def test_ctrl_c_ends_the_demo_in_order(broker_url: str) -> None:
-    """As from a terminal, where the signal reaches the whole group: the ledger is printed, and the exit code is 0."""
+def test_ctrl_c_ends_the_demo(broker_url: str) -> None:
+    """With the signal sent to the whole group, as a terminal does, the ledger is printed and the exit code is 0."""
     process = subprocess.Popen(
         [sys.executable, "-m", "notifier", "demo"],
         env={**os.environ, "NOTIFIER_AMQP_URL": broker_url},
@@ -58,8 +58,8 @@ def test_ctrl_c_ends_the_demo_in_order(broker_url: str) -> None:
     assert out.startswith("published ")
 
 
-async def test_the_demo_leaves_nothing_on_a_broker_that_is_not_its_own(broker_url: str) -> None:
-    """It uses an exchange and a queue of its own there, and deletes them: declaring both anew finds them empty."""
+async def test_the_demo_leaves_nothing_on_a_shared_broker(broker_url: str) -> None:
+    """Its own exchange and queue are deleted at the end: declaring the queue again finds it empty."""
     async with Rabbit.connected(broker_url) as rabbit:
         declared = await rabbit.channel.queue_declare("notifier.demo.requests", exclusive=True)
         assert declared.message_count == 0

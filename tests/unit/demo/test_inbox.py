@@ -65,15 +65,15 @@ async def test_an_accepted_mail_is_remembered_by_what_identifies_it() -> None:
 
 
 async def test_bodies_are_kept_whole_when_asked_for() -> None:
-    """With keep_bodies the message is there as it was sent, dots unstuffed."""
+    """With keep_bodies the message is kept as it was sent, with its dots unstuffed."""
     async with Inbox(keep_bodies=True) as inbox, client(inbox) as smtp:
         await smtp.send_message(mail())
     assert inbox.received[0].body.endswith(b"\r\n\r\nGuten Flug!\r\n.\r\nEnde\r\n")
     assert b"X-Notifier-Mail: m1\r\n" in inbox.received[0].body
 
 
-async def test_a_mail_without_our_headers_is_received_all_the_same() -> None:
-    """Missing headers are empty strings, so the inbox accepts mail of any origin."""
+async def test_a_mail_without_our_headers_is_received_too() -> None:
+    """Missing headers are empty strings."""
     async with Inbox() as inbox, client(inbox) as smtp:
         await smtp.sendmail("a@example.com", ["b@example.com", "c@example.com"], b"\r\nhello\r\n")
     assert inbox.received[0].to == "b@example.com, c@example.com"
@@ -81,7 +81,7 @@ async def test_a_mail_without_our_headers_is_received_all_the_same() -> None:
 
 
 async def test_waiting_ends_with_the_last_mail_waited_for() -> None:
-    """wait_for returns when enough mails were accepted, also when they already were."""
+    """wait_for returns when enough mails were accepted, also if they were accepted before."""
     async with Inbox() as inbox, client(inbox) as smtp, asyncio.TaskGroup() as group:
         waiting = group.create_task(inbox.wait_for(2, 5))
         await smtp.send_message(mail())
@@ -92,10 +92,10 @@ async def test_waiting_ends_with_the_last_mail_waited_for() -> None:
 
 
 async def test_waiting_in_vain_says_how_many_came() -> None:
-    """A timeout names what was there, which is what one wants to know first."""
+    """The timeout says how many mails arrived."""
     async with Inbox() as inbox, client(inbox) as smtp:
         await smtp.send_message(mail())
-        with pytest.raises(TimeoutError, match=r"1 of 3 mails came within 0\.01 s"):
+        with pytest.raises(TimeoutError, match=r"1 of 3 mails arrived within 0\.01 s"):
             await inbox.wait_for(3, 0.01)
 
 
@@ -107,8 +107,8 @@ async def test_waiting_in_vain_says_how_many_came() -> None:
         ("DATA", SMTPDataError, "asha@example.com"),
     ],
 )
-async def test_a_reply_can_refuse_each_phase(phase: str, refusal: type[Exception], address: str) -> None:
-    """The reply for a phase and address is what the client gets; the start counts and nothing is received."""
+async def test_a_reply_can_reject_each_phase(phase: str, refusal: type[Exception], address: str) -> None:
+    """The client gets the reply for the phase and address; the start counts, and nothing is received."""
 
     def later(asked: str, about: str) -> str | None:
         return "450 4.2.1 later" if (asked, about) == (phase, address) else None
@@ -121,7 +121,7 @@ async def test_a_reply_can_refuse_each_phase(phase: str, refusal: type[Exception
 
 
 async def test_a_421_is_followed_by_the_end_of_the_connection() -> None:
-    """The client gets the 421 and then finds the connection closed, as with real servers."""
+    """The client gets the 421 and then a closed connection, as with real servers."""
     async with Inbox(reply=lambda phase, _: "421 4.3.2 closing" if phase == "MAIL" else None) as inbox:
         smtp = client(inbox)
         await smtp.connect()
@@ -133,7 +133,7 @@ async def test_a_421_is_followed_by_the_end_of_the_connection() -> None:
 
 
 async def test_credentials_are_required_and_checked() -> None:
-    """Without login or with a wrong password there is no MAIL; both usual mechanisms let the right one in."""
+    """MAIL fails without a login and with a wrong password; both common mechanisms accept the right one."""
     async with Inbox(credentials=("ann", "right")) as inbox:
         async with client(inbox) as smtp:
             with pytest.raises(SMTPSenderRefused, match="Authentication required"):
@@ -163,8 +163,8 @@ async def test_tls_is_offered_and_verifiable(certificate: Path, *, implicit: boo
     assert len(inbox.received) == 1
 
 
-async def test_without_starttls_a_tls_inbox_takes_no_mail(certificate: Path) -> None:
-    """A client that skips STARTTLS is refused before it can say anything worth hiding."""
+async def test_without_starttls_a_tls_inbox_accepts_no_mail(certificate: Path) -> None:
+    """A client that skips STARTTLS is rejected before it can send a credential or a mail."""
     served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     served.load_cert_chain(certificate)
     async with Inbox(tls=served) as inbox, client(inbox) as smtp:
@@ -182,7 +182,7 @@ async def leave_while_connected() -> None:
 
 
 async def test_leaving_ends_open_connections_and_their_tasks() -> None:
-    """A client still connected sees the end of the connection, and no task stays behind."""
+    """A client that is still connected sees the end of the connection, and no task remains."""
     await leave_while_connected()
 
 

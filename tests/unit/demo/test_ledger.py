@@ -7,8 +7,8 @@ from notifier.demo.ledger import Ledger
 PUBLISHED = {"a": 10.0, "b": 11.0, "c": 12.0}
 
 
-def test_a_complete_run_balances_and_says_so_in_the_contract_s_words() -> None:
-    """Every message confirmed once: the ledger balances and prints exactly the promised lines."""
+def test_a_complete_run_balances() -> None:
+    """If every message is confirmed once, the ledger balances and prints exactly the lines of the contract."""
     ledger = Ledger(PUBLISHED, [("b", 13.0), ("a", 13.5), ("c", 14.0)], reminders_scheduled=2)
     assert ledger.balances
     assert ledger.lines() == [
@@ -18,14 +18,14 @@ def test_a_complete_run_balances_and_says_so_in_the_contract_s_words() -> None:
 
 
 def test_a_dead_lettered_message_is_accounted_for() -> None:
-    """A dead letter is an end like any other, so the ledger balances with it."""
+    """A dead letter is an outcome like a confirmation, so the ledger balances with it."""
     ledger = Ledger(PUBLISHED, [("a", 13.0), ("b", 13.0)], dead_lettered=["c"])
     assert ledger.balances
     assert ledger.lines()[0] == "published 3 = delivered 2 + dead-lettered 1 + pending 0, duplicates 0"
 
 
-def test_a_message_without_an_end_is_pending() -> None:
-    """What is neither confirmed nor dead-lettered keeps the ledger from balancing."""
+def test_a_message_without_an_outcome_is_pending() -> None:
+    """A message that is neither confirmed nor dead-lettered keeps the ledger from balancing."""
     ledger = Ledger(PUBLISHED, [("a", 13.0)])
     assert not ledger.balances
     assert ledger.lines()[0] == "published 3 = delivered 1 + dead-lettered 0 + pending 2, duplicates 0"
@@ -41,10 +41,10 @@ def test_a_message_without_an_end_is_pending() -> None:
     ],
     ids=["confirmed twice", "confirmed but never published", "dead but never published", "confirmed and dead"],
 )
-def test_too_much_does_not_balance_either(
+def test_a_surplus_does_not_balance(
     confirmations: list[tuple[str, float]], dead: list[str], counts: tuple[int, int]
 ) -> None:
-    """With nothing pending, what came twice or from nowhere still keeps the ledger from balancing."""
+    """Duplicates and unknown ids keep the ledger from balancing, even if nothing is pending."""
     ledger = Ledger(PUBLISHED, confirmations, dead_lettered=dead)
     assert ledger.pending == 0
     assert (ledger.duplicates, ledger.unknown) == counts
@@ -53,7 +53,7 @@ def test_too_much_does_not_balance_either(
 
 @given(st.sets(st.integers(0, 9)), st.lists(st.integers(0, 12)), st.sets(st.integers(0, 12)))
 def test_the_printed_sum_is_true_of_every_run_that_balances(sent: set[int], came: list[int], dead: set[int]) -> None:
-    """Published is the sum of its three ends unless one message met two of them."""
+    """The number published is the sum of the three outcomes, unless one message had two of them."""
     ledger = Ledger({str(n): 0.0 for n in sent}, [(str(n), 1.0) for n in came], 0, {str(n) for n in dead})
     both = len(sent & set(came) & dead)
     assert len(sent) == ledger.delivered + ledger.dead + ledger.pending - both

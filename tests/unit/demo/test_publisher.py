@@ -17,14 +17,14 @@ from notifier.demo.publisher import booking, publish, reference
 NOW = datetime(2026, 11, 24, 10, 2, 30, tzinfo=UTC)
 
 
-def test_the_same_number_gives_the_same_booking() -> None:
-    """A booking is a function of its number, its moment and its run."""
+def test_the_same_number_is_the_same_booking() -> None:
+    """A booking is a function of its number, the time and the run."""
     assert booking(7, NOW, "a") == booking(7, NOW, "a")
     assert booking(7, NOW, "a")["data"] != booking(7, NOW, "b")["data"]
 
 
 def test_bookings_of_a_run_share_no_id_no_reference_and_no_address() -> None:
-    """Ten thousand bookings are ten thousand different ones to the service."""
+    """Ten thousand bookings have ten thousand different ids, references and addresses."""
     made = [booking(n, NOW) for n in range(10_000)]
     assert len({each["id"] for each in made}) == len(made)
     assert len({each["data"]["booking"] for each in made}) == len(made)
@@ -32,7 +32,7 @@ def test_bookings_of_a_run_share_no_id_no_reference_and_no_address() -> None:
 
 
 def test_a_booking_has_the_contract_s_shape() -> None:
-    """One CloudEvent with one passenger whose address is plain ASCII, one flight and a price."""
+    """It is one CloudEvent with one passenger whose address is ASCII, one flight and a price."""
     event = booking(3, NOW, "x")
     assert event["id"] == "demo-x-3"
     assert (event["specversion"], event["source"], event["type"]) == ("1.0", "/demo", "booking.confirmed")
@@ -46,7 +46,7 @@ def test_a_booking_has_the_contract_s_shape() -> None:
 
 @given(st.integers(0, 10**6), st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001 - hypothesis adds the zone
 def test_flights_leave_four_to_forty_eight_hours_from_now(n: int, now: datetime) -> None:
-    """The departure carries an offset, lies in the window whatever the moment, and comes before the arrival."""
+    """At any time of day, the departure has an offset, lies in the window, and comes before the arrival."""
     flight = booking(n, now)["data"]["flights"][0]
     departs, arrives = (datetime.fromisoformat(flight[key]) for key in ("departs_at", "arrives_at"))
     assert departs.utcoffset() is not None

@@ -24,7 +24,7 @@ HOSTILE = "one\r\n2026-11-24 [info] forged\x1b[31m\x9b2J\u2028\x00 é"
 
 @pytest.fixture(autouse=True)
 def logging_as_before() -> Iterator[None]:
-    """Put back what was configured for logging."""
+    """Restore the configuration of logging afterwards."""
     handlers, level = logging.root.handlers[:], logging.root.level
     yield
     structlog.reset_defaults()
@@ -32,7 +32,7 @@ def logging_as_before() -> Iterator[None]:
 
 
 def log(format_: str) -> None:
-    """Log hostile text as an event, as a value, in an error and through a library's logger."""
+    """Log hostile text as an event, as a value, in an error, and with the logger of a library."""
     logs.configure(LogSettings.model_validate({"NOTIFIER_LOG_FORMAT": format_}))
     logger = structlog.get_logger("test")
     logger.warning(HOSTILE, reason=HOSTILE)
@@ -40,8 +40,8 @@ def log(format_: str) -> None:
     logging.getLogger("library").warning("%s", HOSTILE)
 
 
-def test_no_text_can_forge_a_line_or_speak_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    """On the console every line begins with its time, or is indented below one; nothing unprintable is in it."""
+def test_no_text_can_forge_a_line_or_control_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """On the console every line begins with its time or is indented, and all characters are printable."""
     log("console")
     lines = capsys.readouterr().err.split("\n")
     assert all(line.isprintable() for line in lines)
@@ -50,8 +50,8 @@ def test_no_text_can_forge_a_line_or_speak_to_the_terminal(capsys: pytest.Captur
     assert "é" in lines[0]
 
 
-def test_json_is_one_line_an_event(capsys: pytest.CaptureFixture[str]) -> None:
-    """Each line is one object, and has the text as it was."""
+def test_json_is_one_line_per_event(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each line is one object that contains the text unchanged."""
     log("json")
     first, second, third = (json.loads(line) for line in capsys.readouterr().err.splitlines())
     assert (first["event"], first["reason"], third["event"]) == (HOSTILE, HOSTILE, HOSTILE)
@@ -59,31 +59,31 @@ def test_json_is_one_line_an_event(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("format_", ["json", "console"])
-def test_addresses_in_the_words_of_others_are_masked(capsys: pytest.CaptureFixture[str], format_: str) -> None:
-    """In a value, an error's text and a library's warning; what is bound to the context is in the line."""
+def test_addresses_in_text_from_outside_are_masked(capsys: pytest.CaptureFixture[str], format_: str) -> None:
+    """Values, errors and warnings of libraries are masked, and the line has the bound context."""
     logs.configure(LogSettings.model_validate({"NOTIFIER_LOG_FORMAT": format_}))
     logger = structlog.get_logger("test")
     with structlog.contextvars.bound_contextvars(mail="m1"):
         logger.warning("refused", reason="550 <asha@example.com>: unknown")
     logger.error("it broke", exc_info=ValueError("no mailbox 'asha@example.com'"))
     logging.getLogger("library").warning("to %s", "asha@example.com")
-    told = capsys.readouterr().err
-    assert "asha" not in told
-    assert told.count("@example.com") == 3
-    assert "m1" in told.splitlines()[0]
+    logged = capsys.readouterr().err
+    assert "asha" not in logged
+    assert logged.count("@example.com") == 3
+    assert "m1" in logged.splitlines()[0]
 
 
 @contextmanager
 def narrow_pipe() -> Iterator[tuple[BinaryIO, TextIO]]:
-    """Give a pipe that holds one page."""
+    """Yield a pipe that holds one page."""
     reading, writing = os.pipe()
     fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
     with os.fdopen(reading, "rb") as source, os.fdopen(writing, "w", encoding="utf-8") as target:
         yield source, target
 
 
-def test_a_reader_that_stops_reading_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lines wait for it, up to a number; those beyond are counted, and the log says so once it is read again."""
+def test_a_reader_that_stops_reading_blocks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limited number of lines waits; the others are dropped, and their number is logged when reading continues."""
     monkeypatch.setattr(logs, "MAX_LINES", 20)
     logs.configure(LogSettings.model_validate({"NOTIFIER_LOG_FORMAT": "json"}))
     logger = structlog.get_logger("test")
@@ -106,7 +106,7 @@ def test_a_reader_that_stops_reading_stops_nothing(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_count_of_dropped_lines_is_never_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every line is written or counted, also if so many lines come that there is no room for the count itself."""
+    """Every line is written or counted, even if the queue has no room for the line with the count."""
     monkeypatch.setattr(logs, "MAX_LINES", 5)
     logs.configure(LogSettings.model_validate({"NOTIFIER_LOG_FORMAT": "json"}))
     logger = structlog.get_logger("test")
@@ -126,8 +126,8 @@ def test_the_count_of_dropped_lines_is_never_dropped(monkeypatch: pytest.MonkeyP
     assert sum(line["event"] == "a line" for line in lines) + sum(dropped) == 3000
 
 
-async def test_the_service_works_and_ends_although_nobody_reads_its_log(environ: dict[str, str], inbox: Inbox) -> None:
-    """Mail is taken in and sent with stderr full, and SIGTERM ends it in order."""
+async def test_the_service_works_and_ends_if_nobody_reads_its_log(environ: dict[str, str], inbox: Inbox) -> None:
+    """With stderr full, messages are accepted and mails sent, and SIGTERM is a graceful shutdown."""
     with narrow_pipe() as (source, target):
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "notifier", "serve"),

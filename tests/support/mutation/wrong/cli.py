@@ -21,7 +21,7 @@ MUTANTS = (
         "notifier/cli/serve.py",
         "    with logs.STDERR.from_a_thread():\n",
         "    if True:\n",
-        ("tests/unit/observability/test_logs.py::test_the_service_works_and_ends_although_nobody_reads_its_log",),
+        ("tests/unit/observability/test_logs.py::test_the_service_works_and_ends_if_nobody_reads_its_log",),
     ),
     Mutant(
         "all-mails-in-one-list",
@@ -56,7 +56,7 @@ MUTANTS = (
         "notifier/cli/send.py",
         "    except (ValueError, RecursionError) as error:\n",
         "    except ValueError as error:\n",
-        ("tests/integration/test_exit_codes.py::test_what_is_no_json_is_exit_2",),
+        ("tests/integration/test_exit_codes.py::test_invalid_json_is_exit_2",),
     ),
     Mutant(
         "made-token-not-kept",
@@ -70,7 +70,7 @@ MUTANTS = (
         "notifier/cli/serve.py",
         "for name in unknown(os.environ):",
         "for name in ():",
-        (f"{_WIRING}::test_a_setting_that_means_nothing_is_named",),
+        (f"{_WIRING}::test_an_unknown_setting_is_named",),
     ),
     Mutant(
         "second-signal-does-nothing",

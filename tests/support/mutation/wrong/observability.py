@@ -18,7 +18,7 @@ MUTANTS = (
         "notifier/observability/logs.py",
         "            self._report_dropped(descriptor)\n",
         "",
-        ("tests/unit/observability/test_logs.py::test_a_reader_that_stops_reading_stops_nothing",),
+        ("tests/unit/observability/test_logs.py::test_a_reader_that_stops_reading_blocks_nothing",),
     ),
     Mutant(
         "count-of-dropped-log-lines-dropped",

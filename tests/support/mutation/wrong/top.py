@@ -196,8 +196,8 @@ MUTANTS = (
     Mutant(
         "rates-not-measured",
         "notifier/service.py",
-        "(figures.observe, metrics.observe, mail_log.tell)",
-        "(metrics.observe, journal.tell)",
+        "(figures.observe, metrics.observe, mail_log.log_changes)",
+        "(metrics.observe, mail_log.log_changes)",
         (f"{_FIGURES}::test_rates_are_of_the_last_ten_seconds",),
     ),
     Mutant(
