@@ -9,7 +9,8 @@ import uvloop
 from notifier.errors import Misconfigured, Problem, Unreachable
 from notifier.gateways.connection import connected
 from notifier.gateways.topology import TopologyState, check, declare
-from notifier.settings import AmqpSettings, load_group
+from notifier.observability import logs
+from notifier.settings import AmqpSettings, LogSettings, load_group
 
 
 def topology(
@@ -18,7 +19,9 @@ def topology(
     ],
 ) -> None:
     """Show the exchanges and queues on the broker; exit 1 if one is missing or has other arguments."""
-    uvloop.run(show_topology(load_group(AmqpSettings, os.environ), create=action == "declare"))
+    settings = load_group(AmqpSettings, os.environ)
+    logs.configure(load_group(LogSettings, os.environ))
+    uvloop.run(show_topology(settings, create=action == "declare"))
 
 
 async def show_topology(settings: AmqpSettings, *, create: bool) -> None:

@@ -13,5 +13,7 @@ async def test_the_topology_is_checked_and_declared(rabbit: Rabbit) -> None:
     assert {line.partition(": ")[2] for line in out.splitlines()} == {"as wanted"}
     assert (await run_async("topology", "check", environ=rabbit.environ))[:2] == (0, out)
     unreachable = {**rabbit.environ, "NOTIFIER_AMQP_URL": "amqp://127.0.0.1:9/"}
-    assert (await run_async("topology", "check", environ=unreachable))[0] == 4
+    code, out, err = await run_async("topology", "check", environ=unreachable)
+    assert (code, out, len(err.splitlines())) == (4, "", 1)
+    assert "check NOTIFIER_AMQP_URL" in err
     assert (await run_async("topology", "check", environ={}))[0] == 2
