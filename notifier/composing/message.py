@@ -19,7 +19,7 @@ from typing import Any
 from notifier.composing.calendar import Calendar, calendars
 from notifier.composing.reservation import reservations
 from notifier.composing.templates import MailTemplates
-from notifier.domain.booking import confirmation_id
+from notifier.domain.drafts import confirmation_id
 from notifier.domain.mail import Itinerary, Kind, Mail
 from notifier.settings import Sender
 

@@ -127,12 +127,12 @@ class Store(Protocol):
     async def check(self) -> None:
         """Write something durably, to prove that the store can be written; StoreUnusable if it cannot."""
 
-    async def add(self, messages: Sequence[Message], rules: PlanningPolicy, now: datetime) -> list[Added]:
-        """Take messages in: remember each, plan it against its aggregate, store what it adds and changes.
+    async def add(self, messages: Sequence[Message], policy: PlanningPolicy, now: datetime) -> list[Added]:
+        """Take messages in: remember each, plan its aggregate anew, and store what that adds and changes.
 
-        Each message is one transaction with those beside it, up to a bounded number of rows; others
-        get their turn in between. After an error the first of the messages may be stored, so
-        all of them can be added again.
+        A transaction takes as many messages as fit a bounded number of rows; others get their turn between two of
+        them. Subjects are rendered before a transaction, never in it. After an error some of the messages, from the
+        first on, can be stored; adding all of them again does no harm.
         """
 
     async def claim(

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from notifier.domain.booking import BookingMessage
 from notifier.domain.events import StoredEvent, encode_event, event_type
@@ -17,6 +18,7 @@ from notifier.domain.planning import (
     BookingState,
     Plan,
     PlanningPolicy,
+    Subjects,
     handing_on,
     recognising,
 )
@@ -33,7 +35,7 @@ _REWRITE_MAIL = "UPDATE mails SET subject=?,content=?,flight=?,expires_at=? WHER
 _AMEND_MAIL = "UPDATE mails SET amendment=? WHERE id=?"
 _APPEND = f"INSERT INTO events ({','.join(rows.EVENT_COLUMNS)}) VALUES ({','.join('?' * len(rows.EVENT_COLUMNS))})"
 
-_known = msgspec.json.Decoder(AggregateState)
+_state = msgspec.json.Decoder(AggregateState)
 _amendment = msgspec.json.Decoder(Amendment)
 
 
@@ -48,13 +50,20 @@ _CAUSED = "SELECT id FROM mails INDEXED BY mails_caused WHERE aggregate = ? AND 
 
 
 def add_some(
-    db: sqlite3.Connection, messages: Sequence[Message], rules: PlanningPolicy, now: datetime, *, large: bool
+    db: sqlite3.Connection,
+    messages: Sequence[Message],
+    policy: PlanningPolicy,
+    now: datetime,
+    *,
+    subjects: Subjects,
+    large: bool,
 ) -> list[Added]:
-    """Add messages from the first on, until they weigh MAX_WEIGHT; a larger message is added alone.
+    """Add messages from the first on, until they weigh MAX_WEIGHT or lack one of the `subjects`.
 
-    Only if it may be `large`: otherwise nothing is added if the first one is. Whatever is read and added counts.
-    Repeats and outdated messages read no mail, so each counts as one.
+    A message that weighs more is added alone, if that is allowed (`large`). So the result can be empty. Everything that
+    is read or added counts. Repeats and outdated messages read no mail, so each counts as one.
     """
+    policy = replace(policy, subject=subjects)
     added: list[Added] = []
     spent = 0
     for message in messages:
@@ -62,59 +71,71 @@ def add_some(
         is_first = not added
         if (spent + work.rows > MAX_WEIGHT and not (is_first and large)) or spent >= MAX_WEIGHT:
             break
-        done = _add(db, work, rules, now)
+        done = _add(db, work, policy, now, subjects)
+        if done is None:
+            break
         added.append(done.added)
         spent += max(work.read + done.wrote, 1)
     return added
 
 
 class _Work(NamedTuple):
-    """A message that is to be added: whether it is a repeat, what is known of its aggregate, and the mails it concerns.
-
-    `read` is the weight of the mails that have to be read for it, and `rows` that of all that it needs, as an estimate.
-    """
+    """What adding a message takes."""
 
     message: Message
     repeated: bool
-    known: AggregateState | None
+    """Whether the message has been handled before."""
+    state: AggregateState | None
+    """The state of its aggregate."""
     read: int
+    """The weight of the mails that must be read for it."""
     rows: int
+    """An estimate of the weight of everything that is read and written for it."""
 
 
 class _Done(NamedTuple):
-    """What became of a message, and the weight of the mails that it added."""
+    """A message that was added."""
 
     added: Added
+    """The result for the caller."""
     wrote: int
+    """The weight of the mails that it added."""
 
 
 def _work(db: sqlite3.Connection, message: Message) -> _Work:
     """Find out what a message needs without reading any mail."""
     if one(db, "SELECT 1 FROM messages WHERE source = ? AND id = ?", message.source, message.id):
-        return _Work(message, repeated=True, known=None, read=0, rows=1)
-    known = _known_of(db, message)
-    if not message.concerns_mails(known):
-        return _Work(message, repeated=False, known=known, read=0, rows=1)
+        return _Work(message, repeated=True, state=None, read=0, rows=1)
+    state = _state_for(db, message)
+    if not message.concerns_mails(state):
+        return _Work(message, repeated=False, state=state, read=0, rows=1)
     read = sum(weight(size) for (size,) in db.execute(_OPEN_WEIGHTS, (message.aggregate, _written(SUPERSEDED))))
-    return _Work(message, repeated=False, known=known, read=read, rows=max(message.rows, read))
+    return _Work(message, repeated=False, state=state, read=read, rows=max(message.rows, read))
 
 
-def _add(db: sqlite3.Connection, work: _Work, rules: PlanningPolicy, now: datetime) -> _Done:
-    """Let a message make, change and cancel mails; one that was handled before does nothing."""
+def _add(
+    db: sqlite3.Connection, work: _Work, policy: PlanningPolicy, now: datetime, subjects: Subjects
+) -> _Done | None:
+    """Add, change and cancel the mails of a message; None, with nothing written, if it lacks a subject.
+
+    A message that was handled before does nothing.
+    """
     message = work.message
     if work.repeated:
         ids = db.execute(_CAUSED, (message.aggregate, message.id))
         return _Done(Added(tuple(id_ for (id_,) in ids), repeated=True), 0)
+    existing = mails(db, f"{_OPEN_OF} ORDER BY n", message.aggregate, _written(SUPERSEDED)) if work.read else ()
+    plan = message.plan(work.state, existing, policy, now, _Stored(db))
+    if subjects.lacks:
+        return None
     handled = (message.source, message.id, rows.millis(now))
     db.execute("INSERT OR REPLACE INTO messages (source, id, handled_at) VALUES (?, ?, ?)", handled)
-    existing = mails(db, f"{_OPEN_OF} ORDER BY n", message.aggregate, _written(SUPERSEDED)) if work.read else ()
-    plan = message.plan(work.known, existing, rules, now, _Stored(db))
     wrote = _follow(db, plan, message.aggregate, now)
     return _Done(Added(tuple(mail.id for mail in plan.added), repeated=False), wrote)
 
 
 class _Stored:
-    """The ids of all stored mails; each is looked up when it is asked for, because there may be very many."""
+    """The ids of all stored mails; each is looked up on demand, because there can be very many."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
@@ -123,16 +144,16 @@ class _Stored:
         return one(self._db, "SELECT 1 FROM mails WHERE id = ?", id_) is not None
 
 
-def _known_of(db: sqlite3.Connection, message: Message) -> AggregateState | None:
+def _state_for(db: sqlite3.Connection, message: Message) -> AggregateState | None:
     written = one(db, "SELECT state FROM aggregates WHERE aggregate = ?", message.aggregate)
-    known = _known.decode(written) if written else None
-    if isinstance(known, BookingState) and isinstance(message, BookingMessage):
-        return recognising(known, message.named, salt(db))
-    return known
+    state = _state.decode(written) if written else None
+    if isinstance(state, BookingState) and isinstance(message, BookingMessage):
+        return recognising(state, message.named, salt(db))
+    return state
 
 
 def _follow(db: sqlite3.Connection, plan: Plan, aggregate: str, now: datetime) -> int:
-    """Store what a message does; return the weight of the mails that it adds."""
+    """Store a plan; return the weight of the mails that it adds."""
     wrote = 0
     for mail in plan.added:
         row = rows.mail_row(mail, now)
@@ -144,10 +165,10 @@ def _follow(db: sqlite3.Connection, plan: Plan, aggregate: str, now: datetime) -
     for mail in plan.changed:
         change(db, mail, now)
     db.executemany(_AMEND_MAIL, [(_written(amendment), id_) for id_, amendment in plan.amended])
-    if plan.known is not None and plan.forget_at is not None:
+    if plan.state is not None and plan.forget_at is not None:
         db.execute(
             "INSERT OR REPLACE INTO aggregates VALUES (?, ?, ?)",
-            (aggregate, msgspec.json.encode(plan.known), rows.millis(plan.forget_at)),
+            (aggregate, msgspec.json.encode(plan.state), rows.millis(plan.forget_at)),
         )
     return wrote
 

@@ -22,7 +22,7 @@ _ERASE_MAIL = (
     f"UPDATE mails SET {','.join(f'{column}=?' for column in rows.PERSONAL_COLUMNS)},amendment=NULL WHERE id=?"
 )
 
-_known = msgspec.json.Decoder(AggregateState)
+_state = msgspec.json.Decoder(AggregateState)
 
 
 class Step(NamedTuple):
@@ -62,19 +62,19 @@ def _erase_mail(db: sqlite3.Connection, mail: Mail, now: datetime) -> None:
 
 
 def erase_bookings(db: sqlite3.Connection, who: str, after: str) -> Step:
-    """Let what is known of bookings remember no more of an address than its salted hash."""
+    """Remove an address, given by its identity, from the states of one portion of the bookings; keep a salted hash."""
     sql = "SELECT aggregate, state FROM aggregates WHERE aggregate > ? ORDER BY aggregate LIMIT ?"
     some = portion(
-        ((aggregate, known), len(known) // HEAVY) for aggregate, known in db.execute(sql, (after, BATCH_SIZE))
+        ((aggregate, state), len(state) // HEAVY) for aggregate, state in db.execute(sql, (after, BATCH_SIZE))
     )
     seen = some.items
     named = msgspec.json.encode(who).decode()
     changed: list[tuple[bytes, str]] = []
     for aggregate, written in seen:
-        # Decoding all of them would take long; an address can be written with capital letters.
-        known = _known.decode(written) if named in written.decode().lower() else None
-        left = forgetting(known, who, salt(db)) if isinstance(known, BookingState) else known
-        if left is not known:
+        # Decoding all of them would take long. An address can have capital letters.
+        state = _state.decode(written) if named in written.decode().lower() else None
+        left = forgetting(state, who, salt(db)) if isinstance(state, BookingState) else state
+        if left is not state:
             changed.append((msgspec.json.encode(left), aggregate))
     db.executemany("UPDATE aggregates SET state = ? WHERE aggregate = ?", changed)
     return Step([], len(changed), seen[-1][0] if some.more or len(seen) == BATCH_SIZE else None)

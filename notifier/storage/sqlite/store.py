@@ -29,12 +29,13 @@ from notifier.domain.claims import Claim, Quota
 from notifier.domain.events import MailFilter, StoredEvent
 from notifier.domain.mail import Mail, Status
 from notifier.domain.messages import Message
-from notifier.domain.planning import PlanningPolicy
+from notifier.domain.planning import PlanningPolicy, Subjects
 from notifier.errors import StoreUnusable
 from notifier.storage import rows
 from notifier.storage.sqlite import changes, claiming, erasure, purging, queries
 from notifier.storage.sqlite.connection import connect, run
 from notifier.storage.sqlite.migrate import migrate
+from notifier.storage.sqlite.portions import MAX_WEIGHT
 from notifier.storage.sqlite.reader import Reader
 from notifier.storage.store import Added, Erased, Missed, Page, Portion, Purged, Snapshot, Span, Waiting
 
@@ -42,6 +43,9 @@ _T = TypeVar("_T")
 
 _STEADY = timedelta(seconds=1)
 """A clock that goes back by no more than this was not set back."""
+
+_RENDERED = 16
+"""Subjects that are rendered before the event loop goes on, about half a millisecond."""
 
 Transacted = Callable[[str, float], None]
 """Told of every transaction: for which of the store's methods, and how many seconds from the request to the end."""
@@ -104,21 +108,24 @@ class SqliteStore:
         at = rows.millis(clock.now())
         await self._transact("check", lambda db: changes.set_meta(db, "checked", at))
 
-    async def add(self, messages: Sequence[Message], rules: PlanningPolicy, now: datetime) -> list[Added]:
+    async def add(self, messages: Sequence[Message], policy: PlanningPolicy, now: datetime) -> list[Added]:
         added: list[Added] = []
+        subjects = Subjects(policy.subject)
         while len(added) < len(messages):
             rest = messages[len(added) :]
-            if not (some := await self._add_some(rest, rules, now, large=False)):
+            await _render(subjects, rest)
+            some = await self._add_some(rest, policy, now, subjects, large=False)
+            if not some and not subjects.lacks:
                 # One large message at a time, so that nobody waits for more than one of them.
                 async with self._large:
-                    some = await self._add_some(rest, rules, now, large=True)
+                    some = await self._add_some(rest, policy, now, subjects, large=True)
             added += some
         return added
 
     async def _add_some(
-        self, messages: Sequence[Message], rules: PlanningPolicy, now: datetime, *, large: bool
+        self, messages: Sequence[Message], policy: PlanningPolicy, now: datetime, subjects: Subjects, *, large: bool
     ) -> list[Added]:
-        work = partial(changes.add_some, messages=messages, rules=rules, now=now, large=large)
+        work = partial(changes.add_some, messages=messages, policy=policy, now=now, subjects=subjects, large=large)
         return await self._transact("add", work, partial(self._have_taken, messages), wake=True)
 
     async def claim(
@@ -328,6 +335,19 @@ class SqliteStore:
             # Only a transaction shows that this is over: a full disk can still be read.
             self.fault = str(error)
             raise
+
+
+async def _render(subjects: Subjects, messages: Sequence[Message]) -> None:
+    """Render what the messages of the next transaction need, a few subjects at a time so that others get their turn."""
+    rows = 0
+    for message in messages:
+        subjects.expect(message.subjects())
+        rows += message.rows
+        if rows > MAX_WEIGHT:
+            break
+    while subjects.lacks:
+        subjects.render(_RENDERED)
+        await asyncio.sleep(0)
 
 
 class _Owned(NamedTuple):

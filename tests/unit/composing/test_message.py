@@ -19,7 +19,7 @@ from notifier.composing.calendar import calendars
 from notifier.composing.message import compose
 from notifier.composing.reservation import reservations
 from notifier.composing.templates import KINDS, MailTemplates
-from notifier.domain.booking import confirmation_id
+from notifier.domain.drafts import confirmation_id
 from notifier.domain.mail import Itinerary, Kind, Mail, PlainContent, Price, claimed
 from notifier.settings import Sender
 

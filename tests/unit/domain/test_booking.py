@@ -76,7 +76,7 @@ class Shelf:
     def __init__(self, *messages: BookingMessage, now: datetime = NOW) -> None:
         self.mails: dict[str, Mail] = {}
         self.amendments: dict[str, Amendment | None] = {}
-        self.known: AggregateState | None = None
+        self.state: AggregateState | None = None
         self.handled: set[tuple[str, str]] = set()
         for message in messages:
             self.deliver(message, now)
@@ -86,16 +86,16 @@ class Shelf:
         if (message.source, message.id) in self.handled:
             return Plan()
         self.handled.add((message.source, message.id))
-        plan = message.plan(self.known, self.open(), RULES, now, self.mails.keys())
-        assert message.concerns_mails(self.known) or not (plan.added or plan.changed or plan.amended)
+        plan = message.plan(self.state, self.open(), RULES, now, self.mails.keys())
+        assert message.concerns_mails(self.state) or not (plan.added or plan.changed or plan.amended)
         for mail in plan.added:
             assert mail.id not in self.mails
             self.mails[mail.id] = mail
         for mail in plan.changed:
             self.put(mail)
         self.amendments.update(plan.amended)
-        if plan.known:
-            self.known = msgspec.json.decode(msgspec.json.encode(plan.known), type=BookingState)
+        if plan.state:
+            self.state = msgspec.json.decode(msgspec.json.encode(plan.state), type=BookingState)
         return plan
 
     def open(self) -> tuple[Mail, ...]:
@@ -594,7 +594,7 @@ def test_a_booking_that_was_forgotten_is_confirmed_although_its_old_mails_are_th
     for kind in (Kind.CONFIRMATION, Kind.REMINDER):
         mail = sending(shelf, kind)
         shelf.put(sent(mail, Reply(250, "ok"), NOW))
-    shelf.known = None
+    shelf.state = None
     later = flight(departs_at=DEPARTURE + timedelta(days=60))
     added = shelf.deliver(confirmed(1, id="next", flights=(later,)), NOW + timedelta(days=60)).added
     assert kinds(added) == [Kind.CONFIRMATION, Kind.REMINDER]
@@ -610,7 +610,7 @@ def test_no_id_is_given_out_again_after_a_purge() -> None:
         assert not ids & seen
         seen |= ids
         shelf.mails.clear()
-    shelf.known = None
+    shelf.state = None
     assert not {mail.id for mail in shelf.deliver(confirmed(1, id="next")).added} & seen
 
 
@@ -628,7 +628,7 @@ def test_a_state_that_comes_into_force_again_is_told_again() -> None:
 
 def test_what_an_earlier_version_knew_of_a_booking_keeps_its_ids() -> None:
     """An upgrade sends nothing twice: the ids of a booking's mails do not depend on what that version did not keep."""
-    known = BookingState(
+    state = BookingState(
         1,
         NOW,
         0,
@@ -637,7 +637,7 @@ def test_what_an_earlier_version_knew_of_a_booking_keeps_its_ids() -> None:
         {"asha@example.com": AddressState("asha@example.com", ("Asha Rao",), "en", included=True)},
     )
     shelf = Shelf()
-    shelf.known = known
+    shelf.state = state
     plan = shelf.deliver(changed(flights=(EVENING,)))
     assert kinds(plan.added) == [Kind.CHANGE, Kind.REMINDER]
     assert plan.added[0].id == mail_id("RXJ34P", "booking.change", "2", "asha@example.com")
@@ -798,7 +798,7 @@ def test_a_message_that_was_forgotten_makes_mails_with_other_ids_than_those_that
     """With a retention of mails that is longer than that of messages, a very late repeat is not lost to old mails."""
     shelf = Shelf(confirmed())
     before = set(shelf.mails)
-    shelf.known = None
+    shelf.state = None
     shelf.handled.clear()
     added = shelf.deliver(confirmed()).added
     assert kinds(added) == [Kind.CONFIRMATION]
@@ -1125,7 +1125,7 @@ def test_every_departure_can_be_planned_with_every_setting(
     """No sum of a time that a message can name and a duration that can be set leaves the calendar."""
     rules = replace(RULES, remind_before=remind_before, remember=remember)
     first = confirmed(flights=(flight(departs_at=departs_at),)).plan(None, (), rules, NOW)
-    ended = confirmed(2, change=Change.CANCELLED, flights=()).plan(first.known, first.added, rules, NOW)
+    ended = confirmed(2, change=Change.CANCELLED, flights=()).plan(first.state, first.added, rules, NOW)
     for plan in (first, ended):
         assert plan.forget_at
         assert plan.forget_at >= NOW + remember

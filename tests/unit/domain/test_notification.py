@@ -40,7 +40,7 @@ def test_a_request_makes_one_mail_for_each_address() -> None:
     assert (mail.kind, mail.status, mail.subject) == (Kind.NOTIFICATION, Status.PENDING, "Your ticket")
     assert (mail.content, mail.event, mail.correlation) == (PlainContent("It is ready.", "<p>Ready</p>"), "r1", "k")
     assert mail.message_id == f"<{mail.id}@mail.example.com>"
-    assert (found.changed, found.known) == ((), None)
+    assert (found.changed, found.state) == ((), None)
 
 
 def test_a_request_without_a_time_is_due_at_once() -> None:
@@ -96,7 +96,7 @@ def test_a_withdrawal_cancels_what_is_unsent() -> None:
     assert [mail.to for mail in found.changed] == ["a@example.com"]
     assert found.amended == ((first[1].id, Withdrawn("the request was withdrawn")),)
     assert (statuses(found.changed), found.changed[0].error) == ([Status.CANCELLED], "the request was withdrawn")
-    assert (found.known, found.forget_at) == (RequestState(withdrawn=True), NOW + RULES.remember)
+    assert (found.state, found.forget_at) == (RequestState(withdrawn=True), NOW + RULES.remember)
 
 
 def test_a_withdrawal_belongs_to_its_request() -> None:

@@ -51,14 +51,14 @@ MUTANTS = (
     ),
     Mutant(
         "id-of-a-reminder-given-out-again",
-        "notifier/domain/booking.py",
+        "notifier/domain/drafts.py",
         "        if self._sequence:\n",
         "        if self._sequence < 0:\n",
         ("tests/unit/domain/test_booking.py::test_no_id_is_given_out_again_after_a_purge",),
     ),
     Mutant(
         "id-of-a-stored-mail-given-out-again",
-        "notifier/domain/booking.py",
+        "notifier/domain/drafts.py",
         "named, message.source, message.id) if id_ in self._taken else id_",
         "named, message.source, message.id) if id_ in () else id_",
         (
@@ -74,7 +74,7 @@ MUTANTS = (
     ),
     Mutant(
         "newer-wins-not-transitive",
-        "notifier/domain/booking.py",
+        "notifier/domain/precedence.py",
         "    if unversioned is None or message.time >= unversioned.time:\n",
         "    if unversioned is None or message.time:\n",
         ("tests/unit/domain/test_booking.py::test_versions_and_times_mixed_end_in_one_state",),
@@ -116,7 +116,7 @@ MUTANTS = (
     ),
     Mutant(
         "reminder-with-a-note",
-        "notifier/domain/booking.py",
+        "notifier/domain/drafts.py",
         "            error=content.note,",
         "            error=message.note,",
         ("tests/unit/domain/test_booking.py::test_every_notice_keeps_what_was_wrong_with_its_message",),
@@ -137,7 +137,7 @@ MUTANTS = (
     ),
     Mutant(
         "ids-of-bookings-come-back",
-        "notifier/domain/booking.py",
+        "notifier/domain/drafts.py",
         "(message.source, message.id, now.isoformat())",
         "(message.source, message.id)",
         ("tests/unit/storage/sqlite/test_store.py::test_no_id_comes_back_after_everything_was_forgotten",),
@@ -154,15 +154,15 @@ MUTANTS = (
     Mutant(
         "unmailable-address-reported-again",
         "notifier/domain/booking.py",
-        "    reported |= told.keys()\n",
+        "    reported |= addresses.keys()\n",
         "",
         ("tests/unit/storage/sqlite/test_store.py::test_an_address_that_no_mail_can_go_to_is_reported_once",),
     ),
     Mutant(
         "far-departure-leaves-the-calendar",
-        "notifier/domain/booking.py",
-        "min(max(now, _last_departure(flights) or now), _FAR) + rules.remember",
-        "max(now, _last_departure(flights) or now) + rules.remember",
+        "notifier/domain/drafts.py",
+        "min(max(now, last_departure(flights) or now), _FAR) + policy.remember",
+        "max(now, last_departure(flights) or now) + policy.remember",
         ("tests/unit/domain/test_booking.py::test_every_departure_can_be_planned_with_every_setting",),
     ),
     Mutant(
@@ -202,7 +202,7 @@ MUTANTS = (
     ),
     Mutant(
         "unknown-time-zone-left-out-of-the-last-departure",
-        "notifier/domain/booking.py",
+        "notifier/domain/drafts.py",
         "max((flight.departs_by for flight in flights), default=None)",
         "max((flight.departs_at for flight in flights if flight.departs_at), default=None)",
         (
@@ -213,8 +213,8 @@ MUTANTS = (
     Mutant(
         "outdated-messages-read-mails",
         "notifier/domain/booking.py",
-        "return not isinstance(_in_force(self, before), BookingState)",
-        "return _in_force(self, before) is not None",
+        "return not isinstance(in_force(self, before), BookingState)",
+        "return in_force(self, before) is not None",
         (
             "tests/unit/storage/sqlite/test_queries.py::test_an_outdated_or_repeated_message_costs_nothing_by_the_size_of_its_booking",
         ),
@@ -222,8 +222,8 @@ MUTANTS = (
     Mutant(
         "change-notices-pile-up",
         "notifier/domain/booking.py",
-        "(mail, SUPERSEDED if notices.is_superseded(mail) else drafts.amendment(mail, wanted, told))",
-        "(mail, drafts.amendment(mail, wanted, told))",
+        "(mail, SUPERSEDED if notices.is_superseded(mail) else drafts.amendment(mail, wanted, addresses))",
+        "(mail, drafts.amendment(mail, wanted, addresses))",
         (
             "tests/unit/storage/sqlite/test_queries.py::test_a_message_about_a_booking_costs_no_more_after_many_others",
             "tests/unit/domain/test_booking.py::test_a_newer_change_notice_supersedes_those_that_wait",
@@ -239,24 +239,24 @@ MUTANTS = (
     Mutant(
         "outdone-state-not-erased",
         "notifier/domain/planning.py",
-        "return replace(known, outdone=None) if in_outdone else known",
-        "return known",
+        "return replace(state, outdone=None) if in_outdone else state",
+        "return state",
         (
             "tests/unit/storage/sqlite/test_connection.py::test_an_address_is_erased_from_a_state_that_never_came_into_force",
         ),
     ),
     Mutant(
         "cancellation-expires-with-its-flight",
-        "notifier/domain/booking.py",
+        "notifier/domain/drafts.py",
         "max(last, self._now + CANCELLATION_NOTICE_LIFETIME) if last and kind",
         "last if last and kind",
         ("tests/unit/domain/test_booking.py::test_a_cancellation_notice_can_be_sent_for_a_day_at_least",),
     ),
     Mutant(
         "farewell-expires-with-the-old-flight",
-        "notifier/domain/booking.py",
-        "last = _last_departure((*shown, *self._flights))",
-        "last = _last_departure(shown)",
+        "notifier/domain/drafts.py",
+        "last = last_departure((*shown, *self._flights))",
+        "last = last_departure(shown)",
         ("tests/unit/domain/test_booking.py::test_a_farewell_expires_with_the_later_of_the_old_and_new_departures",),
     ),
     Mutant(
@@ -281,12 +281,12 @@ mail.status is Status.PENDING
     ),
     Mutant(
         "id-of-a-restored-state-given-out-again",
-        "notifier/domain/booking.py",
+        "notifier/domain/drafts.py",
         """\
-        if found.restored:
+        if in_force.restored:
 """,
         """\
-        if not found:
+        if not in_force:
 """,
         ("tests/unit/domain/test_booking.py::test_no_id_of_a_restored_state_is_given_out_again_after_a_purge",),
     ),

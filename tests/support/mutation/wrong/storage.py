@@ -11,6 +11,20 @@ MUTANTS = (
         ("tests/unit/storage/sqlite/test_store.py::test_a_repeat_after_its_mail_was_purged_makes_no_mail",),
     ),
     Mutant(
+        "templates-rendered-in-a-transaction",
+        "notifier/storage/sqlite/changes.py",
+        "    policy = replace(policy, subject=subjects)\n",
+        "",
+        ("tests/unit/storage/sqlite/test_store.py::test_no_subject_is_rendered_in_a_transaction",),
+    ),
+    Mutant(
+        "mails-without-the-subject-that-was-missing",
+        "notifier/storage/sqlite/changes.py",
+        "    if subjects.lacks:\n        return None\n",
+        "",
+        ("tests/unit/storage/sqlite/test_store.py::test_no_subject_is_rendered_in_a_transaction",),
+    ),
+    Mutant(
         "outdated-outcome-wins",
         "notifier/storage/sqlite/changes.py",
         'rev = ? AND address = ?"\n    before = db.execute(sql, (mail.id, mail.rev - 1, mail.to))',
@@ -315,8 +329,8 @@ if wanted.since is True else 0
     Mutant(
         "large-messages-queue-before-everybody",
         "notifier/storage/sqlite/store.py",
-        "some := await self._add_some(rest, rules, now, large=False)",
-        "some := await self._add_some(rest, rules, now, large=True)",
+        "some = await self._add_some(rest, policy, now, subjects, large=False)",
+        "some = await self._add_some(rest, policy, now, subjects, large=True)",
         (
             "tests/unit/storage/sqlite/test_reader.py::test_many_of_the_largest_messages_delay_nobody_for_longer_than_one_of_them",
         ),

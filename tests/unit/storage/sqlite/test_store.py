@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -10,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from support.samples import NOW, RULES, booking_event, flight_data
 
 from notifier.domain.claims import Quota
 from notifier.domain.events import MailFilter
 from notifier.domain.mail import (
     ERASED,
+    Flight,
     Itinerary,
     Kind,
     Mail,
@@ -102,6 +105,35 @@ async def test_a_batch_is_one_transaction(store: Store) -> None:
     await store.add([message(), change], RULES, NOW)
     page = await store.page(MailFilter(kind=frozenset({Kind.REMINDER})), None, 10)
     assert sorted(mail.status for mail in page.mails) == [Status.CANCELLED, Status.PENDING]
+
+
+async def test_no_subject_is_rendered_in_a_transaction(store: Store) -> None:
+    """Also if the booking's state decides which subjects are needed: every mail has the one that its template gives."""
+    loop, rendered = threading.get_ident(), list[int]()
+
+    def subject(kind: Kind, booking: str, flights: Sequence[Flight], locale: str | None) -> str:
+        rendered.append(threading.get_ident())
+        return f"{kind} {booking} {locale} {','.join(str(flight.seat) for flight in flights)}"
+
+    people = [{"name": n, "email": f"{n}@example.com", "locale": n} for n in ("a", "b")]
+    other = flight_data(seat="1F")
+    messages = [
+        message(id="v1", version=1, passengers=people),
+        message(id="v2", version=2, type="booking.changed", passengers=people[1:], flights=[other]),
+        message(id="unversioned", version=None, time="2026-11-24T12:00:00Z", passengers=people, flights=[other]),
+        message(id="v3", version=3, type="booking.changed", passengers=people, time="2026-11-24T13:00:00Z"),
+        message(
+            id="v4", version=4, type="booking.cancelled", passengers=None, flights=None, time="2026-11-24T14:00:00Z"
+        ),
+    ]
+    added = await store.add(messages, replace(RULES, subject=subject), NOW)
+    assert len(added) == len(messages)
+    assert set(rendered) == {loop}
+    mails = (await store.page(MailFilter(), None, 100)).mails
+    assert len(mails) > len(messages)
+    for mail in mails:
+        assert isinstance(mail.content, Itinerary)
+        assert mail.subject == subject(mail.kind, "RXJ34P", mail.content.flights, mail.content.locale)
 
 
 async def test_a_withdrawal_that_comes_first_is_remembered(store: Store) -> None:
