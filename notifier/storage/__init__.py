@@ -1,1 +1,1 @@
-"""Where mails, their events and all that must outlive the process are kept."""
+"""The store: mails, their events, and everything else that must outlive the process."""

@@ -1,4 +1,4 @@
-"""Between domain objects and rows: which column holds what. Pure."""
+"""Convert domain objects to database rows and back. Pure."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -31,17 +31,17 @@ _flight = msgspec.json.Decoder(Flight)
 
 
 def millis(at: datetime) -> int:
-    """Turn a UTC time into milliseconds since 1970."""
+    """Return a UTC time as milliseconds since 1970."""
     return (at - _EPOCH) // _MILLISECOND
 
 
 def moment(value: int) -> datetime:
-    """Turn milliseconds since 1970 into a UTC time."""
+    """Return milliseconds since 1970 as a UTC time."""
     return _EPOCH + value * _MILLISECOND
 
 
 def mail_row(mail: Mail, now: datetime) -> tuple[Any, ...]:
-    """Write a new mail."""
+    """Return the values of a new mail, in the order of MAIL_COLUMNS."""
     return (
         mail.id,
         mail.aggregate,
@@ -63,7 +63,7 @@ def mail_row(mail: Mail, now: datetime) -> tuple[Any, ...]:
 
 
 def change_row(mail: Mail, now: datetime) -> tuple[Any, ...]:
-    """Write what a change can have changed."""
+    """Return the values that a step can change, in the order of CHANGING_COLUMNS."""
     return (
         mail.rev,
         mail.status,
@@ -82,19 +82,19 @@ def change_row(mail: Mail, now: datetime) -> tuple[Any, ...]:
 
 
 def rewrite_row(mail: Mail) -> tuple[Any, ...]:
-    """Write what a waiting mail says, and its id."""
+    """Return the values that a rewritten mail has anew (subject, content, flight, expires_at), and its id."""
     content, flight = msgspec.json.encode(mail.content), msgspec.json.encode(mail.flight) if mail.flight else None
     return mail.subject, content, flight, _millis(mail.expires_at), mail.id
 
 
 def personal_row(mail: Mail) -> tuple[Any, ...]:
-    """Write the personal part of a mail, and its id."""
+    """Return the values of the PERSONAL_COLUMNS of a mail, and its id."""
     content, flight = msgspec.json.encode(mail.content), msgspec.json.encode(mail.flight) if mail.flight else None
     return mail.to, mail.subject, content, flight, mail.smtp.text if mail.smtp else None, mail.error, mail.id
 
 
 def read_mail(row: Sequence[Any]) -> Mail:
-    """Read a mail."""
+    """Return the mail of a row of MAIL_COLUMNS."""
     column = dict(zip(MAIL_COLUMNS, row, strict=True))
     return Mail(
         id=column["id"],
@@ -127,7 +127,7 @@ def read_mail(row: Sequence[Any]) -> Mail:
 
 
 def event_row(type_: str, prev: Status | None, mail: Mail, body: bytes) -> tuple[Any, ...]:
-    """Write the event of a change."""
+    """Return the values of the event of a change, in the order of EVENT_COLUMNS."""
     return (
         body,
         type_,
@@ -145,7 +145,7 @@ def event_row(type_: str, prev: Status | None, mail: Mail, body: bytes) -> tuple
 
 
 def read_event(row: Sequence[Any]) -> StoredEvent:
-    """Read an event; its `seq` comes first, then the event columns."""
+    """Return the event of a row: its `seq`, then EVENT_COLUMNS."""
     seq, body, type_, id_, mail, prev, status, kind, booking, created_at, event, correlation, traceparent = row
     return StoredEvent(
         seq=seq,
@@ -167,7 +167,7 @@ def read_event(row: Sequence[Any]) -> StoredEvent:
 def _marks(mail: Mail, now: datetime) -> tuple[int | None, int | None]:
     at = mail.due_at
     if mail.next_attempt_at is None and mail.send_at <= mail.created_at:
-        # It goes at once, even if the clock was set back since it was created.
+        # It is due at once, even if the clock was set back since it was created.
         at = min(at, now)
     due_at = millis(at) if mail.status is Status.PENDING else None
     finished_at = millis(now) if mail.status in FINISHED else None

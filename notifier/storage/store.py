@@ -1,14 +1,13 @@
-"""The store: the only place where the actors meet, and all of what they may ask of it.
+"""The port of the store: everything that actors, watchers and operators can ask of it.
 
-Every method that changes something is one durable transaction: when it returns,
-the change is on disk; when it raises StoreUnusable, nothing has changed. (`add`,
-`purge` and `erase` work in portions.) A caller that is cancelled may find either, but
-`wake` and `paused` always follow what is on disk. Every change of a mail appends one
-event to the log in the same transaction.
+Every method that changes something is one durable transaction. When it returns, the change is on disk. When it raises
+StoreUnusable, nothing has changed. (`add`, `purge` and `erase` work in portions, each of which is a transaction.) If
+the caller is cancelled, the change may or may not be on disk, but `wake` and `paused` always agree with the disk.
+Every change of a mail appends one event to the log, in the same transaction.
 
-What watchers and operators look at (`get`, `history`, `missed`, `replay`, `span`, `snapshot`, `page`, `listing`,
-`totals`, `waiting`, `is_paused`) never delays what the actors ask for. `urgent` queries,
-those of operators and of the service itself, are answered before the others.
+The queries of watchers and operators (`get`, `history`, `missed`, `replay`, `span`, `snapshot`, `page`, `listing`,
+`totals`, `waiting`, `is_paused`) never delay the actors. `urgent` queries, those of operators and of the service
+itself, are answered before the others. All times are UTC.
 """
 
 import asyncio
@@ -24,121 +23,132 @@ from notifier.domain.planning import PlanningPolicy
 
 
 class Added(NamedTuple):
-    """What became of one message: the ids of its mails, and whether it had been handled before."""
+    """What became of one message."""
 
     mails: tuple[str, ...]
+    """The ids of its mails."""
     repeated: bool
+    """Whether it had been handled before, so that it changed nothing now."""
 
 
 class Page(NamedTuple):
-    """Mails, newest first; `next` continues behind the last one that was looked at, None where there are no more."""
+    """Mails, newest first."""
 
     mails: tuple[Mail, ...]
     next: int | None
+    """Where the next page begins, for `before`; None if this is the last one."""
 
 
 class Snapshot(NamedTuple):
-    """The state at one place in the log: exactly the events up to `seq` are in it.
-
-    `mails` is the JSON array of the newest matching mails as everyone may see them, `more` whether there are others.
-    """
+    """The state at one place of the log: exactly the events up to `seq` are in it."""
 
     seq: int
     totals: Mapping[Status, int]
+    """The number of all mails by status, whatever the filter."""
     mails: bytes
+    """The newest mails that match, as a JSON array of their public form."""
     more: bool
+    """Whether more mails match."""
 
 
 class Waiting(NamedTuple):
-    """How the pending mails wait: not tried yet and due, not due yet, or tried before and due or not.
-
-    `oldest_due` is the moment (UTC) since when the longest waiting due mail has been due.
-    """
+    """What the pending mails wait for."""
 
     due: int
+    """Mails that are due and have not been tried."""
     scheduled: int
+    """Mails that are not due yet and have not been tried."""
     retrying: int
+    """Mails that have been tried, due or not."""
     oldest_due: datetime | None
+    """Since when the mail that has waited longest has been due; None if no mail is due."""
 
 
 class Span(NamedTuple):
-    """The part of the log that can be replayed: every event after `purged_through`, up to `head`."""
+    """The part of the log that can be replayed: the events after `purged_through`, up to `head`."""
 
     purged_through: int
+    """The number of the last event that may have been deleted."""
     head: int
+    """The number of the latest event."""
 
 
 class Missed(NamedTuple):
-    """What happened after a place in the log: how many matching events; None if they cannot be replayed."""
+    """What has happened since a place in the log."""
 
     span: Span
     events: int | None
+    """The number of matching events; None if they cannot be replayed."""
 
 
-class Portion(NamedTuple):
-    """A part of the log up to `seq`: the bodies of its matching events, separated by commas, and their number.
-
-    The events up to `purged_through` have been deleted.
-    """
+class LogSlice(NamedTuple):
+    """The matching events of a part of the log, up to `seq`."""
 
     seq: int
     bodies: bytes
+    """The encoded events, separated by commas."""
     events: int
+    """Their number."""
     purged_through: int
+    """The number of the last event that may have been deleted when the slice was read."""
 
 
 class Purged(NamedTuple):
-    """How much one step of purging forgot; all zero when nothing is left to forget."""
+    """How much one portion of a purge deleted; all zero if nothing is left to delete."""
 
     mails: int
     messages: int
+    """Ids of handled messages."""
     aggregates: int
+    """States of bookings and requests."""
     starts: int
+    """Starts of mails that no longer count against a quota."""
 
 
 class Erased(NamedTuple):
-    """What was known of an address: mails erased, those of them that were cancelled for it, and bookings.
-
-    `remaining` mails were being handed over, and are as they were.
-    """
+    """Where an address was found."""
 
     mails: int
+    """Mails that were erased."""
     cancelled: int
+    """Those of them that were waiting, and so were cancelled."""
     bookings: int
+    """Bookings whose state no longer has the address."""
     remaining: int
+    """Mails that were being handed over, and are unchanged."""
 
 
 class Store(Protocol):
     """What SQLite offers today and another database can offer tomorrow."""
 
     wake: asyncio.Event
-    """Set when it may be worthwhile to claim: by the store when mail arrives, by others who know of a reason."""
+    """Set when a claim may find something: by the store when mail arrives, by others for reasons of their own."""
 
     fault: str | None
-    """Why the latest transaction failed; None while all is well."""
+    """Why the latest transaction failed; None if it did not."""
 
     paused: bool
     """Whether an operator has paused sending, as of the latest commit of `pause` or `claim`."""
 
     @property
     def id(self) -> str:
-        """Tells this store from every other one; part of each cursor that leaves the service."""
+        """An id that no other store has. It is part of each cursor that leaves the service."""
 
     async def check(self) -> None:
-        """Write something durably, to prove that the store can be written; StoreUnusable if it cannot."""
+        """Write something durably. Raises StoreUnusable if the store cannot be written."""
 
     async def add(self, messages: Sequence[Message], policy: PlanningPolicy, now: datetime) -> list[Added]:
-        """Take messages in: remember each, plan its aggregate anew, and store what that adds and changes.
+        """Handle messages: record their ids, plan the mails of their aggregates, and store what that adds and changes.
 
-        A transaction takes as many messages as fit a bounded number of rows; others get their turn between two of
-        them. Subjects are rendered before a transaction, never in it. After an error some of the messages, from the
-        first on, can be stored; adding all of them again does no harm.
+        A transaction handles as many messages as fit into a bounded number of rows; other callers get their turn
+        between two transactions. Subjects are rendered before a transaction, never in it. If this raises an error, some
+        of the messages, from the first on, can have been stored; it is safe to add all of them again.
         """
 
     async def claim(
         self, limit: int, rate: float, now: datetime, quota: Quota | None = None, *, newest: bool = False
     ) -> Claim:
-        """Start an attempt for at most `limit` due mails, as `rate` (a second, 0: unlimited) and `quota` allow.
+        """Start an attempt for at most `limit` due mails, as `rate` (per second, 0: unlimited) and `quota` allow.
 
         Mails that have been due longest come first. If the quota is too short for all that are due, those with the
         earliest deadline come first. Of the due mails of one aggregate to one address only the oldest is claimed, and
@@ -156,73 +166,73 @@ class Store(Protocol):
     async def record(self, changed: Sequence[Mail], now: datetime) -> list[StoredEvent]:
         """Store mails as they are after a change; return the events that this appended, in the order of the log.
 
-        A mail that was erased, or has another `rev` by now, stays as it is and appends no event. A mail that becomes
-        pending can have further events, of what newer messages had decided about it. An attempt that does not count
-        for its mail does not count against the quota either. Sets `wake` if a mail becomes pending.
+        A mail that was erased, or whose stored `rev` is not the one before, stays as it is and appends no event. A mail
+        that becomes pending can append further events, for what newer messages have decided about it. An attempt that
+        does not count for its mail does not count against the quota either. Sets `wake` if a mail becomes pending.
         """
 
     async def rebook(self, mail: Mail, before: Quota | None, after: Quota | None, now: datetime) -> datetime | None:
         """Count a claimed mail against the quota of another account; None is an account without one.
 
-        If that quota is used up, change nothing and return when there will be some again (UTC); otherwise None.
+        If that quota is used up, change nothing and return when some of it will be free again; otherwise return None.
         """
 
     async def mark(self, mail: Mail) -> None:
-        """Note durably that the message of a mail being sent is about to be transferred."""
+        """Record durably that the message of a mail that is being sent is about to be transferred."""
 
     async def sending(self) -> list[Mail]:
-        """List the mails that are being handed over; at the start of the only process: orphans."""
+        """List the mails that are being handed over. When the only process starts, they are orphans."""
 
     async def pause(self, *, paused: bool) -> None:
-        """Let no mail be claimed until that is taken back, also by processes to come; mails expire all the same.
+        """Pause or resume claiming, also for later processes. Mails that are being handed over are finished.
 
         Sets `paused` and `wake`.
         """
 
     async def is_paused(self) -> bool:
-        """Tell whether an operator has paused sending."""
+        """Return whether an operator has paused sending."""
 
     async def get(self, id_: str) -> Mail | None:
-        """Return a mail; None if there is none with this id, or if it is damaged."""
+        """Return a mail; None if no mail has this id, or if it cannot be decoded."""
 
     async def history(self, mail: str) -> list[StoredEvent]:
-        """List what is known to have happened to a mail, oldest first; of very many events the latest 1,000."""
+        """List the events of a mail, oldest first: the latest 1,000 that have not been purged."""
 
     async def events(self, after: int, limit: int) -> list[StoredEvent]:
-        """Read the log in order, without a gap, behind the place `after`; for actors."""
+        """Read the log in order and without a gap, from the event after number `after` on; for actors."""
 
     async def missed(self, after: int, wanted: MailFilter, most: int, *, urgent: bool = False) -> Missed:
-        """Count the matching events after a place, if nothing after it was deleted and at most `most` events follow."""
+        """Count the matching events after a place, if none of them was deleted and at most `most` events follow."""
 
-    async def replay(self, after: int, wanted: MailFilter, *, urgent: bool = False) -> Portion:
-        """Read the next portion of the log for a watcher: at most 100 events, matching or not.
+    async def replay(self, after: int, wanted: MailFilter, *, urgent: bool = False) -> LogSlice:
+        """Read the next part of the log for a watcher: at most 100 events, whether they match or not.
 
-        Portions end at multiples of 100, so that watchers who begin at different places soon share them.
+        The parts end at multiples of 100, so watchers that begin at different places soon share them.
         """
 
     async def span(self) -> Span:
-        """Tell which part of the log can be read without a gap."""
+        """Return which part of the log can be read without a gap."""
 
     async def beyond(self, seq: int) -> None:
-        """Wait until the log reaches further than `seq`."""
+        """Wait until the log has an event after number `seq`."""
 
     async def cursor(self, reader: str) -> int:
-        """Tell how far a named reader of the log has come (0: not yet)."""
+        """Return the number of the last event that a named reader has read; 0 if it has read none."""
 
     async def move_cursor(self, reader: str, seq: int) -> None:
-        """Note how far a named reader has come."""
+        """Store the number of the last event that a named reader has read."""
 
     async def snapshot(self, wanted: MailFilter, limit: int, *, urgent: bool = False) -> Snapshot:
-        """Show the totals of all mails and the newest ones that match, at one place of the log."""
+        """Read the totals of all mails and the newest ones that match, at one place of the log."""
 
     async def page(self, wanted: MailFilter, before: int | None, limit: int, *, urgent: bool = False) -> Page:
-        """List matching mails, newest first, from the one that `before` (a page's `next`) stands for.
+        """List matching mails, newest first, after the page whose `next` is `before` (None: from the newest on).
 
-        It looks at a bounded number of mails, so a page that is not the last may have fewer than `limit`, or none.
+        It reads a bounded number of mails, so a page that is not the last one can have fewer than `limit`, or none.
         """
 
     async def listing(self, wanted: MailFilter, before: int | None, limit: int, *, urgent: bool = False) -> bytes:
-        """Return the same page as a JSON object: `mails` as everyone may see them, and `next`."""
+        """Return the same page as a JSON object: `mails` in their public form, and `next`."""
 
     async def totals(self) -> Mapping[Status, int]:
         """Count the mails by status."""
@@ -233,14 +243,14 @@ class Store(Protocol):
     async def purge(
         self, finished_before: datetime, handled_before: datetime, reader: str | None, now: datetime
     ) -> Purged:
-        """Forget one small portion of what finished or was handled before; never events that `reader` has not read."""
+        """Delete one small portion of what finished or was handled before; never events that `reader` has not read."""
 
     async def erase(self, address: str, now: datetime) -> Erased:
-        """Forget an address in all that is stored, also in what the disk keeps of deleted rows, but for a salted hash.
+        """Delete an address everywhere, also where the disk still has deleted rows; only a salted hash is kept.
 
-        Mails that wait are cancelled. It goes in small portions: after StoreUnusable, a part
-        may be done. Mails and bookings that name the address afterwards are new.
+        Mails that wait are cancelled. It works in small portions: if it raises StoreUnusable, a part can be done. Mails
+        and bookings that name the address afterwards are new.
         """
 
     async def close(self) -> None:
-        """Let go of the store; it can be opened again."""
+        """Close the store; it can be opened again."""

@@ -1,4 +1,4 @@
-"""What is written into a SQLite database, each step of a mail with its event; inside a transaction of the store's."""
+"""Write to a SQLite database, each step of a mail with its event, inside a transaction of the store."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -159,7 +159,7 @@ def _follow(db: sqlite3.Connection, plan: Plan, aggregate: str, now: datetime) -
         row = rows.mail_row(mail, now)
         wrote += weight(len(row[_CONTENT]))
         if not db.execute(_INSERT_MAIL, row).rowcount:
-            # Ignoring it would lose a mail that somebody is waiting for.
+            # Ignoring it would lose a mail that its reader is waiting for.
             raise RuntimeError(f"there is a mail {mail.id} already")
         _append(db, event_type(None, mail), None, mail, now)
     for mail in plan.changed:
@@ -203,7 +203,7 @@ def change(db: sqlite3.Connection, mail: Mail, now: datetime) -> list[StoredEven
 
 
 def _hand_on(db: sqlite3.Connection, superseded: Mail, now: datetime) -> list[StoredEvent]:
-    """Let the newer notice that waits say what has changed since before one that was not sent after all."""
+    """Add the changes of a superseded notice that was not sent to the newer notice that waits, if there is one."""
     for newer in mails(db, _NEWEST_NOTICE, superseded.aggregate, superseded.to, Kind.CHANGE):
         if waiting := handing_on(superseded, newer):
             return change(db, waiting, now)

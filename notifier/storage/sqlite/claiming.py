@@ -1,4 +1,4 @@
-"""Which mail goes next, and when, decided in a SQLite database: due, in order, within rate and quota."""
+"""Claim due mails in a SQLite database: which mail is sent next and when, within rate and quota."""
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,16 +21,16 @@ from notifier.storage.sqlite.queries import MINUTE, OPEN, VISITS, is_paused, mai
 _HOUR_LONG = 3_600_000
 _HOUR = f"due_at / {_HOUR_LONG}"
 _DEADLINE = "coalesce(expires_at, send_at + 172800000)"
-"""When a mail should be out at the latest: one that never expires is no use after two days.
+"""When a mail should be sent at the latest: two days after `send_at` if it never expires.
 
-Both expressions are those of the index `mails_deadline`.
+This expression and `_HOUR` are those of the index `mails_deadline`.
 """
 
 UNREADABLE = "the stored mail cannot be decoded"
 _LOOKED_AT = 1000
-"""Hours with due mails that a claim under a short quota looks at, the latest ones: six weeks, if each hour has some."""
+"""Number of hours with due mails that a claim under a short quota looks at, latest first: at least six weeks."""
 _MERGED = 100
-"""Hours of those that it chooses from: those in which the earliest deadlines are."""
+"""Number of those hours that it chooses from: the ones with the earliest deadlines."""
 
 _LIVE = "due_at <= ? AND (expires_at IS NULL OR expires_at > ?)"
 _OF_HOUR = f"FROM mails INDEXED BY mails_deadline WHERE due_at IS NOT NULL AND {_HOUR}"
@@ -50,7 +50,7 @@ _Row = Sequence[Any]
 def claim(
     db: sqlite3.Connection, limit: int, rate: float, now: datetime, quota: Quota | None, *, newest: bool = False
 ) -> Claim:
-    """Let at most `limit` due mails be sending, each with the moment at which it may start; see `Store.claim`."""
+    """Claim at most `limit` due mails, each with the time at which it may start; see `Store.claim`."""
     at = rows.millis(now)
     left = _quota_left(db, quota, now) if quota else None
     if is_paused(db):
@@ -91,7 +91,7 @@ def expire(db: sqlite3.Connection, now: datetime) -> bool:
 
 
 def _mail(db: sqlite3.Connection, n: int, now: datetime) -> Mail | None:
-    """Read a waiting mail; one that cannot be decoded fails, so that it is seen and does not come up again."""
+    """Read a waiting mail; one that cannot be decoded becomes failed, so that it is visible and not tried again."""
     if found := mails(db, "WHERE n = ?", n):
         return found[0]
     if known := without_content(db, n):
@@ -128,10 +128,11 @@ def _book(db: sqlite3.Connection, quota: Quota, ids: Iterable[str], now: datetim
 
 
 class _Due(NamedTuple):
-    """Mails to claim, and whether there may be `more` that could be claimed at once."""
+    """The mails to claim."""
 
     mails: list[Mail]
     more: bool
+    """Whether another claim might find more mails at once."""
 
 
 def _quota_left(db: sqlite3.Connection, quota: Quota, now: datetime) -> int:
@@ -141,11 +142,10 @@ def _quota_left(db: sqlite3.Connection, quota: Quota, now: datetime) -> int:
 
 
 def _due(db: sqlite3.Connection, limit: int, left: int | None, now: datetime) -> _Due:
-    """Choose what to claim: at most `limit` and, of an account with a quota, at most what is `left` of it.
+    """Choose what to claim: at most `limit` and, for an account with a quota, at most what is `left` of it.
 
-    Of the due mails of one aggregate to one address only the oldest is chosen, and none while
-    another is being sent: what is sent last must be the latest news. The others can be chosen
-    when an outcome is recorded.
+    Of the due mails of one aggregate to one address only the oldest is chosen, and none while another one is being
+    sent, so that the mail that is sent last has the latest state. The others can be chosen once an outcome is recorded.
     """
     at = rows.millis(now)
     most = limit if left is None else min(limit, left)
@@ -172,7 +172,7 @@ def _due(db: sqlite3.Connection, limit: int, left: int | None, now: datetime) ->
 
 
 def _newest(db: sqlite3.Connection, now: datetime) -> _Due:
-    """Choose one mail, the one that has become due last; those that wait for another attempt come after all others.
+    """Choose the mail that became due last; mails that wait for another attempt come after all others.
 
     For mails of one aggregate to one address the same holds as in `_due`.
     """
@@ -197,9 +197,9 @@ def _newest(db: sqlite3.Connection, now: datetime) -> _Due:
 
 
 def _candidates(db: sqlite3.Connection, cursors: ExitStack, at: int, *, short: bool) -> Iterator[_Row]:
-    """List a bounded number of mails in the order in which they go; it is by deadline if the quota is `short`.
+    """List a bounded number of mails in the order in which they are sent: by deadline if the quota is `short`.
 
-    By deadline the bound may be used up by mails that are not due yet. Those that are due longest follow.
+    Mails that are not due yet can use up the bound of the order by deadline, so those due longest follow.
     """
     longest = islice(_by_due_time(db, cursors, at), VISITS)
     return chain(islice(_by_deadline(db, cursors, at), VISITS), longest) if short else longest
@@ -218,9 +218,10 @@ def _by_due_time(db: sqlite3.Connection, cursors: ExitStack, at: int) -> Iterato
 
 
 def _by_deadline(db: sqlite3.Connection, cursors: ExitStack, at: int) -> Iterator[_Row]:
-    """Merge the hours in which mails are due; the current one also has some that are not due yet.
+    """Merge the hours in which mails are due; the current one also has mails that are not due yet.
 
-    Only the hours with the earliest deadlines are merged: as many mails as there are such hours come in exact order.
+    Only the hours with the earliest deadlines are merged: the first mails, one for each of these hours, are in exact
+    order.
     """
     sql = f"SELECT {_DEADLINE}, n, due_at <= ?, {_LIVE} {_OF_HOUR} = ? ORDER BY {_DEADLINE}, n"
     earliest = db.execute(_EARLIEST_HOURS, (at // _HOUR_LONG, _LOOKED_AT, _MERGED)).fetchall()
@@ -229,12 +230,12 @@ def _by_deadline(db: sqlite3.Connection, cursors: ExitStack, at: int) -> Iterato
 
 
 def follow_clock(db: sqlite3.Connection, set_back: timedelta, now: datetime) -> None:
-    """Shift what was reckoned by the time before the clock was set back.
+    """Adjust the stored times after the clock was set back.
 
-    A mail that goes at once is due now, and one that is retried waits as long as it had to. Only
-    a mail with a `send_at` of its own waits for the clock. Starts of the last 24 hours that would
-    lie ahead are moved back, so that the quota recovers a day after them. What ended or was handled ahead counts as of
-    now, so that it is purged in time, and a mail is given up after the time that it has really been tried.
+    A mail that is sent at once is due now, and one that is retried waits as long as before. Only a mail with its own
+    `send_at` waits for the clock. Starts of the last 24 hours that would lie ahead are moved back, so that the quota
+    recovers a day after them. Mails that ended and messages that were handled ahead count as of now, so that they are
+    purged in time. A mail is given up after the time for which it has really been tried.
     """
     by, at = set_back // timedelta(milliseconds=1), rows.millis(now)
     retried = "SET due_at = due_at - ?, next_attempt_at = next_attempt_at - ?"

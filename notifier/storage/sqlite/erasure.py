@@ -1,4 +1,4 @@
-"""Forgetting one address in a SQLite database: portion by portion, each inside a transaction of the store's."""
+"""Erase one address from a SQLite database: portion by portion, each inside a transaction of the store."""
 
 import sqlite3
 from datetime import datetime
@@ -16,7 +16,7 @@ from notifier.storage.sqlite.portions import portion, weight
 from notifier.storage.sqlite.queries import mails, salt
 
 BATCH_SIZE = 1000
-"""Rows that one transaction looks at, so that it holds up the others for some milliseconds only."""
+"""Rows that one transaction looks at, so that it delays others by some milliseconds only."""
 
 _ERASE_MAIL = (
     f"UPDATE mails SET {','.join(f'{column}=?' for column in rows.PERSONAL_COLUMNS)},amendment=NULL WHERE id=?"
@@ -26,17 +26,20 @@ _state = msgspec.json.Decoder(AggregateState)
 
 
 class Step(NamedTuple):
-    """What became of each mail found in one portion, or how many bookings were, and where to go on (None: the end)."""
+    """The result of one portion."""
 
     found: list[Status]
+    """The status that each mail to the address had."""
     bookings: int
+    """The number of bookings that had the address."""
     next: int | str | None
+    """The last mail or aggregate that was looked at; None if there are no more."""
 
 
 def erase_mails(db: sqlite3.Connection, who: str, after: int, now: datetime) -> Step:
-    """Erase the mails to an address, given by its identity.
+    """Erase one portion of the mails to an address, given by its identity.
 
-    Those that wait are cancelled, those that are being handed over stay as they are.
+    Mails that wait are cancelled. Mails that are being handed over stay as they are.
     """
     seen = db.execute("SELECT n, address FROM mails WHERE n > ? ORDER BY n LIMIT ?", (after, BATCH_SIZE)).fetchall()
     weights = (
@@ -81,11 +84,10 @@ def erase_bookings(db: sqlite3.Connection, who: str, after: str) -> Step:
 
 
 def rewrite(db: sqlite3.Connection) -> None:
-    """Write the whole database anew, for unused parts of its pages still hold what rows once said.
+    """Write the whole database anew, because unused parts of its pages still hold old rows.
 
-    `secure_delete` alone overwrites a row where it is, and not where a full page that was
-    divided held it before. Takes about 10 s a gigabyte. The write-ahead log still holds
-    the old rows until `empty_log` is called.
+    `secure_delete` overwrites a row where it is, but not where it was before a full page was divided. Takes about 10 s
+    per gigabyte. The write-ahead log still holds the old rows until `empty_log` is called.
     """
     db.execute("VACUUM")
 
@@ -93,8 +95,10 @@ def rewrite(db: sqlite3.Connection) -> None:
 def empty_log(db: sqlite3.Connection) -> None:
     """Move everything from the write-ahead log into the database and empty it.
 
-    Raises sqlite3.OperationalError where another program reads the database.
+    Raises sqlite3.OperationalError if another program is reading the database.
     """
     busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     if busy:
-        raise sqlite3.OperationalError("another program reads the database, so its log cannot be emptied now")
+        raise sqlite3.OperationalError(
+            "another program is reading the database, so its write-ahead log still has old rows; erase again later"
+        )

@@ -1,4 +1,4 @@
-"""Bring a SQLite database to this version's schema: numbered files, each applied once, in order."""
+"""Upgrade a SQLite database to this version's schema: numbered files, each applied once, in order."""
 
 import sqlite3
 from importlib import resources
@@ -7,10 +7,10 @@ from notifier.errors import StoreUnusable
 
 
 def migrate(db: sqlite3.Connection) -> None:
-    """Apply the migrations that are missing, each in a transaction of its own.
+    """Apply the missing migrations, each in a transaction of its own.
 
-    The number of the last one is the database's `user_version`. Raises
-    StoreUnusable where that is higher than the newest this version knows.
+    The number of the last one is the database's `user_version`. Raises StoreUnusable if that is higher than the number
+    of this version's newest migration.
     """
     migrations = _migrations()
     (current,) = db.execute("PRAGMA user_version").fetchone()

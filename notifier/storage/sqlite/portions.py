@@ -1,4 +1,4 @@
-"""How much of the work one transaction does before others get their turn. Pure."""
+"""How much work one transaction does before others get their turn. Pure."""
 
 from collections.abc import Iterable
 from typing import Generic, NamedTuple, TypeVar
@@ -6,28 +6,31 @@ from typing import Generic, NamedTuple, TypeVar
 from notifier.domain.planning import HEAVY
 
 MAX_WEIGHT = 500
-"""Mails that one transaction reads, adds, changes or deletes at most, unless a single message needs more. A large one
-weighs as much as several: see `weight`."""
+"""Maximum number of mails that one transaction reads, adds, changes or deletes, unless a single message needs more.
+
+A large mail counts as several, see `weight`.
+"""
 EVENTS = 10
-"""Events that are as much work to delete or to erase as one more mail."""
+"""Number of events that cost as much to delete or to erase as one more mail."""
 
 _T = TypeVar("_T")
 
 
 class Portion(NamedTuple, Generic[_T]):
-    """What one transaction does, and whether there is more."""
+    """The work of one transaction."""
 
     items: list[_T]
     more: bool
+    """Whether there are more items."""
 
 
 def weight(size: int, events: int = 0) -> int:
-    """Return how much work a row is, in mails, given the bytes of its largest column and how many events it has."""
+    """Return the cost of a row in mails, given the bytes of its largest column and the number of its events."""
     return 1 + size // HEAVY + events // EVENTS
 
 
 def portion(rows: Iterable[tuple[_T, int]]) -> Portion[_T]:
-    """Return the first items, given with their weights, that weigh no more than MAX_WEIGHT together; at least one."""
+    """Return the first items that together weigh at most MAX_WEIGHT, and at least one; `rows` are items and weights."""
     items: list[_T] = []
     spent = 0
     for item, weighs in rows:

@@ -1,4 +1,4 @@
-"""Forgetting in a SQLite database what has served its time, some rows at a time so that nobody is held up for long."""
+"""Delete old rows of a SQLite database, a few at a time so that nothing else is delayed for long."""
 
 import sqlite3
 from datetime import datetime, timedelta
@@ -10,13 +10,13 @@ from notifier.storage.sqlite.queries import MINUTE, meta, one
 
 DAY = timedelta(hours=24)
 _BATCH_SIZE = MAX_WEIGHT
-"""Rows that one call purges at most."""
+"""Maximum number of rows that one call deletes."""
 
 
 def purge_mails(db: sqlite3.Connection, finished_before: datetime, read_through: int | None) -> int:
-    """Delete finished mails with their events, but for those of which an event after `read_through` is unread.
+    """Delete finished mails with their events, except those with an event after number `read_through`.
 
-    Looks only at those that finished first: if their events are unread, so are those of the others.
+    Looks only at the mails that finished first: if their events are unread, so are those of the others.
     """
     first = "SELECT id, length(content) FROM mails WHERE finished_at < ? ORDER BY finished_at LIMIT ?"
     finished = db.execute(first, (rows.millis(finished_before), _BATCH_SIZE)).fetchall()
@@ -32,19 +32,19 @@ def purge_mails(db: sqlite3.Connection, finished_before: datetime, read_through:
 
 
 def _newest(db: sqlite3.Connection, mail: str) -> int:
-    """Return the number of the latest event of a mail, 0 if it has none."""
+    """Return the number of the latest event of a mail; 0 if it has none."""
     return one(db, "SELECT max(seq) FROM events WHERE mail = ?", mail) or 0
 
 
 def forget_messages(db: sqlite3.Connection, handled_before: datetime) -> int:
-    """Forget which messages were handled: a repeat that is this late would be taken for a new one."""
+    """Delete the ids of messages that were handled long ago; a repeat of one of them would count as a new message."""
     portion = "SELECT source, id FROM messages WHERE handled_at < ? LIMIT ?"
     sql = f"DELETE FROM messages WHERE (source, id) IN ({portion})"
     return db.execute(sql, (rows.millis(handled_before), _BATCH_SIZE)).rowcount
 
 
 def forget_aggregates(db: sqlite3.Connection, now: datetime) -> int:
-    """Forget the bookings and requests whose time is over."""
+    """Delete the states of bookings and requests whose `forget_at` has passed."""
     sql = "SELECT aggregate, length(state) FROM aggregates WHERE forget_at < ? LIMIT ?"
     found = portion((name, weight(size)) for name, size in db.execute(sql, (rows.millis(now), _BATCH_SIZE)))
     db.executemany("DELETE FROM aggregates WHERE aggregate = ?", [(name,) for name in found.items])
@@ -52,9 +52,9 @@ def forget_aggregates(db: sqlite3.Connection, now: datetime) -> int:
 
 
 def forget_starts(db: sqlite3.Connection, now: datetime, account: str | None = None) -> int:
-    """Forget the starts of an account, or of all, that are no longer in the last 24 hours.
+    """Delete the starts of an account, or of all accounts, that are not in the last 24 hours.
 
-    One that lies a day ahead was written by a clock that went wrong.
+    A start that lies a day ahead was written while the clock was wrong.
     """
     forgotten = 0
     for name in [account] if account else [each for (each,) in db.execute("SELECT account FROM used").fetchall()]:

@@ -1,4 +1,4 @@
-"""What is asked of a SQLite database; each function runs inside a transaction of the store's or alone."""
+"""The queries on a SQLite database. Each runs inside a transaction of the store, or alone."""
 
 import sqlite3
 from collections import Counter
@@ -15,64 +15,64 @@ from msgspec import json
 from notifier.domain.events import MAX_EVENTS, MailFilter, StoredEvent, public
 from notifier.domain.mail import Kind, Mail, Status
 from notifier.storage import rows
-from notifier.storage.store import Missed, Page, Portion, Snapshot, Span, Waiting
+from notifier.storage.store import LogSlice, Missed, Page, Snapshot, Span, Waiting
 
 log = structlog.get_logger(__name__)
 
 VISITS = 5000
-"""Rows that a query reads at most, so that its time does not depend on the number of mails."""
+"""Maximum number of rows that a query reads, so that its time does not depend on the number of mails."""
 BATCH_SIZE = MAX_EVENTS
-"""Portions of the log end at multiples of this number; all events of one fit into one frame of the feed."""
+"""Slices of the log end at multiples of this number; the events of one fit into one frame of the feed."""
 MINUTE = 60_000
-"""In milliseconds; the table `waiting` counts by the minute."""
+"""Milliseconds; the table `waiting` counts by the minute."""
 
 HISTORY = 1000
-"""Events of one mail that are read at most."""
+"""Maximum number of events of one mail that are read."""
 _JITTER = 1000
-"""Milliseconds by which a creation time may be earlier than that of the mail before it."""
+"""Milliseconds by which a mail's creation time can be earlier than that of the mail before it."""
 _BEYOND = 2**62
 """A number higher than any mail's."""
 
 _Row = tuple[Any, ...]
 _FILTERED = "n, status, kind, booking, created_at"
-"""The columns of a row that a filter looks at, after its number."""
+"""A row's number and the columns that a filter looks at."""
 _EVENTS = f"SELECT seq,{','.join(rows.EVENT_COLUMNS)} FROM events"
 OPEN = "status IN ('pending', 'sending', 'failed', 'uncertain')"
-"""The mails that can still change, as the index `mails_open` has it."""
+"""The mails that can still change: the condition of the index `mails_open`."""
 _MAILS = f"SELECT {','.join(rows.MAIL_COLUMNS)} FROM mails"
 _NO_CONTENT = """CAST('{"type":"letter","text":""}' AS BLOB)"""
 _LISTED = f"SELECT {','.join(_NO_CONTENT if each == 'content' else each for each in rows.MAIL_COLUMNS)} FROM mails"
-"""The mails of a list: their contents are never shown there, and reading 500 of the largest takes over a second."""
+"""The mails of a list, without their content: lists never show it, and reading 500 of the largest takes over 1 s."""
 
 
 def one(db: sqlite3.Connection, sql: str, *args: Any) -> Any:
-    """Give the first column of the first row, None where there is no row."""
+    """Return the first column of the first row; None if there is no row."""
     row = db.execute(sql, args).fetchone()
     return row[0] if row else None
 
 
 def meta(db: sqlite3.Connection, name: str) -> Any:
-    """Give a value that concerns the whole database."""
+    """Return a value that concerns the whole database; None if it was never set."""
     return one(db, "SELECT value FROM meta WHERE name = ?", name)
 
 
 def is_paused(db: sqlite3.Connection) -> bool:
-    """Say whether an operator has paused the sending."""
+    """Return whether an operator has paused sending."""
     return bool(meta(db, "paused") == "1")
 
 
 def salt(db: sqlite3.Connection) -> bytes:
-    """Give what this database's hashes of forgotten addresses are salted with."""
+    """Return the salt of this database's hashes of erased addresses."""
     return bytes.fromhex(meta(db, "salt"))
 
 
 def head(db: sqlite3.Connection) -> int:
-    """Give the number of the latest event ever, 0 before the first."""
+    """Return the number of the latest event, 0 before the first one, also if it has been purged."""
     return one(db, "SELECT seq FROM sqlite_sequence WHERE name = 'events'") or 0
 
 
 def cursor(db: sqlite3.Connection, reader: str) -> int:
-    """Give the number of the event up to which a reader has read."""
+    """Return the number of the last event that a reader has read; 0 if it has read none."""
     return one(db, "SELECT seq FROM cursors WHERE reader = ?", reader) or 0
 
 
@@ -82,7 +82,7 @@ def totals(db: sqlite3.Connection) -> dict[Status, int]:
 
 
 def mails(db: sqlite3.Connection, rest: str, *args: Any) -> list[Mail]:
-    """Read mails; `rest` is the statement from its WHERE. One that cannot be decoded is logged and left out."""
+    """Read mails; `rest` is the statement from its WHERE on. A mail that cannot be decoded is logged and left out."""
     return _decoded(db.execute(f"{_MAILS} {rest}", args))
 
 
@@ -92,24 +92,24 @@ def mail(db: sqlite3.Connection, id_: str) -> Mail | None:
 
 
 def without_content(db: sqlite3.Connection, n: int) -> Mail | None:
-    """Read a mail as an empty letter; None if what else it has cannot be decoded either."""
+    """Read a mail with an empty text as its content; None if its other columns cannot be decoded either."""
     return next(iter(_decoded(db.execute(f"{_LISTED} WHERE n = ?", (n,)))), None)
 
 
 def _decoded(found: Iterable[_Row]) -> list[Mail]:
-    """Decode mails, without those that are damaged: one of them must not stop all the others."""
+    """Decode mails and leave out damaged ones, which must not hold up the others."""
     decoded: list[Mail] = []
     for row in found:
         try:
             decoded.append(rows.read_mail(row))
         except (ValueError, TypeError) as error:
             reason = f"{type(error).__name__}: {error}"
-            log.error("mail cannot be decoded", mail_id=row[0], error=reason)  # noqa: TRY400 - where says nothing more
+            log.error("mail cannot be decoded", mail_id=row[0], error=reason)  # noqa: TRY400 - a traceback would add nothing
     return decoded
 
 
 def events(db: sqlite3.Connection, after: int, limit: int) -> list[StoredEvent]:
-    """Read the log in order behind a place."""
+    """Read the log in order, after a place."""
     return [rows.read_event(row) for row in db.execute(f"{_EVENTS} WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit))]
 
 
@@ -120,12 +120,12 @@ def history(db: sqlite3.Connection, mail: str) -> list[StoredEvent]:
 
 
 def span(db: sqlite3.Connection) -> Span:
-    """Tell which part of the log can be read."""
+    """Return which part of the log can be read."""
     return Span(int(meta(db, "purged_through") or 0), head(db))
 
 
 def missed(db: sqlite3.Connection, after: int, wanted: MailFilter, most: int) -> Missed:
-    """Count the matching events after a place, if they can all be replayed."""
+    """Count the matching events after a place, if all of them can be replayed."""
     found = span(db)
     if not 0 <= found.head - after <= most or after < found.purged_through:
         return Missed(found, None)
@@ -133,18 +133,18 @@ def missed(db: sqlite3.Connection, after: int, wanted: MailFilter, most: int) ->
     return Missed(found, one(db, f"SELECT count(*) FROM events WHERE seq > ?{conditions}", after, *args))
 
 
-def portion(db: sqlite3.Connection, after: int, wanted: MailFilter) -> Portion:
-    """Read the bodies of the matching events after a place, to the next multiple of PORTION or the end of the log."""
+def replay(db: sqlite3.Connection, after: int, wanted: MailFilter) -> LogSlice:
+    """Read the matching events after a place, up to the next multiple of BATCH_SIZE or the end of the log."""
     purged_through, newest = span(db)
     last = max(after, min(newest, (after // BATCH_SIZE + 1) * BATCH_SIZE))
     conditions, args = _conditions(wanted)
     sql = f"SELECT body FROM events WHERE seq > ? AND seq <= ?{conditions} ORDER BY seq"
     bodies = [bytes(body) for (body,) in db.execute(sql, (after, last, *args))]
-    return Portion(last, b",".join(bodies), len(bodies), purged_through)
+    return LogSlice(last, b",".join(bodies), len(bodies), purged_through)
 
 
 def _conditions(wanted: MailFilter) -> tuple[str, list[Any]]:
-    """Return the conditions that `Filter.passes` states, for a query of events, and their arguments."""
+    """Return the conditions of `MailFilter.passes` for a query of events, and their arguments."""
     sql, args = "", list[Any]()
     one_of = "{} IN (SELECT value FROM json_each(?))"
     for columns, values in (
@@ -163,23 +163,23 @@ def _conditions(wanted: MailFilter) -> tuple[str, list[Any]]:
 
 
 def snapshot(db: sqlite3.Connection, wanted: MailFilter, limit: int) -> Snapshot:
-    """Read the totals and the first page at one place of the log; the page is encoded."""
+    """Read the totals and the first page, which is encoded, at one place of the log."""
     found = page(db, wanted, None, limit, contents=False)
     mails = json.encode([public(mail) for mail in found.mails])
     return Snapshot(head(db), totals(db), mails, found.next is not None)
 
 
 def listing(db: sqlite3.Connection, wanted: MailFilter, before: int | None, limit: int) -> bytes:
-    """Read a page and encode it, which takes as long as reading it and so belongs on the same thread."""
+    """Read a page and encode it; encoding takes as long as reading, so it is done on the same thread."""
     found = page(db, wanted, before, limit, contents=False)
     return json.encode({"mails": [public(mail) for mail in found.mails], "next": found.next})
 
 
 def page(db: sqlite3.Connection, wanted: MailFilter, before: int | None, limit: int, *, contents: bool = True) -> Page:
-    """Read the newest mails that pass a filter, of those older than `before`.
+    """Read the newest mails that pass a filter, of those with a number below `before`.
 
-    Reads at most VISITS rows: the page may then have fewer mails than `limit` and still a `next`. Without
-    `contents` the mails are empty letters.
+    At most VISITS rows are read, so the page can have fewer mails than `limit` and still a `next`. Without `contents`
+    the mails have an empty text.
     """
     select = _MAILS if contents else _LISTED
     if limit == 0:
@@ -205,9 +205,9 @@ def page(db: sqlite3.Connection, wanted: MailFilter, before: int | None, limit: 
 def _ranges(
     db: sqlite3.Connection, cursors: ExitStack, wanted: MailFilter, newest: int, oldest: int
 ) -> list[Iterator[_Row]]:
-    """Open ranges of an index, newest first, that have all mails that can pass.
+    """Open ranges of an index, newest first, that together have all mails that can pass.
 
-    Each must be closed, for an open one is a transaction.
+    Each must be closed, because an open one keeps a transaction open.
     """
     keys: Iterable[tuple[str, ...]] = [()]
     index = "1"
@@ -222,9 +222,9 @@ def _ranges(
 def _of_bookings(
     db: sqlite3.Connection, bookings: Collection[str], newest: int, oldest: int
 ) -> tuple[Iterator[_Row], int | None]:
-    """Read the newest mails of some bookings, and the number at which that ends, None for the end of all.
+    """Read the newest mails of some bookings; return them and the number at which the list ends (None: complete).
 
-    Each booking has its share of VISITS. The list is complete down to the oldest mail of one that has used it up.
+    Each booking has an equal share of VISITS. The list ends with the oldest mail of a booking that has used up its own.
     """
     share = VISITS // len(bookings)
     of_one = "SELECT n FROM mails WHERE booking = wanted.value AND n < ? AND n >= ? ORDER BY n DESC LIMIT ?"
@@ -249,9 +249,9 @@ def _passes(wanted: MailFilter, status: str, kind: str, booking: str | None, cre
 
 
 def _first_since(db: sqlite3.Connection, since: int) -> int:
-    """Find the first mail created since a moment by binary search: creation times rise with the numbers.
+    """Find the first mail created since a time, by binary search: creation times rise with the numbers.
 
-    After the clock was set back they do not, and some of the mails created before that may be missing from the list.
+    They do not if the clock was set back. Then mails that were created before that can be missing from the list.
     """
     low, high = 0, 1 + (one(db, "SELECT max(n) FROM mails") or 0)
     while low < high:
@@ -270,9 +270,9 @@ def _numbered(db: sqlite3.Connection, select: str, numbers: Sequence[int]) -> tu
 
 
 def waiting(db: sqlite3.Connection, at: int) -> Waiting:
-    """Count what waits at a moment, and since when the oldest is due.
+    """Count what the pending mails wait for at a time (milliseconds), and since when the oldest one is due.
 
-    The current minute is counted mail by mail. If more than VISITS mails are due in it, all of them count as due.
+    The current minute is counted mail by mail. If it has more than VISITS mails, all of them count as due.
     """
     due = one(db, "SELECT total(mails) FROM waiting WHERE tried = 0 AND minute < ?", at // MINUTE)
     due += _due_this_minute(db, at)

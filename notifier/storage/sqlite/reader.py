@@ -1,8 +1,7 @@
-"""A read-only connection to the SQLite database, for what watchers and operators look at.
+"""A read-only connection to the SQLite database, for the queries of watchers and operators.
 
-It has a thread of its own, so that no query delays a transaction. SQLite 3.7.0 to 3.51.2
-can damage a database if two connections write or checkpoint: this one cannot write, and
-only a writer checkpoints.
+It has a thread of its own, so that no query delays a transaction. SQLite 3.7.0 to 3.51.2 can damage a database if two
+connections write or checkpoint. This one cannot write, and only a writer checkpoints.
 """
 
 import asyncio
@@ -21,19 +20,22 @@ from notifier.errors import StoreUnusable
 from notifier.storage.sqlite.connection import connect, run
 
 REST = 9
-"""Seconds of rest for each second of processor time that a query took, so that queries take a tenth of the processor at
-most: Python's threads share it with the event loop. Time spent waiting for the disk does not count."""
+"""Seconds of rest for each second of processor time that a query took.
+
+So queries take at most a tenth of the processor, which Python's threads share with the event loop. Time spent waiting
+for the disk does not count.
+"""
 URGENT_REST = 2
-"""The same for urgent queries: an operator may list a hundred thousand mails, 500 at a time."""
+"""The same for urgent queries: an operator can list a hundred thousand mails, 500 at a time."""
 MAX_REST = 0.25
-"""Upper bound in seconds of the rest after one query."""
+"""Longest rest after one query, in seconds."""
 
 _T = TypeVar("_T")
 _Key = tuple[Any, ...]
 
 
 class _Queue:
-    """Queries that wait for their turn, first come first served, and when (loop time) the next one may run."""
+    """Queries that wait for their turn, in order of arrival, and the loop time from which the next one may run."""
 
     def __init__(self) -> None:
         self.waiting: dict[_Key, asyncio.Future[Any]] = {}
@@ -41,18 +43,20 @@ class _Queue:
 
 
 class _Outcome(NamedTuple):
-    """What came of a query, and the processor time in seconds that it took."""
+    """The result of a query."""
 
     answer: Any
     error: Exception | None
+    """What the query raised; None if there is an answer."""
     cpu: float
+    """Seconds of processor time that it took."""
 
 
 class Reader:
     """Answers one query at a time: urgent ones first, then the others.
 
-    Urgent is what the service itself and operators ask. Each of the two queues pauses after its own queries only,
-    so an urgent query waits for at most one other query, and urgent queries cannot starve the others.
+    The queries of operators and of the service itself are urgent. Each of the two queues rests after its own queries
+    only, so an urgent query waits for at most one other query, and urgent queries cannot starve the others.
     """
 
     def __init__(self, connection: aiosqlite.Connection) -> None:
@@ -89,7 +93,7 @@ class Reader:
         """Call `query` with the connection and hashable `args`, at one state of the database.
 
         The state is at least as new as the call. Calls with equal arguments that wait for their turn share one answer,
-        which comes as early as the most urgent of them needs it. If all who wait for it are cancelled it is not asked.
+        and it is urgent if one of them is. If all callers are cancelled before its turn, the query does not run.
         """
         if self._closed:
             raise StoreUnusable("the store is closed")
@@ -105,14 +109,14 @@ class Reader:
             self._worker = asyncio.create_task(self._work(), name="queries of watchers and operators")
         self._askers[future] += 1
         try:
-            # A caller that is cancelled must not take the answer from the others.
+            # If one caller is cancelled, the others must still get the answer.
             answer: _T = await asyncio.shield(future)
         finally:
             self._left(future, key)
         return answer
 
     def _left(self, future: "asyncio.Future[Any]", key: _Key) -> None:
-        """Count one asker less; drop a query that has not begun and that nobody waits for any more."""
+        """Count one caller less; drop the query if nobody waits for it any more and it has not begun."""
         self._askers[future] -= 1
         if self._askers[future]:
             return
@@ -123,7 +127,7 @@ class Reader:
 
     @asynccontextmanager
     async def idle(self) -> AsyncIterator[None]:
-        """Let no query run while the block lasts."""
+        """Run no query while the block lasts."""
         async with self._busy:
             yield
 
@@ -135,7 +139,7 @@ class Reader:
                     await self._answer_next()
 
     def _next(self) -> _Queue | None:
-        """Return the queue whose turn it is; None while all that have queries rest."""
+        """Return the queue whose turn it is; None while every queue that has queries rests."""
         now = asyncio.get_running_loop().time()
         ready = (each for each in (self._urgent, self._others) if each.waiting and each.rested_at <= now)
         return next(ready, None)
@@ -169,7 +173,7 @@ def _settle(future: "asyncio.Future[Any]", answer: Any, error: Exception | None)
         future.set_result(answer)
         return
     future.set_exception(error)
-    # Whoever asked may be gone; asyncio would complain of an error that nobody has seen.
+    # If the callers were cancelled, asyncio would log that the exception was never retrieved.
     future.exception()
 
 
@@ -189,6 +193,6 @@ def _at_one_state(db: sqlite3.Connection, query: Callable[..., Any], args: tuple
             db.execute("ROLLBACK")
     except sqlite3.Error as failure:
         error = StoreUnusable(str(failure))
-    except Exception as failure:  # noqa: BLE001 - raised again where the query was asked
+    except Exception as failure:  # noqa: BLE001 - raised again in the caller of the query
         error = failure
     return _Outcome(answer, error, thread_time() - began)

@@ -1,11 +1,10 @@
 """The store in one SQLite file, owned by one process.
 
-Each method is one function that runs in one hop on a connection's own thread,
-so no two transactions can mix. `synchronous=FULL` makes a commit durable.
+Each method is one function that runs in one hop on the thread of a connection, so the statements of two transactions
+cannot mix. `synchronous=FULL` makes a commit durable.
 
-There are two connections. One writes, and reads for the actors. The other one is
-read-only: it answers watchers and operators, and since it neither writes nor
-checkpoints, SQLite's WAL-reset bug (3.7.0 to 3.51.2) cannot occur.
+There are two connections. One writes, and reads for the actors. The other one is read-only and answers watchers and
+operators. Since it neither writes nor checkpoints, SQLite's WAL-reset bug (3.7.0 to 3.51.2) cannot occur.
 """
 
 import asyncio
@@ -37,27 +36,27 @@ from notifier.storage.sqlite.connection import connect, run
 from notifier.storage.sqlite.migrate import migrate
 from notifier.storage.sqlite.portions import MAX_WEIGHT
 from notifier.storage.sqlite.reader import Reader
-from notifier.storage.store import Added, Erased, Missed, Page, Portion, Purged, Snapshot, Span, Waiting
+from notifier.storage.store import Added, Erased, LogSlice, Missed, Page, Purged, Snapshot, Span, Waiting
 
 _T = TypeVar("_T")
 
 _STEADY = timedelta(seconds=1)
-"""A clock that goes back by no more than this was not set back."""
+"""A clock that goes back by at most this much was not set back."""
 
 _RENDERED = 16
 """Subjects that are rendered before the event loop goes on, about half a millisecond."""
 
 Transacted = Callable[[str, float], None]
-"""Told of every transaction: for which of the store's methods, and how many seconds from the request to the end."""
+"""Called after every transaction with the store's method that it was for, and the seconds from the call to the end."""
 Took = Callable[[Sequence[Message], Sequence[Added]], None]
-"""Called with the messages of each transaction that took some in, and what became of them."""
+"""Called with the messages that a transaction has added, and the result for each."""
 
 
 class SqliteStore:
-    """See `Store` for what each method promises.
+    """The methods are those of `Store`.
 
-    What follows from a commit in this process (`paused`, `wake`, counters) is done where the commit is known, in
-    `_transact`: a caller can be cancelled after the commit and before it sees the result.
+    The effects of a commit on this process (`paused`, `wake`, counters) are applied in `_transact`, because a caller
+    can be cancelled after the commit and before it gets the result.
     """
 
     def __init__(
@@ -80,7 +79,7 @@ class SqliteStore:
 
     @classmethod
     async def open(cls, path: Path, transacted: Transacted | None = None, took: Took | None = None) -> Self:
-        """Open or create the file; StoreUnusable says in one line why that cannot be."""
+        """Open or create the file. Raises StoreUnusable with the reason, in one line, if that is impossible."""
         path, locks = _own(path)
         try:
             connection = await connect(path)
@@ -100,7 +99,7 @@ class SqliteStore:
     async def close(self) -> None:
         if self._reader:
             await self._reader.close()
-        # Last, because the last connection to be closed empties the log.
+        # The last connection to be closed empties the write-ahead log, so that must be the one that writes.
         await self._writer.close()
         _release(self._locks)
 
@@ -204,8 +203,8 @@ class SqliteStore:
     async def missed(self, after: int, wanted: MailFilter, most: int, *, urgent: bool = False) -> Missed:
         return await self._reads.query(queries.missed, after, wanted, most, urgent=urgent)
 
-    async def replay(self, after: int, wanted: MailFilter, *, urgent: bool = False) -> Portion:
-        return await self._reads.query(queries.portion, after, wanted, urgent=urgent)
+    async def replay(self, after: int, wanted: MailFilter, *, urgent: bool = False) -> LogSlice:
+        return await self._reads.query(queries.replay, after, wanted, urgent=urgent)
 
     async def span(self) -> Span:
         return await self._reads.query(queries.span, urgent=True)
@@ -254,8 +253,8 @@ class SqliteStore:
 
     async def erase(self, address: str, now: datetime) -> Erased:
         who, found, bookings = identity(address), list[Status](), 0
-        # Bookings first: a message that is planned in between must not find the address in one and write to it again
-        # behind the mails that have been looked at.
+        # Bookings first: a message that is planned in between must not find the address in one and add a mail to it
+        # after the mails that have already been looked at.
         place: Any = ""
         while place is not None:
             step = await self._transact("erase", partial(erasure.erase_bookings, who=who, after=place))
@@ -265,7 +264,7 @@ class SqliteStore:
             step = await self._transact("erase", partial(erasure.erase_mails, who=who, after=place, now=now))
             place, found = step.next, [*found, *step.found]
         await self._run(erasure.rewrite)
-        # Whoever read meanwhile would keep the log from being emptied.
+        # The write-ahead log cannot be emptied while the other connection reads.
         async with self._reads.idle():
             await self._run(erasure.empty_log)
         remaining = found.count(Status.SENDING)
@@ -285,10 +284,10 @@ class SqliteStore:
         *,
         wake: bool = False,
     ) -> _T:
-        """Run `work` in a transaction, then `committed` on the event loop with its result, before this returns.
+        """Run `work` in a transaction, then `committed` with its result on the event loop, before this returns.
 
-        If the log has grown, its readers and, with `wake`, the sender are woken. All this happens after every commit,
-        also if the caller has been cancelled, and in the order of the commits.
+        If the log has grown, its readers are woken and, with `wake`, the sender. All this happens after every commit,
+        in the order of the commits, also if the caller has been cancelled.
         """
 
         def transaction(db: sqlite3.Connection) -> _T:
@@ -332,7 +331,7 @@ class SqliteStore:
         try:
             return await run(self._writer, work)
         except StoreUnusable as error:
-            # Only a transaction shows that this is over: a full disk can still be read.
+            # Only a successful transaction clears the fault: a full disk can still be read.
             self.fault = str(error)
             raise
 
@@ -351,17 +350,19 @@ async def _render(subjects: Subjects, messages: Sequence[Message]) -> None:
 
 
 class _Owned(NamedTuple):
-    """The file that a path leads to, and the open files whose locks keep other processes away from it."""
+    """A database file that belongs to this process."""
 
     path: Path
+    """The file itself, without symbolic links."""
     locks: tuple[int, ...]
+    """Descriptors of the open files whose locks exclude other processes."""
 
 
 def _own(path: Path) -> _Owned:
-    """Lock the file for this process; the locks go with the process, however it ends.
+    """Lock the file for this process; the locks end with the process, however it ends.
 
-    A symbolic link leads to the same lock and write-ahead log as the file itself. Another hard
-    link has its own, so the database is locked as well: with flock, which SQLite does not use.
+    A symbolic link leads to the same lock file and write-ahead log as the file itself. Another hard link has others, so
+    the database is locked as well: with flock, which SQLite does not use.
     """
     path = path.resolve()
     locks: list[int] = []
@@ -372,7 +373,9 @@ def _own(path: Path) -> _Owned:
             fcntl.flock(locks[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         _release(locks)
-        raise StoreUnusable(f"{path}: another notifier is using this database") from None
+        raise StoreUnusable(
+            f"{path}: another notifier is using this database; stop it first, because only one process can use a file"
+        ) from None
     except StoreUnusable:
         _release(locks)
         raise
@@ -394,10 +397,10 @@ def _opened(path: Path) -> int:
 def _prepare(db: sqlite3.Connection, path: Path) -> tuple[str, int, datetime]:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
-    # What was purged is gone from the disk as well; SQLite would leave it in free places of the file.
+    # Purged rows are overwritten; otherwise SQLite would leave them in unused parts of the file.
     db.execute("PRAGMA secure_delete = ON")
-    # VACUUM copies the whole database to a file of its own: not into /tmp, which may be memory. SQLITE_TMPDIR would
-    # have to be set before Python loads SQLite. A test fails if a version of SQLite does without this pragma.
+    # VACUUM copies the whole database to a temporary file, which must not be in /tmp: that can be memory. SQLITE_TMPDIR
+    # would have to be set before Python loads SQLite. A test fails if a version of SQLite no longer has this pragma.
     folder = str(path.absolute().parent).replace("'", "''")
     db.execute(f"PRAGMA temp_store_directory = '{folder}'")
     migrate(db)

@@ -19,7 +19,7 @@ from notifier.feed.connection_limiter import MAX_HANDSHAKE, MAX_HELLO
 from notifier.feed.server import MAX_FRAME
 from notifier.settings import Settings
 from notifier.storage.sqlite.store import SqliteStore
-from notifier.storage.store import Portion
+from notifier.storage.store import LogSlice
 
 FAR = "2126-01-01T00:00:00Z"
 MUCH = 10**9
@@ -219,7 +219,7 @@ async def test_missed_events_that_are_deleted_meanwhile_close_with_4508(
     """It resumed and then read so slowly that a purge came before it: nothing is left out without a word."""
     replay = SqliteStore.replay
 
-    async def purged(store: SqliteStore, *args: Any, **options: Any) -> Portion:
+    async def purged(store: SqliteStore, *args: Any, **options: Any) -> LogSlice:
         return (await replay(store, *args, **options))._replace(purged_through=MUCH)
 
     async with narrow(settings) as feed, FeedClient.connect(feed) as operator:

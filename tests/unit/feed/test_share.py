@@ -20,7 +20,7 @@ from notifier.feed.share import MAX_RATE, MIN_ANSWER, Share
 from notifier.settings import Settings
 from notifier.storage.sqlite import queries, reader
 from notifier.storage.sqlite.reader import Reader
-from notifier.storage.store import Portion, Snapshot
+from notifier.storage.store import LogSlice, Snapshot
 
 FAR = "2126-01-01T00:00:00Z"
 
@@ -83,7 +83,7 @@ async def test_what_operators_ask_goes_before_what_viewers_ask(
     query = Reader.query
 
     async def noted(reader: Reader, what: Any, *args: Any, urgent: bool = False) -> Any:
-        if what in (queries.listing, queries.snapshot, queries.portion, queries.missed):
+        if what in (queries.listing, queries.snapshot, queries.replay, queries.missed):
             asked.add(urgent)
         return await query(reader, what, *args, urgent=urgent)
 
@@ -127,9 +127,9 @@ async def test_those_who_resume_share_the_reading_of_the_log(
 ) -> None:
     """Twenty clients whose cursors differ by a few events cost hardly more queries than one, and miss nothing."""
     asked: list[Any] = []
-    query = queries.portion
+    query = queries.replay
 
-    def counted(db: sqlite3.Connection, after: int, wanted: MailFilter) -> Portion:
+    def counted(db: sqlite3.Connection, after: int, wanted: MailFilter) -> LogSlice:
         asked.append(after)
         return query(db, after, wanted)
 
@@ -143,7 +143,7 @@ async def test_those_who_resume_share_the_reading_of_the_log(
             await submit(operator, request(number, to=[f"{n}@example.com" for n in range(100)], send_at=FAR))
         place = read_cursor(cursor)
         assert place
-        monkeypatch.setattr(queries, "portion", counted)
+        monkeypatch.setattr(queries, "replay", counted)
         clients = [
             await stack.enter_async_context(
                 FeedClient.connect(feed, resume=cursor_of(place.store, place.seq + n, place.filter_hash))

@@ -242,7 +242,7 @@ async def test_a_log_that_somebody_reads_is_told_and_emptied_the_next_time(tmp_p
         reader = sqlite3.connect(tmp_path / "n.db", isolation_level=None)
         reader.execute("BEGIN")
         reader.execute("SELECT * FROM mails").fetchall()
-        with pytest.raises(StoreUnusable, match="another program reads the database"):
+        with pytest.raises(StoreUnusable, match="another program is reading the database"):
             await store.erase("asha@example.com", NOW)
         assert words_on_disk(tmp_path, "asha@", "Asha Rao") == {"asha@", "Asha Rao"}
         reader.close()

@@ -260,7 +260,7 @@ async def test_what_is_counted_and_replayed_is_what_passes_the_filter(store: Sql
         passing = [event.body for event in logged if event.seq > 7 and wanted.passes(event)]
         found, ends, at = list[bytes](), list[int](), 7
         while at < logged[-1].seq:
-            portion = await store._reads.query(queries.portion, at, wanted, urgent=True)
+            portion = await store._reads.query(queries.replay, at, wanted, urgent=True)
             if portion.events:
                 found.append(portion.bodies)
             at = portion.seq
