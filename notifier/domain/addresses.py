@@ -1,4 +1,4 @@
-"""E-mail addresses: what can be one, how to compare two, how to show one without giving it away."""
+"""E-mail addresses: validate, compare and mask them. Pure."""
 
 import re
 from functools import lru_cache
@@ -15,28 +15,27 @@ MAX_LOCAL_PART = 64
 # Letters, digits and hyphens, one label of them in IDNA's ASCII form.
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 SHORTEST_NAME = 4
-"""Characters from which on the part before the @ is masked where it stands alone; shorter ones are ordinary words."""
+"""Minimum length of a part before the @ that is also masked on its own; shorter ones are ordinary words."""
 _AT = r"(?:@|%40|[+=]40| at |\(at\)|\[at\])"
 _BEFORE, _AFTER = r"(?<!\w)(?<!\w[.-])", r"(?!\w)(?![.-]\w)"
-# Words that may hold an address, and in a word what may be one. Both match from wherever they begin, so that a text is
-# read in one pass: a search for the whole address would start anew at each of a million letters without an @.
+# A word that can contain an address, and the parts of a word that can be one. Both match at every position, so a text
+# is read in one pass. A search for a whole address would start again at each of a million letters without an @.
 _WORD = re.compile(r"""[^\s<>"(),:;]+""")
 _ADDRESS = re.compile(r"([^@]+)@[^'@]+|[^@]+|@")
 _ENCODED_DOMAIN = re.compile(rf"(?=.{{1,253}}$)(?=(.*\.)?xn--)({_LABEL}\.)*{_LABEL}", re.ASCII | re.IGNORECASE)
 
 
 def normalised(address: str) -> str:
-    """Bring an address into the one form that is stored and mailed.
+    """Return an address in the form in which it is stored and mailed.
 
-    Raises ValueError with the reason where no mail can go there. Only the form is
-    judged (RFC 5321 section 4.1.2, with IDNA for the domain); nothing is looked up, and
-    a domain without a dot may well exist inside a company.
+    Raises ValueError with the reason if no mail can be sent to it. Only the syntax is checked (RFC 5321 section 4.1.2,
+    with IDNA for the domain); nothing is looked up, and a domain without a dot can exist inside a company.
     """
     local, _, domain = address.rpartition("@")
     if len(local.encode()) > MAX_LOCAL_PART:
         raise ValueError(f"the part before the @ has more than {MAX_LOCAL_PART} octets")
     if _ENCODED_DOMAIN.fullmatch(domain):
-        # It is mailed as it stands, whether or not it decodes to anything.
+        # It is mailed as it is, whether or not it can be decoded.
         return _not_too_long(f"{_checked_local(local)}@{domain.lower()}")
     if not domain.isascii():
         encoded, decoded = _international(domain)
@@ -54,13 +53,13 @@ def _not_too_long(address: str) -> str:
 
 @lru_cache(maxsize=1024)
 def _international(domain: str) -> tuple[str, str]:
-    """Return both forms of a domain, in ASCII and as it is read. Checking one takes over a millisecond."""
+    """Return a domain in ASCII and as people read it. Checking one takes over a millisecond."""
     found = _checked(f"a@{domain}")
     return found.ascii_domain or found.domain, found.domain
 
 
 def ascii_domain(domain: str) -> str:
-    """Return a domain in IDNA's ASCII form, as a server must be greeted with it."""
+    """Return a domain in the ASCII form of IDNA, which EHLO needs."""
     return domain if domain.isascii() else _international(domain)[0]
 
 
@@ -77,26 +76,26 @@ def _checked(address: str) -> ValidatedEmail:
 
 
 def identity(address: str) -> str:
-    """Reduce an address to what decides whether two are the same mailbox: letters without case.
+    """Return what two addresses of the same mailbox have in common: the address in lower case.
 
-    Not `casefold`, for which straße@ and strasse@ would be one mailbox.
+    `casefold` would make straße@ and strasse@ one mailbox.
     """
     return address.lower()
 
 
 def hashed(address: str, salt: bytes) -> str:
-    """Reduce an address to what tells whether it is the same mailbox again, and gives nothing away without the salt."""
+    """Return a hash by which a mailbox can be recognised, and which reveals nothing to those who lack the salt."""
     return blake2b(identity(address).encode(), digest_size=16, key=salt).hexdigest()
 
 
 def masked(address: str) -> str:
-    """Show an address to people who need not know it: `a•••@example.com`."""
+    """Return an address as it is shown outside the service: `a•••@example.com`."""
     local, at, domain = address.rpartition("@")
     return f"{local[:1]}•••@{domain}" if at else f"{address[:1]}•••"
 
 
 def all_masked(text: str) -> str:
-    """Mask everything in a text that looks like an address, in time linear in its length."""
+    """Mask everything that looks like an address in a text, in time linear in its length."""
     return _WORD.sub(lambda word: _ADDRESS.sub(_masked, word[0]), text) if "@" in text else text
 
 
@@ -105,11 +104,11 @@ def _masked(found: re.Match[str]) -> str:
 
 
 def without(address: str, text: str) -> str:
-    """Mask an address wherever it stands in a text, in time linear in the text: servers repeat it in their rejections.
+    """Mask an address everywhere in a text, in time linear in the text: servers repeat it in their rejections.
 
-    Its @ can be written as in a URL (%40), in a bounce address (=40), in xtext (+40, RFC 3461
-    section 4) or as the word "at". The part before it is also masked alone, as a whole word
-    of at least SHORTEST_NAME characters; a label of a host name is part of a longer word.
+    Its @ can be written as in a URL (%40), in a bounce address (=40), in xtext (+40, RFC 3461 section 4) or as the word
+    "at". The part before it is also masked on its own, if it is a whole word of at least SHORTEST_NAME characters. A
+    label of a host name is not a whole word.
     """
     local, at, domain = address.rpartition("@")
     name = local if at else address
@@ -130,6 +129,6 @@ def without(address: str, text: str) -> str:
 
 
 def _spellings(name: str) -> list[str]:
-    """List how a name can be written, longest first: as it is, percent-encoded, as xtext, with its escapes."""
+    """List the spellings of a name, longest first: as it is, percent-encoded, in xtext, and with Python's escapes."""
     xtext = re.sub("[+=]", lambda char: f"+{ord(char[0]):02X}", name)
     return sorted({name, quote(name, safe=""), xtext, repr(name)[1:-1]}, key=len, reverse=True)

@@ -1,4 +1,4 @@
-"""What a claim hands to the sender: mails that may start, when, and what their account's quota has left."""
+"""The result of a claim: mails that can start, when, and how much of their account's quota is left. Pure."""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -7,25 +7,27 @@ from notifier.domain.mail import Mail
 
 
 class Start(NamedTuple):
-    """A claimed mail and the moment (UTC) from which it may be handed over."""
+    """A claimed mail."""
 
     mail: Mail
     at: datetime
+    """The time (UTC) from which it can be handed over."""
 
 
 class Quota(NamedTuple):
-    """How many mails one SMTP account may start in any 24 hours; `account` is what they are counted by."""
+    """The limit of one SMTP account."""
 
     account: str
+    """The name that starts are counted by."""
     mails: int
+    """Maximum number of mails that the account starts in any 24 hours."""
 
 
 class Claim(NamedTuple):
-    """Mails to hand over now, and when (UTC) it is worth asking again; None: when new mail arrives.
-
-    `quota_left` is how many more the account may start, None if it has no quota.
-    """
+    """The mails that a claim has started."""
 
     starts: tuple[Start, ...]
     again_at: datetime | None
+    """When another claim can find more (UTC); None: not before new mail arrives."""
     quota_left: int | None = None
+    """How many more mails the account can start; None if it has no quota."""

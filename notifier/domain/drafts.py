@@ -130,7 +130,9 @@ class Drafts:
         addressee = self.addressee([passenger], None)
         what = ("unmailable", f"#{self._sequence}", identity(addressee.address))
         mail = self._mail(Kind.CONFIRMATION, addressee, *what, content=self._itinerary(addressee))
-        return replace(mail, status=Status.FAILED, error=f"{passenger.email!r} is no address: {passenger.fault}")
+        return replace(
+            mail, status=Status.FAILED, error=f"{passenger.email!r} is not a valid address: {passenger.fault}"
+        )
 
     def notice(
         self,

@@ -1,7 +1,6 @@
-"""What leaves the service about a mail: its public form, and the CloudEvent of a change. Pure.
+"""The public form of a mail, and the CloudEvent of each of its changes. Pure.
 
-The event is encoded once, here, when the change is stored; the feed and the
-broker get these bytes. Addresses are masked in it.
+An event is encoded once, when the change is stored; the feed and the broker get the same bytes. Addresses are masked.
 """
 
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from notifier.domain.addresses import all_masked, masked, without
 from notifier.domain.mail import ERASED, Flight, Kind, Mail, Status
 
 MAX_EVENTS = 100
-"""How many events are read from the log, and sent in a frame, at a time."""
+"""Maximum number of events that are read from the log, and sent in a frame, at once."""
 
 SOURCE = "/notifier"
 EVENT_TYPES = (
@@ -24,23 +23,27 @@ EVENT_TYPES = (
     "mail.retrying",
     *(f"mail.{each}" for each in Status if each is not Status.PENDING),
 )
-"""All that `event_type` can say."""
+"""All types that `event_type` returns."""
 
 
 def event_type(prev: Status | None, mail: Mail, *, counted: bool = True) -> str:
-    """Name the change: the new status, or `mail.retrying` after an attempt that `counted` and did not succeed."""
+    """Return the type of a change's event: `mail.` and the new status.
+
+    After an attempt that `counted` and did not succeed it is `mail.retrying`. `prev` is the status before; None: the
+    mail is new.
+    """
     if mail.status is Status.PENDING and prev is Status.SENDING and counted:
         return "mail.retrying"
     return f"mail.{mail.status}"
 
 
 def event_id(mail: Mail) -> str:
-    """Name one change of one mail; a consumer that sees it twice knows that it is the same."""
+    """Return the id of the event of one change of one mail; a consumer that gets it twice can recognise it."""
     return f"{mail.id}.{mail.rev}"
 
 
 def encode_event(type_: str, prev: Status | None, mail: Mail, at: datetime) -> bytes:
-    """Write the CloudEvent, named by `event_type`, of a change from `prev` (None: the mail is new) to `mail`."""
+    """Return the CloudEvent of a change from `prev` (None: the mail is new) to `mail`, in JSON."""
     return msgspec.json.encode(
         {
             "specversion": "1.0",
@@ -56,7 +59,7 @@ def encode_event(type_: str, prev: Status | None, mail: Mail, at: datetime) -> b
 
 
 def erased_body(body: bytes) -> bytes:
-    """Strip an encoded event of everything personal; what happened and when stays."""
+    """Remove everything personal from an encoded event; its type, time and statuses stay."""
     event = msgspec.json.decode(body)
     mail = event["data"]["mail"]
     mail |= {"to": masked(""), "subject": "", "error": mail["error"] and ERASED}
@@ -66,7 +69,7 @@ def erased_body(body: bytes) -> bytes:
 
 
 def public(mail: Mail) -> dict[str, Any]:
-    """Show a mail as everyone may see it: no content, the address masked."""
+    """Return the public form of a mail, which viewers and other systems see: without content, with masked addresses."""
     return {
         "id": mail.id,
         "rev": mail.rev,
@@ -90,19 +93,19 @@ def public(mail: Mail) -> dict[str, Any]:
 
 
 def _hidden(mail: Mail, text: str) -> str:
-    """Mask the recipient and every other address: servers name an alias's recipients, or the account that logged in."""
+    """Mask all addresses: a server's text can also name the recipients of an alias, or the account that logged in."""
     return all_masked(without(mail.to, text))
 
 
 def ids(mail: str, message: str, booking: str | None, traceparent: str | None) -> dict[str, str]:
-    """Name what a line of our log is about: the mail, the message that caused it, and its booking and trace, if any."""
+    """Return the fields by which a log line names a mail, the message that caused it, its booking and its trace."""
     given = {"mail": mail, "message": message, "booking": booking, "traceparent": traceparent}
     return {name: value for name, value in given.items() if value}
 
 
 @lru_cache(maxsize=1024)  # the events of one message share most of their times
 def timestamp(at: datetime | None) -> str | None:
-    """Write a UTC time as RFC 3339 with milliseconds."""
+    """Return a UTC time in RFC 3339 with milliseconds; None stays None."""
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z") if at else None
 
 
@@ -116,37 +119,52 @@ def _flight(flight: Flight) -> dict[str, Any]:
 
 
 class StoredEvent(NamedTuple):
-    """One event of the log: its place `seq`, the encoded `body`, and what filters and brokers look at."""
+    """One event of the log, with the fields of its mail that filters and brokers need."""
 
     seq: int
+    """Its number in the log: it rises in the order of commits and is never reused."""
     body: bytes
+    """The encoded CloudEvent."""
     type: str
+    """The CloudEvent's type, see `event_type`."""
     id: str
+    """The CloudEvent's id, see `event_id`."""
     mail: str
+    """The id of the mail."""
     prev: Status | None
+    """The mail's status before; None if the mail is new."""
     status: Status
+    """The mail's status after the change."""
     kind: Kind
+    """The kind of the mail."""
     booking: str | None
+    """The reference of the mail's booking."""
     created_at: datetime
+    """When the mail was created (UTC)."""
     event: str
+    """The id of the message that caused the mail."""
     correlation: str | None
+    """The AMQP correlation id of that message."""
     traceparent: str | None = None
+    """The W3C trace of that message."""
 
 
 class MailFilter(Struct, frozen=True):
-    """Which mails someone wants to see: the fields are ANDed, the values of one ORed, an empty field takes all.
-
-    `booking` and `mail` are references and ids; `since` is the earliest creation time (UTC).
-    """
+    """Which mails a client wants to see: fields are ANDed, the values of one field ORed; an empty field matches all."""
 
     status: frozenset[Status] = frozenset()
+    """Statuses."""
     kind: frozenset[Kind] = frozenset()
+    """Kinds."""
     booking: frozenset[str] = frozenset()
+    """References of bookings."""
     mail: frozenset[str] = frozenset()
+    """Ids of mails."""
     since: datetime | None = None
+    """The earliest creation time (UTC)."""
 
     def passes(self, event: StoredEvent) -> bool:
-        """Say whether the event's mail matched before or after the change: who saw it must see it leave."""
+        """Return whether the event's mail matched before or after the change, so that a client sees a mail leave."""
         return (
             (not self.status or event.status in self.status or event.prev in self.status)
             and (not self.kind or event.kind in self.kind)
@@ -156,7 +174,7 @@ class MailFilter(Struct, frozen=True):
         )
 
     def may_pass(self, batch: "Batch") -> bool:
-        """Return whether any of the events can pass. Much cheaper than to look at each of them."""
+        """Return whether any of the events can pass; this is much cheaper than testing each of them."""
         pairs = ((self.mail, batch.mails), (self.booking, batch.bookings), (self.kind, batch.kinds))
         return (
             not any(wanted and wanted.isdisjoint(found) for wanted, found in pairs)
@@ -166,7 +184,7 @@ class MailFilter(Struct, frozen=True):
 
 
 class Batch:
-    """Several events, of which there must be one, and what stands in them, to find out quickly who wants none."""
+    """At least one event, with the sets of their values, by which filters that no event can pass are found quickly."""
 
     def __init__(self, events: Sequence[StoredEvent]) -> None:
         self.events = events

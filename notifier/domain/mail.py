@@ -1,8 +1,7 @@
-"""A mail, its statuses, and every way from one status to the next. Pure: the time is an argument.
+"""A mail, its statuses, and every step from one status to the next. Pure: the time is an argument.
 
-A change never edits a mail: each function here returns the mail as it is
-afterwards, with `rev` raised by one. The store writes it only where the stored
-`rev` is still the one before, so two writers can never both win.
+A mail is immutable: each function here returns the mail as it is after a step, with `rev` raised by one. The store
+writes it only if the stored `rev` is still the one before, so of two writers one wins and the other changes nothing.
 """
 
 import uuid
@@ -18,25 +17,47 @@ _NAMESPACE = uuid.UUID("7f1c1f0e-6f0b-5a55-9f0e-3c1b7d4f2a10")
 
 
 class Kind(StrEnum):
-    """What a mail tells its reader."""
+    """What a mail is about."""
 
     CONFIRMATION = "booking.confirmation"
+    """The first mail to an address of a booking."""
     CHANGE = "booking.change"
+    """A notice that a booking has changed."""
     CANCELLATION = "booking.cancellation"
+    """A notice that a booking was cancelled, or that the address is no longer part of it."""
     REMINDER = "flight.reminder"
+    """A mail some hours before one flight departs."""
     NOTIFICATION = "notification"
+    """A mail that a publisher wrote itself."""
 
 
 class Status(StrEnum):
-    """Where a mail is in its life; `NEXT` says where it can go from there."""
+    """Where a mail is in its life."""
 
     PENDING = "pending"
+    """It waits for `send_at`, or for its next attempt.
+
+    A claim of the sender moves it on (sending), its expiry (expired), or a newer message or an operator (cancelled).
+    """
     SENDING = "sending"
+    """It is being handed over to an SMTP server.
+
+    The sender moves it on when it records the outcome: sent, failed, pending again, or uncertain. After a crash the
+    next process does so.
+    """
     SENT = "sent"
+    """An SMTP server has accepted it, which does not mean that it was delivered. Nobody moves it on."""
     FAILED = "failed"
+    """It was rejected permanently, or given up. An operator can retry it (pending)."""
     CANCELLED = "cancelled"
+    """A newer message or an operator has withdrawn it, or its address was erased. Nobody moves it on."""
     EXPIRED = "expired"
+    """Its time passed before it could be sent. Nobody moves it on."""
     UNCERTAIN = "uncertain"
+    """The outcome of an attempt is unknown, and uncertain mails are held (NOTIFIER_ON_UNCERTAIN).
+
+    An operator resolves it as sent, or to be sent again (pending).
+    """
 
 
 NEXT: Mapping[Status, frozenset[Status]] = {
@@ -48,187 +69,229 @@ NEXT: Mapping[Status, frozenset[Status]] = {
     Status.EXPIRED: frozenset(),
     Status.UNCERTAIN: frozenset({Status.SENT, Status.PENDING}),
 }
+"""The statuses that a mail can have after each one."""
 
 _WESTERNMOST = timedelta(hours=12)
-"""How far the clocks of the last time zone (UTC-12) are behind UTC."""
+"""How far the clocks of the westernmost time zone (UTC-12) are behind UTC."""
 
 ERASED = "the address was erased"
+"""The error of a mail whose address was erased."""
 
 FINISHED = frozenset({Status.SENT, Status.FAILED, Status.CANCELLED, Status.EXPIRED})
-"""Statuses that nothing but an operator leaves; such mails are purged after the retention."""
+"""Statuses that only an operator can change, if anybody; such mails are purged after the retention."""
 
 
 class Reply(Struct, frozen=True):
-    """What an SMTP server answered: the three-digit code and its own words."""
+    """A reply of an SMTP server."""
 
     code: int
+    """The reply code, three digits (RFC 5321 section 4.2)."""
     text: str
+    """The text after it, with the enhanced status code if there is one."""
 
 
 class AirportTime(Struct, frozen=True):
-    """A moment at an airport: `at` in UTC (None where no zone is known) and what the `clock` there shows (naive).
-
-    `zone` is the abbreviation of the time zone, where it has one.
-    """
+    """A time at an airport."""
 
     at: datetime | None
+    """The time in UTC; None if the airport's time zone is unknown."""
     clock: datetime
+    """What the clocks there show, without a time zone."""
     zone: str | None = None
+    """The abbreviation of the time zone, if it has one."""
 
 
 class Flight(Struct, frozen=True, rename={"origin": "from", "destination": "to"}):
-    """One flight as a passenger sees it; airports are IATA codes."""
+    """One flight as a passenger sees it."""
 
     number: str
+    """The flight number, such as AI101."""
     origin: str
+    """The IATA code of the airport of departure."""
     destination: str
+    """The IATA code of the airport of arrival."""
     departs: AirportTime
+    """When it departs, at the airport of departure."""
     arrives: AirportTime | None = None
+    """When it arrives, at the airport of arrival."""
     seat: str | None = None
+    """The passengers' seat or seats, as text."""
     gate: str | None = None
+    """The gate of departure."""
 
     @property
     def departs_at(self) -> datetime | None:
-        """The departure in UTC, None where no time zone is known."""
+        """The departure in UTC; None if the airport's time zone is unknown."""
         return self.departs.at
 
     @property
     def departs_by(self) -> datetime:
-        """The latest moment at which it can depart (UTC): without a known time zone, that of the westernmost one."""
+        """The latest possible departure in UTC: if the time zone is unknown, that in the westernmost one."""
         return self.departs.at or self.departs.clock.replace(tzinfo=UTC) + _WESTERNMOST
 
 
 class Price(Struct, frozen=True):
-    """What was paid: a decimal number as text, and the ISO 4217 currency."""
+    """The price of a booking."""
 
     amount: str
+    """A decimal number as text."""
     currency: str
+    """The ISO 4217 code of the currency."""
 
 
 class Itinerary(Struct, frozen=True, tag="itinerary"):
-    """The content of a booking's mail: whom it greets and which flights it speaks of.
-
-    `note` is something wrong with the booking that did not stop the mail. `sequence` counts
-    the booking's messages, from 0. `before` are the flights that a change replaces. A mail
-    that `leaves_soon` is written inside the time in which a reminder would be sent. `thread`
-    is the id of the confirmation that this mail refers to, None in mails of earlier versions.
-    """
+    """The content of a booking's mail, which templates turn into text and HTML when the mail is sent."""
 
     names: tuple[str, ...]
+    """The passengers whom the mail greets."""
     flights: tuple[Flight, ...]
+    """The flights that the mail is about."""
     price: Price | None = None
+    """The price of the booking."""
     locale: str | None = None
+    """The language that the mail should have, as a BCP 47 tag (RFC 5646); None: the default."""
     note: str | None = None
+    """What is wrong with the booking without being a reason not to send the mail."""
     sequence: int = 0
+    """The number of the booking's message that the mail is from; the first has 0."""
     before: tuple[Flight, ...] = ()
+    """The flights that a change has replaced."""
     leaves_soon: bool = False
+    """Whether the mail was written inside the window of a reminder, and so takes its place."""
     thread: str | None = None
+    """The id of the confirmation that the mail refers to; None in mails of earlier versions."""
 
 
 class PlainContent(Struct, frozen=True, tag="letter"):
-    """The content of a notification: the text, and perhaps HTML, that its publisher wrote."""
+    """The content of a notification, as its publisher wrote it."""
 
     text: str
+    """The plain text."""
     html: str | None = None
+    """The same as HTML."""
 
 
 class Withdrawn(Struct, frozen=True, tag="withdrawn"):
-    """An amendment: the mail must not be sent any more, for a `reason` that its `error` will show."""
+    """An amendment: the mail must not be sent any more."""
 
     reason: str
+    """Why; it becomes the mail's `error`."""
 
 
 class Rewritten(Struct, frozen=True, tag="rewritten"):
-    """An amendment: the mail says something else now."""
+    """An amendment: the mail has a new content. The fields are those of `Mail`."""
 
     subject: str
+    """The new subject."""
     content: Itinerary
+    """The new content."""
     flight: Flight | None
+    """The new flight."""
     expires_at: datetime | None
+    """The new expiry (UTC)."""
 
 
 Amendment = Withdrawn | Rewritten
 """What a newer message of its booking or request makes of a mail.
 
-A waiting mail is amended at once. For one that is being sent, has failed or is uncertain,
-the amendment is stored beside it and takes effect if the mail ever becomes pending again.
+A mail that waits is amended at once. If it is being sent, has failed or is uncertain, the amendment is stored with it
+and takes effect if it ever becomes pending again.
 """
 
 
 class Mail(Struct, frozen=True, kw_only=True):
-    """One mail to one address, from the message that caused it to its end.
-
-    All times are UTC. `aggregate` names what it belongs to (a booking or a request);
-    `content` stays inside the service and is rendered when the mail is sent.
-    `first_attempt_at` is the `Date` of every attempt; `past_data` says that the
-    attempt under way may have got as far as the message itself. A mail that is
-    `maybe_sent` had an attempt whose outcome is unknown: whoever may have it must get
-    the same bytes again. `counted_since` is when the first attempt that counts ended.
-    """
+    """One mail to one address. All times are UTC."""
 
     id: str
+    """A UUIDv5, see `mail_id`."""
     rev: int = 1
+    """The revision, raised by each step."""
     aggregate: str
+    """The name of the booking or the request that it belongs to."""
     kind: Kind
+    """What it is about."""
     status: Status = Status.PENDING
+    """Where it is in its life."""
     to: str
+    """The recipient's address; empty if it was erased."""
     subject: str
+    """The subject, in one line."""
     content: Itinerary | PlainContent
+    """What it says. It never leaves the service, and is rendered when the mail is sent."""
     booking: str | None = None
+    """The reference of its booking; None for notifications."""
     flight: Flight | None = None
+    """The flight of a reminder."""
     event: str
+    """The id of the message that caused it."""
     correlation: str | None = None
+    """The AMQP correlation id of that message."""
     traceparent: str | None = None
+    """The W3C trace of that message."""
     message_id: str
+    """The Message-ID header, the same in every attempt."""
     attempt: int = 0
+    """The number of attempts that count, with the one under way."""
     created_at: datetime
+    """When it was stored first."""
     send_at: datetime
+    """When it is sent at the earliest; it never changes."""
     expires_at: datetime | None = None
+    """When it becomes useless: it is not started after that. None: never."""
     next_attempt_at: datetime | None = None
+    """When it is tried again; None if it waits for `send_at` or does not wait."""
     first_attempt_at: datetime | None = None
+    """When its first attempt started: the Date header, the same in every attempt."""
     sent_at: datetime | None = None
+    """When an SMTP server accepted it."""
     smtp: Reply | None = None
+    """The last reply of an SMTP server that concerned it."""
     error: str | None = None
+    """What is wrong with it, or with its booking, in words for operators."""
     past_data: bool = False
+    """Whether the attempt under way may have transferred the message."""
     maybe_sent: bool = False
+    """Whether an attempt had an unknown outcome: its reader may have it, so later attempts send the same bytes."""
     counted_since: datetime | None = None
+    """When the first attempt that counts ended; giving up is counted from there."""
 
     @property
     def due_at(self) -> datetime:
-        """The moment from which it may be claimed."""
+        """The time from which it can be claimed."""
         return self.next_attempt_at or self.send_at
 
     def become(self, status: Status, **changes: object) -> Self:
-        """Take one step of the life of a mail; ValueError where `NEXT` has no such step."""
+        """Return the mail after a step to `status` with `changes`. Raises ValueError if `NEXT` has no such step."""
         if status not in NEXT[self.status]:
             raise ValueError(f"mail {self.id}: {self.status} cannot become {status}")
         return replace(self, status=status, rev=self.rev + 1, **changes)
 
 
 class RetryPolicy(Struct, frozen=True):
-    """When a refused mail is tried again: the n-th refusal waits `delays[n-1]`, the last delay repeats.
-
-    `give_up_after` counts from `send_at` or from the first attempt that counted, whichever is
-    later, and holds for mails without an expiry of their own.
-    With `hold_uncertain` a mail that may have been sent waits for an operator instead.
-    """
+    """When a mail that was not accepted is tried again."""
 
     delays: tuple[timedelta, ...]
+    """How long it waits after its first, second, … attempt; the last delay repeats."""
     give_up_after: timedelta
+    """How long a mail without an expiry of its own is retried.
+
+    It is counted from `send_at` or from the end of the first attempt that counts, whichever is later.
+    """
     hold_uncertain: bool = False
+    """Whether a mail that may have been sent waits for an operator (uncertain) instead of being tried again."""
 
     def next_attempt(self, attempt: int, now: datetime) -> datetime:
-        """When to try again after the refusal of attempt number `attempt` (from 1)."""
+        """Return when to try again after attempt number `attempt`; the first one is 1."""
         return now + self.delays[min(attempt, len(self.delays)) - 1]
 
 
 def mail_id(*what: str) -> str:
-    """Name a mail by what it is, so that the same message twice means the same mail (UUIDv5)."""
+    """Return the id of a mail, a UUIDv5 of what it is: if a message arrives twice, its mails have the same ids."""
     return str(uuid.uuid5(_NAMESPACE, "\x1f".join(what)))
 
 
 def claimed(mail: Mail, now: datetime) -> Mail:
-    """Begin an attempt."""
+    """Start an attempt."""
     return mail.become(
         Status.SENDING,
         attempt=mail.attempt + 1,
@@ -239,7 +302,7 @@ def claimed(mail: Mail, now: datetime) -> Mail:
 
 
 def sent(mail: Mail, reply: Reply, now: datetime) -> Mail:
-    """Close an attempt that the SMTP server accepted."""
+    """End an attempt that the SMTP server accepted."""
     return mail.become(Status.SENT, smtp=reply, error=standing_note(mail), sent_at=now)
 
 
@@ -252,58 +315,58 @@ def refused(
     *,
     asked: timedelta = timedelta(0),
 ) -> Mail:
-    """Close an attempt that was refused for now or whose outcome is unknown: try later, or give up.
+    """End an attempt that was rejected temporarily, or whose outcome is unknown: retry the mail later, or give up.
 
-    The next attempt is not before the time that the server `asked` for.
+    The next attempt is not before the pause that the server `asked` for has passed.
     """
     since = mail.counted_since or now
     again = max(policy.next_attempt(mail.attempt, now), now + asked)
     # The difference of two times cannot overflow; `send_at` plus a duration could.
     if mail.expires_at is None and again - max(mail.send_at, since) > policy.give_up_after:
-        why = f"given up after {mail.attempt} attempts"
+        why = f"given up after {mail.attempt} attempt{'s' if mail.attempt != 1 else ''}"
         return failed(mail, reply, f"{why}: {error}" if error else why)
     return mail.become(Status.PENDING, smtp=reply or mail.smtp, error=error, next_attempt_at=again, counted_since=since)
 
 
 def unknown(mail: Mail, why: str, policy: RetryPolicy, now: datetime) -> Mail:
-    """Close an attempt of which nobody knows how it ended."""
+    """End an attempt whose outcome is unknown: retry the mail, or hold it, as the policy has it."""
     error = f"outcome unknown: {why}"
     if not policy.hold_uncertain:
         return refused(replace(mail, maybe_sent=True), None, error, policy, now)
-    # The mark is on disk before DATA is said: without it the message cannot have gone.
+    # The mark is on disk before DATA is sent: without it the message cannot have been transferred.
     return uncertain(mail, error) if mail.past_data else handed_back(mail)
 
 
 def handed_back(mail: Mail, until: datetime | None = None) -> Mail:
-    """Undo a claim whose failure concerned the transport and not the mail: the attempt does not count.
+    """Undo a claim, after a failure of the transport that does not concern the mail: the attempt does not count.
 
-    With `until` it lets others go first from then on.
+    With `until` it counts as due since that time only, so mails that have been due longer go first.
     """
     return mail.become(Status.PENDING, attempt=mail.attempt - 1, next_attempt_at=until)
 
 
 def failed(mail: Mail, reply: Reply | None, error: str | None) -> Mail:
-    """Close a mail that was refused for good."""
+    """End a mail that was rejected permanently, or given up."""
     return mail.become(Status.FAILED, smtp=reply or mail.smtp, error=error)
 
 
 def uncertain(mail: Mail, error: str) -> Mail:
-    """Hold a mail that may have been sent, until an operator has found out."""
+    """Hold a mail that may have been sent, until an operator resolves it."""
     return mail.become(Status.UNCERTAIN, error=error, maybe_sent=True)
 
 
 def found_sent(mail: Mail, now: datetime) -> Mail:
-    """Close an uncertain mail that was sent after all."""
+    """Resolve an uncertain mail as sent."""
     return mail.become(Status.SENT, sent_at=now)
 
 
 def due_again(mail: Mail, at: datetime | None = None) -> Mail:
-    """Give a failed or uncertain mail another chance, `at` a time or at once, and as much time as a new one."""
+    """Retry a failed or uncertain mail, at the time `at` or at once; it is given up no sooner than a new one."""
     return mail.become(Status.PENDING, next_attempt_at=at, counted_since=None)
 
 
 def due_now(mail: Mail) -> Mail:
-    """Let a pending mail that waits for its next attempt be tried at once; its attempts still count."""
+    """Make a pending mail that waits for its next attempt due at once; its attempts still count."""
     return replace(mail, rev=mail.rev + 1, next_attempt_at=None)
 
 
@@ -313,15 +376,15 @@ def cancelled(mail: Mail, reason: str) -> Mail:
 
 
 def rewritten(mail: Mail, amendment: Rewritten) -> Mail:
-    """Let a waiting mail say something else; it keeps its status, and `rev` is raised so that watchers see it."""
+    """Give a waiting mail a new content; it keeps its status, and `rev` is raised so that watchers see the change."""
     return replace(_saying(mail, amendment), rev=mail.rev + 1)
 
 
 def amended(mail: Mail, amendment: Amendment | None) -> tuple[Mail, ...]:
-    """Decide again about a mail that has just become pending: return its steps from there, itself first.
+    """Apply the amendment of a mail that has just become pending; return the mail and any further steps, in order.
 
-    One that was withdrawn meanwhile is cancelled. One that was rewritten says what holds now,
-    unless somebody may have it already: then it stays as it is, to the byte.
+    If it was withdrawn, it is cancelled. If it was rewritten, it gets the new content, unless its reader may have
+    received it: then it stays the same to the byte.
     """
     match amendment:
         case Withdrawn(reason):
@@ -332,7 +395,7 @@ def amended(mail: Mail, amendment: Amendment | None) -> tuple[Mail, ...]:
 
 
 def _saying(mail: Mail, amendment: Rewritten) -> Mail:
-    # What the latest attempt met stays visible; otherwise the error is what is wrong with the booking itself.
+    # The error of the latest attempt stays visible; without one it is what is wrong with the booking itself.
     of_an_attempt = mail.error not in (None, standing_note(mail))
     return replace(
         mail,
@@ -350,7 +413,7 @@ def expired(mail: Mail) -> Mail:
 
 
 def erased(mail: Mail) -> Mail:
-    """Strip a mail of everything personal; no change of its status. Without an address it can never be sent again."""
+    """Remove everything personal from a mail; its status stays. Without an address it can never be sent again."""
     return replace(
         mail,
         to="",
@@ -363,5 +426,5 @@ def erased(mail: Mail) -> Mail:
 
 
 def standing_note(mail: Mail) -> str | None:
-    """What was wrong with the booking itself, which no attempt can mend."""
+    """Return what is wrong with the mail's booking itself, whatever an attempt meets; None if nothing is."""
     return mail.content.note if isinstance(mail.content, Itinerary) else None

@@ -108,7 +108,9 @@ class NotificationRequest(Struct, frozen=True, kw_only=True):
         )
         if recipient.fault is None:
             return mail
-        return replace(mail, status=Status.FAILED, error=f"{recipient.email!r} is no address: {recipient.fault}")
+        return replace(
+            mail, status=Status.FAILED, error=f"{recipient.email!r} is not a valid address: {recipient.fault}"
+        )
 
 
 class NotificationCancelled(Struct, frozen=True, kw_only=True):

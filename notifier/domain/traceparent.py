@@ -1,4 +1,4 @@
-"""W3C Trace Context: where the trace that a message belongs to is read, so that it can be passed on. Pure."""
+"""W3C Trace Context: the trace that a message belongs to, which its events carry on. Pure."""
 
 import re
 
@@ -6,14 +6,14 @@ _FIELDS = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]
 _LATER = re.compile(rf"(?!00)({_FIELDS.pattern})-.*")
 
 MAX_LENGTH = 512
-"""Characters of one that are looked at: a later version may be longer than this version's 55."""
+"""Maximum number of characters; a later version of the format can be longer than the 55 of this one."""
 
 
 def traceparent(given: object) -> str | None:
-    """Give a `traceparent` that can be passed on; None for what is none, which is no reason to refuse a message.
+    """Return a `traceparent` that can be passed on; None if it is invalid, which is no reason to reject a message.
 
-    Lower-case hexadecimal, neither id all zero (Trace Context section 3.2). One of a later
-    version may have more fields: they are not passed on, since nobody here knows what they mean.
+    It is in lower-case hexadecimal, and neither of its ids is all zeros (Trace Context section 3.2). A later version of
+    the format can have more fields; they are dropped, because their meaning is unknown.
     """
     if isinstance(given, bytes | bytearray):
         given = given.decode(errors="replace")

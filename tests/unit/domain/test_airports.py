@@ -128,7 +128,7 @@ def test_the_zones_are_those_of_the_pinned_package() -> None:
 )
 def test_what_is_no_time_is_refused_with_an_example(text: str) -> None:
     """A text that is no time is a ValueError that shows what is expected, and not the whole text."""
-    with pytest.raises(ValueError, match=r"is no time such as 2026-12-01T09:30:00\+05:30") as refusal:
+    with pytest.raises(ValueError, match=r"is not a time such as 2026-12-01T09:30:00\+05:30") as refusal:
         parse(text)
     assert len(str(refusal.value)) < 250
 
@@ -169,4 +169,4 @@ def test_no_text_does_more_than_be_refused(text: str) -> None:
     try:
         assert 1970 < parse(text).year < 9999
     except ValueError as refusal:
-        assert "is no time such as" in str(refusal)  # noqa: PT017 - both ends are allowed
+        assert "is not a time such as" in str(refusal)  # noqa: PT017 - both ends are allowed

@@ -407,7 +407,7 @@ def test_a_bad_address_is_reported_and_the_others_get_theirs() -> None:
         (Kind.CONFIRMATION, Status.PENDING, "asha@example.com"),
         (Kind.REMINDER, Status.PENDING, "asha@example.com"),
     ]
-    assert added[0].error == "'nobody' is no address: it has no @"
+    assert added[0].error == "'nobody' is not a valid address: it has no @"
     shelf.deliver(changed(passengers=(nobody, ASHA), flights=(EVENING,)))
     assert len([mail for mail in shelf.mails.values() if mail.status is Status.FAILED]) == 1
 

@@ -134,7 +134,7 @@ def tried(first: datetime, last: datetime, error: str | None = None) -> Mail:
 
 
 @pytest.mark.parametrize(
-    ("error", "says"), [(None, "given up after 1 attempts"), ("lost", "given up after 1 attempts: lost")]
+    ("error", "says"), [(None, "given up after 1 attempt"), ("lost", "given up after 1 attempt: lost")]
 )
 def test_a_mail_without_expiry_is_given_up_in_the_end(error: str | None, says: str) -> None:
     """If the next attempt would come too late the mail fails and says so."""

@@ -65,7 +65,7 @@ def test_a_bad_address_is_reported_and_the_others_get_theirs() -> None:
     """What no mail can go to is a failed mail that says why."""
     recipients = (Recipient("nobody", "it has no @"), Recipient("a@example.com"))
     bad, good = plan(request(recipients=recipients)).added
-    assert (bad.status, bad.error) == (Status.FAILED, "'nobody' is no address: it has no @")
+    assert (bad.status, bad.error) == (Status.FAILED, "'nobody' is not a valid address: it has no @")
     assert (good.status, good.to) == (Status.PENDING, "a@example.com")
 
 

@@ -548,7 +548,7 @@ async def test_of_a_hundred_passengers_one_has_a_bad_address(store: Store) -> No
     await store.add([message(passengers=people)], RULES, NOW)
     assert len(await claimed(store)) == 99
     (bad,) = (await store.page(MailFilter(status=frozenset({Status.FAILED})), None, 10)).mails
-    assert "'nobody' is no address" in str(bad.error)
+    assert "'nobody' is not a valid address" in str(bad.error)
 
 
 async def test_while_sending_is_paused_nothing_is_claimed_and_expiry_goes_on(store: Store) -> None:
