@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 SUSPECTED_PAUSE = timedelta(seconds=60)
-"""The longest pause of an account that is only suspected: a batch of bad mails looks like a fault of the account."""
+"""The longest pause of an account that is only suspected: a batch of invalid mails looks like its fault, too."""
 
 
 class State(StrEnum):
@@ -23,19 +23,21 @@ class State(StrEnum):
 
 
 class Trial:
-    """The right of one mail to start on an account that is half-open; each is another one."""
+    """The permission for one mail to start while the breaker is half-open; each mail on trial gets a new object."""
 
 
 class CircuitBreaker:
     """The circuit breaker of one account.
 
-    It begins paused with no time left, so that a login and then one mail come before all
-    others. Each fault takes the next of `pauses` and the last one repeats; an accepted mail
-    goes back to the first. Pauses are measured in monotonic seconds.
+    It begins open with no time left, so that a login and then one mail precede all others. Each fault takes
+    the next of `pauses`, and the last one repeats; an accepted mail goes back to the first. Pauses are measured
+    by the event loop's clock (`monotonic`, in seconds), so that a jump of the wall clock does not change them.
 
-    A fault is known if the login failed or the server speaks of the account. Otherwise the
-    account is only suspected, because mails failed in a row: nothing that the server says is
-    obeyed then, no pause is longer than SUSPECTED_PAUSE, and an accepted mail ends it at once.
+    A fault is known if the login failed or the server says that it is about the account. Otherwise the account
+    is only suspected, because mails failed in a row. Then times that the server names are ignored, no pause is
+    longer than SUSPECTED_PAUSE, and an accepted mail ends the pause at once.
+
+    `reason` and `until` (UTC) are those of the current pause, or None if there was no fault since the latest login.
     """
 
     def __init__(self, pauses: Sequence[timedelta]) -> None:
@@ -56,17 +58,17 @@ class CircuitBreaker:
 
     @property
     def tries_newest(self) -> bool:
-        """Whether the mail on trial should be the one that is due last, because those before it may be what failed."""
+        """Whether the mail on trial should be the one that is due last, as those before it may have failed."""
         return self._is_suspected and self.state is State.HALF_OPEN
 
     def fault(
         self, reason: str, monotonic: float, now: datetime, *, asked: timedelta | None = None, for_long: bool = False
     ) -> bool:
-        """Pause the account for a known fault; return whether that should be reported.
+        """Pause the account for a known fault; return whether the pause should be reported.
 
-        Deliveries that fail side by side are one fault, so during a pause no further step is
-        taken. A pause that the server `asked` for is obeyed, also if that makes the current
-        pause longer; a fault that will not pass soon (`for_long`) takes the last pause at once.
+        Deliveries that fail at the same time are one fault, so during a pause no further step is taken. A pause
+        that the server `asked` for is obeyed, also if it makes the current pause longer. A fault that lasts, such
+        as a daily limit (`for_long`), takes the last pause at once.
         """
         self._is_suspected = False
         named = asked or (self._pauses[-1] if for_long else None)
@@ -81,7 +83,7 @@ class CircuitBreaker:
         return is_new
 
     def suspect(self, reason: str, monotonic: float, now: datetime) -> bool:
-        """Pause the account because mails failed in a row; return whether that should be reported.
+        """Pause the account because mails failed in a row; return whether the pause should be reported.
 
         Only pauses shorter than SUSPECTED_PAUSE are steps, so that a known fault afterwards does not begin with a
         long one.
@@ -103,7 +105,7 @@ class CircuitBreaker:
         self.state, self.reason, self.until = State.OPEN, reason, now + pause
 
     def wait(self, monotonic: float) -> float | None:
-        """Return the seconds until the next login is due; None while there is nothing to wait for."""
+        """Return the seconds until the next login is due; None if the breaker is not open."""
         return max(0.0, self._retry_at - monotonic) if self.state is State.OPEN else None
 
     def probe(self) -> None:
@@ -111,14 +113,14 @@ class CircuitBreaker:
         self.state = State.PROBING
 
     def abandon_probe(self) -> None:
-        """Note that the login was given up before it showed anything: the next one is due at once."""
+        """Note that the login was cancelled, so that the next one is due at once."""
         if self.state is State.PROBING:
             self.state = State.OPEN
 
     def admitted(self) -> bool:
         """End the pause after a login, for one mail at a time; return whether that ends a fault.
 
-        A fault that came while the login was under way (the late reply to an earlier mail) is not ended by it.
+        The login does not end a fault that came while it was under way, such as a late reply to an earlier mail.
         """
         if self.state is not State.PROBING:
             return False
@@ -127,37 +129,37 @@ class CircuitBreaker:
         return recovered
 
     def room(self, free: int) -> int:
-        """Return how many of `free` connections may be used now."""
+        """Return how many of `free` connections may start a mail now."""
         if self.state is State.CLOSED:
             return free
         return min(free, 1) if self.state is State.HALF_OPEN and self._trial is None else 0
 
     def lets_start(self, trial: Trial | None) -> bool:
-        """Return whether a mail that was given room may start: the account may have been paused since then."""
+        """Return whether a mail that was claimed may still start: the account may have been paused since then."""
         on_trial = trial is not None and trial is self._trial
         return self.state is State.CLOSED or (self.state is State.HALF_OPEN and on_trial)
 
     def begin_trial(self) -> Trial | None:
-        """Let a mail be the one on trial, until `end_trial`; return None if none is needed or another one is."""
+        """Put a mail on trial, until `end_trial`; return None if no trial is needed or another mail is on trial."""
         if self.state is not State.HALF_OPEN or self._trial is not None:
             return None
         self._trial = Trial()
         return self._trial
 
     def end_trial(self, trial: Trial | None) -> None:
-        """Note that the mail of a trial is over, whatever it showed; nothing happens if it was over before."""
+        """End a trial, whatever it has shown; does nothing if that trial has ended before."""
         if trial is self._trial:
             self._trial = None
 
     def worked(self) -> None:
-        """Use all connections: the server has judged a mail and found no fault with the account."""
+        """Close the breaker: the server has judged a mail, and the account is not at fault."""
         if self.state is State.HALF_OPEN:
             self.state = State.CLOSED
 
     def delivered(self) -> None:
-        """Note an accepted mail: use all connections, and begin with the first pause again.
+        """Note an accepted mail: close the breaker, and begin with the first pause again.
 
-        A pause of an account that was only suspected is over: the next login is due at once.
+        If the account was only suspected, its pause ends, and the next login is due at once.
         """
         self._step = 0
         if self._is_suspected:

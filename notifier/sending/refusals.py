@@ -1,7 +1,7 @@
-"""Whom a failure concerns, seen over several mails. Pure.
+"""What failures of several mails in a row are about: the mails, their recipients or the account. Pure.
 
-The same failure for everybody concerns the account, whatever its words say; one that
-meets a single recipient while other mails are accepted concerns that recipient.
+A failure that meets every recipient is about the account, whatever its words say. One that
+meets a single recipient while other mails are accepted is about that recipient.
 """
 
 import re
@@ -10,39 +10,39 @@ from enum import Enum, auto
 from typing import Any
 
 from notifier.domain.mail import Mail, Reply
-from notifier.sending.replies import speaks_of_the_recipient, status
+from notifier.sending.replies import is_about_recipient, status
 
 SEVERAL = 3
-"""Different recipients whose mails failed alike, with nothing accepted in between, from which on it is the account.
+"""Recipients whose mails must fail alike, with nothing accepted in between, before the account is suspected.
 
-It is also how many different bookings or requests these mails must belong to: one request whose content
-the server dislikes fails for each of its recipients, and says nothing about the account.
+The mails must also belong to as many bookings or requests: a request whose content the server
+rejects fails for each of its recipients, and says nothing about the account.
 """
 MANY = 12
-"""The same where failures in a row are normal: a few wrong addresses, or a server that defers unknown senders."""
+"""The same for failures that are normal in a row: wrong addresses, or a server that defers unknown senders."""
 REMEMBERED = 20
-"""Failed mails of one recipient that are kept, the latest ones, to be tried again if the account was at fault."""
+"""The latest failed mails of a recipient that are kept, to be tried again if the account was the cause."""
 MAX_FAILED = 1000
-"""Recipients whose failed mails are kept for that."""
-MAX_SPARED = 500
-"""How many more recipients a streak needs at most, after one that had suspected the account without reason."""
+"""Recipients whose failed mails are kept to be tried again."""
+MAX_EXTRA = 500
+"""The most recipients that a streak can need beyond its limit, after one that suspected the account wrongly."""
 LONE = 3
-"""Times that a recipient must be about to pause the account, with mails accepted in between, to be the cause itself."""
+"""Times that one recipient must pause the account, with mails accepted in between, to be the cause itself."""
 MAX_RECIPIENTS = 10_000
-"""Recipients that are remembered for one purpose."""
+"""Recipients that are kept in each of the collections here; beyond that the earliest one is dropped."""
 
 
 _VARIES = re.compile(r"[@\d<]")
-"""Marks words that differ between two rejections of one kind: addresses, numbers, ids."""
+"""Matches words that differ between two rejections of one kind: addresses, numbers, ids."""
 
 
 class Cause(Enum):
-    """Whom a failure concerns, as far as is known.
+    """What a failure is about, as far as is known.
 
-    `MAIL`: the mail or its recipient. `ACCOUNT`: it has met too many recipients in a row. `REPEATED`:
-    it has met this recipient before, while the account was suspected, so it shows nothing new.
-    `CLEARED`: likewise, but since then the account's mails were accepted. `DOUBTFUL`: like `MAIL`,
-    but so soon after the account had been suspected that it may be the same failure again.
+    `MAIL`: the mail or its recipient. `ACCOUNT`: the account, because too many recipients in a row met
+    it. `REPEATED`: nothing new, because this recipient has met it before and the account is suspected since.
+    `CLEARED`: like `REPEATED`, but the account has been cleared by an accepted mail since then.
+    `DOUBTFUL`: like `MAIL`, but so soon after a suspicion that it may be the same failure again.
     """
 
     MAIL = auto()
@@ -55,55 +55,56 @@ class Cause(Enum):
 class Streak:
     """Mails in a row that failed alike, with nothing accepted in between.
 
-    They suspect the account if they are to many recipients and of several bookings or requests. From
-    then on only a recipient that is new to the streak shows something about the account. One that
-    fails again does not count: otherwise a few wrong addresses with no other mail beside them would
-    pause the account again and again. When a mail is accepted, the recipients of a streak that had
-    suspected the account begin no other one, and the next streak must be longer: a batch of mails
-    that are all rejected would interrupt the mails behind it every few recipients. Each mail that
-    is accepted after that takes one off again.
+    The account is suspected if the mails are to many recipients and belong to several bookings or requests.
+    From then on only recipients that are new to the streak count against the account. Otherwise a few wrong
+    addresses, with no other mail beside them, would pause it again and again.
+
+    An accepted mail clears the account. The recipients of the streak do not count in later ones, and the next
+    streak must have twice as many recipients more than this one. Otherwise a batch of mails that are all rejected
+    would interrupt the mails behind it every few recipients. Each mail that is accepted after that makes the
+    required length one shorter again, down to the limit.
     """
 
     def __init__(self) -> None:
         self._recipients: dict[str, None] = {}
         self._aggregates: set[str] = set()
         self._cleared: dict[str, None] = {}
-        self._spared = 0
-        self._is_long = False
+        self._extra = 0
+        self._suspects_account = False
 
     def add(self, mail: Mail, limit: int) -> Cause:
-        """Note a failure, and return whom it concerns; `limit` recipients in a row make it the account's."""
+        """Note a failure and return what it is about; with `limit` recipients in a row it is about the account."""
         if mail.to in self._cleared:
             return Cause.CLEARED
-        if self._is_long and mail.to in self._recipients:
+        if self._suspects_account and mail.to in self._recipients:
             return Cause.REPEATED
         self._recipients[mail.to] = None
-        _forget_earliest(self._recipients)
+        _drop_earliest(self._recipients)
         if len(self._aggregates) < SEVERAL:
             self._aggregates.add(mail.aggregate)
-        self._is_long = len(self._recipients) >= limit + self._spared and len(self._aggregates) >= SEVERAL
-        if self._is_long:
+        self._suspects_account = len(self._recipients) >= limit + self._extra and len(self._aggregates) >= SEVERAL
+        if self._suspects_account:
             return Cause.ACCOUNT
-        return Cause.DOUBTFUL if self._spared else Cause.MAIL
+        return Cause.DOUBTFUL if self._extra else Cause.MAIL
 
     def restart(self) -> None:
-        """Begin anew because mails fail in another way now."""
-        self._recipients, self._aggregates, self._is_long = {}, set(), False
+        """Begin a new streak because mails now fail in another way."""
+        self._recipients, self._aggregates, self._suspects_account = {}, set(), False
 
     def delivered(self, recipient: str) -> None:
-        """Begin anew because a mail was accepted."""
-        if self._is_long:
+        """Begin a new streak because a mail was accepted."""
+        if self._suspects_account:
             self._cleared |= self._recipients
-            self._spared = min(2 * len(self._recipients), MAX_SPARED)
-        elif self._spared:
-            self._spared -= 1
+            self._extra = min(2 * len(self._recipients), MAX_EXTRA)
+        elif self._extra:
+            self._extra -= 1
         self._cleared.pop(recipient, None)
-        _forget_earliest(self._cleared)
+        _drop_earliest(self._cleared)
         self.restart()
 
 
 class RefusalStreak:
-    """Rejections for good of one kind that an account got in a row, and the mails that failed by them."""
+    """Permanent rejections of one kind in a row, and the mails that failed by them."""
 
     def __init__(self) -> None:
         self._kind = ""
@@ -111,34 +112,34 @@ class RefusalStreak:
         self._failed: dict[str, deque[Mail]] = {}
 
     def cause(self, mail: Mail, reply: Reply) -> Cause:
-        """Note a rejection for good, and return whom it concerns."""
+        """Note a permanent rejection and return what it is about."""
         kind = f"{reply.code} {status(reply) or _constant_words(reply.text)}"
         if kind != self._kind:
             self._kind, self._failed = kind, {}
             self._streak.restart()
-        return self._streak.add(mail, MANY if speaks_of_the_recipient(reply) else SEVERAL)
+        return self._streak.add(mail, MANY if is_about_recipient(reply) else SEVERAL)
 
     def failed(self, mail: Mail) -> None:
-        """Remember a mail that failed by the rejection just noted."""
+        """Keep a mail that failed by the rejection just noted."""
         if mail.to in self._failed or len(self._failed) < MAX_FAILED:
             self._failed.setdefault(mail.to, deque(maxlen=REMEMBERED)).append(mail)
 
     def reprieved(self) -> list[Mail]:
-        """Return, once, the mails that failed before it was known that the account was at fault."""
+        """Return the mails that failed before the account was suspected, and keep them no longer."""
         found, self._failed = self._failed, {}
         return [mail for mails in found.values() for mail in mails]
 
     def delivered(self, recipient: str) -> None:
-        """Begin anew because a mail was accepted."""
+        """Begin a new streak because a mail was accepted."""
         self._streak.delivered(recipient)
         self._failed = {}
 
 
 class Suspects:
-    """Recipients whose rejections speak of the account, although mails to others are accepted.
+    """Recipients whose rejections seem to be about the account, although mails to others are accepted.
 
-    Each of the first LONE - 1 rejections pauses the account. The next one is judged as the
-    recipient's own, as are all later ones until a mail to that recipient is accepted.
+    Each of the first LONE - 1 rejections pauses the account. From the next one on they are
+    attributed to the recipient, until a mail to that recipient is accepted.
     """
 
     def __init__(self) -> None:
@@ -146,16 +147,16 @@ class Suspects:
         self._times: dict[str, tuple[int, int]] = {}
 
     def is_alone(self, recipient: str, *, pauses: bool) -> bool:
-        """Return whether a rejection that speaks of the account concerns this recipient alone.
+        """Return whether a rejection that seems to be about the account is about this recipient alone.
 
-        `pauses` is whether the account would be paused by it; one that meets a paused account counts for nothing.
+        `pauses` is whether it would pause the account; a rejection on an account that is paused does not count.
         """
         times, accepted = self._times.pop(recipient, (0, -1))
         if pauses and accepted != self._accepted:
             times, accepted = times + 1, self._accepted
         if times:
             self._times[recipient] = (times, accepted)
-        _forget_earliest(self._times)
+        _drop_earliest(self._times)
         return times >= LONE
 
     def delivered(self, recipient: str) -> None:
@@ -164,7 +165,7 @@ class Suspects:
         self._times.pop(recipient, None)
 
 
-def _forget_earliest(recipients: dict[str, Any]) -> None:
+def _drop_earliest(recipients: dict[str, Any]) -> None:
     while len(recipients) > MAX_RECIPIENTS:
         del recipients[next(iter(recipients))]
 

@@ -1,7 +1,7 @@
-"""What an SMTP reply means for a mail and for the transport, by phase and scope. Pure.
+"""What an SMTP reply means for the mail and for the account, by phase and scope. Pure.
 
-The first digit alone loses mail: `550 5.4.5` at the end of DATA is Gmail's way
-to say that the account's daily limit is reached, and no fault of the recipient.
+The first digit is not enough: with `550 5.4.5` after the message Gmail says that the account's daily
+limit is reached, which says nothing about the recipient.
 """
 
 import re
@@ -13,7 +13,7 @@ from notifier.domain.mail import Reply
 
 
 class Phase(StrEnum):
-    """Where in the dialogue (RFC 5321 section 3.3) a reply came. `DOT` is the one after the message."""
+    """The phases of a dialogue (RFC 5321 section 3.3); `CONNECT` ends with the login, `DOT` is after the message."""
 
     CONNECT = "CONNECT"
     MAIL = "MAIL"
@@ -29,15 +29,22 @@ SUCCESS_CODES = range(200, 300)
 
 
 class Disposition(StrEnum):
-    """What to do: this mail later, this mail never, or rest the whole transport and count nothing."""
+    """What to do after a rejection.
+
+    `RETRY`: try the mail again later, and count the attempt. `FAIL`: never try the mail again. `ACCOUNT`: pause the
+    account; the rejection says nothing about the mail, so no attempt is counted.
+    """
 
     RETRY = "retry"
     FAIL = "fail"
-    TRANSPORT = "transport"
+    ACCOUNT = "account"
 
 
 class KnownText(NamedTuple):
-    """Words or an enhanced status (RFC 3463) by which a provider speaks of our account, whatever the code says."""
+    """What a provider says if a reply is about our account, whatever its code.
+
+    `words` is a regular expression, in which case does not matter; `status` is an enhanced status (RFC 3463).
+    """
 
     provider: str
     words: str
@@ -60,7 +67,7 @@ OUR_ACCOUNT = (
     # docs.sendgrid.com/for-developers/sending-email/smtp-errors-and-troubleshooting
     KnownText("SendGrid", r"maximum credits|too frequent connects|verified sender identity|unauthenticated senders"),
 )
-"""What can be said of our account only, also in a reply whose status or words name a recipient."""
+"""Texts that can only be about our account, also if the status or other words of the reply name a recipient."""
 
 LIKELY_OUR_ACCOUNT = (
     KnownText("Gmail", r"daily .{0,30}(limit|quota)|quota exceeded for (user|customer)"),
@@ -73,7 +80,7 @@ LIKELY_OUR_ACCOUNT = (
     KnownText("cPanel", r"max defers and failures"),
     KnownText("Yahoo", r"unusual sending activity"),
 )
-"""What is said of our account, unless the reply names a recipient: mailboxes and groups have limits of their own."""
+"""Texts that are about our account unless the reply names a recipient: mailboxes and groups have limits, too."""
 
 _ONLY_OUR_ACCOUNT = re.compile(
     r"\b(sent|sending|send) .{0,20}too (many|much)|\bsending (limit|quota)"
@@ -82,7 +89,7 @@ _ONLY_OUR_ACCOUNT = re.compile(
     r"|" + "|".join(known.words for known in OUR_ACCOUNT),
     re.IGNORECASE,
 )
-# The rule without the tables: a reply that says that too much was sent, or that mentions a rate, speaks of our account.
+# For providers without an entry: a reply that says that too much was sent, or names a rate, is about our account.
 _LIKELY_OUR_ACCOUNT = re.compile(
     r"too many (messages|connections|logins?|sessions)"
     r"|(relay|rate|connection|hourly|message) (limit|quota)|recipient limit|rate.?limit|throttl"
@@ -96,23 +103,23 @@ _LIKELY_OUR_ACCOUNT = re.compile(
 )
 _ONLY_OUR_STATUS = frozenset({known.status for known in OUR_ACCOUNT if known.status})
 _LIKELY_OUR_STATUS = frozenset({known.status for known in LIKELY_OUR_ACCOUNT if known.status})
-# Exchange: a restriction that the recipient, often a group, has on who may write to it.
+# Exchange: a recipient, often a group, that restricts who may write to it.
 _RECIPIENT_RESTRICTION = re.compile(r"resolver\.rst|notauthenticatedforgroup", re.IGNORECASE)
-# "Recipient limit" is how many recipients an account may write to.
-_NAMES_THE_RECIPIENT = re.compile(
+# A "recipient limit" is the number of recipients that an account may write to.
+_NAMES_RECIPIENT = re.compile(
     r"\b(recipient|addressee|mailbox|group|distribution list|mailing list)\b(?! (rate )?limit)", re.IGNORECASE
 )
-# Postfix begins each rejection at RCPT with this, also those that a policy about the sender's account causes.
+# Postfix begins every rejection at RCPT with these words, also one that a policy about the account causes.
 _POSTFIX_PREFIX = re.compile(r"<[^<>]*>: recipient address rejected:", re.IGNORECASE)
-_ABOUT_THE_MAIL = re.compile(
+_ABOUT_MAIL = re.compile(
     r"(message|line) (size|length|limit|content|too)|(invalid|no valid|unknown|no such) (recipient|user|mailbox)"
     r"|recipient.{0,20}(invalid|unknown|rejected)|content rejected",
     re.IGNORECASE,
 )
-_ABOUT_THE_RECIPIENT = re.compile(
+_ABOUT_RECIPIENT = re.compile(
     r"\b(user|mailbox|recipient|addressee|account|inbox|alias)\b|no such|unknown|does not exist|address", re.IGNORECASE
 )
-_ABOUT_THE_SIZE = re.compile(r"message.{0,12} size|size .{0,20}(exceed|limit)|too (big|large)", re.IGNORECASE)
+_ABOUT_SIZE = re.compile(r"message.{0,12} size|size .{0,20}(exceed|limit)|too (big|large)", re.IGNORECASE)
 _SHUTTING_DOWN = re.compile(
     r"(service|server|system) .{0,12}(not available|unavailable|shutting|going down)|closing|shutting down",
     re.IGNORECASE,
@@ -143,99 +150,93 @@ _CONNECTION_LIMIT = re.compile(
 )
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 MAX_WAIT = timedelta(hours=24)
-"""No server is believed that wants to be left alone for longer."""
+"""The longest pause that a server can ask for."""
 
 
 def disposition(phase: Phase, reply: Reply | None) -> Disposition:
-    """Judge a rejection, or (reply None) a dialogue that broke off in this phase.
+    """Return what to do after a rejection, or (reply None) after a dialogue that broke in this phase.
 
-    Nothing before MAIL FROM concerns the mail, and MAIL FROM names our own sender. After
-    that a reply speaks of our account if it can mean nothing else, or if it is likely to
-    and neither its enhanced status nor (at RCPT) its words name the recipient. 421
-    closes the connection (RFC 5321 section 3.8) and 500-504 speak of the command (section
-    4.2.2): neither is a bounce, unless a 50x says that it dislikes the address or the
-    content. Past the final dot a broken dialogue leaves the outcome unknown: the mail is
-    sent again, the same to the byte.
+    Nothing before MAIL FROM concerns the mail, and MAIL FROM names our own sender. After that a reply is about
+    our account if it can mean nothing else, or if it probably is and neither its enhanced status nor (at RCPT)
+    its words name the recipient. 421 closes the connection (RFC 5321 section 3.8) and 500-504 are about the
+    command (section 4.2.2): neither fails the mail, unless a 50x names the address or the content. If the
+    dialogue breaks after the final dot, the outcome is unknown, and the mail is sent again with the same bytes.
     """
     if phase is Phase.CONNECT or (reply is None and phase is Phase.MAIL):
-        return Disposition.TRANSPORT
+        return Disposition.ACCOUNT
     if reply is None:
         return Disposition.RETRY
-    if reply.code in _LOGIN_CODES or _speaks_of_our_account(reply, phase):
-        return Disposition.TRANSPORT
+    if reply.code in _LOGIN_CODES or _is_about_account(reply, phase):
+        return Disposition.ACCOUNT
     if reply.code == CLOSING:
-        return Disposition.TRANSPORT if _SHUTTING_DOWN.search(reply.text) else Disposition.RETRY
+        return Disposition.ACCOUNT if _SHUTTING_DOWN.search(reply.text) else Disposition.RETRY
     if reply.code in _SYNTAX_CODES or phase is Phase.MAIL:
-        return (
-            Disposition.FAIL
-            if reply.code >= _PERMANENT and _speaks_of_the_mail(reply, phase)
-            else Disposition.TRANSPORT
-        )
+        return Disposition.FAIL if reply.code >= _PERMANENT and _is_about_mail(reply, phase) else Disposition.ACCOUNT
     return Disposition.FAIL if reply.code >= _PERMANENT else Disposition.RETRY
 
 
 def wait_named(text: str) -> timedelta | None:
-    """Read how long a server asks to be left alone ("try again in 5 minutes"); None where it names no time."""
+    """Return the pause that a server asks for ("try again in 5 minutes"), at most MAX_WAIT; None if it names none."""
     match = _WAIT.search(text)
     return min(timedelta(seconds=int(match[1]) * _UNITS[match[2][0].lower()]), MAX_WAIT) if match else None
 
 
 def is_daily_limit(text: str) -> bool:
-    """Say whether the account has used up its day, so that trying again soon is pointless."""
+    """Return whether a daily limit of the account is reached, so that it is no use to try again soon."""
     return bool(_DAILY.search(text))
 
 
 def is_closing(reply: Reply) -> bool:
-    """Return whether the server closes the connection with this reply, whatever the mail is (RFC 5321 section 3.8)."""
+    """Return whether the server closes the connection with this reply, whatever the mail (RFC 5321 section 3.8)."""
     return reply.code == CLOSING
 
 
 def is_connection_limit(text: str) -> bool:
-    """Return whether a server's words say that it allows no more connections at a time."""
+    """Return whether a server says that it allows no more connections at the same time."""
     return _CONNECTION_LIMIT.search(text) is not None
 
 
 def is_used_up(reply: Reply) -> bool:
-    """Return whether the server takes no more mails on this connection, which says nothing about a new one."""
+    """Return whether the server takes no more mails on this connection; a new one can still take some."""
     return bool(_USED_UP.search(reply.text))
 
 
 def status(reply: Reply) -> str | None:
-    """Read the enhanced status (RFC 3463) that a reply begins with."""
+    """Return the enhanced status (RFC 3463) at the beginning of a reply, such as "5.1.1"; None if there is none."""
     match = _STATUS.match(reply.text)
     return match[0] if match else None
 
 
-def speaks_of_the_recipient(reply: Reply) -> bool:
-    """Say whether a refusal is about the address or its mailbox, by its status or in its words."""
+def is_about_recipient(reply: Reply) -> bool:
+    """Return whether a rejection is about the address or its mailbox, by its status or else by its words."""
     found = status(reply)
-    return found.split(".")[1] in _RECIPIENT_SUBJECTS if found else bool(_ABOUT_THE_RECIPIENT.search(reply.text))
+    return found.split(".")[1] in _RECIPIENT_SUBJECTS if found else bool(_ABOUT_RECIPIENT.search(reply.text))
 
 
-def _can_only_be_our_account(reply: Reply) -> bool:
+def _can_only_be_about_account(reply: Reply) -> bool:
     return bool(_ONLY_OUR_ACCOUNT.search(reply.text)) or status(reply) in _ONLY_OUR_STATUS
 
 
-def _speaks_of_our_account(reply: Reply, phase: Phase) -> bool:
-    if _can_only_be_our_account(reply):
+def _is_about_account(reply: Reply, phase: Phase) -> bool:
+    if _can_only_be_about_account(reply):
         return True
-    if phase is not Phase.MAIL and _names_the_recipient(reply, phase):
+    if phase is not Phase.MAIL and _names_recipient(reply, phase):
         return False
     return bool(_LIKELY_OUR_ACCOUNT.search(reply.text)) or status(reply) in _LIKELY_OUR_STATUS
 
 
-def _names_the_recipient(reply: Reply, phase: Phase) -> bool:
+def _names_recipient(reply: Reply, phase: Phase) -> bool:
     found = status(reply)
     if found and found.split(".")[1] in _RECIPIENT_SUBJECTS:
         return True
     if _RECIPIENT_RESTRICTION.search(reply.text):
         return True
-    return phase is Phase.RCPT and bool(_NAMES_THE_RECIPIENT.search(_POSTFIX_PREFIX.sub("", reply.text)))
+    return phase is Phase.RCPT and bool(_NAMES_RECIPIENT.search(_POSTFIX_PREFIX.sub("", reply.text)))
 
 
-def _speaks_of_the_mail(reply: Reply, phase: Phase) -> bool:
+def _is_about_mail(reply: Reply, phase: Phase) -> bool:
     if phase is Phase.MAIL:
-        # Here the address is our own and the content unknown; of the mail there is only its size (RFC 1870).
-        return bool(_ABOUT_THE_SIZE.search(reply.text))
+        # The address is our own here and the content unknown; the server can only know the mail's size (RFC 1870).
+        return bool(_ABOUT_SIZE.search(reply.text))
     found = status(reply)
-    return bool((found and found.split(".")[1] in _MAIL_SUBJECTS) or _ABOUT_THE_MAIL.search(reply.text))
+    return bool((found and found.split(".")[1] in _MAIL_SUBJECTS) or _ABOUT_MAIL.search(reply.text))

@@ -91,7 +91,7 @@ async def test_no_account_gets_more_mails_at_a_time_than_it_has_connections(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Mails that another account could not take count as well as its own."""
-    monkeypatch.setattr("notifier.sending.transport_health.OTHER_TRANSPORT", timedelta(milliseconds=100))
+    monkeypatch.setattr("notifier.sending.transport_health.OTHER_ACCOUNT", timedelta(milliseconds=100))
     is_down, go_on, now, most = True, asyncio.Event(), 0, 0
 
     async def first_says(phase: str, _line: bytes) -> bytes | None:
@@ -206,7 +206,7 @@ async def test_two_mails_do_not_share_the_trial_of_another_account(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The place is taken before the quota is booked, and by one of them only."""
-    monkeypatch.setattr("notifier.sending.transport_health.OTHER_TRANSPORT", timedelta(milliseconds=100))
+    monkeypatch.setattr("notifier.sending.transport_health.OTHER_ACCOUNT", timedelta(milliseconds=100))
     go_on, begun = asyncio.Event(), 0
 
     async def slowly(phase: str, _line: bytes) -> bytes | None:

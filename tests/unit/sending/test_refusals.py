@@ -8,8 +8,8 @@ from notifier.domain.mail import Mail, Reply
 from notifier.sending.refusals import (
     LONE,
     MANY,
+    MAX_EXTRA,
     MAX_FAILED,
-    MAX_SPARED,
     REMEMBERED,
     SEVERAL,
     Cause,
@@ -96,8 +96,8 @@ def test_a_streak_need_not_be_longer_without_end() -> None:
     for number in range(1000):
         streak.add(to(f"p{number}"), SEVERAL)
     streak.delivered("x")
-    found = [streak.add(to(f"q{number}"), SEVERAL) for number in range(MAX_SPARED + SEVERAL)]
-    assert found == [Cause.DOUBTFUL] * (MAX_SPARED + SEVERAL - 1) + [Cause.ACCOUNT]
+    found = [streak.add(to(f"q{number}"), SEVERAL) for number in range(MAX_EXTRA + SEVERAL)]
+    assert found == [Cause.DOUBTFUL] * (MAX_EXTRA + SEVERAL - 1) + [Cause.ACCOUNT]
 
 
 def test_failed_mails_of_very_many_recipients_take_no_more_memory() -> None:
@@ -204,7 +204,7 @@ def test_one_address_that_is_refused_for_ever_takes_no_more_memory() -> None:
 def test_many_recipients_take_no_more_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the recipients of a streak and of those that were cleared the earliest are forgotten."""
     monkeypatch.setattr("notifier.sending.refusals.MAX_RECIPIENTS", 100)
-    monkeypatch.setattr("notifier.sending.refusals.MAX_SPARED", 10)
+    monkeypatch.setattr("notifier.sending.refusals.MAX_EXTRA", 10)
     streak = Streak()
     for number in range(150):
         streak.add(to(f"p{number}"), MANY)

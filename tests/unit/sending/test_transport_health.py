@@ -12,7 +12,7 @@ from notifier.sending.dialogue import DialogueResult
 from notifier.sending.refusals import MANY, SEVERAL
 from notifier.sending.replies import Phase
 from notifier.sending.transport_health import (
-    OTHER_TRANSPORT,
+    OTHER_ACCOUNT,
     OTHERS_FIRST,
     QUOTA_AGAIN,
     STALL_TIMEOUT,
@@ -428,7 +428,7 @@ def test_mails_that_wait_for_a_quota_do_not_crowd() -> None:
     assert [each.next_attempt_at for each in found] == [
         NOW + QUOTA_AGAIN,
         NOW + timedelta(hours=1),
-        NOW + OTHER_TRANSPORT,
+        NOW + OTHER_ACCOUNT,
     ]
 
 
@@ -448,5 +448,5 @@ def test_an_address_beyond_ascii_waits_for_the_transports_that_were_not_asked() 
     used_up.claimed(Claim((), NOW + timedelta(hours=1), 0))
     found = [unsupported(attempt(), ways, NOW) for ways in ([used_up], [used_up, paused], [unknown])]
     assert [(each.status, each.attempt) for each in found] == [(Status.PENDING, 0)] * 3
-    at_least = NOW + OTHER_TRANSPORT
+    at_least = NOW + OTHER_ACCOUNT
     assert [each.next_attempt_at for each in found] == [NOW + timedelta(hours=1), at_least, at_least]

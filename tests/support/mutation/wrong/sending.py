@@ -50,23 +50,23 @@ MUTANTS = (
     Mutant(
         "everyone-refused-for-good",
         "notifier/sending/refusals.py",
-        "        if self._is_long:\n            return Cause.ACCOUNT\n",
+        "        if self._suspects_account:\n            return Cause.ACCOUNT\n",
         "",
         ("tests/unit/actors/test_sender.py::test_a_refusal_that_meets_everyone_fails_nobody",),
     ),
     Mutant(
         "words-before-the-recipient",
         "notifier/sending/replies.py",
-        "    if phase is not Phase.MAIL and _names_the_recipient(reply, phase):\n",
+        "    if phase is not Phase.MAIL and _names_recipient(reply, phase):\n",
         "    if phase is None:\n",
-        ("tests/unit/sending/test_replies.py::test_what_names_the_recipient_is_the_recipient_s",),
+        ("tests/unit/sending/test_replies.py::test_what_names_recipient_is_the_recipient_s",),
     ),
     Mutant(
         "recipient-before-our-account",
         "notifier/sending/replies.py",
-        "    if _can_only_be_our_account(reply):\n        return True\n",
+        "    if _can_only_be_about_account(reply):\n        return True\n",
         "",
-        ("tests/unit/sending/test_replies.py::test_what_can_only_be_our_account_is_the_transport_s",),
+        ("tests/unit/sending/test_replies.py::test_what_can_only_be_about_account_is_the_transport_s",),
     ),
     Mutant(
         "lone-recipient-pauses-for-ever",
@@ -136,7 +136,7 @@ MUTANTS = (
     Mutant(
         "broken-dialogues-never-pause",
         "notifier/sending/transport_health.py",
-        "self.breaks.add(mail, SEVERAL) is Cause.ACCOUNT and self._suspected(why, at)",
+        "self.breaks.add(mail, SEVERAL) is Cause.ACCOUNT and self._suspect(why, at)",
         "False",
         ("tests/unit/sending/test_transport_health.py::test_dialogues_that_break_for_everybody_pause_the_account",),
     ),
@@ -150,9 +150,9 @@ MUTANTS = (
     Mutant(
         "hang-up-at-mail-goes-first",
         "notifier/sending/transport_health.py",
-        """            paused = self._paused(result.fault or "", at)
+        """            paused = self._known_fault(result.fault or "", at)
             return Judgement([handed_back(mail, self._others_first(at))], paused)""",
-        """            paused = self._paused(result.fault or "", at)
+        """            paused = self._known_fault(result.fault or "", at)
             return Judgement([handed_back(mail)], paused)""",
         (
             "tests/unit/sending/test_transport_health.py::test_a_dialogue_that_breaks_at_mail_for_one_recipient_alone_is_its_own",
@@ -182,7 +182,7 @@ MUTANTS = (
     Mutant(
         "next-streak-as-short-as-the-innocent-one",
         "notifier/sending/refusals.py",
-        "            self._spared = min(2 * len(self._recipients), MAX_SPARED)\n",
+        "            self._extra = min(2 * len(self._recipients), MAX_EXTRA)\n",
         "            pass\n",
         ("tests/unit/sending/test_refusals.py::test_a_streak_after_an_innocent_one_must_be_longer",),
     ),
@@ -190,7 +190,7 @@ MUTANTS = (
         "words-about-a-mail-obeyed-for-the-account",
         "notifier/sending/transport_health.py",
         "return self.breaker.suspect(reason, at.monotonic, at.now)",
-        "return self._paused(reason, at, said=reason)",
+        "return self._known_fault(reason, at, said=reason)",
         ("tests/unit/sending/test_transport_health.py::test_what_is_said_of_a_mail_is_not_obeyed_for_the_account",),
     ),
     Mutant(
@@ -210,7 +210,7 @@ MUTANTS = (
     Mutant(
         "cleared-rejections-fail-for-good",
         "notifier/sending/transport_health.py",
-        "        if cause is not Cause.MAIL and not speaks_of_the_recipient(reply):\n",
+        "        if cause is not Cause.MAIL and not is_about_recipient(reply):\n",
         "        if False:\n",
         ("tests/unit/sending/test_transport_health.py::test_rejections_after_the_account_was_cleared_pause_nothing",),
     ),
@@ -238,8 +238,8 @@ MUTANTS = (
     Mutant(
         "mails-crowd-at-a-used-up-quota",
         "notifier/sending/transport_health.py",
-        "(QUOTA_AGAIN if waits_for_quota else OTHER_TRANSPORT)",
-        "OTHER_TRANSPORT",
+        "(QUOTA_AGAIN if waits_for_quota else OTHER_ACCOUNT)",
+        "OTHER_ACCOUNT",
         ("tests/unit/sending/test_transport_health.py::test_mails_that_wait_for_a_quota_do_not_crowd",),
     ),
     Mutant(
