@@ -15,21 +15,21 @@ def closed() -> CircuitBreaker:
     return breaker
 
 
-def test_a_transport_logs_in_before_its_first_mail() -> None:
-    """A new transport is paused with no time left and without a fault to tell."""
+def test_an_account_logs_in_before_its_first_mail() -> None:
+    """A new breaker is open with no time left, and has no fault to report."""
     breaker = CircuitBreaker(PAUSES)
     assert (breaker.state, breaker.wait(0.0), breaker.reason, breaker.until) == (State.OPEN, 0.0, None, None)
 
 
 def test_a_login_under_way_is_waited_for() -> None:
-    """While a login is under way no second one is due."""
+    """While a login is under way, no second one is due."""
     breaker = CircuitBreaker(PAUSES)
     breaker.probe()
     assert (breaker.state, breaker.wait(1000.0)) == (State.PROBING, None)
 
 
 def test_a_first_login_ends_no_fault() -> None:
-    """The first login lets one mail go and is no news."""
+    """The first login lets one mail start, and there is no recovery to report."""
     breaker = CircuitBreaker(PAUSES)
     breaker.probe()
     assert not breaker.admitted()
@@ -38,43 +38,43 @@ def test_a_first_login_ends_no_fault() -> None:
     assert not breaker.is_recovering
 
 
-def test_a_fault_pauses_the_transport() -> None:
-    """A fault is news, gives its reason and its end, and the wait shrinks to zero."""
+def test_a_fault_pauses_the_account() -> None:
+    """A fault is reported with its reason and its end, and the wait shrinks to zero."""
     breaker = closed()
     assert breaker.fault("421 too many", 100.0, NOW)
     assert (breaker.state, breaker.reason, breaker.until) == (State.OPEN, "421 too many", NOW + PAUSES[0])
     assert [breaker.wait(at) for at in (100.0, 101.5, 102.0, 500.0)] == [2.0, 0.5, 0.0, 0.0]
 
 
-def test_a_server_that_closes_for_a_moment_before_the_first_login_is_believed() -> None:
+def test_a_pause_that_a_server_asks_for_before_the_first_login_is_obeyed() -> None:
     """An account that was never used has no pause that would be longer."""
     breaker = CircuitBreaker(PAUSES)
     assert breaker.fault("closed", 100.0, NOW, asked=timedelta(seconds=1))
     assert breaker.wait(100.0) == 1.0
 
 
-def test_deliveries_that_fail_side_by_side_are_one_fault() -> None:
-    """A fault during a pause changes nothing and is no news."""
+def test_deliveries_that_fail_at_the_same_time_are_one_fault() -> None:
+    """A fault during a pause changes nothing and is not reported."""
     breaker = closed()
     breaker.fault("first", 100.0, NOW)
     assert not breaker.fault("second", 101.0, NOW + timedelta(seconds=1))
     assert (breaker.reason, breaker.until, breaker.wait(101.0)) == ("first", NOW + PAUSES[0], 1.0)
 
 
-def test_each_failed_try_waits_longer_and_the_last_step_repeats() -> None:
-    """Tries that fail take one pause after the other, without news; the last pause repeats."""
+def test_each_failed_login_waits_longer_and_the_last_pause_repeats() -> None:
+    """Each login that fails takes the next pause, and none of them is reported again."""
     breaker = closed()
-    news, waits = [], []
+    reported, waits = [], []
     for at in range(0, 5000, 1000):
-        news.append(breaker.fault("no answer", float(at), NOW))
+        reported.append(breaker.fault("no answer", float(at), NOW))
         waits.append(breaker.wait(float(at)))
         breaker.probe()
     assert waits == [2.0, 5.0, 60.0, 60.0, 60.0]
-    assert news == [True, False, False, False, False]
+    assert reported == [True, False, False, False, False]
 
 
 def test_a_login_after_a_fault_ends_it() -> None:
-    """A login that works ends the fault, once, and clears reason and time."""
+    """A login that succeeds ends the fault, once, and clears its reason and time."""
     breaker = closed()
     breaker.fault("no answer", 0.0, NOW)
     breaker.probe()
@@ -84,7 +84,7 @@ def test_a_login_after_a_fault_ends_it() -> None:
 
 
 def test_a_login_alone_does_not_shorten_the_next_pause() -> None:
-    """A server that lets us in and refuses the mail gets the next, longer pause."""
+    """An account that logs in but whose mail is rejected gets the next, longer pause."""
     breaker = closed()
     breaker.fault("limit", 0.0, NOW)
     breaker.probe()
@@ -94,7 +94,7 @@ def test_a_login_alone_does_not_shorten_the_next_pause() -> None:
 
 
 def test_a_delivered_mail_goes_back_to_the_first_pause() -> None:
-    """After a success the next fault begins with the shortest pause."""
+    """After an accepted mail the next fault begins with the shortest pause."""
     breaker = closed()
     breaker.fault("limit", 0.0, NOW)
     breaker.probe()
@@ -105,7 +105,7 @@ def test_a_delivered_mail_goes_back_to_the_first_pause() -> None:
 
 
 def test_a_time_that_the_server_asked_for_is_obeyed() -> None:
-    """It takes the place of the step, shorter or longer."""
+    """A pause that the server asks for replaces the step, whether it is shorter or longer."""
     breaker = CircuitBreaker((timedelta(seconds=2), timedelta(seconds=5)))
     breaker.probe()
     breaker.fault("later", 100.0, NOW, asked=timedelta(minutes=5))
@@ -113,8 +113,8 @@ def test_a_time_that_the_server_asked_for_is_obeyed() -> None:
     assert breaker.until == NOW + timedelta(minutes=5)
 
 
-def test_a_fault_that_will_not_pass_soon_takes_the_last_pause() -> None:
-    """A daily limit is not asked again in two seconds."""
+def test_a_fault_that_lasts_takes_the_last_pause() -> None:
+    """After a daily limit the account is not tried again in two seconds."""
     breaker = CircuitBreaker((timedelta(seconds=2), timedelta(minutes=15)))
     breaker.probe()
     breaker.fault("daily limit", 100.0, NOW, for_long=True)
@@ -129,8 +129,8 @@ def half_open() -> CircuitBreaker:
     return breaker
 
 
-def test_a_half_open_circuit_has_room_for_one_mail_at_a_time() -> None:
-    """While that mail is being sent there is no room, however many connections are free; a paused one has none."""
+def test_a_half_open_breaker_has_room_for_one_mail_at_a_time() -> None:
+    """While that mail is being sent there is no room, however many connections are free; an open breaker has none."""
     breaker = half_open()
     assert [breaker.room(free) for free in (0, 1, 8)] == [0, 1, 1]
     trial = breaker.begin_trial()
@@ -142,16 +142,16 @@ def test_a_half_open_circuit_has_room_for_one_mail_at_a_time() -> None:
     assert breaker.room(8) == 0
 
 
-def test_an_accepted_mail_closes_the_circuit() -> None:
-    """From then on every free connection is used, and mails are on trial no more."""
+def test_an_accepted_mail_closes_the_breaker() -> None:
+    """From then on every free connection is used, and no more mails are on trial."""
     breaker = half_open()
     breaker.begin_trial()
     breaker.delivered()
     assert (breaker.state, breaker.room(8), breaker.begin_trial()) == (State.CLOSED, 8, None)
 
 
-def test_a_rejection_of_the_recipient_closes_the_circuit_and_keeps_the_step() -> None:
-    """The account works as far as anybody knows, but only an accepted mail makes the next pause short again."""
+def test_a_rejection_of_the_recipient_closes_the_breaker_and_keeps_the_step() -> None:
+    """The account works as far as is known, but only an accepted mail makes the next pause short again."""
     breaker = half_open()
     breaker.worked()
     assert (breaker.state, breaker.room(8)) == (State.CLOSED, 8)
@@ -160,7 +160,7 @@ def test_a_rejection_of_the_recipient_closes_the_circuit_and_keeps_the_step() ->
 
 
 def test_a_mail_on_trial_stays_on_trial_through_a_pause() -> None:
-    """One that a slow server still has in its hands is not joined by a second one after the next login."""
+    """A mail that a slow server still has not answered is not joined by a second one after the next login."""
     breaker = half_open()
     breaker.begin_trial()
     breaker.fault("limit", 1.0, NOW)
@@ -169,8 +169,8 @@ def test_a_mail_on_trial_stays_on_trial_through_a_pause() -> None:
     assert breaker.room(8) == 0
 
 
-def test_what_worked_before_a_pause_does_not_end_it() -> None:
-    """A mail that is accepted while the account is paused or logs in shortens the next pause and nothing more."""
+def test_a_mail_that_was_accepted_during_a_pause_does_not_end_it() -> None:
+    """A mail that is accepted while the account is paused or logs in only shortens the next pause."""
     breaker = closed()
     breaker.fault("limit", 0.0, NOW)
     breaker.delivered()
@@ -180,8 +180,8 @@ def test_what_worked_before_a_pause_does_not_end_it() -> None:
     assert [*found, breaker.state] == [State.OPEN, State.PROBING]
 
 
-def test_a_login_that_was_given_up_is_due_again_at_once() -> None:
-    """It takes no step: nothing was learnt of the account. A pause that began meanwhile stays."""
+def test_a_cancelled_login_is_due_again_at_once() -> None:
+    """It takes no step, because it showed nothing about the account; a pause that began meanwhile stays."""
     breaker = half_open()
     breaker.fault("limit", 0.0, NOW)
     breaker.probe()
@@ -193,8 +193,8 @@ def test_a_login_that_was_given_up_is_due_again_at_once() -> None:
     assert breaker.wait(10.0) == 60.0
 
 
-def test_a_mail_that_was_given_room_before_a_pause_does_not_start_in_it_or_beside_a_trial() -> None:
-    """Only the mail on trial starts in a half-open breaker, and none in a paused one."""
+def test_a_mail_that_was_claimed_before_a_pause_starts_neither_in_it_nor_beside_a_trial() -> None:
+    """Only the mail on trial starts while the breaker is half-open, and none while it is open."""
     breaker = closed()
     starts = [breaker.lets_start(None)]
     breaker.fault("limit", 0.0, NOW)
@@ -206,7 +206,7 @@ def test_a_mail_that_was_given_room_before_a_pause_does_not_start_in_it_or_besid
 
 
 def test_a_trial_is_ended_by_its_own_mail_only() -> None:
-    """A mail that ends its trial twice, because it went on to another account, does not end that of the next mail."""
+    """A mail that ends its trial twice, because another account sent it, does not end the trial of the next mail."""
     breaker = half_open()
     first = breaker.begin_trial()
     assert breaker.begin_trial() is None
@@ -218,7 +218,7 @@ def test_a_trial_is_ended_by_its_own_mail_only() -> None:
 
 
 def test_a_longer_pause_that_is_asked_for_replaces_a_shorter_one() -> None:
-    """It is worth a report and takes no step; one that is not longer changes nothing."""
+    """A longer pause is reported and takes no step; one that is not longer changes nothing."""
     breaker = closed()
     breaker.fault("limit", 100.0, NOW)
     assert breaker.fault("closed for an hour", 101.0, NOW, asked=timedelta(hours=1))
@@ -243,7 +243,7 @@ def test_a_login_does_not_end_a_fault_that_came_meanwhile() -> None:
 
 
 def test_a_suspicion_pauses_for_a_minute_at_most() -> None:
-    """It climbs the same steps, but no further: a known fault after many suspicions begins with a short pause."""
+    """It takes the same steps up to a minute, so that a known fault after many suspicions begins with a short pause."""
     breaker = CircuitBreaker([timedelta(seconds=2), timedelta(seconds=5), timedelta(minutes=1), timedelta(minutes=15)])
     waits, reports = [], []
     for _ in range(5):
@@ -260,8 +260,8 @@ def test_a_suspicion_pauses_for_a_minute_at_most() -> None:
     assert breaker.wait(100.0) == 60.0
 
 
-def test_a_suspicion_is_cut_short_where_all_pauses_are_long() -> None:
-    """The account recovers from it all the same, so that the next one takes over."""
+def test_a_suspicion_is_short_even_if_all_pauses_are_long() -> None:
+    """The account recovers from it like from any fault, so that the next account gets the rest."""
     breaker = CircuitBreaker([timedelta(minutes=5)])
     breaker.probe()
     breaker.admitted()
@@ -272,8 +272,8 @@ def test_a_suspicion_is_cut_short_where_all_pauses_are_long() -> None:
     assert breaker.is_recovering
 
 
-def test_rejections_side_by_side_are_one_suspicion() -> None:
-    """In a pause no further step is taken, and a suspicion that comes during a login is not reported again."""
+def test_rejections_at_the_same_time_are_one_suspicion() -> None:
+    """During a pause no further step is taken, and a suspicion during a login is not reported again."""
     breaker = closed()
     assert breaker.suspect("first", 100.0, NOW)
     assert not breaker.suspect("second", 101.0, NOW)
@@ -284,7 +284,7 @@ def test_rejections_side_by_side_are_one_suspicion() -> None:
 
 
 def test_an_accepted_mail_ends_a_suspicion_at_once() -> None:
-    """The next login is due, and the pauses begin anew; a pause for a known fault stays as it is."""
+    """The next login is due, and the pauses start over; a pause for a known fault stays as it is."""
     breaker = closed()
     breaker.suspect("rejected", 100.0, NOW)
     breaker.delivered()
@@ -295,7 +295,7 @@ def test_an_accepted_mail_ends_a_suspicion_at_once() -> None:
 
 
 def test_a_known_fault_takes_the_place_of_a_suspicion() -> None:
-    """Accepted mail does not end its pause, and the mail on trial is the oldest again."""
+    """Then accepted mail does not end the pause, and the mail on trial is the oldest one again."""
     breaker = closed()
     breaker.suspect("rejected", 100.0, NOW)
     assert not breaker.fault("limit", 100.0, NOW)
@@ -306,8 +306,8 @@ def test_a_known_fault_takes_the_place_of_a_suspicion() -> None:
     assert not breaker.tries_newest
 
 
-def test_the_newest_mail_tries_an_account_that_is_suspected() -> None:
-    """Only while it is half-open: from an accepted mail on the order is the usual one."""
+def test_the_newest_mail_is_on_trial_if_the_account_is_suspected() -> None:
+    """This holds while the breaker is half-open; after an accepted mail the usual order applies."""
     breaker = closed()
     found = [breaker.tries_newest]
     breaker.suspect("rejected", 100.0, NOW)

@@ -22,7 +22,7 @@ POLICY = Reply(550, "5.7.1 Message rejected")
 
 
 def to(recipient: str, aggregate: str | None = None) -> Mail:
-    """Make a mail to a recipient, of a request of its own unless another one is named."""
+    """Build a mail to a recipient, of a request of its own unless another one is named."""
     return mail(id=recipient, to=recipient, aggregate=aggregate or recipient)
 
 
@@ -31,7 +31,7 @@ def causes(streak: RefusalStreak, *rejections: tuple[str, Reply]) -> list[Cause]
 
 
 def test_one_request_does_not_suspect_the_account() -> None:
-    """However many recipients it has; with those of two more requests the same failure concerns the account."""
+    """The failures count against the account only when they belong to three requests."""
     streak = RefusalStreak()
     assert {streak.cause(to(f"p{n}", "bulk"), POLICY) for n in range(100)} == {Cause.MAIL}
     assert streak.cause(to("p1", "second"), POLICY) is Cause.MAIL
@@ -40,7 +40,7 @@ def test_one_request_does_not_suspect_the_account() -> None:
 
 
 def test_the_same_rejection_for_several_recipients_concerns_the_account() -> None:
-    """The first ones are attributed to their mails; from the third recipient on it is no longer about them."""
+    """The first two are attributed to their mails; from the third recipient on they are attributed to the account."""
     found = causes(RefusalStreak(), *[(f"p{n}@example.com", POLICY) for n in range(5)])
     assert found == [Cause.MAIL, Cause.MAIL, Cause.ACCOUNT, Cause.ACCOUNT, Cause.ACCOUNT]
 
@@ -62,7 +62,7 @@ def test_a_recipient_that_is_rejected_again_shows_nothing_new() -> None:
 
 
 def test_recipients_of_a_streak_are_cleared_by_an_accepted_mail() -> None:
-    """They do not suspect the account a second time, until a mail to them is accepted."""
+    """They do not count against the account a second time until a mail to them is accepted."""
     streak = RefusalStreak()
     row = [(name, POLICY) for name in "abc"]
     causes(streak, *row)
@@ -72,8 +72,8 @@ def test_recipients_of_a_streak_are_cleared_by_an_accepted_mail() -> None:
     assert causes(streak, *row) == [Cause.DOUBTFUL, Cause.CLEARED, Cause.CLEARED]
 
 
-def test_a_streak_after_an_innocent_one_must_be_longer() -> None:
-    """By twice as many recipients as that one had; each accepted mail takes one off, and it begins no new row."""
+def test_a_streak_after_a_wrong_suspicion_must_be_longer() -> None:
+    """It needs twice as many recipients more as the previous one had, and one fewer after each accepted mail."""
     streak = Streak()
     for name in "abc":
         streak.add(to(name), SEVERAL)
@@ -90,8 +90,8 @@ def test_a_streak_after_an_innocent_one_must_be_longer() -> None:
     assert streak.add(to("r"), SEVERAL) is Cause.MAIL
 
 
-def test_a_streak_need_not_be_longer_without_end() -> None:
-    """After a thousand recipients that were suspected without reason, a bounded number is spared."""
+def test_the_length_that_a_streak_needs_is_bounded() -> None:
+    """After a thousand recipients that were suspected wrongly, the next streak needs MAX_EXTRA more at most."""
     streak = Streak()
     for number in range(1000):
         streak.add(to(f"p{number}"), SEVERAL)
@@ -100,8 +100,8 @@ def test_a_streak_need_not_be_longer_without_end() -> None:
     assert found == [Cause.DOUBTFUL] * (MAX_EXTRA + SEVERAL - 1) + [Cause.ACCOUNT]
 
 
-def test_failed_mails_of_very_many_recipients_take_no_more_memory() -> None:
-    """Those of the first recipients are kept; a recipient that is kept has its later ones kept too."""
+def test_memory_for_failed_mails_of_many_recipients_is_bounded() -> None:
+    """Mails of the first recipients are kept, and further mails of the same recipients, too."""
     streak = RefusalStreak()
     for number in range(MAX_FAILED + 5):
         streak.failed(to(f"p{number}"))
@@ -109,16 +109,16 @@ def test_failed_mails_of_very_many_recipients_take_no_more_memory() -> None:
     assert [each.to for each in streak.reprieved()] == ["p0", *(f"p{number}" for number in range(MAX_FAILED))]
 
 
-def test_an_accepted_mail_begins_a_new_count() -> None:
-    """What is rejected after a success is attributed to its mail again."""
+def test_an_accepted_mail_begins_a_new_streak() -> None:
+    """Rejections after an accepted mail are attributed to their mails again."""
     streak = RefusalStreak()
     causes(streak, ("a", POLICY), ("b", POLICY))
     streak.delivered("x")
     assert causes(streak, ("a", POLICY), ("d", POLICY), ("e", POLICY)) == [Cause.MAIL, Cause.MAIL, Cause.ACCOUNT]
 
 
-def test_another_kind_of_rejection_begins_a_new_count() -> None:
-    """Code or enhanced status differ: that is not the same 5xx."""
+def test_another_kind_of_rejection_begins_a_new_streak() -> None:
+    """Rejections whose codes or enhanced statuses differ are not of one kind."""
     others = (Reply(554, "5.7.1 no"), Reply(550, "5.6.0 no"), Reply(550, "no"))
     history = [("a", POLICY), *[(str(n), other) for n, other in enumerate(others)]]
     assert causes(RefusalStreak(), *history) == [Cause.MAIL] * 4
@@ -134,7 +134,7 @@ def test_another_kind_of_rejection_begins_a_new_count() -> None:
     ],
 )
 def test_wrong_addresses_in_a_row_are_normal(text: str) -> None:
-    """A rejection that speaks of the recipient is attributed to it much longer, but not for ever."""
+    """Rejections that are about the recipient need a longer streak before the account is suspected."""
     found = causes(RefusalStreak(), *[(f"p{n}@example.com", Reply(550, text.format(n=n))) for n in range(13)])
     assert found == [Cause.MAIL] * 11 + [Cause.ACCOUNT] * 2
 
@@ -142,14 +142,14 @@ def test_wrong_addresses_in_a_row_are_normal(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["rejected id=4f3a{n}", "blocked, see <http://example.com/{n}>", "refused p{n}@x.test"]
 )
-def test_what_varies_in_the_words_does_not_make_it_another_refusal(text: str) -> None:
-    """Without an enhanced status the words count, but for ids, numbers and addresses."""
+def test_ids_in_a_reply_do_not_make_it_another_kind(text: str) -> None:
+    """Without an enhanced status the words count, except ids, numbers and addresses."""
     found = causes(RefusalStreak(), *[(f"p{n}", Reply(550, text.format(n=n))) for n in range(SEVERAL)])
     assert found[-1] is Cause.ACCOUNT
 
 
-def test_mails_that_failed_too_early_are_given_once() -> None:
-    """Who failed by the refusal before it was known for what it is gets another chance; only that row's, only once."""
+def test_mails_that_failed_too_early_are_reprieved_once() -> None:
+    """Mails that failed in the current streak, before the account was suspected, are returned once."""
     streak = RefusalStreak()
     streak.cause(to("x"), Reply(554, "5.6.0 other"))
     streak.failed(mail(id="other"))
@@ -162,7 +162,7 @@ def test_mails_that_failed_too_early_are_given_once() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from("abcdefghijkl"), st.sampled_from("1234") | st.none())))
 def test_any_history_of_a_streak(history: list[tuple[str, str | None]]) -> None:
-    """The account is suspected if and only if an unbroken row is long enough, by each recipient that is new to it.
+    """The account is suspected if and only if an unbroken streak is long enough, by each recipient that is new to it.
 
     Each step is a failed mail to a recipient with its request, or (None) an accepted one.
     """
@@ -188,8 +188,8 @@ def test_any_history_of_a_streak(history: list[tuple[str, str | None]]) -> None:
         assert streak.add(to(recipient, aggregate), SEVERAL) is expected
 
 
-def test_one_address_that_is_refused_for_ever_takes_no_more_memory() -> None:
-    """Of each recipient the latest failed mails are kept, so that another one's is not pushed out either."""
+def test_memory_for_one_recipient_is_bounded() -> None:
+    """The latest failed mails of each recipient are kept, so that one recipient displaces no other."""
     streak = RefusalStreak()
     for number in range(10 * REMEMBERED):
         streak.cause(to("a"), POLICY)
@@ -201,8 +201,8 @@ def test_one_address_that_is_refused_for_ever_takes_no_more_memory() -> None:
     assert kept == [*(f"a{number}" for number in range(9 * REMEMBERED, 10 * REMEMBERED)), "b"]
 
 
-def test_many_recipients_take_no_more_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the recipients of a streak and of those that were cleared the earliest are forgotten."""
+def test_memory_for_recipients_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the recipients of a streak, and of those that were cleared, the earliest are dropped."""
     monkeypatch.setattr("notifier.sending.refusals.MAX_RECIPIENTS", 100)
     monkeypatch.setattr("notifier.sending.refusals.MAX_EXTRA", 10)
     streak = Streak()
@@ -224,7 +224,7 @@ def test_many_recipients_take_no_more_memory(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_kind_of_a_rejection_is_found_in_proportional_time() -> None:
-    """One word of a hostile reply that is eight times as long takes about eight times as long."""
+    """A word of a hostile reply that is eight times as long takes about eight times as long."""
     short, long = (Reply(550, "a" * length) for length in (1_000, 8_000))
     assert fastest(lambda: causes(RefusalStreak(), ("p", long))) < 24 * fastest(
         lambda: causes(RefusalStreak(), ("p", short))
@@ -232,7 +232,7 @@ def test_the_kind_of_a_rejection_is_found_in_proportional_time() -> None:
 
 
 def alone(suspects: Suspects, *history: str) -> list[bool]:
-    """Note what happened: the name of a recipient pauses the account, one in capitals gets a mail."""
+    """Replay a history: a name is a recipient that pauses the account, in capitals one whose mail is accepted."""
     found = []
     for name in history:
         if name.isupper():
@@ -242,25 +242,25 @@ def alone(suspects: Suspects, *history: str) -> list[bool]:
     return found
 
 
-def test_a_recipient_that_pauses_the_account_alone_is_found_out() -> None:
-    """With mails to others accepted in between it is the cause itself, from the third time on."""
+def test_a_recipient_that_alone_pauses_the_account_is_found() -> None:
+    """With mails to others accepted in between, it is the cause itself from the third time on."""
     assert alone(Suspects(), "x", "A", "x", "B", "x", "x", "C", "x") == [False, False, True, True, True]
     assert LONE == 3
 
 
 def test_an_account_for_which_nothing_is_accepted_is_the_cause() -> None:
-    """A recipient whose mail is the only one, or one of many that are rejected, is no suspect."""
+    """A recipient is not the cause if no mail to others is accepted in between."""
     assert not any(alone(Suspects(), *["x"] * 10))
     assert not any(alone(Suspects(), *["x", "y", "z"] * 10))
 
 
-def test_a_recipient_whose_mail_is_accepted_is_no_suspect_any_more() -> None:
-    """The count begins anew."""
+def test_an_accepted_mail_clears_its_recipient() -> None:
+    """The count starts over."""
     assert alone(Suspects(), "x", "A", "x", "X", "x", "A", "x", "A", "x") == [False, False, False, False, True]
 
 
-def test_rejections_that_meet_a_paused_account_count_for_nothing() -> None:
-    """Several mails to one recipient that are rejected side by side are one time."""
+def test_rejections_on_a_paused_account_do_not_count() -> None:
+    """Several mails to one recipient that are rejected at the same time count once."""
     suspects = Suspects()
     for _ in range(LONE - 1):
         assert not suspects.is_alone("x", pauses=True)
@@ -271,8 +271,8 @@ def test_rejections_that_meet_a_paused_account_count_for_nothing() -> None:
     assert suspects.is_alone("x", pauses=False)
 
 
-def test_suspects_take_no_more_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond a limit the one is forgotten that was suspected longest ago."""
+def test_memory_for_suspects_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the limit the recipient that was suspected longest ago is dropped."""
     monkeypatch.setattr("notifier.sending.refusals.MAX_RECIPIENTS", 100)
     suspects = Suspects()
     for number in range(150):

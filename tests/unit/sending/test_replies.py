@@ -19,7 +19,7 @@ REFUSALS = st.builds(Reply, st.integers(400, 599), TEXT)
 
 @given(REFUSALS | st.none())
 def test_nothing_before_mail_from_concerns_the_mail(reply: Reply | None) -> None:
-    """A refusal or a break before MAIL FROM rests the transport, whatever was said."""
+    """A rejection or a break before MAIL FROM pauses the account, whatever the words."""
     assert disposition(Phase.CONNECT, reply) is Disposition.ACCOUNT
 
 
@@ -37,7 +37,7 @@ def test_nothing_before_mail_from_concerns_the_mail(reply: Reply | None) -> None
     ],
 )
 def test_mail_from_names_our_own_sender(code: int, text: str, expected: Disposition) -> None:
-    """Its refusal rests the transport, unless the size of this mail is refused, or only its turn is put off."""
+    """A rejection of MAIL FROM is about the account, unless it is about the size of this mail or only defers it."""
     assert disposition(Phase.MAIL, Reply(code, text)) is expected
 
 
@@ -51,8 +51,10 @@ def test_mail_from_names_our_own_sender(code: int, text: str, expected: Disposit
         (503, "nested MAIL command", Disposition.ACCOUNT),
     ],
 )
-def test_a_syntax_code_is_a_bounce_only_where_it_says_so(code: int, text: str, expected: Disposition) -> None:
-    """500-504 speak of the command, unless the words or the status speak of address or content."""
+def test_a_syntax_code_fails_the_mail_only_if_it_names_address_or_content(
+    code: int, text: str, expected: Disposition
+) -> None:
+    """500-504 are about the command, unless the words or the status name the address or the content."""
     assert disposition(Phase.DOT, Reply(code, text)) is expected
 
 
@@ -73,12 +75,12 @@ def test_a_syntax_code_is_a_bounce_only_where_it_says_so(code: int, text: str, e
     ],
 )
 def test_a_time_that_a_server_names_is_read(text: str, seconds: int | None) -> None:
-    """Seconds, minutes and hours, a day at most; a rate is no time to wait."""
+    """Seconds, minutes and hours are read, up to a day; a rate is no time to wait."""
     assert wait_named(text) == (timedelta(seconds=seconds) if seconds else None)
 
 
 def test_a_daily_limit_is_recognised() -> None:
-    """By its words or by its status."""
+    """A daily limit is recognised by its words or by its status."""
     assert is_daily_limit("550 5.4.5 limit exceeded")
     assert is_daily_limit("454 Throttling failure: Daily message quota exceeded")
     assert is_daily_limit("5.4.5 limit exceeded\n5.4.5 see our pages")
@@ -98,7 +100,7 @@ def test_a_daily_limit_is_recognised() -> None:
     ],
 )
 def test_a_connection_that_takes_no_more_mails_is_recognised(text: str, *, used_up: bool) -> None:
-    """Servers limit the mails of one connection; a new one may be used at once."""
+    """Servers limit the mails of one connection, and a new one may be used at once."""
     assert is_used_up(Reply(452, text)) is used_up
 
 
@@ -107,8 +109,8 @@ REPLIES = DATA / "smtp_replies.jsonl"
 NAMES_IN_DATA = {"RETRY": Disposition.RETRY, "FAIL": Disposition.FAIL, "TRANSPORT": Disposition.ACCOUNT}
 
 
-def test_real_replies_get_a_verdict_that_is_right() -> None:
-    """Each of several hundred replies of real servers, by the rule: none of their mails would be lost or hammered."""
+def test_real_replies_have_the_right_disposition() -> None:
+    """Each of several hundred replies of real servers loses no mail and causes no useless retries."""
     if not REPLIES.exists():
         assert not os.environ.get("CI"), "CI has the data"
         pytest.skip("the data of real replies is not here")
@@ -125,21 +127,21 @@ def test_real_replies_get_a_verdict_that_is_right() -> None:
 
 
 @pytest.mark.parametrize("phase", [Phase.RCPT, Phase.DATA, Phase.DOT])
-def test_a_broken_dialogue_is_tried_again(phase: Phase) -> None:
-    """Where the connection is lost in the middle of a mail, that mail is tried later."""
+def test_a_broken_dialogue_is_retried(phase: Phase) -> None:
+    """If the connection is lost in the middle of a mail, the mail is retried later."""
     assert disposition(phase, None) is Disposition.RETRY
 
 
 @pytest.mark.parametrize("code", [500, 501, 502, 503, 504])
 @pytest.mark.parametrize("phase", [Phase.RCPT, Phase.DATA, Phase.DOT])
-def test_a_complaint_about_a_command_is_never_a_bounce(phase: Phase, code: int) -> None:
-    """500 to 504 speak of the dialogue and not of the mail."""
+def test_a_syntax_code_never_fails_the_mail_by_itself(phase: Phase, code: int) -> None:
+    """500 to 504 are about the command and not about the mail."""
     assert disposition(phase, Reply(code, "5.5.1 command not understood")) is not Disposition.FAIL
 
 
 @given(st.sampled_from(Phase), REFUSALS)
 def test_a_temporary_code_never_fails_a_mail(phase: Phase, reply: Reply) -> None:
-    """No reply that begins with 4 ends a mail for good."""
+    """No reply that begins with 4 fails a mail."""
     if reply.code < 500:
         assert disposition(phase, reply) is not Disposition.FAIL
 
@@ -159,10 +161,10 @@ def test_a_temporary_code_never_fails_a_mail(phase: Phase, reply: Reply) -> None
         (Phase.DOT, 451, "4.3.0 local error in processing", Disposition.RETRY),
     ],
 )
-def test_a_refusal_of_the_recipient_or_the_message_is_judged_by_its_code(
+def test_a_rejection_of_the_recipient_or_the_message_is_judged_by_its_code(
     phase: Phase, code: int, text: str, right: Disposition
 ) -> None:
-    """What concerns this one mail is final with a 5 in front and passing with a 4."""
+    """A rejection that concerns this mail is permanent with 5xx and temporary with 4xx."""
     assert disposition(phase, Reply(code, text)) is right
 
 
@@ -204,8 +206,8 @@ def test_a_refusal_of_the_recipient_or_the_message_is_judged_by_its_code(
         (Phase.DOT, 554, "5.7.1 unusual sending activity"),
     ],
 )
-def test_what_speaks_of_ourselves_rests_the_transport(phase: Phase, code: int, text: str) -> None:
-    """Our account, login, rate, quota or reputation is no fault of the mail, whatever the code in front."""
+def test_a_rejection_of_our_account_pauses_it(phase: Phase, code: int, text: str) -> None:
+    """Account, login, rate, quota and reputation say nothing about the mail, whatever the code."""
     assert disposition(phase, Reply(code, text)) is Disposition.ACCOUNT
 
 
@@ -226,8 +228,8 @@ def test_what_speaks_of_ourselves_rests_the_transport(phase: Phase, code: int, t
         (Phase.DOT, 550, "This user has exceeded the maximum of messages they can receive per hour"),
     ],
 )
-def test_what_names_recipient_is_the_recipient_s(phase: Phase, code: int, text: str) -> None:
-    """Mailboxes and groups have quotas, rates and senders of their own: words like those for accounts mean them."""
+def test_a_reply_that_names_the_recipient_is_about_the_recipient(phase: Phase, code: int, text: str) -> None:
+    """Mailboxes and groups have quotas, rates and allowed senders of their own, in the words used for accounts."""
     assert disposition(phase, Reply(code, text)) is (Disposition.FAIL if code >= 500 else Disposition.RETRY)
 
 
@@ -247,21 +249,21 @@ def test_what_names_recipient_is_the_recipient_s(phase: Phase, code: int, text: 
         (Phase.MAIL, 550, "5.2.1 mailbox has exceeded its hourly message limit"),
     ],
 )
-def test_what_can_only_be_about_account_is_the_transport_s(phase: Phase, code: int, text: str) -> None:
-    """Statements about who sends stay the account's, also beside the status or the words of a mailbox."""
+def test_words_that_can_only_be_about_the_account_prevail(phase: Phase, code: int, text: str) -> None:
+    """They are about the account even beside the status or the words of a mailbox."""
     assert disposition(phase, Reply(code, text)) is Disposition.ACCOUNT
 
 
 @pytest.mark.parametrize("phase", [Phase.RCPT, Phase.DATA, Phase.DOT])
 @pytest.mark.parametrize("status", ["5.4.5", "4.7.28", "5.2.251", "5.1.8", "5.1.90", "5.7.8", "5.7.11"])
 def test_a_status_of_our_account_needs_no_words(phase: Phase, status: str) -> None:
-    """A server may say no more than the number."""
+    """The enhanced status alone is enough."""
     assert disposition(phase, Reply(550, status)) is Disposition.ACCOUNT
 
 
 @pytest.mark.parametrize("piece", ["a", "@", "<", "1", "sent ", "daily ", "your ", "sender ", "recipient ", " in 1"])
-def test_a_verdict_takes_no_more_than_proportional_time(piece: str) -> None:
-    """A hostile reply eight times as long takes about eight times as long to judge, not sixty-four times."""
+def test_a_disposition_is_found_in_proportional_time(piece: str) -> None:
+    """A hostile reply that is eight times as long takes about eight times as long, not sixty-four times."""
     short, long = (Reply(550, (piece * length)[:length]) for length in (1_000, 8_000))
 
     def judge(reply: Reply) -> None:
@@ -272,14 +274,14 @@ def test_a_verdict_takes_no_more_than_proportional_time(piece: str) -> None:
     assert fastest(lambda: judge(long)) < 24 * fastest(lambda: judge(short))
 
 
-def test_an_enhanced_code_counts_at_the_start_only() -> None:
-    """A number that another server is quoted with does not decide."""
+def test_an_enhanced_status_counts_at_the_start_only() -> None:
+    """A status that is quoted from another server does not decide."""
     assert disposition(Phase.RCPT, Reply(550, "5.1.1 no such user (was 5.4.5 elsewhere)")) is Disposition.FAIL
 
 
 @given(st.sampled_from(Phase), st.integers(), st.text())
-def test_every_reply_has_a_verdict(phase: Phase, code: int, text: str) -> None:
-    """Whatever a server says, in whatever words, something is decided, and letter case does not matter."""
+def test_every_reply_has_a_disposition(phase: Phase, code: int, text: str) -> None:
+    """Whatever a server says, in whatever words, and letter case does not matter."""
     found = disposition(phase, Reply(code, text))
     assert found in Disposition
     assert disposition(phase, Reply(code, "DAILY LIMIT: " + text)) is Disposition.ACCOUNT

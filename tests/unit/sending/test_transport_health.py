@@ -53,7 +53,7 @@ def judge(health: TransportHealth, result: DialogueResult, retry: RetryPolicy = 
 
 
 def test_an_accepted_message_is_sent() -> None:
-    """The reply is kept with the mail, and nothing is wrong with the transport."""
+    """The reply is kept with the mail, and the account is not paused."""
     health = healthy()
     (outcome,), paused = judge(health, ended(Phase.DOT, OK))
     assert (outcome.status, outcome.smtp, outcome.sent_at) == (Status.SENT, OK, NOW)
@@ -76,12 +76,12 @@ LIMIT = Reply(550, "5.4.5 Daily limit of fly@example.org, not sent to p0@example
         ),
     ],
 )
-def test_what_concerns_the_transport_pauses_it_and_counts_nothing(
+def test_a_fault_of_the_account_pauses_it_and_counts_no_attempt(
     result: DialogueResult, reason: str, due_at: datetime | None
 ) -> None:
-    """A mail whose rejection paused the transport waits for the end of the pause, so that others go first.
+    """A mail whose rejection paused the account waits for the end of the pause, so that others go first.
 
-    That the transport is paused is news once, and its reason shows no address.
+    The pause is reported once, and its reason shows no address.
     """
     health = healthy()
     (outcome,), paused = judge(health, result)
@@ -91,14 +91,14 @@ def test_what_concerns_the_transport_pauses_it_and_counts_nothing(
 
 
 def test_a_pause_is_as_long_as_the_server_asks() -> None:
-    """Words that name a time go before the steps of the breaker."""
+    """A time that the server names replaces the steps of the breaker."""
     health = healthy()
     judge(health, ended(Phase.MAIL, Reply(421, "4.7.0 too many connections, try again in 5 minutes")))
     assert health.breaker.until == NOW + timedelta(minutes=5)
 
 
-def test_a_refusal_for_now_counts_as_an_attempt() -> None:
-    """The mail waits for its delay, or for longer where the server asks for that."""
+def test_a_rejection_for_now_counts_as_an_attempt() -> None:
+    """The mail waits for its retry delay, or longer if the server asks for that."""
     health = healthy()
     (first,), _ = judge(health, ended(Phase.RCPT, Reply(450, "4.2.0 greylisted")))
     (second,), paused = judge(health, ended(Phase.RCPT, Reply(450, "4.2.0 greylisted, retry in 300 seconds")))
@@ -107,29 +107,29 @@ def test_a_refusal_for_now_counts_as_an_attempt() -> None:
     assert (paused, health.breaker.state) == (False, State.CLOSED)
 
 
-def test_a_dialogue_that_breaks_before_the_message_is_gone_is_a_refusal_for_now() -> None:
-    """The error says what broke and where; nothing about the outcome is unknown, so nothing is held."""
+def test_a_dialogue_that_breaks_before_the_message_is_a_rejection_for_now() -> None:
+    """The error says what broke and in which phase; the outcome is known, so the mail is not held."""
     (outcome,), _ = judge(healthy(), ended(Phase.DATA, fault="timed out"), HOLD)
     assert (outcome.status, outcome.attempt, outcome.error) == (Status.PENDING, 1, "timed out (in DATA)")
 
 
 @pytest.mark.parametrize(("retry", "status"), [(RETRY, Status.PENDING), (HOLD, Status.UNCERTAIN)])
 def test_a_reply_lost_after_the_message_leaves_the_outcome_unknown(retry: RetryPolicy, status: Status) -> None:
-    """The mail is sent again, or held where that is wished."""
+    """The mail is sent again, or held if that is configured."""
     (outcome,), paused = judge(healthy(), ended(Phase.DOT, fault="connection lost"), retry)
     assert (outcome.status, outcome.attempt, outcome.error) == (status, 1, "outcome unknown: connection lost")
     assert paused is False
 
 
-def test_a_refusal_for_good_fails_its_mail_alone() -> None:
-    """The transport goes on."""
+def test_a_permanent_rejection_fails_its_mail_alone() -> None:
+    """The account is not paused."""
     health = healthy()
     (outcome,), paused = judge(health, ended(Phase.RCPT, Reply(550, "5.1.1 no such user")))
     assert (outcome.status, paused, health.breaker.state) == (Status.FAILED, False, State.CLOSED)
 
 
-def test_the_same_refusal_for_several_gives_those_that_had_failed_another_chance() -> None:
-    """It was the transport: it rests, nobody stays failed, and the one that showed it lets the others go first."""
+def test_the_same_rejection_for_several_recipients_reprieves_their_mails() -> None:
+    """The account is paused, no mail stays failed, and the last one lets the others go first."""
     health = healthy()
     judged = [judge(health, ended(Phase.DOT, POLICY), n=n) for n in range(SEVERAL)]
     assert [[each.status for each in outcomes] for outcomes, _ in judged[:-1]] == [[Status.FAILED]] * (SEVERAL - 1)
@@ -141,7 +141,7 @@ def test_the_same_refusal_for_several_gives_those_that_had_failed_another_chance
 
 
 def reopened(health: TransportHealth) -> None:
-    """End the pause with a login; nothing has been accepted yet."""
+    """End the pause with a login; no mail has been accepted yet."""
     health.breaker.probe()
     health.breaker.admitted()
 
@@ -150,7 +150,7 @@ NO_SUCH_USER = ended(Phase.RCPT, Reply(550, "5.1.1 no such user"))
 
 
 def test_wrong_addresses_alone_pause_the_account_once() -> None:
-    """They are retried one at a time, counted, and leave the account open for the first mail to somebody else."""
+    """They are retried one at a time, and leave the account half-open for the first mail to another recipient."""
     health = healthy()
     last = [judge(health, NO_SUCH_USER, n=n) for n in range(MANY)][-1]
     assert last.paused
@@ -166,7 +166,7 @@ def test_wrong_addresses_alone_pause_the_account_once() -> None:
     ("result", "status"), [(NO_SUCH_USER, Status.FAILED), (ended(Phase.DOT, POLICY), Status.PENDING)]
 )
 def test_rejections_after_the_account_was_cleared_pause_nothing(result: DialogueResult, status: Status) -> None:
-    """Once other mail was accepted, those that speak of the recipient are final; others may be an account's limit."""
+    """Once other mail was accepted, rejections about the recipient are final; others may be a limit of the account."""
     health = healthy()
     for n in range(MANY):
         judge(health, result, n=n)
@@ -177,7 +177,7 @@ def test_rejections_after_the_account_was_cleared_pause_nothing(result: Dialogue
         assert (outcome.status, outcome.attempt, paused, health.breaker.state) == (status, 1, False, State.CLOSED)
 
 
-def test_wrong_addresses_soon_after_the_account_was_cleared_are_given_another_chance() -> None:
+def test_wrong_addresses_soon_after_the_account_was_cleared_are_reprieved() -> None:
     """They fail at once, and are tried again if it was the account after all."""
     health = healthy()
     for n in range(MANY):
@@ -202,7 +202,7 @@ def test_wrong_addresses_soon_after_the_account_was_cleared_are_given_another_ch
     ],
 )
 def test_one_request_to_many_recipients_pauses_nothing(result: DialogueResult, status: Status) -> None:
-    """A server that dislikes its content says so for each of them, and the account goes on."""
+    """A server that rejects its content says so for each recipient, and the account is not paused."""
     health = healthy()
     for n in range(5 * MANY):
         bulk = claimed(mail(id=f"m{n}", aggregate="request:/test bulk", to=f"p{n}@example.com"), NOW)
@@ -218,7 +218,9 @@ def test_one_request_to_many_recipients_pauses_nothing(result: DialogueResult, s
         (ended(Phase.RCPT, Reply(451, "4.7.1 Greylisted, try again in 24 hours")), MANY),
     ],
 )
-def test_what_is_said_of_a_mail_is_not_obeyed_for_the_account(result: DialogueResult, count: int) -> None:
+def test_a_time_in_a_reply_about_a_mail_does_not_pause_the_account_for_that_long(
+    result: DialogueResult, count: int
+) -> None:
     """An account that is only suspected pauses by its steps, whatever time the replies name."""
     health = healthy()
     assert [judge(health, result, n=n).paused for n in range(count)] == [False] * (count - 1) + [True]
@@ -233,8 +235,8 @@ def test_what_is_said_of_a_mail_is_not_obeyed_for_the_account(result: DialogueRe
         ended(Phase.RCPT, Reply(421, "4.7.0 Temporary problem")),
     ],
 )
-def test_dialogues_that_break_for_everybody_pause_the_account(result: DialogueResult) -> None:
-    """From the third recipient in a row on, each new one takes the next step; the attempts count all the same."""
+def test_dialogues_that_break_for_every_recipient_pause_the_account(result: DialogueResult) -> None:
+    """From the third recipient in a row on, each new one takes the next step; the attempts are counted."""
     health = healthy()
     judged = [judge(health, result, n=n) for n in range(SEVERAL)]
     assert [paused for _, paused in judged] == [False, False, True]
@@ -248,16 +250,16 @@ def test_dialogues_that_break_for_everybody_pause_the_account(result: DialogueRe
     assert not any(judge(health, result, n=n).paused for n in range(SEVERAL))
 
 
-def test_deferrals_of_very_many_pause_the_account() -> None:
-    """A server that defers unknown senders does so a few times in a row; one that defers everybody has a fault."""
+def test_deferrals_of_very_many_recipients_pause_the_account() -> None:
+    """A server may defer a few unknown senders in a row, but not every mail."""
     health, result = healthy(), ended(Phase.RCPT, Reply(451, "4.3.0 try later"))
     judged = [judge(health, result, n=n) for n in range(MANY)]
     assert [paused for _, paused in judged] == [False] * (MANY - 1) + [True]
     assert {outcome.attempt for (outcome,), _ in judged} == {1}
 
 
-def test_a_dialogue_that_breaks_at_mail_for_one_recipient_alone_is_its_own() -> None:
-    """An address for which the server hangs up pauses the account twice and never again, and waits like any other."""
+def test_a_dialogue_that_breaks_at_mail_from_for_one_recipient_alone_is_the_mails() -> None:
+    """An address for which the server hangs up pauses the account twice, and is then retried like any other."""
     health, result = healthy(), ended(Phase.MAIL, fault="connection lost")
     for _ in range(2):
         (outcome,), paused = judge(health, result)
@@ -277,7 +279,7 @@ def test_a_dialogue_that_breaks_at_mail_for_one_recipient_alone_is_its_own() -> 
         (NOW + timedelta(hours=30), NOW + OTHERS_FIRST),
     ],
 )
-def test_a_mail_that_met_a_limit_waits_for_no_longer_than_another_account_does(
+def test_a_mail_that_met_a_limit_waits_no_longer_than_for_another_account(
     elsewhere: datetime | None, due_at: datetime
 ) -> None:
     """It lets others go first for some minutes at most, however long its account is paused."""
@@ -299,15 +301,15 @@ def test_a_mail_that_met_a_limit_waits_for_no_longer_than_another_account_does(
     ],
 )
 def test_only_the_words_of_the_server_name_a_time(fault: str, said: str, pause: timedelta) -> None:
-    """An address of ours or a time limit of ours is no wish of the server."""
+    """Our own address and our own time limit are not a pause that the server asks for."""
     health = TransportHealth(NAME, CircuitBreaker([STEP, timedelta(hours=1)]))
     reopened(health)
     judge(health, ended(Phase.CONNECT, fault=fault, login_reply=said))
     assert health.breaker.until == NOW + pause
 
 
-def test_an_account_is_stuck_when_no_delivery_has_ended_for_long() -> None:
-    """Counted from the first delivery under health, or from the latest end."""
+def test_an_account_is_stuck_if_no_delivery_has_ended_for_long() -> None:
+    """The time counts from the first delivery under way, or from the latest end."""
     health = healthy()
     health.begin(100.0)
     health.begin(120.0)
@@ -318,8 +320,8 @@ def test_an_account_is_stuck_when_no_delivery_has_ended_for_long() -> None:
     assert (health.stalls_in(141.0), health.under_way) == (29.0, 1)
 
 
-def test_a_used_up_quota_is_news_once() -> None:
-    """As long as nothing is left, and again after there was some."""
+def test_a_used_up_quota_is_reported_once() -> None:
+    """It is reported again only after some quota was left."""
     health, later = healthy(), NOW + timedelta(hours=1)
     left = [None, 3, 0, 0, 5, 0]
     assert [health.claimed(Claim((), later, each)) for each in left] == [False, False, True, False, False, True]
@@ -330,7 +332,7 @@ LIMITED = Reply(550, "5.7.1 rate limit exceeded")
 
 
 def resumed(health: TransportHealth) -> None:
-    """End the pause, and let a mail to somebody else be accepted."""
+    """End the pause, and let a mail to another recipient be accepted."""
     health.breaker.probe()
     health.breaker.admitted()
     judge(health, ended(Phase.DOT, OK), n=1)
@@ -345,10 +347,10 @@ def resumed(health: TransportHealth) -> None:
         ended(Phase.MAIL, Reply(550, "5.7.60 Client does not have permissions to send as this sender")),
     ],
 )
-def test_a_rejection_that_meets_nobody_else_pauses_nothing(result: DialogueResult) -> None:
-    """The third time that a recipient is about to pause the account, while others get mail, the mail is retried.
+def test_a_rejection_that_meets_no_other_recipient_pauses_nothing(result: DialogueResult) -> None:
+    """The third time that a recipient would pause the account, while others get mail, the mail is retried.
 
-    It may be one of several servers of the account, or a limit that lets some mails through: none of it is final.
+    It may be one of several servers of the account, or a limit that lets some mails through, so it is not final.
     """
     health = healthy()
     for _ in range(2):
@@ -360,8 +362,8 @@ def test_a_rejection_that_meets_nobody_else_pauses_nothing(result: DialogueResul
     assert (outcome.smtp, health.breaker.state) == (result.reply, State.CLOSED)
 
 
-def test_side_by_side_rejections_are_one_pause() -> None:
-    """Mails that come back while the account is paused already wait as long, and nobody is suspected for them."""
+def test_rejections_at_the_same_time_are_one_pause() -> None:
+    """Mails that come back while the account is paused wait as long, and their recipients are not suspected."""
     health = healthy()
     judge(health, ended(Phase.RCPT, LIMITED), n=5)
     for _ in range(10):
@@ -384,7 +386,7 @@ def test_side_by_side_rejections_are_one_pause() -> None:
     ],
 )
 def test_what_a_mail_on_trial_shows(result: DialogueResult, state: State) -> None:
-    """A mail that is accepted, or rejected for a reason of its own, opens the account for all others."""
+    """A mail that is accepted, or rejected for a reason of its own, closes the breaker."""
     breaker = CircuitBreaker([STEP])
     breaker.probe()
     breaker.admitted()
@@ -393,7 +395,7 @@ def test_what_a_mail_on_trial_shows(result: DialogueResult, state: State) -> Non
 
 
 def test_a_quota_is_used_up_until_its_time() -> None:
-    """Also if it was a mail of another account that found it so; afterwards the account can be used."""
+    """This also holds if a mail of another account found it used up; afterwards the account can be used."""
     health, later = healthy(), NOW + timedelta(hours=1)
     assert not health.quota_used_up(NOW)
     health.claimed(Claim((), None, 5))
@@ -406,7 +408,7 @@ def test_a_quota_is_used_up_until_its_time() -> None:
 
 
 def test_a_used_up_quota_is_shown_until_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The account is ready again from then on, although nothing was claimed for it since."""
+    """From then on the account is shown as ready, although nothing has been claimed for it since."""
     health, later = healthy(), NOW + timedelta(hours=1)
     health.claimed(Claim((), later, 0))
     states = []
@@ -417,7 +419,7 @@ def test_a_used_up_quota_is_shown_until_its_time(monkeypatch: pytest.MonkeyPatch
 
 
 def test_mails_that_wait_for_a_quota_do_not_crowd() -> None:
-    """A quota that returns mail by mail is not tried by all that wait for it each time."""
+    """If a quota becomes free one mail at a time, the mails that wait for it are not all claimed each time."""
     soon, late = healthy(), healthy()
     soon.rebooked(NOW + timedelta(minutes=1))
     late.rebooked(NOW + timedelta(hours=1))
@@ -432,8 +434,8 @@ def test_mails_that_wait_for_a_quota_do_not_crowd() -> None:
     ]
 
 
-def test_an_address_that_no_transport_can_take_fails() -> None:
-    """The error says what is missing."""
+def test_an_address_that_no_account_can_take_fails() -> None:
+    """The error says what the servers lack."""
     outcome = unsupported(attempt(), [], NOW)
     assert (outcome.status, outcome.error) == (
         Status.FAILED,
@@ -441,8 +443,8 @@ def test_an_address_that_no_transport_can_take_fails() -> None:
     )
 
 
-def test_an_address_beyond_ascii_waits_for_the_transports_that_were_not_asked() -> None:
-    """Until the first of them can be, and never so short that claiming it again and again would be all there is."""
+def test_an_address_beyond_ascii_waits_for_the_accounts_that_were_not_tried() -> None:
+    """It waits for the first of them, and never less than OTHER_ACCOUNT."""
     paused, used_up, unknown = healthy(), healthy(), TransportHealth(NAME, CircuitBreaker([STEP]))
     paused.pause("limit", NOW, 0.0)
     used_up.claimed(Claim((), NOW + timedelta(hours=1), 0))

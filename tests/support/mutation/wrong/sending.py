@@ -27,7 +27,7 @@ MUTANTS = (
         "notifier/sending/replies.py",
         "_LOGIN_CODES = frozenset({530, 534, 535, 538})",
         "_LOGIN_CODES = frozenset({530, 534, 538})",
-        ("tests/unit/sending/test_replies.py::test_what_speaks_of_ourselves_rests_the_transport",),
+        ("tests/unit/sending/test_replies.py::test_a_rejection_of_our_account_pauses_it",),
     ),
     Mutant(
         "unknown-outcome-repeated-despite-hold",
@@ -44,7 +44,7 @@ MUTANTS = (
         "[*again, handed_back(mail, until)]",
         "[handed_back(mail, until)]",
         (
-            "tests/unit/sending/test_transport_health.py::test_the_same_refusal_for_several_gives_those_that_had_failed_another_chance",
+            "tests/unit/sending/test_transport_health.py::test_the_same_rejection_for_several_recipients_reprieves_their_mails",
         ),
     ),
     Mutant(
@@ -59,14 +59,14 @@ MUTANTS = (
         "notifier/sending/replies.py",
         "    if phase is not Phase.MAIL and _names_recipient(reply, phase):\n",
         "    if phase is None:\n",
-        ("tests/unit/sending/test_replies.py::test_what_names_recipient_is_the_recipient_s",),
+        ("tests/unit/sending/test_replies.py::test_a_reply_that_names_the_recipient_is_about_the_recipient",),
     ),
     Mutant(
         "recipient-before-our-account",
         "notifier/sending/replies.py",
         "    if _can_only_be_about_account(reply):\n        return True\n",
         "",
-        ("tests/unit/sending/test_replies.py::test_what_can_only_be_about_account_is_the_transport_s",),
+        ("tests/unit/sending/test_replies.py::test_words_that_can_only_be_about_the_account_prevail",),
     ),
     Mutant(
         "lone-recipient-pauses-for-ever",
@@ -103,7 +103,7 @@ MUTANTS = (
         "notifier/sending/refusals.py",
         "deque(maxlen=REMEMBERED)",
         "deque()",
-        ("tests/unit/sending/test_refusals.py::test_one_address_that_is_refused_for_ever_takes_no_more_memory",),
+        ("tests/unit/sending/test_refusals.py::test_memory_for_one_recipient_is_bounded",),
     ),
     Mutant(
         "quadratic-words",
@@ -138,14 +138,16 @@ MUTANTS = (
         "notifier/sending/transport_health.py",
         "self.breaks.add(mail, SEVERAL) is Cause.ACCOUNT and self._suspect(why, at)",
         "False",
-        ("tests/unit/sending/test_transport_health.py::test_dialogues_that_break_for_everybody_pause_the_account",),
+        (
+            "tests/unit/sending/test_transport_health.py::test_dialogues_that_break_for_every_recipient_pause_the_account",
+        ),
     ),
     Mutant(
         "deferrals-never-pause",
         "notifier/sending/transport_health.py",
         "else self.deferrals.add(mail, MANY)",
         "else Cause.MAIL",
-        ("tests/unit/sending/test_transport_health.py::test_deferrals_of_very_many_pause_the_account",),
+        ("tests/unit/sending/test_transport_health.py::test_deferrals_of_very_many_recipients_pause_the_account",),
     ),
     Mutant(
         "hang-up-at-mail-goes-first",
@@ -155,7 +157,7 @@ MUTANTS = (
         """            paused = self._known_fault(result.fault or "", at)
             return Judgement([handed_back(mail)], paused)""",
         (
-            "tests/unit/sending/test_transport_health.py::test_a_dialogue_that_breaks_at_mail_for_one_recipient_alone_is_its_own",
+            "tests/unit/sending/test_transport_health.py::test_a_dialogue_that_breaks_at_mail_from_for_one_recipient_alone_is_the_mails",
         ),
     ),
     Mutant(
@@ -184,21 +186,23 @@ MUTANTS = (
         "notifier/sending/refusals.py",
         "            self._extra = min(2 * len(self._recipients), MAX_EXTRA)\n",
         "            pass\n",
-        ("tests/unit/sending/test_refusals.py::test_a_streak_after_an_innocent_one_must_be_longer",),
+        ("tests/unit/sending/test_refusals.py::test_a_streak_after_a_wrong_suspicion_must_be_longer",),
     ),
     Mutant(
         "words-about-a-mail-obeyed-for-the-account",
         "notifier/sending/transport_health.py",
         "return self.breaker.suspect(reason, at.monotonic, at.now)",
         "return self._known_fault(reason, at, said=reason)",
-        ("tests/unit/sending/test_transport_health.py::test_what_is_said_of_a_mail_is_not_obeyed_for_the_account",),
+        (
+            "tests/unit/sending/test_transport_health.py::test_a_time_in_a_reply_about_a_mail_does_not_pause_the_account_for_that_long",
+        ),
     ),
     Mutant(
         "suspicion-pauses-without-bound",
         "notifier/sending/circuit_breaker.py",
         "pause = min(self._next_pause(), SUSPECTED_PAUSE)",
         "pause = self._next_pause()",
-        ("tests/unit/sending/test_circuit_breaker.py::test_a_suspicion_is_cut_short_where_all_pauses_are_long",),
+        ("tests/unit/sending/test_circuit_breaker.py::test_a_suspicion_is_short_even_if_all_pauses_are_long",),
     ),
     Mutant(
         "accepted-mail-does-not-end-a-suspicion",
@@ -219,7 +223,7 @@ MUTANTS = (
         "notifier/sending/transport_health.py",
         "            return Judgement([_later(mail, reply, at)])\n        paused",
         "            return Judgement([failed(mail, reply, None)])\n        paused",
-        ("tests/unit/sending/test_transport_health.py::test_a_rejection_that_meets_nobody_else_pauses_nothing",),
+        ("tests/unit/sending/test_transport_health.py::test_a_rejection_that_meets_no_other_recipient_pauses_nothing",),
     ),
     Mutant(
         "hourly-limit-is-the-mail-s-rejection",
