@@ -1,4 +1,4 @@
-"""Time: what it is, and the ticks of a cron schedule. The only file that asks the wall clock."""
+"""The current time, and the ticks of a cron schedule. No other module reads the wall clock."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine
@@ -10,13 +10,13 @@ from cronsim import CronSim, CronSimError
 
 
 def now() -> datetime:
-    """Tell the time in UTC, in whole milliseconds as the store keeps it."""
+    """Return the current time in UTC, in whole milliseconds like the times in the store."""
     at = datetime.now(UTC)
     return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
 
 def check_cron(spec: str) -> None:
-    """Raise ValueError, with the reason, where a cron schedule of five fields (or six, seconds first) is wrong."""
+    """Raise ValueError, with the reason, if a cron schedule of five fields (or six, seconds first) is invalid."""
     try:
         CronSim(spec, now())
     except CronSimError as error:
@@ -26,9 +26,9 @@ def check_cron(spec: str) -> None:
 async def ticks(spec: str) -> AsyncGenerator[datetime, None]:
     """Yield at every moment of a cron schedule in UTC.
 
-    The schedule is read anew for each tick: after a stall of the loop or a jump of
-    the clock there is one tick and not all the missed ones, and a timer that fires
-    a little early does not fire twice. A clock that is set back does not suppress ticks.
+    Each tick is computed from the current time. After a stall of the loop or a jump of the clock there is one
+    tick instead of all that were missed, and a timer that fires a little early yields only one. If the clock is
+    set back, ticks follow the new time.
     """
     last = now()
     while True:
@@ -41,11 +41,11 @@ async def ticks(spec: str) -> AsyncGenerator[datetime, None]:
 
 
 _EARLY = 0.5
-"""Two ticks of any schedule are at least a second apart; closer ones are one tick and its early timer."""
+"""Seconds between two ticks below which they are the same one: the first timer fired a little early."""
 
 
 async def first_of(*waits: Coroutine[Any, Any, Any], within: float | None) -> None:
-    """Wait until one of several waits is over, or `within` seconds have passed; the others are called off."""
+    """Wait until the first wait ends, or `within` seconds have passed (None: no limit), and cancel the rest."""
     tasks = [asyncio.ensure_future(wait) for wait in waits]
     try:
         await asyncio.wait(tasks, timeout=within, return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""The composition root: opens the store and the gateways, gives each actor what it needs, and ends all in order."""
+"""The composition root: opens the store and the gateways, starts the actors, and stops them in order."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -54,23 +54,23 @@ from notifier.supervisor import Actor, Supervisor
 log = structlog.get_logger(__name__)
 
 INTAKE_GRACE = 5.0
-"""Seconds that the transaction and the dead letter under way have when the service ends."""
+"""Seconds that a shutdown allows for the transaction and the dead letter under way."""
 RECORD_GRACE = LAST_RECORDS + 10.0
-"""Seconds that the store has for the last outcomes when the service ends."""
+"""Seconds that a shutdown allows for recording the last outcomes."""
 REPORT_GRACE = 5.0
-"""Seconds that the last events have to reach the broker and the watchers when the service ends."""
+"""Seconds that a shutdown allows for the last events to reach the broker and the feed's clients."""
 REPLIES = 7
-"""Replies of an SMTP server that a dialogue under way may still wait for, apart from the last one."""
-SCRAPE_PATIENCE = 3.0
-"""Seconds that a scrape waits for a store that is busy: whatever else there is to tell is wanted then most of all."""
+"""The most replies of an SMTP server that a delivery can wait for, apart from the one after the message."""
+SCRAPE_TIMEOUT = 3.0
+"""Seconds that a scrape waits for a busy store; the other metrics are needed most when the store is slow."""
 
 
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Server]:
-    """Run the service while the block lasts; afterwards end it in order.
+    """Run the service while the block lasts, and shut it down gracefully at the end.
 
-    Raises StoreUnusable or Misconfigured where it cannot start. Peers that are away
-    do not keep it from starting.
+    Raises StoreUnusable or Misconfigured if it cannot start. It also starts if the broker or the SMTP servers
+    are unavailable.
     """
     airports.load()
     wording = MailTemplates(settings.mail.templates)
@@ -86,12 +86,12 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         broker = BrokerStatus() if settings.amqp.url else None
         publisher = Publisher(settings.amqp)
         stack.push_async_callback(publisher.close)
-        rules = PlanningPolicy(
+        policy = PlanningPolicy(
             settings.mail.sender.domain, settings.mail.remind_before, settings.store.dedup_retention, wording.subject
         )
 
         async def take(messages: Sequence[Message]) -> list[Added]:
-            return await store.add(messages, rules, clock.now())
+            return await store.add(messages, policy, clock.now())
 
         def write(mail: Mail) -> bytes:
             return compose(mail, wording, settings.mail.sender, settings.mail.reply_to)
@@ -128,9 +128,9 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
 
 
 async def _scrape(metrics: Metrics, figures: Figures, hub: Hub, rate: float) -> bytes:
-    """Give Prometheus all that is known; what the store cannot tell, or not soon, is missing."""
+    """Return the page of metrics; those that come from the store are missing if it does not answer soon."""
     try:
-        async with asyncio.timeout(SCRAPE_PATIENCE):
+        async with asyncio.timeout(SCRAPE_TIMEOUT):
             stats = await figures.stats()
     except (StoreUnusable, TimeoutError):
         stats = None
@@ -144,16 +144,16 @@ def _account(pool: SmtpPool, settings: Settings) -> Account:
 
 
 def _longest_dialogue(settings: Settings) -> float:
-    """Return how many seconds the SMTP servers' time limits let a dialogue last."""
+    """Return the seconds that a delivery can take by the time limits for SMTP servers."""
     smtp = settings.smtp
     return REPLIES * smtp.timeout.total_seconds() + smtp.dot_timeout.total_seconds()
 
 
 async def _stop(supervisor: Supervisor, longest_dialogue: float) -> None:
-    """Take in and begin nothing new, finish what is under way, and then report it; all within limits.
+    """Take in and start nothing new, finish what is under way, and then report it.
 
-    Only a dialogue with an SMTP server may take longer than seconds: cut off past its final dot
-    it would be a mail sent twice.
+    Each step has a time limit. Only dialogues with SMTP servers may take longer than some seconds, because one that
+    is cut off after its final dot sends its mail twice.
     """
     await asyncio.gather(
         supervisor.stop("purger", grace=0),
@@ -178,8 +178,8 @@ def _sending(store: Store, accounts: Sequence[Account], settings: Settings, writ
 
 async def _purge(store: Store, settings: Settings, running: Callable[[], None], stop: asyncio.Event) -> None:
     kept = settings.store
-    memory = RetentionPolicy(kept.retention, kept.dedup_retention, READER if settings.amqp.url else None)
-    await purge(store, memory, clock.ticks(kept.purge_cron), running, stop)
+    retention = RetentionPolicy(kept.retention, kept.dedup_retention, READER if settings.amqp.url else None)
+    await purge(store, retention, clock.ticks(kept.purge_cron), running, stop)
 
 
 async def _publish(publisher: Publisher, events: Sequence[StoredEvent]) -> int:
@@ -187,7 +187,7 @@ async def _publish(publisher: Publisher, events: Sequence[StoredEvent]) -> int:
 
 
 def _result(event: StoredEvent) -> Outgoing:
-    """Address an event to whoever follows what becomes of their messages."""
+    """Return an event as a message for the exchange `notifier.events`."""
     properties = Basic.Properties(
         content_type="application/cloudevents+json",
         message_id=event.id,

@@ -1,4 +1,4 @@
-"""Keeps named actors running: each either runs or is being restarted with back-off. Knows no actor."""
+"""Keeps actors running: each of them either runs or is being restarted with back-off."""
 
 import asyncio
 import traceback
@@ -14,28 +14,34 @@ from notifier.errors import NotifierError, Unreachable
 
 log = structlog.get_logger(__name__)
 
-PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-"""Seconds between an actor's end and its restart, one step per failure in a row; the last repeats."""
+RESTART_DELAYS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""Seconds between an actor's end and its restart, one step for each failure in a row; the last one repeats."""
 
 MIN_UPTIME = 2.0
-"""Seconds of doing its job that make an actor's earlier failures forgotten: a peer may let us in and throw us out."""
+"""Seconds that an actor must run before its earlier failures no longer count.
+
+A peer may accept a connection and close it again at once, which must not restart the back-off.
+"""
 
 STARTING_LIMIT = 60.0
-"""Seconds an actor may take to start for the first time before the service is no longer ready."""
+"""Seconds that the first start of an actor may take before the service is no longer ready."""
 
 CANCEL_GRACE = 5.0
-"""Seconds a cancelled actor has to clean up before it is abandoned."""
+"""Seconds that a cancelled actor has to clean up before it is abandoned."""
 
 Actor = Callable[[Callable[[], None], asyncio.Event], Awaitable[None]]
-"""Runs until the event is set; calls the first argument once it is doing its job; raises when it no longer can."""
+"""A function that runs until the event is set.
+
+It calls its first argument as soon as it works normally, and raises if it cannot go on.
+"""
 
 
 @dataclass
 class Condition:
-    """How an actor is: `since` when (UTC), and what keeps it from its job.
+    """The state of an actor, since when (UTC), and the reason if it does not run.
 
-    It is `waiting` where a peer is away, which is a normal state, and `restarting`
-    where something is wrong on our side.
+    `starting`: it has not run yet. `running`: it works normally. `waiting`: a peer is unavailable, which is a
+    normal state. `restarting`: it failed because of an error of our own. `stopped`: it has ended.
     """
 
     state: Literal["starting", "running", "waiting", "restarting", "stopped"]
@@ -44,7 +50,7 @@ class Condition:
 
 
 class Supervisor:
-    """Starts actors, restarts those that fail, and lets them end in order."""
+    """Starts actors, restarts those that fail, and stops them gracefully; `conditions` has the state of each."""
 
     def __init__(self) -> None:
         self.conditions: dict[str, Condition] = {}
@@ -53,7 +59,7 @@ class Supervisor:
         self._started: dict[str, float] = {}
 
     def start(self, name: str, actor: Actor) -> None:
-        """Keep an actor running under a name."""
+        """Start an actor, and restart it whenever it fails, until it is stopped."""
         self.conditions[name] = Condition("starting", clock.now())
         self._stops[name] = asyncio.Event()
         self._started[name] = _monotonic()
@@ -62,7 +68,7 @@ class Supervisor:
 
     @property
     def healthy(self) -> bool:
-        """Whether every actor does its job, waits for a peer, or was started a moment ago."""
+        """Whether every actor runs, waits for a peer, or was started less than STARTING_LIMIT ago."""
         return all(self._is_healthy(name, condition) for name, condition in self.conditions.items())
 
     def _is_healthy(self, name: str, condition: Condition) -> bool:
@@ -115,7 +121,7 @@ class Supervisor:
             if _monotonic() - ran_from >= MIN_UPTIME:
                 failures = 0
             ran_from = float("inf")
-            await _pause(stop, PAUSES[min(failures, len(PAUSES) - 1)])
+            await _pause(stop, RESTART_DELAYS[min(failures, len(RESTART_DELAYS) - 1)])
             failures += 1
 
     def _ended(self, name: str) -> None:
@@ -124,7 +130,7 @@ class Supervisor:
             log.error("actor ended although nobody had stopped it", actor=name)
 
     def _failed(self, name: str, error: BaseException) -> None:
-        """Log a failure once for each cause: a peer that stays away is no news."""
+        """Note a failure, and log it unless the previous one had the same reason."""
         text = f"{type(error).__name__}: {error}".removesuffix(": ")
         reason = str(error) if isinstance(error, NotifierError) else text
         before = self.conditions[name]

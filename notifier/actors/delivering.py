@@ -223,12 +223,12 @@ class Deliverer:
 def log_pause(health: TransportHealth) -> None:
     """Log that an account is paused, why and until when."""
     reason, until = health.breaker.reason, timestamp(health.breaker.until)
-    log.warning("transport is paused", transport=health.name, reason=reason, until=until)
+    log.warning("SMTP account paused", transport=health.name, reason=reason, until=until)
 
 
 def log_quota_used_up(health: TransportHealth) -> None:
     """Log that an account has used up its quota, and when it can start a mail again."""
-    log.warning("transport has used up its quota", transport=health.name, until=timestamp(health.used_up_until))
+    log.warning("SMTP account has used up its quota", transport=health.name, until=timestamp(health.used_up_until))
 
 
 def seconds_until(at: datetime) -> float:

@@ -200,7 +200,7 @@ class Sender:
                 log_pause(health)
         else:
             if health.breaker.admitted():
-                log.info("transport is back", transport=health.name)
+                log.info("SMTP account ready again", transport=health.name)
         self._store.wake.set()
 
     async def _wake_on(self, ticks: AsyncIterator[datetime]) -> None:

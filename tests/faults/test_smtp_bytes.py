@@ -61,7 +61,7 @@ async def test_a_login_rejected_in_latin_1_is_reported(scene: Scene) -> None:
     await scene.sink.command(phase="AUTH", act="reply", reply="535 5.7.8 ung\udcfcltig", times=10_000)
     url = f"smtp+plain://user:secret@127.0.0.1:{scene.sink.port}"
     async with scene.service(**SETTINGS, SMTP_URL=url) as victim:
-        line = await victim.wait_line(lambda line: line["event"] == "transport is paused")
+        line = await victim.wait_line(lambda line: line["event"] == "SMTP account paused")
         async with FeedClient.connect(victim.feed, snapshot=0, stats=0.2) as client:
             stats = await wait_frame(client, lambda frame: frame["type"] == "stats" and frame["smtp"][0]["reason"])
         status, _, body = await get(victim.feed, "/readyz")

@@ -52,7 +52,7 @@ async def test_an_untrusted_server_gets_no_mail(scene: Scene, flaw: str, tmp_pat
         async with scene.service(SMTP_URL=url, SMTP_CA_FILE=str(ca_file)) as victim:
             async with scene.load.flowing(rate=60):
                 await scene.sink.wait_accepted(60)
-                await victim.wait_line(lambda line: line["event"] == "transport is paused")
+                await victim.wait_line(lambda line: line["event"] == "SMTP account paused")
             await scene.end(victim)
         assert bad.connections > 1
         assert (bad.started, bad.received) == ([], [])
@@ -71,7 +71,7 @@ async def test_the_first_server_fails_under_load_and_recovers(scene: Scene) -> N
             first.reset()
             await sink.wait_accepted(len(sink.accepted) + 60)
             first.refusing = False
-            await victim.wait_line(lambda line: line["event"] == "transport is back")
+            await victim.wait_line(lambda line: line["event"] == "SMTP account ready again")
             before = first.carried
             await sink.wait_accepted(len(sink.accepted) + 30)
             assert first.carried > before

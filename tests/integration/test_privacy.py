@@ -79,7 +79,7 @@ async def test_a_service_in_trouble_tells_no_secret(environ: dict[str, str], rab
                 await submit(client, request(3))
                 await submit(client, request(4))
                 await wait_event(client, "mail.sent", event="r4")
-            for words in ("transport is paused", "cannot go on"):
+            for words in ("SMTP account paused", "cannot go on"):
                 await victim.wait_line(lambda line, words=words: words in line["event"])  # type: ignore[misc]
             assert await victim.terminate() == 0
     text = b"".join(victim.raw).decode()

@@ -188,7 +188,7 @@ async def test_the_service_starts_without_its_peers_and_finds_them(
             await inbox.wait_for(1, PATIENCE)
             await wait_event(client, "mail.sent")
     told = [line["event"] for line in logged_lines if line.get("transport")]
-    assert told == ["transport is paused", "transport is back"]
+    assert told == ["SMTP account paused", "SMTP account ready again"]
     assert [line["actor"] for line in logged_lines if line.get("actor") == "consumer"] == ["consumer"]
 
 

@@ -15,7 +15,7 @@ from notifier.supervisor import Supervisor
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Restart at once."""
-    monkeypatch.setattr(supervising, "PAUSES", (0.0,))
+    monkeypatch.setattr(supervising, "RESTART_DELAYS", (0.0,))
 
 
 def failing(*errors: BaseException) -> tuple[Any, asyncio.Event]:
@@ -54,7 +54,7 @@ async def test_only_an_actor_that_ran_for_a_while_is_restarted_at_once(
     monkeypatch: pytest.MonkeyPatch, steady: float, expected: list[float]
 ) -> None:
     """One that fails right after it began to run, again and again, waits longer and longer."""
-    monkeypatch.setattr(supervising, "PAUSES", (0.01, 0.02, 0.03))
+    monkeypatch.setattr(supervising, "RESTART_DELAYS", (0.01, 0.02, 0.03))
     monkeypatch.setattr(supervising, "MIN_UPTIME", steady)
     pauses: list[float] = []
     enough = asyncio.Event()

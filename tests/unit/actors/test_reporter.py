@@ -132,7 +132,7 @@ async def test_a_full_queue_of_somebody_else_holds_results_back_until_it_has_bud
     store: SqliteStore, rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch, logged_lines: list[Any]
 ) -> None:
     """The supervisor shows and logs the reason once; afterwards everyone has every event, and nothing was missed."""
-    monkeypatch.setattr(supervisor_module, "PAUSES", (0.05,))
+    monkeypatch.setattr(supervisor_module, "RESTART_DELAYS", (0.05,))
     await rabbit.prepare()
     healthy = await rabbit.listen(EVENTS, "topic", rabbit.queue)
     full = f"{rabbit.queue}-full"

@@ -181,8 +181,8 @@ async def test_a_server_that_is_down_is_reported_once_and_recovered_from(
             await inbox.wait_for(1, PATIENCE)
             await logged(store, "mail.sent")
     assert [event.type for event in await store.events(0, 10)] == ["mail.pending", "mail.sending", "mail.sent"]
-    events = [line["event"] for line in logged_lines if "transport" in line["event"]]
-    assert events == ["transport is paused", "transport is back"]
+    events = [line["event"] for line in logged_lines if "account" in line["event"]]
+    assert events == ["SMTP account paused", "SMTP account ready again"]
 
 
 async def test_a_time_that_a_server_names_is_obeyed(store: SqliteStore) -> None:
@@ -270,7 +270,7 @@ async def test_a_silent_server_rests_while_another_one_is_used(
         assert "Timed out" in str(accounts[0].health.breaker.reason)
     server.close()
     await server.wait_closed()
-    assert [line["event"] for line in logged_lines] == ["transport is paused"]
+    assert [line["event"] for line in logged_lines] == ["SMTP account paused"]
 
 
 async def test_the_second_transport_takes_over(store: SqliteStore, inbox: Inbox) -> None:
@@ -298,7 +298,7 @@ async def test_the_second_transport_takes_over_when_the_quota_of_the_first_is_us
     assert (len(inbox.received), len(second.received)) == (3, 3)
     assert [account.health.quota_left for account in accounts] == [0, 0]
     assert all(until > clock.now() + timedelta(hours=23) for until in tomorrow)
-    assert [line["event"] for line in logged_lines] == ["transport has used up its quota"] * 2
+    assert [line["event"] for line in logged_lines] == ["SMTP account has used up its quota"] * 2
     assert [mail.status for mail in await mails(store)].count(Status.PENDING) == 2
 
 

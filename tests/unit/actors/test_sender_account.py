@@ -356,8 +356,8 @@ async def test_a_login_that_fails_in_an_unknown_way_is_tried_again(
         await logged(store, "mail.sent")
     assert [line["event"] for line in logged_lines] == [
         "login failed unexpectedly",
-        "transport is paused",
-        "transport is back",
+        "SMTP account paused",
+        "SMTP account ready again",
     ]
 
 

@@ -55,7 +55,7 @@ async def test_a_server_that_allows_few_connections_pauses_nobody(store: SqliteS
         assert accounts[0].room(8) <= 2
     assert to(server) == addresses(*range(20))
     assert (limited.most, limited.refused) == (2, 1)
-    assert "transport is paused" not in {line["event"] for line in logged_lines}
+    assert "SMTP account paused" not in {line["event"] for line in logged_lines}
     assert {(mail.status, mail.attempt) for mail in await mails(store)} == {(Status.SENT, 1)}
     # The mail that wanted one connection too many may have gone back, and no other.
     assert len([event for event in await store.events(0, 1000) if event.type == "mail.pending"]) <= 20 + 1

@@ -125,14 +125,14 @@ async def test_a_flaw_that_lost_no_booking_is_counted(environ: dict[str, str]) -
 
 async def test_a_store_that_is_busy_does_not_hold_up_a_scrape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While one request keeps it busy the rest is told without it; afterwards its figures are there again."""
-    monkeypatch.setattr(service, "SCRAPE_PATIENCE", 0.2)
+    monkeypatch.setattr(service, "SCRAPE_TIMEOUT", 0.2)
     store, done = await SqliteStore.open(tmp_path / "n.db"), threading.Event()
     figures, hub = Figures(store, None, [], Supervisor()), Hub(store.id, 0)
     busy = asyncio.create_task(store._reads.query(lambda _: done.wait(PATIENCE)))
     without = await service._scrape(Metrics(), figures, hub, 20)
     done.set()
     await busy
-    monkeypatch.setattr(service, "SCRAPE_PATIENCE", PATIENCE)
+    monkeypatch.setattr(service, "SCRAPE_TIMEOUT", PATIENCE)
     again = await service._scrape(Metrics(), figures, hub, 20)
     await store.close()
     assert (b"notifier_ready 1.0" in without, b"notifier_mails{" in without) == (True, False)
