@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -39,11 +39,20 @@ async def never() -> AsyncIterator[datetime]:
     yield clock.now()
 
 
-async def until(wanted: Callable[[], bool], store: SqliteStore) -> None:
+async def until(wanted: Callable[[], bool | Awaitable[bool]], store: SqliteStore) -> None:
     """Wait until a condition holds; it is checked after each query of the store."""
     async with asyncio.timeout(PATIENCE):
-        while not wanted():
+        while True:
+            found = wanted()
+            if found is True or (isinstance(found, Awaitable) and await found):
+                return
             await store.totals()
+
+
+async def all_ended(store: SqliteStore) -> bool:
+    """Return whether no mail is pending or being sent."""
+    totals = await store.totals()
+    return not totals[Status.PENDING] and not totals[Status.SENDING]
 
 
 async def add(store: SqliteStore, *numbers: int, **data: Any) -> None:

@@ -1,6 +1,7 @@
 """An SMTP server that answers with any bytes that a test wants, for replies that no well-behaved server sends."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Self
@@ -100,6 +101,29 @@ class Scripted:
         writer.write(answer)
         await writer.drain()
         return answer
+
+
+def once(phase: str, *answers: bytes) -> Answer:
+    """Answer a phase with these bytes, one after the other, and then as usual."""
+    left = list(answers)
+    return lambda at, _line: left.pop(0) if at == phase and left else None
+
+
+def without_smtputf8(phase: str, _line: bytes) -> bytes | None:
+    """Answer like a server that does not offer SMTPUTF8."""
+    return b"250-here\r\n250 8BITMIME\r\n" if phase == "EHLO" else None
+
+
+def logins(server: Scripted) -> list[str]:
+    """List the login commands that a server got, without their credentials."""
+    return [" ".join(line.split()[:2]) for _, line in server.said if line.startswith("AUTH")]
+
+
+def messages_by_recipient(*servers: Scripted) -> Counter[str]:
+    """Count the messages that servers have taken, by recipient."""
+    taken = [message for server in servers for message in server.messages]
+    lines = [line for message in taken for line in message.decode().split("\r\n") if line.startswith("To: ")]
+    return Counter(line.removeprefix("To: ") for line in lines)
 
 
 def silent_at(phase: str, reached: asyncio.Event) -> Answer:

@@ -4,9 +4,9 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,8 @@ from support.samples import NOW, RULES
 
 from notifier import clock
 from notifier.demo.inbox import Inbox
-from notifier.domain.mail import Mail, Status
+from notifier.domain.mail import Status
 from notifier.domain.messages import Origin, decode
-from notifier.errors import StoreUnusable
 from notifier.sending.circuit_breaker import CircuitBreaker
 from notifier.sending.pacing import BurstGuard
 from notifier.storage.sqlite.store import SqliteStore
@@ -440,26 +439,6 @@ async def test_after_a_crash_only_mails_past_data_are_held(store: SqliteStore, i
     assert [mail.attempt for mail in await mails(store)] == [1, 1]
 
 
-async def test_a_mark_that_cannot_be_made_sends_nothing(
-    store: SqliteStore, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """While the store fails the message does not go; afterwards it goes once, its attempt counted once."""
-    mark, faults = store.mark, iter([StoreUnusable("disk full")] * 2)
-
-    async def failing(mail: Mail) -> None:
-        if fault := next(faults, None):
-            raise fault
-        await mark(mail)
-
-    monkeypatch.setattr(store, "mark", failing)
-    async with sending(store, [inbox.url], hold=True):
-        await add(store, 1)
-        await inbox.wait_for(1, PATIENCE)
-        await logged(store, "mail.sent")
-    (mail,) = await mails(store)
-    assert (len(inbox.received), mail.attempt) == (1, 1)
-
-
 async def test_stopping_finishes_what_is_under_way(store: SqliteStore, inbox: Inbox) -> None:
     """When told to stop in the middle, each mail is either untouched or sent and recorded: none is left in between."""
     await add(store, *range(50))
@@ -470,51 +449,3 @@ async def test_stopping_finishes_what_is_under_way(store: SqliteStore, inbox: In
     assert by_status[Status.SENT] == {mail.mail_id for mail in inbox.received}
     assert len(by_status[Status.SENT]) + len(by_status[Status.PENDING]) == 50
     assert by_status[Status.PENDING]
-
-
-async def test_stopping_waits_for_the_reply_to_a_message_that_is_gone(store: SqliteStore) -> None:
-    """A mail whose final dot is said when the stop comes is recorded as what the server then answers."""
-    gone, answer = asyncio.Event(), asyncio.Event()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"220 here\r\n")
-        while line := await reader.readline():
-            if line.startswith(b"DATA"):
-                writer.write(b"354 go on\r\n")
-                await reader.readuntil(b"\r\n.\r\n")
-                gone.set()
-                await answer.wait()
-            writer.write(b"250 OK\r\n")
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with sending(store, [f"smtp+plain://127.0.0.1:{server.sockets[0].getsockname()[1]}"]):
-        await add(store, 1)
-        async with asyncio.timeout(PATIENCE):
-            await gone.wait()
-        # Leaving stops the sender at once; an answer that came before that would only make the test easier.
-        asyncio.get_running_loop().call_later(0.2, answer.set)
-    answer.set()
-    server.close()
-    await server.wait_closed()
-    assert [mail.status for mail in await mails(store)] == [Status.SENT]
-
-
-async def test_an_outcome_that_cannot_be_recorded_is_kept_until_it_can(
-    store: SqliteStore, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """While the store fails nothing more is claimed, and no mail is sent twice when it is well again."""
-    monkeypatch.setattr("notifier.actors.recording.RECORD_AGAIN", 0.05)
-    record, faults = store.record, iter([StoreUnusable("disk full")] * 3)
-
-    async def failing(changed: Sequence[Mail], now: datetime) -> None:
-        if changed and (fault := next(faults, None)):
-            raise fault
-        await record(changed, now)
-
-    monkeypatch.setattr(store, "record", failing)
-    async with sending(store, [inbox.url], connections=1):
-        await add(store, 1, 2)
-        await inbox.wait_for(2, PATIENCE)
-        await logged(store, "mail.sent", 2)
-    assert sorted(mail.event for mail in inbox.received) == ["r1", "r2"]

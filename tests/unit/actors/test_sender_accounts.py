@@ -1,22 +1,20 @@
-"""Several accounts beside each other, and failures that concern an account although no reply says so."""
+"""Several accounts beside each other, and failures that are attributed to an account although no reply says so."""
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.outgoing import add, close_idle, composed, logged, mails, sending, total, until
+from support.outgoing import add, composed, logged, mails, sending, total, until
 from support.parts import PATIENCE
 from support.scripted import Answer, HungUpError, Scripted, silent_at
 
-from notifier import clock, service
+from notifier import service
 from notifier.actors.sender import Sender
-from notifier.domain.claims import Claim
-from notifier.domain.mail import Mail, Status
-from notifier.errors import StoreUnusable
+from notifier.domain.mail import Status
 from notifier.sending.circuit_breaker import State
 from notifier.sending.pacing import BurstGuard
 from notifier.sending.refusals import MANY
@@ -243,160 +241,6 @@ async def test_each_account_has_connections_of_its_own(store: SqliteStore) -> No
                 await together.wait()
             await logged(store, "mail.sent", 1 + 7)
             go_on.set()
-
-
-async def test_a_quota_counts_for_the_account_that_sends(store: SqliteStore) -> None:
-    """Also if the first account had claimed the mail and does not offer what its address needs."""
-    plain: Answer = lambda phase, _: b"250 here\r\n" if phase == "EHLO" else None  # noqa: E731
-    async with Scripted.running(plain) as first, Scripted.running() as second:
-        async with sending(store, [first.url, second.url], quota=3) as accounts:
-            await add(store, 0)
-            await logged(store, "mail.sent")
-            await until(lambda: accounts[1].health.breaker.state is State.HALF_OPEN, store)
-            await add(store, *range(1, 6), to=BEYOND_ASCII)
-            await logged(store, "mail.sent", 1 + 3)
-            await total(store, Status.PENDING, 2)
-            await add(store, 7)
-            await logged(store, "mail.sent", 1 + 3 + 1)
-    assert (len(first.messages), len(second.messages)) == (2, 3)
-
-
-async def test_a_quota_that_is_free_again_is_used_for_mail_that_no_other_account_can_send(store: SqliteStore) -> None:
-    """Although nothing is claimed for that account, so that nobody has asked the store since it was used up."""
-    plain: Answer = lambda phase, _: b"250 here\r\n" if phase == "EHLO" else None  # noqa: E731
-    async with Scripted.running(plain) as first, Scripted.running() as second:
-        async with sending(store, [first.url, second.url], quota=2) as accounts:
-            await until(lambda: accounts[1].health.breaker.state is State.HALF_OPEN, store)
-            accounts[1].health.claimed(Claim((), clock.now() - LONG, 0))
-            for number in (0, 1):
-                await add(store, number, to=BEYOND_ASCII)
-                await logged(store, "mail.sent", number + 1)
-            await add(store, 2, to="jos\u00e9e@example.com")
-            await logged(store, "mail.pending", 4)
-    (waiting,) = [mail for mail in await mails(store) if mail.status is Status.PENDING]
-    assert (waiting.event, waiting.attempt, len(second.messages)) == ("r2", 0, 2)
-    assert waiting.next_attempt_at == accounts[1].health.used_up_until
-    assert waiting.next_attempt_at
-    assert waiting.next_attempt_at > clock.now() + 23 * LONG
-
-
-async def test_a_trial_that_cannot_take_an_address_does_not_wait_for_another_account(store: SqliteStore) -> None:
-    """The first account goes on while the second one takes its time for that mail."""
-    plain: Answer = lambda phase, _: b"250 here\r\n" if phase == "EHLO" else None  # noqa: E731
-    asked, go_on = asyncio.Event(), asyncio.Event()
-
-    async def slowly(phase: str, _line: bytes) -> bytes | None:
-        if phase == "DOT":
-            asked.set()
-            await go_on.wait()
-        return None
-
-    async with Scripted.running(plain) as first, Scripted.running(slowly) as second:
-        await store.pause(paused=True)
-        async with sending(store, [first.url, second.url], timeout="1h") as accounts:
-            await until(lambda: {account.health.breaker.state for account in accounts} == {State.HALF_OPEN}, store)
-            await add(store, 1, to=BEYOND_ASCII)
-            await add(store, 2)
-            await store.pause(paused=False)
-            store.wake.set()
-            async with asyncio.timeout(PATIENCE):
-                await asked.wait()
-            await logged(store, "mail.sent")
-            go_on.set()
-            await logged(store, "mail.sent", 2)
-    assert (len(first.messages), len(second.messages)) == (1, 1)
-
-
-async def test_no_mail_begins_after_an_operator_has_paused_sending(store: SqliteStore) -> None:
-    """Mails that wait for a login are handed back, and go when sending is resumed."""
-    logging_in, go_on = asyncio.Event(), asyncio.Event()
-
-    async def answer(phase: str, _line: bytes) -> bytes | None:
-        if phase == "AUTH" and server.count("MAIL"):
-            logging_in.set()
-            await go_on.wait()
-        return None
-
-    async with Scripted.running(answer) as server, sending(store, [server.url_with_login], timeout="1h") as accounts:
-        await add(store, 0)
-        await logged(store, "mail.sent")
-        await close_idle(accounts)
-        await add(store, 1, 2)
-        async with asyncio.timeout(PATIENCE):
-            await logging_in.wait()
-        await store.pause(paused=True)
-        go_on.set()
-        await logged(store, "mail.pending", 3 + 1)
-        assert server.count("MAIL") == 1
-        await store.pause(paused=False)
-        store.wake.set()
-        await logged(store, "mail.sent", 3)
-
-
-async def test_an_outcome_during_the_stop_has_its_own_time_to_be_recorded(
-    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A dialogue that ends long after the stop began is recorded although the store is locked just then."""
-    monkeypatch.setattr("notifier.actors.recording.RECORD_AGAIN", 0.01)
-    monkeypatch.setattr("notifier.actors.recording.LAST_RECORDS", 0.3)
-    gone, reply, refusals = asyncio.Event(), asyncio.Event(), [1, 2]
-    record = store.record
-
-    async def answer(phase: str, _line: bytes) -> bytes | None:
-        if phase == "DOT":
-            gone.set()
-            await reply.wait()
-        return None
-
-    async def locked_twice(changed: Sequence[Mail], now: datetime) -> None:
-        if changed and refusals:
-            refusals.pop()
-            raise StoreUnusable("database is locked")
-        await record(changed, now)
-
-    monkeypatch.setattr(store, "record", locked_twice)
-    async with Scripted.running(answer) as server:
-        async with sending(store, [server.url], timeout="1h"):
-            await add(store, 1)
-            async with asyncio.timeout(PATIENCE):
-                await gone.wait()
-            asyncio.get_running_loop().call_later(0.6, reply.set)
-    assert [mail.status for mail in await mails(store)] == [Status.SENT]
-    assert refusals == []
-
-
-async def test_outcomes_are_kept_while_the_store_cannot_be_written(
-    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """However long that takes: without its outcome an accepted mail would be sent again."""
-    monkeypatch.setattr("notifier.actors.recording.RECORD_AGAIN", 0.01)
-    monkeypatch.setattr("notifier.actors.recording.LAST_RECORDS", 0.1)
-    works, tried = asyncio.Event(), 0
-    record, claim = store.record, store.claim
-
-    async def recorded(changed: Sequence[Mail], now: datetime) -> None:
-        nonlocal tried
-        if changed and not works.is_set():
-            tried += 1
-            raise StoreUnusable("database is locked")
-        await record(changed, now)
-
-    async def claimed(*args: Any, **options: Any) -> Claim:
-        if tried and not works.is_set():
-            raise StoreUnusable("database is locked")
-        return await claim(*args, **options)
-
-    monkeypatch.setattr(store, "record", recorded)
-    monkeypatch.setattr(store, "claim", claimed)
-    async with Scripted.running() as server:
-        async with sending(store, [server.url]):
-            await add(store, 1)
-            await until(lambda: tried > 0, store)
-            store.wake.set()
-            # Many times as long as a stop would wait.
-            await until(lambda: tried > 100, store)
-            works.set()
-    assert [mail.status for mail in await mails(store)] == [Status.SENT]
 
 
 async def test_all_runs_of_the_sender_share_one_guard(

@@ -9,7 +9,15 @@ from support.parts import fastest
 from support.places import DATA
 
 from notifier.domain.mail import Reply
-from notifier.sending.replies import Disposition, Phase, disposition, is_daily_limit, is_used_up, wait_named
+from notifier.sending.replies import (
+    Disposition,
+    Phase,
+    disposition,
+    is_connection_limit,
+    is_daily_limit,
+    is_used_up,
+    wait_named,
+)
 
 TEXT = st.sampled_from(
     ["", "ok", "5.1.1 no such user", "4.2.2 mailbox full", "5.7.1 spam", "4.7.0 too many login attempts", "Größe"]
@@ -285,3 +293,19 @@ def test_every_reply_has_a_disposition(phase: Phase, code: int, text: str) -> No
     found = disposition(phase, Reply(code, text))
     assert found in Disposition
     assert disposition(phase, Reply(code, "DAILY LIMIT: " + text)) is Disposition.ACCOUNT
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "4.7.0 mail.example.com Error: too many connections from 192.0.2.1",
+        "Too many concurrent SMTP connections; please try again later.",
+        "4.3.2 The maximum number of concurrent connections has exceeded a limit, closing transmission channel",
+        "4.3.2 Concurrent connections limit exceeded",
+        "too many concurrent sessions",
+        "Connection limit exceeded",
+    ],
+)
+def test_words_that_name_a_limit_of_connections(words: str) -> None:
+    """As Postfix, Exim, Exchange and others say it."""
+    assert is_connection_limit(words)

@@ -2,8 +2,6 @@
 
 from support.mutation.mutant import Mutant
 
-_ACCOUNTS = "tests/unit/actors/test_sender_accounts.py"
-_ROOM = "tests/unit/actors/test_sender_room.py"
 _SETTINGS = "tests/integration/test_settings_effect.py"
 _WIRING = "tests/integration/test_wiring.py"
 
@@ -40,7 +38,7 @@ MUTANTS = (
         "notifier/actors/sender.py",
         "        await asyncio.gather(*self._deliveries, return_exceptions=True)\n",
         "",
-        ("tests/unit/actors/test_sender.py::test_stopping_waits_for_the_reply_to_a_message_that_is_gone",),
+        ("tests/unit/actors/test_delivering.py::test_stopping_waits_for_the_reply_to_a_message_that_is_gone",),
     ),
     Mutant(
         "sent-before-the-reply",
@@ -64,46 +62,42 @@ MUTANTS = (
         "notifier/actors/recording.py",
         "            return await self._record_singly(ready)\n",
         "            raise\n",
-        (
-            "tests/unit/actors/test_sender_account.py::test_an_outcome_that_cannot_be_stored_is_stored_without_its_words",
-        ),
+        ("tests/unit/actors/test_recording.py::test_an_outcome_that_cannot_be_stored_is_stored_without_its_words",),
     ),
     Mutant(
         "one-failure-cuts-dialogues",
         "notifier/actors/sender.py",
         "await asyncio.gather(*self._deliveries, return_exceptions=True)",
         "await asyncio.gather(*self._deliveries)",
-        ("tests/unit/actors/test_sender_account.py::test_a_delivery_that_fails_cancels_no_other",),
+        ("tests/unit/actors/test_sender_pauses.py::test_a_delivery_that_fails_cancels_no_other",),
     ),
     Mutant(
         "smtputf8-of-others-not-tried",
         "notifier/actors/delivering.py",
         "        for other in self._accounts:\n            if other is account:\n",
         "        for other in self._accounts:\n            if True:\n",
-        (
-            "tests/unit/actors/test_sender_account.py::test_an_address_beyond_ascii_goes_by_the_transport_that_can_take_it",
-        ),
+        ("tests/unit/actors/test_delivering.py::test_an_address_beyond_ascii_goes_by_the_transport_that_can_take_it",),
     ),
     Mutant(
         "started-after-expiry",
         "notifier/actors/delivering.py",
         "if has_expired or is_late",
         "if is_late",
-        ("tests/unit/actors/test_sender_account.py::test_nothing_starts_after_its_expiry",),
+        ("tests/unit/actors/test_delivering.py::test_nothing_starts_after_its_expiry",),
     ),
     Mutant(
         "stop-waits-for-logins",
         "notifier/actors/delivering.py",
         "        while self._waiting:\n",
         "        while not self._deliveries:\n",
-        ("tests/unit/actors/test_sender_account.py::test_a_stop_abandons_mails_that_wait_for_a_connection",),
+        ("tests/unit/actors/test_delivering.py::test_a_stop_abandons_mails_that_wait_for_a_connection",),
     ),
     Mutant(
         "login-ends-by-a-fault-of-ours",
         "notifier/actors/sender.py",
         "        except Exception as error:\n            if not isinstance(error, Unreachable):\n",
         "        except Unreachable as error:\n            if not isinstance(error, Unreachable):\n",
-        ("tests/unit/actors/test_sender_account.py::test_a_login_that_fails_in_an_unknown_way_is_tried_again",),
+        ("tests/unit/actors/test_sender_pauses.py::test_a_login_that_fails_in_an_unknown_way_is_tried_again",),
     ),
     Mutant(
         "subscriber-that-fails-silences-the-others",
@@ -236,98 +230,110 @@ MUTANTS = (
         "notifier/actors/sender.py",
         " and (room or stalls_in):",
         ":",
-        (f"{_ACCOUNTS}::test_an_account_that_is_stuck_leaves_the_rest_to_the_next_one",),
+        ("tests/unit/actors/test_sender_accounts.py::test_an_account_that_is_stuck_leaves_the_rest_to_the_next_one",),
     ),
     Mutant(
         "connections-of-all-accounts-together",
         "notifier/actors/sender.py",
         "            room = account.room(self._limits.connections)\n",
         "            room = health.breaker.room(self._limits.connections - len(self._deliveries))\n",
-        (f"{_ACCOUNTS}::test_each_account_has_connections_of_its_own",),
+        ("tests/unit/actors/test_sender_accounts.py::test_each_account_has_connections_of_its_own",),
     ),
     Mutant(
         "quota-of-the-account-that-claimed",
         "notifier/actors/delivering.py",
         "        if booked_on.quota is None and other.quota is None:\n",
         "        if True:\n",
-        (f"{_ACCOUNTS}::test_a_quota_counts_for_the_account_that_sends",),
+        ("tests/unit/actors/test_delivering.py::test_a_quota_counts_for_the_account_that_sends",),
     ),
     Mutant(
         "trial-waits-for-another-account",
         "notifier/actors/delivering.py",
         "            account.health.breaker.end_trial(trial)\n            self._store.wake.set()\n",
         "            pass\n",
-        (f"{_ACCOUNTS}::test_a_trial_that_cannot_take_an_address_does_not_wait_for_another_account",),
+        (
+            "tests/unit/actors/test_delivering.py::test_a_trial_that_cannot_take_an_address_does_not_wait_for_another_account",
+        ),
     ),
     Mutant(
         "mails-begin-while-sending-is-paused",
         "notifier/actors/delivering.py",
         " and not self._store.paused",
         "",
-        (f"{_ACCOUNTS}::test_no_mail_begins_after_an_operator_has_paused_sending",),
+        ("tests/unit/actors/test_delivering.py::test_no_mail_begins_after_an_operator_has_paused_sending",),
     ),
     Mutant(
         "late-outcome-has-no-time",
         "notifier/actors/recording.py",
         "give_up_at = _monotonic() + LAST_RECORDS",
         "give_up_at = _monotonic()",
-        (f"{_ACCOUNTS}::test_an_outcome_during_the_stop_has_its_own_time_to_be_recorded",),
+        ("tests/unit/actors/test_recording.py::test_an_outcome_during_the_stop_has_its_own_time_to_be_recorded",),
     ),
     Mutant(
         "outcomes-dropped-while-the-store-is-locked",
         "notifier/actors/recording.py",
         "if self._is_ending and give_up_at is None:",
         "if give_up_at is None:",
-        (f"{_ACCOUNTS}::test_outcomes_are_kept_while_the_store_cannot_be_written",),
+        ("tests/unit/actors/test_recording.py::test_outcomes_are_kept_while_the_store_cannot_be_written",),
     ),
     Mutant(
         "oldest-mail-tries-a-suspected-account",
         "notifier/actors/sender.py",
         "newest=newest)",
         "newest=False)",
-        (f"{_ACCOUNTS}::test_mail_that_comes_after_a_batch_of_rejected_ones_is_tried_next",),
+        (
+            "tests/unit/actors/test_sender_accounts.py::test_mail_that_comes_after_a_batch_of_rejected_ones_is_tried_next",
+        ),
     ),
     Mutant(
         "quota-of-another-account-never-free-again",
         "notifier/actors/delivering.py",
         "            if not other.room(self._limits.connections):\n",
         "            if not other.room(self._limits.connections) or other.health.quota_left == 0:\n",
-        (f"{_ACCOUNTS}::test_a_quota_that_is_free_again_is_used_for_mail_that_no_other_account_can_send",),
+        (
+            "tests/unit/actors/test_delivering.py::test_a_quota_that_is_free_again_is_used_for_mail_that_no_other_account_can_send",
+        ),
     ),
     Mutant(
         "used-up-quota-not-noted",
         "notifier/actors/delivering.py",
         "        if other.rebooked(again_at):\n",
         "        if False:\n",
-        (f"{_ACCOUNTS}::test_a_quota_that_is_free_again_is_used_for_mail_that_no_other_account_can_send",),
+        (
+            "tests/unit/actors/test_delivering.py::test_a_quota_that_is_free_again_is_used_for_mail_that_no_other_account_can_send",
+        ),
     ),
     Mutant(
         "another-account-without-room",
         "notifier/actors/delivering.py",
         "            if not other.room(self._limits.connections):\n",
         "            if not other.health.breaker.room(1):\n",
-        (f"{_ROOM}::test_no_account_gets_more_mails_at_a_time_than_it_has_connections",),
+        (
+            "tests/unit/actors/test_sender_capacity.py::test_no_account_gets_more_mails_at_a_time_than_it_has_connections",
+        ),
     ),
     Mutant(
         "started-long-after-its-claim",
         "notifier/actors/delivering.py",
         "if has_expired or is_late or",
         "if has_expired or",
-        (f"{_ROOM}::test_a_mail_that_waited_for_a_login_is_decided_anew",),
+        ("tests/unit/actors/test_delivering.py::test_a_mail_that_waited_for_a_login_is_decided_anew",),
     ),
     Mutant(
         "run-ends-with-the-store",
         "notifier/actors/sender.py",
         "            if str(error) != self._claim_fault:\n",
         "            raise\n            if str(error) != self._claim_fault:\n",
-        (f"{_ROOM}::test_mail_goes_on_beside_a_dialogue_when_the_store_can_be_written_again",),
+        (
+            "tests/unit/actors/test_sender_capacity.py::test_mail_goes_on_beside_a_dialogue_when_the_store_can_be_written_again",
+        ),
     ),
     Mutant(
         "room-after-a-login-unused",
         "notifier/actors/delivering.py",
         "                if not connection.reused:\n",
         "                if False:\n",
-        (f"{_ACCOUNTS}::test_each_account_has_connections_of_its_own",),
+        ("tests/unit/actors/test_sender_accounts.py::test_each_account_has_connections_of_its_own",),
     ),
     Mutant(
         "started-on-a-paused-account",
@@ -335,7 +341,7 @@ MUTANTS = (
         "health.breaker.lets_start(trial) and not self._store.paused",
         "not self._store.paused",
         (
-            "tests/unit/actors/test_sender_account.py::test_a_mail_that_waits_does_not_start_on_an_account_that_was_paused",
+            "tests/unit/actors/test_sender_pauses.py::test_a_mail_that_waits_does_not_start_on_an_account_that_was_paused",
         ),
     ),
     Mutant(
@@ -343,7 +349,7 @@ MUTANTS = (
         "notifier/actors/sender.py",
         "            health.breaker.abandon_probe()\n",
         "",
-        ("tests/unit/actors/test_sender_account.py::test_a_login_that_was_given_up_is_tried_by_the_next_run",),
+        ("tests/unit/actors/test_sender_pauses.py::test_a_login_that_was_given_up_is_tried_by_the_next_run",),
     ),
     Mutant(
         "every-filter-looks-at-every-event",
@@ -400,20 +406,20 @@ MUTANTS = (
         "                await self._wait_for_slot(account.health, claimed, trial)\n",
         "                if fresh is False:\n"
         "                    await self._wait_for_slot(account.health, claimed, trial)\n",
-        ("tests/unit/actors/test_sender_account.py::test_nothing_starts_a_second_time_after_its_expiry",),
+        ("tests/unit/actors/test_delivering.py::test_nothing_starts_a_second_time_after_its_expiry",),
     ),
     Mutant(
         "interrupted-dialogue-leaves-its-connection-in-use",
         "notifier/actors/delivering.py",
         "            finally:\n                account.pool.release(connection)\n",
         "            except ZeroDivisionError:\n                account.pool.release(connection)\n",
-        ("tests/unit/actors/test_sender_account.py::test_a_stop_abandons_mails_that_wait_for_their_slot",),
+        ("tests/unit/actors/test_delivering.py::test_a_stop_abandons_mails_that_wait_for_their_slot",),
     ),
     Mutant(
         "claims-beyond-the-connections",
         "notifier/actors/delivering.py",
         "self.health.room(min(connections, self.pool.capacity))",
         "self.health.room(connections)",
-        (f"{_ROOM}::test_a_server_that_allows_few_connections_pauses_nobody",),
+        ("tests/unit/actors/test_sender_capacity.py::test_a_server_that_allows_few_connections_pauses_nobody",),
     ),
 )

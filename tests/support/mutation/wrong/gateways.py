@@ -2,7 +2,6 @@
 
 from support.mutation.mutant import Mutant
 
-_CONNECTIONS = "tests/unit/gateways/test_smtp_connections.py"
 _SETTINGS = "tests/integration/test_settings_effect.py"
 _FIGURES = "tests/unit/observability/test_status.py"
 _WIRING = "tests/integration/test_wiring.py"
@@ -20,56 +19,56 @@ MUTANTS = (
         "notifier/gateways/smtp_dialogue.py",
         "read_response(timeout=self._dot_timeout)",
         "read_response()",
-        ("tests/unit/gateways/test_smtp.py::test_a_dialogue_that_breaks_says_where",),
+        ("tests/unit/gateways/test_smtp_dialogue.py::test_a_dialogue_that_breaks_says_where",),
     ),
     Mutant(
         "dots-not-stuffed",
         "notifier/gateways/smtp_dialogue.py",
         r'stuffed = content.replace(b"\r\n.", b"\r\n..")',
         "stuffed = content",
-        ("tests/unit/gateways/test_smtp.py::test_a_message_arrives_as_it_was_composed",),
+        ("tests/unit/gateways/test_smtp_dialogue.py::test_a_message_arrives_as_it_was_composed",),
     ),
     Mutant(
         "reply-kept-as-it-came",
         "notifier/gateways/smtp_dialogue.py",
         '    valid = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").translate(_CONTROLS)\n',
         "    valid = text\n",
-        ("tests/unit/actors/test_sender_account.py::test_a_reply_that_is_not_utf_8_holds_up_nobody",),
+        ("tests/unit/actors/test_sender_pauses.py::test_a_reply_that_is_not_utf_8_holds_up_nobody",),
     ),
     Mutant(
         "second-reply-taken-for-the-next",
         "notifier/gateways/smtp_dialogue.py",
         "return bool(client.protocol and client.protocol._buffer)",
         "return bool(client.protocol and False)",
-        ("tests/unit/gateways/test_smtp_replies.py::test_a_second_reply_is_never_taken_for_that_of_another_command",),
+        ("tests/unit/gateways/test_smtp_dialogue.py::test_a_second_reply_is_never_taken_for_that_of_another_command",),
     ),
     Mutant(
         "smtputf8-is-the-mail-s-rejection",
         "notifier/gateways/smtp_dialogue.py",
         "unsupported=True)",
         "unsupported=False)",
-        ("tests/unit/actors/test_sender_account.py::test_addresses_that_no_server_can_take_fail_and_pause_nobody",),
+        ("tests/unit/actors/test_delivering.py::test_addresses_that_no_server_can_take_fail_and_pause_nobody",),
     ),
     Mutant(
         "login-by-every-mechanism",
         "notifier/gateways/smtp_login.py",
         "await client.auth_plain(username, password)",
         "await client.login(username, password)",
-        ("tests/unit/gateways/test_smtp_replies.py::test_a_login_tries_one_mechanism",),
+        ("tests/unit/gateways/test_smtp_login.py::test_a_login_tries_one_mechanism",),
     ),
     Mutant(
         "login-by-every-delivery",
         "notifier/gateways/smtp_pool.py",
         "            if self._login_under_way is not None:\n                if error",
         "            if False:\n                if error",
-        (f"{_CONNECTIONS}::test_a_login_that_fails_without_any_connection_is_a_fault",),
+        ("tests/unit/gateways/test_smtp_pool.py::test_a_login_that_fails_without_any_connection_is_a_fault",),
     ),
     Mutant(
         "close-waits-for-the-peer",
         "notifier/gateways/smtp_dialogue.py",
         '        cast("asyncio.WriteTransport", transport).abort()\n',
         "        transport.close()\n",
-        ("tests/unit/gateways/test_smtp_replies.py::test_a_server_that_reads_no_more_is_cut_off_at_once",),
+        ("tests/unit/gateways/test_smtp_dialogue.py::test_a_server_that_reads_no_more_is_cut_off_at_once",),
     ),
     Mutant(
         "remote-call-without-limit",
@@ -351,42 +350,44 @@ MUTANTS = (
         "notifier/gateways/smtp_pool.py",
         "        if not (allowed and is_connection_limit(error.said)):\n",
         "        if True:\n",
-        (f"{_CONNECTIONS}::test_a_server_that_allows_few_connections_gets_no_more",),
+        ("tests/unit/gateways/test_smtp_pool.py::test_a_server_that_allows_few_connections_gets_no_more",),
     ),
     Mutant(
         "any-refused-login-is-a-limit",
         "notifier/gateways/smtp_pool.py",
         "        if not (allowed and is_connection_limit(error.said)):\n",
         "        if not allowed:\n",
-        (f"{_CONNECTIONS}::test_only_the_words_of_a_server_are_a_limit_of_connections",),
+        ("tests/unit/gateways/test_smtp_pool.py::test_only_the_words_of_a_server_are_a_limit_of_connections",),
     ),
     Mutant(
         "quit-ends-with-the-probe",
         "notifier/gateways/smtp_pool.py",
         "            await asyncio.wait(self._quitting)\n",
         "            await asyncio.gather(*self._quitting)\n",
-        (f"{_CONNECTIONS}::test_a_cancelled_probe_leaves_no_connection_behind",),
+        ("tests/unit/gateways/test_smtp_pool.py::test_a_cancelled_probe_leaves_no_connection_behind",),
     ),
     Mutant(
         "login-of-another-waited-for-without-end",
         "notifier/gateways/smtp_pool.py",
         "timeout=max(0.0, give_up_at - asyncio.get_running_loop().time())",
         "timeout=None",
-        (f"{_CONNECTIONS}::test_a_login_of_another_delivery_is_not_waited_for_long",),
+        ("tests/unit/gateways/test_smtp_pool.py::test_a_login_of_another_delivery_is_not_waited_for_long",),
     ),
     Mutant(
         "unsent-message-is-in-doubt",
         "notifier/gateways/smtp_dialogue.py",
         "                protocol = _open_protocol(self.client)\n                self._phase = Phase.DOT\n",
         "                self._phase = Phase.DOT\n                protocol = _open_protocol(self.client)\n",
-        (f"{_CONNECTIONS}::test_a_connection_that_is_lost_before_the_message_leaves_no_doubt",),
+        (
+            "tests/unit/gateways/test_smtp_dialogue.py::test_a_connection_that_is_lost_before_the_message_leaves_no_doubt",
+        ),
     ),
     Mutant(
         "greeted-beyond-ascii",
         "notifier/gateways/smtp_pool.py",
         "server, ascii_domain(domain), tls",
         "server, domain, tls",
-        (f"{_CONNECTIONS}::test_a_server_is_greeted_in_ascii",),
+        ("tests/unit/gateways/test_smtp_login.py::test_a_server_is_greeted_in_ascii",),
     ),
     Mutant(
         "next-address-only-after-a-refusal",
@@ -400,21 +401,21 @@ MUTANTS = (
         "notifier/gateways/smtp_pool.py",
         "        await self.close()\n        while self._login_under_way is not None:\n",
         "        while self._login_under_way is not None:\n",
-        ("tests/unit/gateways/test_smtp_connections.py::test_a_probe_closes_idle_connections_before",),
+        ("tests/unit/gateways/test_smtp_pool.py::test_a_probe_closes_idle_connections_before",),
     ),
     Mutant(
         "connection-kept-after-a-rejected-mail",
         "notifier/gateways/smtp_dialogue.py",
         "            return ConnectionState.USED_UP\n",
         "            return ConnectionState.IN_STEP\n",
-        ("tests/unit/gateways/test_smtp.py::test_a_refusal_says_in_which_phase_and_the_connection_stays",),
+        ("tests/unit/gateways/test_smtp_dialogue.py::test_a_refusal_says_in_which_phase_and_the_connection_stays",),
     ),
     Mutant(
         "unexpected-reply-taken-as-an-answer",
         "notifier/gateways/smtp_dialogue.py",
         "        _check_expected(self._phase, reply)\n",
         "",
-        ("tests/unit/gateways/test_smtp_connections.py::test_a_reply_that_fits_no_command_breaks_the_dialogue",),
+        ("tests/unit/gateways/test_smtp_dialogue.py::test_a_reply_that_fits_no_command_breaks_the_dialogue",),
     ),
     Mutant(
         "final-reply-in-the-time-of-any-other",

@@ -2,8 +2,6 @@
 
 from support.mutation.mutant import Mutant
 
-_ACCOUNTS = "tests/unit/actors/test_sender_accounts.py"
-_ROOM = "tests/unit/actors/test_sender_room.py"
 _SETTINGS = "tests/integration/test_settings_effect.py"
 _WIRING = "tests/integration/test_wiring.py"
 
@@ -13,14 +11,14 @@ MUTANTS = (
         "notifier/sending/dialogue.py",
         "return self.reply.code == CLOSING and self.phase is not Phase.DOT",
         "return False",
-        ("tests/unit/actors/test_sender_account.py::test_a_421_on_a_used_connection_is_no_rejection",),
+        ("tests/unit/actors/test_delivering.py::test_a_421_on_a_used_connection_is_no_rejection",),
     ),
     Mutant(
         "used-up-connection-is-a-fault",
         "notifier/sending/dialogue.py",
         "        if self.phase is Phase.MAIL and is_used_up(self.reply):\n            return True\n",
         "",
-        ("tests/unit/actors/test_sender_account.py::test_a_connection_that_takes_no_more_mails_is_replaced",),
+        ("tests/unit/actors/test_delivering.py::test_a_connection_that_takes_no_more_mails_is_replaced",),
     ),
     Mutant(
         "wrong-login-fails-the-mail",
@@ -73,7 +71,7 @@ MUTANTS = (
         "notifier/sending/refusals.py",
         "        return times >= LONE\n",
         "        return False\n",
-        ("tests/unit/actors/test_sender_account.py::test_a_recipient_that_pauses_the_account_alone_is_judged_alone",),
+        ("tests/unit/actors/test_sender_pauses.py::test_a_recipient_that_pauses_the_account_alone_is_judged_alone",),
     ),
     Mutant(
         "lone-recipient-goes-first",
@@ -82,21 +80,21 @@ MUTANTS = (
         return Judgement([handed_back(mail, self._others_first(at))], paused)""",
         """at, said=reply.text)
         return Judgement([handed_back(mail)], paused)""",
-        ("tests/unit/actors/test_sender_account.py::test_a_mail_that_paused_the_account_lets_others_go_first",),
+        ("tests/unit/actors/test_sender_pauses.py::test_a_mail_that_paused_the_account_lets_others_go_first",),
     ),
     Mutant(
         "no-trial-after-a-pause",
         "notifier/sending/circuit_breaker.py",
         "self.state, self.reason, self.until = State.HALF_OPEN, None, None",
         "self.state, self.reason, self.until = State.CLOSED, None, None",
-        ("tests/unit/actors/test_sender_account.py::test_a_daily_limit_costs_one_mail_a_step",),
+        ("tests/unit/actors/test_sender_pauses.py::test_a_daily_limit_costs_one_mail_a_step",),
     ),
     Mutant(
         "all-mails-on-trial",
         "notifier/sending/circuit_breaker.py",
         " if self.state is State.HALF_OPEN and self._trial is None else 0",
         " if self.state is State.HALF_OPEN else 0",
-        ("tests/unit/actors/test_sender_account.py::test_while_an_account_recovers_the_next_one_has_the_rest",),
+        ("tests/unit/actors/test_sender_pauses.py::test_while_an_account_recovers_the_next_one_has_the_rest",),
     ),
     Mutant(
         "failed-mails-kept-without-end",
@@ -165,7 +163,9 @@ MUTANTS = (
         "notifier/sending/transport_health.py",
         "return min(ends if at.elsewhere is None else [*ends, at.elsewhere])",
         "return min(ends)",
-        (f"{_ACCOUNTS}::test_mail_that_meets_the_limit_of_an_account_goes_by_the_next_one",),
+        (
+            "tests/unit/actors/test_sender_accounts.py::test_mail_that_meets_the_limit_of_an_account_goes_by_the_next_one",
+        ),
     ),
     Mutant(
         "our-own-words-name-a-limit",
@@ -179,7 +179,7 @@ MUTANTS = (
         "notifier/sending/refusals.py",
         " and len(self._aggregates) >= SEVERAL",
         "",
-        (f"{_ACCOUNTS}::test_a_request_whose_content_is_rejected_holds_up_nobody",),
+        ("tests/unit/actors/test_sender_accounts.py::test_a_request_whose_content_is_rejected_holds_up_nobody",),
     ),
     Mutant(
         "next-streak-as-short-as-the-innocent-one",
@@ -209,7 +209,7 @@ MUTANTS = (
         "notifier/sending/circuit_breaker.py",
         "            self._pause, self._retry_at = timedelta(0), 0.0\n",
         "",
-        (f"{_ACCOUNTS}::test_an_accepted_mail_ends_a_suspicion",),
+        ("tests/unit/actors/test_sender_accounts.py::test_an_accepted_mail_ends_a_suspicion",),
     ),
     Mutant(
         "cleared-rejections-fail-for-good",
@@ -230,7 +230,7 @@ MUTANTS = (
         "notifier/sending/replies.py",
         "(e-?mails|messages|recipients)",
         "(messages|recipients)",
-        (f"{_ACCOUNTS}::test_a_limit_that_lets_some_mails_through_fails_none",),
+        ("tests/unit/actors/test_sender_accounts.py::test_a_limit_that_lets_some_mails_through_fails_none",),
     ),
     Mutant(
         "window-of-a-limit-is-a-pause",

@@ -2,7 +2,6 @@
 
 from support.mutation.mutant import Mutant
 
-_ACCOUNTS = "tests/unit/actors/test_sender_accounts.py"
 _SETTINGS = "tests/integration/test_settings_effect.py"
 _FIGURES = "tests/unit/observability/test_status.py"
 _WIRING = "tests/integration/test_wiring.py"
@@ -44,7 +43,7 @@ MUTANTS = (
         "notifier/service.py",
         "await Sender(store, accounts, limits, burst_guard, write).run(",
         "await Sender(store, accounts, limits, BurstGuard(mail.rate), write).run(",
-        (f"{_ACCOUNTS}::test_all_runs_of_the_sender_share_one_guard",),
+        ("tests/unit/actors/test_sender_accounts.py::test_all_runs_of_the_sender_share_one_guard",),
     ),
     Mutant(
         "set-back-clock-suppresses-ticks",

@@ -1,7 +1,6 @@
-"""How many mails the sender has in its hands at a time, for how long, and what becomes of those that wait."""
+"""How many mails the sender hands over at the same time, to one account and to several."""
 
 import asyncio
-import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -9,22 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.outgoing import add, close_idle, logged, mails, sending, total, until
+from support.outgoing import add, logged, mails, sending, until
 from support.parts import PATIENCE
-from support.samples import RULES
-from support.scripted import Answer, HungUpError, Limited, Scripted
+from support.scripted import HungUpError, Limited, Scripted, messages_by_recipient
 
-from notifier import clock
 from notifier.domain.claims import Claim
 from notifier.domain.mail import Status
-from notifier.domain.messages import Origin, decode
 from notifier.errors import StoreUnusable
 from notifier.sending.circuit_breaker import State
 from notifier.storage.sqlite.store import SqliteStore
 
 LONG = timedelta(hours=1)
 BEYOND_ASCII = "jos\u00e9{}@example.com"
-PLAIN: Answer = lambda phase, _: b"250 here\r\n" if phase == "EHLO" else None  # noqa: E731
 
 
 @pytest.fixture
@@ -33,13 +28,6 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
     store = await SqliteStore.open(tmp_path / "n.db")
     yield store
     await store.close()
-
-
-def to(*servers: Scripted) -> Counter[str]:
-    """Count the messages that were taken, by recipient."""
-    taken = [message for server in servers for message in server.messages]
-    lines = [line for message in taken for line in message.decode().split("\r\n") if line.startswith("To: ")]
-    return Counter(line.removeprefix("To: ") for line in lines)
 
 
 def addresses(*numbers: int) -> Counter[str]:
@@ -53,7 +41,7 @@ async def test_a_server_that_allows_few_connections_pauses_nobody(store: SqliteS
         await add(store, *range(20))
         await logged(store, "mail.sent", 20)
         assert accounts[0].room(8) <= 2
-    assert to(server) == addresses(*range(20))
+    assert messages_by_recipient(server) == addresses(*range(20))
     assert (limited.most, limited.refused) == (2, 1)
     assert "SMTP account paused" not in {line["event"] for line in logged_lines}
     assert {(mail.status, mail.attempt) for mail in await mails(store)} == {(Status.SENT, 1)}
@@ -84,7 +72,7 @@ async def test_an_account_that_refuses_logins_leaves_the_rest_to_the_next_one(st
             await logged(store, "mail.sent", 10)
             go_on.set()
             await logged(store, "mail.sent", 11)
-    assert (to(first), to(second)) == (addresses(1), addresses(*range(2, 12)))
+    assert (messages_by_recipient(first), messages_by_recipient(second)) == (addresses(1), addresses(*range(2, 12)))
 
 
 async def test_no_account_gets_more_mails_at_a_time_than_it_has_connections(
@@ -126,40 +114,7 @@ async def test_no_account_gets_more_mails_at_a_time_than_it_has_connections(
             go_on.set()
             await logged(store, "mail.sent", 6)
     assert most == 2
-    assert (sum(to(first).values()), sum(to(second).values())) == (1, 5)
-
-
-async def test_a_mail_that_waited_for_a_login_is_decided_anew(
-    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It had not begun when its cancellation came; the connection serves the next mail."""
-    monkeypatch.setattr("notifier.actors.delivering.START_WITHIN", 0.1)
-    reached, go_on, logins = asyncio.Event(), asyncio.Event(), 0
-
-    async def answer(phase: str, _line: bytes) -> bytes | None:
-        nonlocal logins
-        logins += phase == "EHLO"
-        if phase == "EHLO" and logins == 2:
-            reached.set()
-            await go_on.wait()
-        return None
-
-    async with Scripted.running(answer) as server, sending(store, [server.url], timeout="1h") as accounts:
-        await until(lambda: accounts[0].health.breaker.state is State.HALF_OPEN, store)
-        await close_idle(accounts)
-        await add(store, 1)
-        async with asyncio.timeout(PATIENCE):
-            await reached.wait()
-        now = clock.now()
-        withdrawn = {"type": "notification.cancelled", "id": "c1", "source": "/test", "data": {"id": "r1"}}
-        await store.add([decode(json.dumps(withdrawn).encode(), Origin(now))], RULES, now)
-        asyncio.get_running_loop().call_later(0.2, go_on.set)
-        await logged(store, "mail.cancelled")
-        monkeypatch.setattr("notifier.actors.delivering.START_WITHIN", PATIENCE)
-        await add(store, 2)
-        await logged(store, "mail.sent")
-    assert [(mail.status, mail.attempt) for mail in await mails(store)] == [(Status.CANCELLED, 0), (Status.SENT, 1)]
-    assert (to(server), server.connections) == (addresses(2), 2)
+    assert (sum(messages_by_recipient(first).values()), sum(messages_by_recipient(second).values())) == (1, 5)
 
 
 async def test_mail_goes_on_beside_a_dialogue_when_the_store_can_be_written_again(
@@ -197,38 +152,6 @@ async def test_mail_goes_on_beside_a_dialogue_when_the_store_can_be_written_agai
         assert not go_on.is_set()
         go_on.set()
         await logged(store, "mail.sent", 5)
-    assert to(server) == addresses(*range(5))
+    assert messages_by_recipient(server) == addresses(*range(5))
     words = [line["event"] for line in logged_lines if "claimed" in line["event"]]
     assert words == ["mails cannot be claimed, will try again", "mails can be claimed again"]
-
-
-async def test_two_mails_do_not_share_the_trial_of_another_account(
-    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The place is taken before the quota is booked, and by one of them only."""
-    monkeypatch.setattr("notifier.sending.transport_health.OTHER_ACCOUNT", timedelta(milliseconds=100))
-    go_on, begun = asyncio.Event(), 0
-
-    async def slowly(phase: str, _line: bytes) -> bytes | None:
-        nonlocal begun
-        begun += phase == "MAIL"
-        if phase == "DOT":
-            await go_on.wait()
-        return None
-
-    async with Scripted.running(PLAIN) as first, Scripted.running(slowly) as second:
-        async with sending(store, [first.url, second.url], quota=50, timeout="1h") as accounts:
-            await add(store, 0)
-            await logged(store, "mail.sent")
-            await until(lambda: accounts[1].health.breaker.state is State.HALF_OPEN, store)
-            await store.pause(paused=True)
-            for number in (1, 2):
-                await add(store, number, to=BEYOND_ASCII.format(number))
-            await store.pause(paused=False)
-            store.wake.set()
-            await total(store, Status.PENDING, 1)
-            await logged(store, "mail.pending", 3 + 1)
-            assert begun == 1
-            go_on.set()
-            await logged(store, "mail.sent", 3)
-    assert (sum(to(first).values()), sum(to(second).values())) == (1, 2)

@@ -1,20 +1,17 @@
-"""How many connections the SMTP gateway has to an account, and what it learns about their number."""
+"""The connections to an SMTP account: how many there may be, and which deliveries share a login."""
 
 import asyncio
 from collections.abc import Sequence
 
-import aiosmtplib
 import pytest
 from support.outgoing import MAIL, smtp_pool
 from support.parts import PATIENCE
-from support.scripted import Answer, HungUpError, Limited, Scripted, silent_at
+from support.scripted import Answer, HungUpError, Limited, Scripted, logins, silent_at
 
 from notifier.errors import Busy, Unreachable
-from notifier.gateways import smtp_dialogue
 from notifier.gateways import smtp_pool as gateway
 from notifier.gateways.smtp_pool import SmtpPool, smtp_pools
-from notifier.sending.dialogue import ComposedMail, DialogueResult
-from notifier.sending.replies import Phase, is_connection_limit
+from notifier.sending.dialogue import DialogueResult
 from notifier.settings import load
 
 
@@ -81,22 +78,6 @@ async def test_only_the_words_of_a_server_are_a_limit_of_connections(words: byte
         assert accepted(await deliver(pool, 1)) == 1
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        "4.7.0 mail.example.com Error: too many connections from 192.0.2.1",
-        "Too many concurrent SMTP connections; please try again later.",
-        "4.3.2 The maximum number of concurrent connections has exceeded a limit, closing transmission channel",
-        "4.3.2 Concurrent connections limit exceeded",
-        "too many concurrent sessions",
-        "Connection limit exceeded",
-    ],
-)
-def test_words_that_name_a_limit_of_connections(words: str) -> None:
-    """As Postfix, Exim, Exchange and others say it."""
-    assert is_connection_limit(words)
-
-
 async def test_a_cancelled_probe_leaves_no_connection_behind() -> None:
     """The farewells that it had waited for go on without it: each ends with its connection closed and not counted."""
     leaving, go_on = asyncio.Event(), asyncio.Event()
@@ -136,33 +117,6 @@ async def test_a_login_of_another_delivery_is_not_waited_for_long(monkeypatch: p
     assert [type(task.exception()) for task in done] == [Busy]
 
 
-async def test_a_connection_that_is_lost_before_the_message_leaves_no_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The message was not sent, so its outcome is known, although DATA was answered."""
-    check = smtp_dialogue.check_in_step
-
-    def lost_after_data(client: aiosmtplib.SMTP) -> None:
-        check(client)
-        if server.count("DATA") and client.transport:
-            client.transport.close()
-
-    monkeypatch.setattr(smtp_dialogue, "check_in_step", lost_after_data)
-    async with Scripted.running() as server, smtp_pool(server.url) as pool:
-        result = await pool.deliver(MAIL)
-    assert (result.phase, result.reply, server.messages) == (Phase.DATA, None, [])
-
-
-async def test_a_server_is_greeted_in_ascii() -> None:
-    """Also if the domain of the sender's address is not; such a mail is sent by SMTPUTF8."""
-    environ = {"NOTIFIER_MAIL_FROM": "jos\u00e9@m\u00fcnchen.example"}
-    async with Scripted.running() as server:
-        settings = load({"NOTIFIER_SMTP_URL": server.url, **environ})
-        (pool,) = smtp_pools(settings.smtp, settings.mail.sender.domain)
-        mail = ComposedMail(settings.mail.sender.address, "asha@example.com", MAIL.content)
-        assert (await pool.deliver(mail)).accepted
-        await pool.close()
-    assert server.count("EHLO xn--mnchen-3ya.example") == 1
-
-
 async def test_a_login_that_fails_without_any_connection_is_a_fault() -> None:
     """Nobody waits for connections that do not exist; the server's own words come along."""
     limited = Limited(0)
@@ -192,23 +146,79 @@ async def test_a_probe_beside_connections_in_use_says_why_it_failed() -> None:
         assert accepted(await deliver(pool, 1)) == 1
 
 
-@pytest.mark.parametrize(
-    ("phase", "answer"),
-    [
-        ("MAIL", b"354 go on\r\n"),
-        ("RCPT", b"354 go on\r\n"),
-        ("DATA", b"250 OK\r\n"),
-        ("DATA", b"334 go on\r\n"),
-        ("DOT", b"354 go on\r\n"),
-        ("DOT", b"451 a word of its own\r\n250 OK\r\n"),
-    ],
-)
-async def test_a_reply_that_fits_no_command_breaks_the_dialogue(phase: str, answer: bytes) -> None:
-    """Past the message the outcome is unknown then; in each case the connection is not used again."""
-    answers = [answer]
-    says: Answer = lambda at, _line: answers.pop() if at == phase and answers else None  # noqa: E731
-    async with Scripted.running(says) as server, smtp_pool(server.url) as pool:
-        broken = await pool.deliver(MAIL)
-        assert (await pool.deliver(MAIL)).accepted
-    assert (broken.phase, broken.reply) == (Phase(phase), None)
+async def test_deliveries_side_by_side_share_a_rejected_login() -> None:
+    """Eight mails that find no connection open cost one attempt; each is told why."""
+    answer: Answer = lambda at, _line: b"535 5.7.8 no\r\n" if at == "AUTH" else None  # noqa: E731
+    async with Scripted.running(answer) as server, smtp_pool(server.url_with_login) as pool:
+        results = await asyncio.gather(*(pool.deliver(MAIL) for _ in range(8)), return_exceptions=True)
+    assert logins(server) == ["AUTH PLAIN"]
+    assert all(isinstance(result, Unreachable) and "535" in str(result) for result in results)
+
+
+async def test_one_login_is_under_way_at_a_time() -> None:
+    """Mails that arrive together get connections one after the other."""
+    under_way = most = 0
+
+    async def answer(at: str, _line: bytes) -> bytes | None:
+        nonlocal under_way, most
+        if at == "AUTH":
+            under_way += 1
+            most = max(most, under_way)
+            await asyncio.sleep(0.01)
+            under_way -= 1
+        return None
+
+    async with Scripted.running(answer) as server, smtp_pool(server.url_with_login) as pool:
+        results = await asyncio.gather(*(pool.deliver(MAIL) for _ in range(5)))
+    assert all(result.accepted for result in results)
+    assert most == 1
+
+
+async def test_a_login_that_was_cancelled_lets_the_next_one_try() -> None:
+    """Whoever waited for it logs in, and does not fail with it."""
+    reached, stuck = asyncio.Event(), True
+
+    async def answer(at: str, _line: bytes) -> bytes | None:
+        if at == "EHLO" and stuck:
+            reached.set()
+            await asyncio.Event().wait()
+        return None
+
+    async with Scripted.running(answer) as server, smtp_pool(server.url, TIMEOUT="1h") as pool:
+        first, second = (asyncio.create_task(pool.deliver(MAIL)) for _ in range(2))
+        await reached.wait()
+        stuck = False
+        first.cancel()
+        async with asyncio.timeout(PATIENCE):
+            result = await second
+        await asyncio.gather(first, return_exceptions=True)
+    assert result.accepted
     assert server.connections == 2
+
+
+async def test_a_connection_that_is_released_before_its_dialogue_serves_the_next_mail() -> None:
+    """A mail that must not start after all leaves the connection in step, and the server knows nothing of it."""
+    async with Scripted.running() as server, smtp_pool(server.url) as pool:
+        pool.release(await pool.acquire())
+        assert (await pool.deliver(MAIL)).accepted
+    assert (server.connections, server.count("MAIL")) == (1, 1)
+
+
+async def test_a_connection_that_is_released_within_its_dialogue_is_closed() -> None:
+    """The next mail has a new one, although the server has accepted sender and recipient on the first."""
+    async with Scripted.running() as server, smtp_pool(server.url) as pool:
+        connection = await pool.acquire()
+        assert await connection.send_envelope(MAIL) is None
+        pool.release(connection)
+        assert (connection.is_open, pool.capacity) == (False, 1)
+        assert (await pool.deliver(MAIL)).accepted
+    assert (server.connections, len(server.messages)) == (2, 1)
+
+
+def test_accounts_at_one_server_are_told_apart() -> None:
+    """Each transport has a name of its own and never shows its account; quotas are counted by account."""
+    url = "smtp://a:secret@mail.example.com:587,smtp://b:secret@mail.example.com:587"
+    settings = load({"NOTIFIER_SMTP_URL": url, "NOTIFIER_MAIL_FROM": "fly@example.org"})
+    first, second = smtp_pools(settings.smtp, "example.org")
+    assert (first.name, second.name) == ("mail.example.com:587", "mail.example.com:587 (2)")
+    assert first.server.account != second.server.account

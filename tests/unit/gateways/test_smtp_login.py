@@ -1,0 +1,159 @@
+"""Logins to SMTP servers: encryption, EHLO, and authentication."""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable
+from pathlib import Path
+
+import pytest
+import trustme
+from support.outgoing import MAIL, smtp_pool
+from support.parts import PATIENCE
+from support.scripted import Answer, HungUpError, Scripted, logins, once, silent_at
+
+from notifier.demo.inbox import Inbox
+from notifier.errors import Misconfigured, Unreachable
+from notifier.gateways.smtp_dialogue import MAX_REPLY
+from notifier.gateways.smtp_pool import smtp_pools
+from notifier.sending.dialogue import ComposedMail
+from notifier.settings import load
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    """Give a certificate authority of the tests' own."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def server_tls(authority: trustme.CA) -> ssl.SSLContext:
+    """Give a server's side of TLS for 127.0.0.1."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+@pytest.fixture
+def ca_file(authority: trustme.CA, tmp_path: Path) -> str:
+    """Give the authority as a file."""
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return str(path)
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+async def test_mail_goes_over_tls_with_login(server_tls: ssl.SSLContext, ca_file: str, *, implicit: bool) -> None:
+    """smtp:// begins with STARTTLS and smtps:// with TLS; both check the certificate and log in."""
+    async with Inbox(tls=server_tls, implicit_tls=implicit, credentials=("user@x", "p:w")) as inbox:
+        url = inbox.url.replace("://", "://user%40x:p%3Aw@")
+        async with smtp_pool(url, CA_FILE=ca_file) as pool:
+            assert (await pool.deliver(MAIL)).accepted
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+async def test_a_certificate_that_is_not_trusted_is_refused(server_tls: ssl.SSLContext, *, implicit: bool) -> None:
+    """Without the authority in NOTIFIER_SMTP_CA_FILE nothing is said to the server but hello."""
+    async with Inbox(tls=server_tls, implicit_tls=implicit) as inbox, smtp_pool(inbox.url) as pool:
+        with pytest.raises(Unreachable, match="certificate verify failed"):
+            await pool.probe()
+        assert inbox.started == []
+
+
+async def test_a_server_that_offers_no_starttls_gets_no_mail(inbox: Inbox) -> None:
+    """smtp:// never goes on in plain text."""
+    async with smtp_pool(inbox.url.replace("smtp+plain", "smtp")) as pool:
+        with pytest.raises(Unreachable, match="STARTTLS"):
+            await pool.deliver(MAIL)
+    assert inbox.started == []
+
+
+async def test_a_wrong_password_is_the_transports_fault() -> None:
+    """The server's 535 is in the error, and no mail was begun."""
+    async with Inbox(credentials=("user", "right")) as inbox:
+        async with smtp_pool(inbox.url.replace("://", "://user:wrong@")) as pool:
+            with pytest.raises(Unreachable, match="535"):
+                await pool.probe()
+
+
+@pytest.mark.parametrize("then_close", [True, False])
+async def test_a_login_that_breaks_is_the_accounts_fault(*, then_close: bool) -> None:
+    """A server that hangs up or falls silent before MAIL FROM is unreachable, which says nothing about the mail."""
+
+    async def answer(phase: str, line: bytes) -> bytes | None:
+        if phase == "EHLO" and then_close:
+            raise HungUpError
+        silent = silent_at("EHLO", asyncio.Event())(phase, line)
+        assert isinstance(silent, Awaitable)
+        return await silent
+
+    async with Scripted.running(answer) as server, smtp_pool(server.url, TIMEOUT="200ms") as pool:
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises(Unreachable):
+                await pool.deliver(MAIL)
+
+
+def test_a_ca_file_that_cannot_be_used_is_a_setting_to_mend(tmp_path: Path) -> None:
+    """The fault names the variable."""
+    settings = load(
+        {
+            "NOTIFIER_SMTP_URL": "smtp://h",
+            "NOTIFIER_MAIL_FROM": "a@example.org",
+            "NOTIFIER_SMTP_CA_FILE": str(tmp_path / "missing.pem"),
+        }
+    )
+    with pytest.raises(Misconfigured, match="NOTIFIER_SMTP_CA_FILE"):
+        smtp_pools(settings.smtp, "example.org")
+
+
+async def test_a_server_is_greeted_in_ascii() -> None:
+    """Also if the domain of the sender's address is not; such a mail is sent by SMTPUTF8."""
+    environ = {"NOTIFIER_MAIL_FROM": "jos\u00e9@m\u00fcnchen.example"}
+    async with Scripted.running() as server:
+        settings = load({"NOTIFIER_SMTP_URL": server.url, **environ})
+        (pool,) = smtp_pools(settings.smtp, settings.mail.sender.domain)
+        mail = ComposedMail(settings.mail.sender.address, "asha@example.com", MAIL.content)
+        assert (await pool.deliver(mail)).accepted
+        await pool.close()
+    assert server.count("EHLO xn--mnchen-3ya.example") == 1
+
+
+@pytest.mark.parametrize("phase", ["CONNECT", "EHLO", "AUTH"])
+async def test_a_login_that_fails_says_why_in_readable_text(phase: str) -> None:
+    """Whatever bytes the server refuses with, and whichever step it refuses, the reason can be encoded and is short."""
+    words = b"\x1b[31m ung\xfcltig for asha@example.com" + b" x" * MAX_REPLY
+    async with Scripted.running(once(phase, b"535 5.7.8 " + words + b"\r\n")) as server:
+        async with smtp_pool(server.url_with_login) as pool:
+            with pytest.raises(Unreachable, match="535") as caught:
+                await pool.probe()
+    reason = str(caught.value)
+    assert "\ufffd[31m ung\ufffdltig for a•••@example.com" in reason
+    assert len(reason.encode()) < 2 * MAX_REPLY
+
+
+async def test_a_login_tries_one_mechanism() -> None:
+    """However many are offered, a rejected password is one attempt."""
+    answer: Answer = lambda at, _line: b"535 5.7.8 no\r\n" if at == "AUTH" else None  # noqa: E731
+    async with Scripted.running(answer) as server, smtp_pool(server.url_with_login) as pool:
+        for _ in range(2):
+            with pytest.raises(Unreachable, match="535"):
+                await pool.probe()
+    assert logins(server) == ["AUTH PLAIN"] * 2
+
+
+async def test_a_mechanism_that_the_server_does_not_know_gives_way_to_the_next_one() -> None:
+    """It is still one mechanism a login: the next login uses another one."""
+    server_says = once("AUTH", b"504 5.5.4 unrecognised\r\n", b"334 UGFzc3dvcmQ6\r\n")
+    async with Scripted.running(server_says) as server, smtp_pool(server.url_with_login) as pool:
+        with pytest.raises(Unreachable, match="504"):
+            await pool.probe()
+        await pool.probe()
+    assert logins(server) == ["AUTH PLAIN", "AUTH LOGIN"]
+
+
+async def test_a_server_without_a_mechanism_that_we_know_is_not_logged_in_to() -> None:
+    """Credentials are not sent, and the reason says what is missing."""
+    answer: Answer = lambda at, _line: b"250-here\r\n250 AUTH GSSAPI\r\n" if at == "EHLO" else None  # noqa: E731
+    async with Scripted.running(answer) as server, smtp_pool(server.url_with_login) as pool:
+        with pytest.raises(Unreachable, match="offers no login by PLAIN, LOGIN or CRAM-MD5"):
+            await pool.probe()
+    assert logins(server) == []
