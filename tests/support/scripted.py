@@ -1,4 +1,4 @@
-"""An SMTP server that answers with any bytes that a test wants, for replies that no well-behaved server sends."""
+"""An SMTP server whose replies a test chooses, byte for byte, including ones that no correct server sends."""
 
 import asyncio
 from collections import Counter
@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Self
 
 PHASES = ("CONNECT", "EHLO", "AUTH", "MAIL", "RCPT", "DATA", "DOT", "RSET", "QUIT")
-"""Phases in which a server answers. `CONNECT` is the greeting, `DOT` the end of a mail."""
+"""The phases in which a server replies; `CONNECT` is the greeting, `DOT` the end of a message."""
 
 DEFAULTS = {
     "CONNECT": b"220 here\r\n",
@@ -18,9 +18,9 @@ DEFAULTS = {
 }
 
 Answer = Callable[[str, bytes], bytes | Awaitable[bytes | None] | None]
-"""Returns the bytes to answer with, given a phase and the line or mail that the client sent; None: the usual reply.
+"""Returns the reply for a phase and the line or message that the client sent; None means the usual reply.
 
-It may be awaited, and it may raise HungUpError.
+It may return an awaitable, and it may raise HungUpError.
 """
 
 
@@ -29,7 +29,7 @@ class HungUpError(Exception):
 
 
 class Scripted:
-    """A running server; `said` are the commands that it received, with the number of their connection."""
+    """A running server; `said` has the commands that it got, with the number of their connection."""
 
     def __init__(self, answer: Answer) -> None:
         self.said: list[tuple[int, str]] = []
@@ -127,7 +127,7 @@ def messages_by_recipient(*servers: Scripted) -> Counter[str]:
 
 
 def silent_at(phase: str, reached: asyncio.Event) -> Answer:
-    """Answer as usual until a phase, and not at all from then on."""
+    """Reply as usual until a phase, and never after that."""
 
     async def answer(at: str, _line: bytes) -> bytes | None:
         if at == phase:
@@ -139,7 +139,7 @@ def silent_at(phase: str, reached: asyncio.Event) -> Answer:
 
 
 class Limited:
-    """Answers like a server with a connection limit; `most` were open at once, `refused` were over the limit."""
+    """Replies of a server that allows a number of connections; `most` were open at once, `refused` were too many."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -149,7 +149,7 @@ class Limited:
         self.reached = asyncio.Event()
 
     async def __call__(self, phase: str, _line: bytes) -> bytes | None:
-        """Answer as `Scripted` expects it."""
+        """Return the reply for a phase."""
         if phase == "CONNECT":
             if self._open == self._limit:
                 self.refused += 1

@@ -11,21 +11,21 @@ from notifier import clock
 
 
 def test_now_is_utc_in_whole_milliseconds() -> None:
-    """The store keeps milliseconds, so the time has no more than they can hold."""
+    """The store keeps milliseconds, so the current time has no more than that."""
     now = clock.now()
     assert now.tzinfo is UTC
     assert now.microsecond % 1000 == 0
 
 
 @pytest.mark.parametrize("spec", ["* *", "61 * * * *", "x * * * *", ""])
-def test_a_wrong_schedule_is_refused(spec: str) -> None:
-    """Fields that are missing, out of range or no numbers are a ValueError."""
+def test_an_invalid_schedule_is_refused(spec: str) -> None:
+    """Missing fields, fields out of range and fields that are no numbers raise ValueError."""
     with pytest.raises(ValueError, match=r".+"):
         clock.check_cron(spec)
 
 
-async def test_ticks_come_once_a_moment() -> None:
-    """A schedule of every second ticks about a second apart, never twice for one second."""
+async def test_there_is_one_tick_for_each_moment() -> None:
+    """A schedule of every second ticks about a second apart, and never twice in one second."""
     ticks = []
     async with asyncio.timeout(10), aclosing(clock.ticks("* * * * * *")) as source:
         async for at in source:
@@ -37,7 +37,7 @@ async def test_ticks_come_once_a_moment() -> None:
 
 
 async def test_a_clock_that_is_set_back_does_not_suppress_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next moment of the schedule ticks, and not only the one at which the clock has caught up."""
+    """There is a tick at the next moment of the schedule by the new time."""
     real = clock.now
     async with asyncio.timeout(10), aclosing(clock.ticks("* * * * * *")) as source:
         first = await anext(source)
@@ -46,8 +46,8 @@ async def test_a_clock_that_is_set_back_does_not_suppress_ticks(monkeypatch: pyt
     assert second < first
 
 
-async def test_the_first_wait_to_end_ends_the_waiting() -> None:
-    """The other waits are called off, and a deadline ends all of them."""
+async def test_the_first_wait_to_end_cancels_the_others() -> None:
+    """A deadline cancels all of them."""
     done, never = asyncio.Event(), asyncio.Event()
     done.set()
     async with asyncio.timeout(5):

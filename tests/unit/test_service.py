@@ -27,7 +27,7 @@ from notifier.settings import Settings
 
 
 async def with_broker(environ: Mapping[str, str], rabbit: Rabbit) -> Settings:
-    """Give the settings of a service on this test's queue, which is there."""
+    """Return the settings of a service on this test's queue, which exists."""
     await rabbit.prepare()
     return changed({**environ, **rabbit.environ})
 
@@ -50,18 +50,18 @@ async def take(queue: "asyncio.Queue[DeliveredMessage]", count: int) -> list[Del
         return [await queue.get() for _ in range(count)]
 
 
-async def test_a_booking_becomes_a_mail_and_its_status_is_told_everywhere(
+async def test_a_booking_becomes_a_mail_and_its_status_is_published_everywhere(
     environ: dict[str, str], inbox: Inbox, rabbit: Rabbit, logged_lines: list[Any]
 ) -> None:
-    """Confirmation within seconds, reminder scheduled, every status on the feed and on notifier.events in order.
+    """The confirmation is sent, the reminder scheduled, and each status is on the feed and on notifier.events in order.
 
-    The trace of the message is in each of them, and in each line of the log that is about its mails.
+    The trace of the message is in each event, and in each line of the log that is about its mails.
     """
     results = await rabbit.listen("notifier.events", "topic", "mail.#")
     async with serving(await with_broker(environ, rabbit)) as feed, FeedClient.connect(feed) as client:
         await rabbit.publish(booking(), correlation_id="c1", headers={"traceparent": TRACE})
         events = await events_until(client, "mail.sent")
-        told = await take(results, 4)
+        published = await take(results, 4)
     mail = message_from_bytes(inbox.received[0].body, policy=policy.default)
     sent = events[-1]["data"]["mail"]
     assert [(event["type"], event["data"]["mail"]["kind"]) for event in events] == [
@@ -76,8 +76,8 @@ async def test_a_booking_becomes_a_mail_and_its_status_is_told_everywhere(
         sent["message_id"],
     )
     assert (sent["smtp"]["code"], sent["attempt"], sent["booking"]) == (250, 1, "REF001")
-    assert [json.loads(message.body) for message in told] == events
-    for message, event in zip(told, events, strict=True):
+    assert [json.loads(message.body) for message in published] == events
+    for message, event in zip(published, events, strict=True):
         properties = message.header.properties
         assert (properties.message_id, properties.correlation_id) == (event["id"], "c1")
         assert (message.routing_key, properties.delivery_mode) == (event["type"], 2)
@@ -98,7 +98,7 @@ async def test_a_booking_becomes_a_mail_and_its_status_is_told_everywhere(
 async def test_older_shapes_are_mailed(
     environ: dict[str, str], inbox: Inbox, rabbit: Rabbit, message: dict[str, Any]
 ) -> None:
-    """What older publishers send becomes a notification, once, however often the same message comes."""
+    """A message of an older publisher becomes one notification, however often it is delivered."""
     async with serving(await with_broker(environ, rabbit)) as feed, FeedClient.connect(feed) as client:
         for _ in range(2):
             await rabbit.publish(message, message_id="m1")
@@ -118,10 +118,10 @@ BAD = {
 
 
 @pytest.mark.parametrize(("why", "body"), BAD.items())
-async def test_bad_messages_are_dead_lettered_and_good_ones_behind_them_go_on(
+async def test_invalid_messages_are_dead_lettered_and_the_next_ones_are_processed(
     environ: dict[str, str], rabbit: Rabbit, why: tuple[str, str], body: bytes, logged_lines: list[Any]
 ) -> None:
-    """There is one letter, which says what is wrong, and the next message is mailed."""
+    """There is one dead letter, which says what is wrong, and the next message is mailed."""
     dead = await rabbit.listen("notifier.dead", "fanout")
     settings = await with_broker(environ, rabbit)
     async with serving(settings) as feed, FeedClient.connect(feed) as client:
@@ -137,24 +137,24 @@ async def test_bad_messages_are_dead_lettered_and_good_ones_behind_them_go_on(
 
 
 async def test_a_long_correlation_id_stops_no_result(environ: dict[str, str], rabbit: Rabbit) -> None:
-    """One that is no UTF-8 is longer once it is read; it is cut, and each result is published once, in order."""
+    """An id that is not UTF-8 grows when it is decoded; it is cut, and each result is published once, in order."""
     results = await rabbit.listen("notifier.events", "topic", "mail.#")
     async with serving(await with_broker(environ, rabbit)):
         body = json.dumps(request(1)).encode()
         wire = WireProperties({"correlation_id": b"\xff" * 256})
         await rabbit.channel.basic_publish(body, exchange=rabbit.exchange, routing_key="booking.x", properties=wire)
         await rabbit.publish(request(2))
-        told = await take(results, 6)
+        published = await take(results, 6)
     assert results.empty()
-    assert len({letter.header.properties.message_id for letter in told}) == 6
-    correlations = {letter.header.properties.correlation_id for letter in told}
+    assert len({each.header.properties.message_id for each in published}) == 6
+    correlations = {each.header.properties.correlation_id for each in published}
     assert correlations == {"\ufffd" * 85, "r2"}
 
 
 async def test_messages_that_were_published_before_the_service_ran_are_not_lost(
     environ: dict[str, str], inbox: Inbox, rabbit: Rabbit
 ) -> None:
-    """The queue keeps them, and a restarted service takes them; the ledger of ids balances without a repeat."""
+    """The queue keeps them, a restarted service takes them, and no mail is sent twice."""
     settings = await with_broker(environ, rabbit)
     for n in range(50):
         await rabbit.publish(booking(n))
@@ -168,7 +168,7 @@ async def test_messages_that_were_published_before_the_service_ran_are_not_lost(
 async def test_the_service_starts_without_its_peers_and_finds_them(
     environ: dict[str, str], logged_lines: list[Any]
 ) -> None:
-    """Broker and SMTP server are away at the start: the service is ready, says so once each, and recovers by itself."""
+    """Without broker and SMTP server the service is ready, logs each of them once, and recovers automatically."""
     broker_port, smtp_port = free_ports(2)
     settings = changed(
         environ,
@@ -187,14 +187,14 @@ async def test_the_service_starts_without_its_peers_and_finds_them(
         async with Inbox(port=smtp_port) as inbox:
             await inbox.wait_for(1, PATIENCE)
             await wait_event(client, "mail.sent")
-    told = [line["event"] for line in logged_lines if line.get("transport")]
-    assert told == ["SMTP account paused", "SMTP account ready again"]
+    logged = [line["event"] for line in logged_lines if line.get("transport")]
+    assert logged == ["SMTP account paused", "SMTP account ready again"]
     assert [line["actor"] for line in logged_lines if line.get("actor") == "consumer"] == ["consumer"]
 
 
 @pytest.fixture
 async def node() -> AsyncIterator[PrivateNode]:
-    """Give a broker of this test's own, that it may stop."""
+    """Provide a broker that the test may stop."""
     node = await asyncio.to_thread(PrivateNode().__enter__)
     yield node
     await asyncio.to_thread(node.close)
@@ -203,7 +203,7 @@ async def node() -> AsyncIterator[PrivateNode]:
 async def test_the_service_survives_a_broker_restart(
     environ: dict[str, str], inbox: Inbox, node: PrivateNode, logged_lines: list[Any]
 ) -> None:
-    """While the broker is away mail goes on; afterwards messages are consumed and all results reported."""
+    """While the broker is unavailable mail is sent; afterwards messages are consumed and all results published."""
     async with Rabbit.connected(node.url) as rabbit:
         settings = await with_broker(environ, rabbit)
         async with serving(settings) as feed, FeedClient.connect(feed, stats=0.5) as client:
@@ -218,11 +218,11 @@ async def test_the_service_survives_a_broker_restart(
                 results = await again.listen("notifier.events", "topic", "mail.sent")
                 await again.publish(booking(3))
                 await wait_event(client, "mail.sent", event="b3")
-                told = {}
-                while "b3" not in told:
+                types = {}
+                while "b3" not in types:
                     (result,) = await take(results, 1)
                     event = json.loads(result.body)
-                    told[event["data"]["mail"]["event"]] = event["type"]
+                    types[event["data"]["mail"]["event"]] = event["type"]
     assert sorted(mail.event for mail in inbox.received) == ["b1", "b3", "r2"]
     assert [line["event"] for line in logged_lines if line.get("actor") == "consumer"][-1] == "recovered"
 
@@ -238,7 +238,7 @@ async def test_a_port_that_is_taken_is_one_clear_line(environ: dict[str, str], s
 
 
 async def test_a_second_instance_on_the_same_file_does_not_start(settings: Settings) -> None:
-    """The first goes on."""
+    """The first one is not affected."""
     async with serving(settings) as feed:
         with pytest.raises(StoreUnusable, match="another notifier is using this database"):
             async with serving(settings):
@@ -249,7 +249,7 @@ async def test_a_second_instance_on_the_same_file_does_not_start(settings: Setti
 
 
 async def test_a_reminder_is_sent_in_its_window(environ: dict[str, str], inbox: Inbox, tmp_path: Path) -> None:
-    """A booking whose window begins in a moment: the reminder goes out after that and not before."""
+    """A reminder whose window begins in a moment is scheduled within it and not sent before."""
     del tmp_path
     departs = clock.now() + timedelta(hours=3, seconds=2)
     flight = flight_data(departs_at=timestamp(departs))
@@ -263,8 +263,8 @@ async def test_a_reminder_is_sent_in_its_window(environ: dict[str, str], inbox: 
     assert {mail.subject[:7] for mail in inbox.received} <= {"Booking"}
 
 
-async def test_what_a_quota_has_left_is_shown(environ: dict[str, str], inbox: Inbox) -> None:
-    """`stats` tells how much of its quota a transport has left, and rests it by name and time when that is nothing."""
+async def test_the_remaining_quota_is_shown(environ: dict[str, str], inbox: Inbox) -> None:
+    """`stats` has it for each account, and shows an account without any as paused, with the reason and the time."""
     async with serving(changed(environ, SEND_QUOTA="2")) as feed, FeedClient.connect(feed, stats=0.2) as client:
         before = await wait_frame(client, lambda frame: frame["type"] == "stats")
         for number in range(3):

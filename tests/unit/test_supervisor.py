@@ -19,7 +19,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def failing(*errors: BaseException) -> tuple[Any, asyncio.Event]:
-    """Give an actor that fails with each error in turn before it runs, and the signal that it runs."""
+    """Build an actor that fails with each error in turn before it runs, and the event that it runs."""
     left, runs = list(errors), asyncio.Event()
 
     async def actor(running: Callable[[], None], stop: asyncio.Event) -> None:
@@ -33,7 +33,7 @@ def failing(*errors: BaseException) -> tuple[Any, asyncio.Event]:
 
 
 async def test_an_actor_that_fails_is_restarted_until_it_runs(logged_lines: list[Any]) -> None:
-    """A peer that is away three times is logged once, and once more when it is back."""
+    """A peer that is unavailable three times is logged once, and once more when it is back."""
     supervisor = Supervisor()
     actor, runs = failing(*[Unreachable("broker away")] * 3)
     supervisor.start("consumer", actor)
@@ -53,7 +53,7 @@ async def test_an_actor_that_fails_is_restarted_until_it_runs(logged_lines: list
 async def test_only_an_actor_that_ran_for_a_while_is_restarted_at_once(
     monkeypatch: pytest.MonkeyPatch, steady: float, expected: list[float]
 ) -> None:
-    """One that fails right after it began to run, again and again, waits longer and longer."""
+    """An actor that fails again and again right after it began to run is restarted after growing delays."""
     monkeypatch.setattr(supervising, "RESTART_DELAYS", (0.01, 0.02, 0.03))
     monkeypatch.setattr(supervising, "MIN_UPTIME", steady)
     pauses: list[float] = []
@@ -82,7 +82,7 @@ async def test_only_an_actor_that_ran_for_a_while_is_restarted_at_once(
 
 
 async def test_a_bug_is_logged_with_its_trace(logged_lines: list[Any]) -> None:
-    """An error that is not one of ours is an error in the log, with where it happened."""
+    """An unexpected error is logged as an error, with its traceback."""
     supervisor = Supervisor()
     actor, runs = failing(ZeroDivisionError("oops"))
     supervisor.start("sender", actor)
@@ -93,8 +93,8 @@ async def test_a_bug_is_logged_with_its_trace(logged_lines: list[Any]) -> None:
     assert "ZeroDivisionError: oops" in logged_lines[0]["trace"]
 
 
-async def test_a_peer_that_is_away_is_waited_for_and_a_bug_is_restarted() -> None:
-    """Only the first is a normal state."""
+async def test_an_unreachable_peer_is_waited_for_and_a_bug_is_restarted() -> None:
+    """Only the first of the two is a normal state."""
     supervisor = Supervisor()
     states = []
 
@@ -118,7 +118,7 @@ async def test_a_peer_that_is_away_is_waited_for_and_a_bug_is_restarted() -> Non
 
 
 async def test_stopping_waits_for_what_is_under_way() -> None:
-    """An actor may finish its work after it was told to stop."""
+    """An actor may finish its work after its stop event is set."""
     supervisor = Supervisor()
     finished = False
 
@@ -135,8 +135,8 @@ async def test_stopping_waits_for_what_is_under_way() -> None:
     assert finished
 
 
-async def test_an_actor_that_does_not_stop_in_time_is_ended() -> None:
-    """After the grace it is cancelled."""
+async def test_an_actor_that_does_not_stop_in_time_is_cancelled() -> None:
+    """It is cancelled after its grace."""
     supervisor = Supervisor()
 
     async def actor(running: Callable[[], None], stop: asyncio.Event) -> None:
@@ -152,7 +152,7 @@ async def test_an_actor_that_does_not_stop_in_time_is_ended() -> None:
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError(), SystemExit(1), BaseExceptionGroup("", [SystemExit()])])
 async def test_whatever_ends_an_actor_restarts_it(logged_lines: list[Any], error: BaseException) -> None:
-    """A cancellation that nobody requested is a failure like any other: aiormq cancels whoever waits for it."""
+    """A cancellation that was not requested is a failure like any other: aiormq cancels whoever waits for it."""
     supervisor = Supervisor()
     actor, runs = failing(error, error)
     supervisor.start("consumer", actor)
@@ -163,7 +163,7 @@ async def test_whatever_ends_an_actor_restarts_it(logged_lines: list[Any], error
     assert [line["event"] for line in logged_lines] == ["failed, will be restarted", "recovered"]
 
 
-async def test_an_actor_that_returns_unasked_is_restarted(logged_lines: list[Any]) -> None:
+async def test_an_actor_that_returns_before_its_stop_is_restarted(logged_lines: list[Any]) -> None:
     """Its return is reported as a failure."""
     supervisor = Supervisor()
     returns, runs = iter((True, False)), asyncio.Event()
@@ -183,7 +183,7 @@ async def test_an_actor_that_returns_unasked_is_restarted(logged_lines: list[Any
 
 
 async def test_an_actor_without_a_task_is_not_healthy(logged_lines: list[Any]) -> None:
-    """If somebody cancels its task, that is logged and seen."""
+    """If its task is cancelled from outside, that is logged and shown."""
     supervisor = Supervisor()
     actor, runs = failing()
     supervisor.start("consumer", actor)
@@ -197,10 +197,10 @@ async def test_an_actor_without_a_task_is_not_healthy(logged_lines: list[Any]) -
 
 
 @pytest.mark.parametrize(("limit", "healthy"), [(60.0, True), (0.0, False)])
-async def test_an_actor_that_does_not_come_to_run_is_not_healthy_for_long(
+async def test_an_actor_that_does_not_start_in_time_is_not_healthy(
     monkeypatch: pytest.MonkeyPatch, limit: float, *, healthy: bool
 ) -> None:
-    """It may start for a while; then the service is not ready."""
+    """It may start for STARTING_LIMIT; then the service is not ready."""
     monkeypatch.setattr(supervising, "STARTING_LIMIT", limit)
     supervisor = Supervisor()
 
@@ -214,7 +214,7 @@ async def test_an_actor_that_does_not_come_to_run_is_not_healthy_for_long(
     await supervisor.stop("reporter", grace=PATIENCE)
 
 
-async def test_an_actor_that_ignores_its_cancellation_does_not_keep_the_service_from_ending(
+async def test_an_actor_that_ignores_its_cancellation_does_not_delay_the_shutdown(
     monkeypatch: pytest.MonkeyPatch, logged_lines: list[Any]
 ) -> None:
     """It is abandoned after a while, and the log names it."""

@@ -50,7 +50,7 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
 
 
 async def test_a_connection_that_the_server_has_closed_is_replaced(store: SqliteStore) -> None:
-    """A server that ends each connection after one mail costs no mail an attempt."""
+    """A server that closes each connection after one mail costs no mail an attempt."""
     here = 0
 
     def once_a_connection(phase: str, _line: bytes) -> bytes | None:
@@ -69,7 +69,7 @@ async def test_a_connection_that_the_server_has_closed_is_replaced(store: Sqlite
 
 @pytest.mark.parametrize("phase", ["MAIL", "RCPT", "DATA"])
 async def test_a_421_on_a_used_connection_is_no_rejection(store: SqliteStore, phase: str) -> None:
-    """It says that this connection is over; the mail starts again on a new one, in the same attempt."""
+    """The server ends the connection, and the mail starts again on a new one, in the same attempt."""
     answers: list[bytes | None] = [None, b"421 4.4.2 idle for too long\r\n"]
     server_says: Answer = lambda at, _line: answers.pop(0) if at == phase and answers else None  # noqa: E731
     async with Scripted.running(server_says) as server, sending(store, [server.url]):
@@ -80,8 +80,8 @@ async def test_a_421_on_a_used_connection_is_no_rejection(store: SqliteStore, ph
     assert server.connections == 2
 
 
-async def test_a_421_on_a_new_connection_is_the_server_s_answer(store: SqliteStore) -> None:
-    """There is no third start: the reply on a new connection counts as the mail's attempt."""
+async def test_a_421_on_a_new_connection_counts_as_an_attempt(store: SqliteStore) -> None:
+    """There is no third start."""
     answers = [b"250 OK\r\n", b"421 4.7.0 not you\r\n", b"421 4.7.0 not you\r\n"]
     server_says: Answer = lambda at, _line: answers.pop(0) if at == "MAIL" and answers else None  # noqa: E731
     async with Scripted.running(server_says) as server, sending(store, [server.url], delays=(LONG,)):
@@ -115,7 +115,7 @@ async def test_a_connection_that_takes_no_more_mails_is_replaced(
 async def test_a_mail_waits_for_a_second_slot_before_its_second_start(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each MAIL FROM is counted for the rate, also the one that found its connection closed."""
+    """Each MAIL FROM counts for the rate limit, including the one that found its connection closed."""
     starts: list[int] = []
     answers: list[bytes | None] = [None, b"421 4.4.2 idle for too long\r\n"]
     server_says: Answer = lambda at, _line: answers.pop(0) if at == "MAIL" and answers else None  # noqa: E731
@@ -128,7 +128,7 @@ async def test_a_mail_waits_for_a_second_slot_before_its_second_start(
 
 
 async def test_nothing_starts_after_its_expiry(store: SqliteStore) -> None:
-    """A mail that expires while its connection is being made is not sent; the connection serves the next one."""
+    """A mail that expires during a login is not sent, and the connection serves the next one."""
     expires_at = clock.now() + timedelta(seconds=1)
     logins = 0
 
@@ -152,7 +152,7 @@ async def test_nothing_starts_after_its_expiry(store: SqliteStore) -> None:
 
 
 async def test_nothing_starts_a_second_time_after_its_expiry(store: SqliteStore) -> None:
-    """A mail whose idle connection turned out to be closed is looked at again before it starts on a new one."""
+    """The expiry is checked again if a used connection turned out to be closed."""
     expires_at = clock.now() + timedelta(seconds=1)
     begun = 0
 
@@ -174,10 +174,10 @@ async def test_nothing_starts_a_second_time_after_its_expiry(store: SqliteStore)
     assert len(server.messages) == 1
 
 
-async def test_a_mail_that_waited_for_a_login_is_decided_anew(
+async def test_a_mail_that_waited_long_for_a_login_is_claimed_again(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It had not begun when its cancellation came; the connection serves the next mail."""
+    """It had not started when its cancellation arrived; the connection serves the next mail."""
     monkeypatch.setattr("notifier.actors.delivering.START_WITHIN", 0.1)
     reached, go_on, logins = asyncio.Event(), asyncio.Event(), 0
 
@@ -210,7 +210,7 @@ async def test_a_mail_that_waited_for_a_login_is_decided_anew(
 async def test_two_mails_do_not_share_the_trial_of_another_account(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The place is taken before the quota is booked, and by one of them only."""
+    """The place on that account is taken before the quota is booked, by one of the mails only."""
     monkeypatch.setattr("notifier.sending.transport_health.OTHER_ACCOUNT", timedelta(milliseconds=100))
     go_on, begun = asyncio.Event(), 0
 
@@ -239,8 +239,8 @@ async def test_two_mails_do_not_share_the_trial_of_another_account(
     assert (sum(messages_by_recipient(first).values()), sum(messages_by_recipient(second).values())) == (1, 2)
 
 
-async def test_no_mail_begins_after_an_operator_has_paused_sending(store: SqliteStore) -> None:
-    """Mails that wait for a login are handed back, and go when sending is resumed."""
+async def test_no_mail_starts_after_an_operator_has_paused_sending(store: SqliteStore) -> None:
+    """Mails that wait for a login are handed back, and are sent when sending is resumed."""
     logging_in, go_on = asyncio.Event(), asyncio.Event()
 
     async def answer(phase: str, _line: bytes) -> bytes | None:
@@ -266,7 +266,7 @@ async def test_no_mail_begins_after_an_operator_has_paused_sending(store: Sqlite
 
 
 async def test_a_quota_counts_for_the_account_that_sends(store: SqliteStore) -> None:
-    """Also if the first account had claimed the mail and does not offer what its address needs."""
+    """This also holds if another account had claimed the mail and lacks what its address needs."""
     async with Scripted.running(without_smtputf8) as first, Scripted.running() as second:
         async with sending(store, [first.url, second.url], quota=3) as accounts:
             await add(store, 0)
@@ -281,7 +281,7 @@ async def test_a_quota_counts_for_the_account_that_sends(store: SqliteStore) -> 
 
 
 async def test_a_quota_that_is_free_again_is_used_for_mail_that_no_other_account_can_send(store: SqliteStore) -> None:
-    """Although nothing is claimed for that account, so that nobody has asked the store since it was used up."""
+    """The store is asked, although nothing was claimed for that account since its quota was used up."""
     async with Scripted.running(without_smtputf8) as first, Scripted.running() as second:
         async with sending(store, [first.url, second.url], quota=2) as accounts:
             await until(lambda: accounts[1].health.breaker.state is State.HALF_OPEN, store)
@@ -299,7 +299,7 @@ async def test_a_quota_that_is_free_again_is_used_for_mail_that_no_other_account
 
 
 async def test_a_trial_that_cannot_take_an_address_does_not_wait_for_another_account(store: SqliteStore) -> None:
-    """The first account goes on while the second one takes its time for that mail."""
+    """The first account goes on while the second one is slow with that mail."""
     asked, go_on = asyncio.Event(), asyncio.Event()
 
     async def slowly(phase: str, _line: bytes) -> bytes | None:
@@ -324,10 +324,10 @@ async def test_a_trial_that_cannot_take_an_address_does_not_wait_for_another_acc
     assert (len(first.messages), len(second.messages)) == (1, 1)
 
 
-async def test_addresses_that_no_server_can_take_fail_and_pause_nobody(
+async def test_addresses_that_no_server_can_take_fail_and_pause_no_account(
     store: SqliteStore, logged_lines: list[Any]
 ) -> None:
-    """Four recipients beyond ASCII at a server without SMTPUTF8 fail with a clear error; the account goes on."""
+    """Four recipients beyond ASCII fail with a clear error at a server without SMTPUTF8, and other mail is sent."""
     async with Scripted.running(without_smtputf8) as server, sending(store, [server.url]):
         for number in range(4):
             await add(store, number, to=f"jürgen{number}@example.com")
@@ -340,8 +340,8 @@ async def test_addresses_that_no_server_can_take_fail_and_pause_nobody(
     assert not logged_lines
 
 
-async def test_an_address_beyond_ascii_goes_by_the_transport_that_can_take_it(store: SqliteStore) -> None:
-    """The first transport is told nothing of it; the second one, which has sent nothing yet, sends it."""
+async def test_an_address_beyond_ascii_is_sent_by_the_account_that_can_take_it(store: SqliteStore) -> None:
+    """The first server never sees the mail, and the second account sends it although it has sent nothing yet."""
     async with Scripted.running(without_smtputf8) as first, Scripted.running() as second:
         async with sending(store, [first.url, second.url]):
             await add(store, 1, to="jürgen@example.com")
@@ -351,8 +351,8 @@ async def test_an_address_beyond_ascii_goes_by_the_transport_that_can_take_it(st
     assert b"X-Notifier-Event: r1" in second.messages[0]
 
 
-async def test_an_address_beyond_ascii_waits_for_a_transport_that_is_paused(store: SqliteStore) -> None:
-    """The paused one may be able to take it: the mail does not fail, and is not tried again at once."""
+async def test_an_address_beyond_ascii_waits_for_an_account_that_is_paused(store: SqliteStore) -> None:
+    """That account may be able to send it, so the mail does not fail, and is not retried at once."""
     async with Scripted.running(without_smtputf8) as first:
         async with sending(store, [first.url, "smtp+plain://127.0.0.1:9"], pauses=(LONG,)) as accounts:
             await until(lambda: accounts[1].health.breaker.reason is not None, store)
@@ -366,7 +366,7 @@ async def test_an_address_beyond_ascii_waits_for_a_transport_that_is_paused(stor
 
 @pytest.mark.parametrize("phase", ["CONNECT", "EHLO", "AUTH"])
 async def test_a_stop_abandons_mails_that_wait_for_a_connection(store: SqliteStore, phase: str) -> None:
-    """However long the server may be silent, they are handed back at once, as if nobody had tried."""
+    """However long the server stays silent, they are handed back at once, and no attempt is counted."""
     reached, answered = asyncio.Event(), 0
 
     async def answer(at: str, line: bytes) -> bytes | None:
@@ -396,7 +396,7 @@ async def test_a_stop_abandons_mails_that_wait_for_a_connection(store: SqliteSto
 
 @pytest.mark.parametrize("phase", ["CONNECT", "EHLO", "AUTH"])
 async def test_a_stop_abandons_a_login_after_a_pause(store: SqliteStore, phase: str) -> None:
-    """A server that never answers the probe keeps nobody from stopping."""
+    """A server that never replies to the probe does not delay the stop."""
     reached = asyncio.Event()
     async with Scripted.running(silent_at(phase, reached)) as server:
         async with sending(store, [server.url_with_login], timeout="1h"):
@@ -407,7 +407,7 @@ async def test_a_stop_abandons_a_login_after_a_pause(store: SqliteStore, phase: 
 async def test_a_stop_abandons_mails_that_wait_for_their_slot(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A mail whose turn is an hour away keeps nobody from stopping, and its connection is in order."""
+    """A mail whose slot is an hour away does not delay the stop, and its connection ends with QUIT."""
     waiting = asyncio.Event()
 
     def delay(_guard: BurstGuard, _now: float) -> float:
@@ -425,8 +425,8 @@ async def test_a_stop_abandons_mails_that_wait_for_their_slot(
 
 
 @pytest.mark.parametrize("phase", ["MAIL", "RCPT", "DATA", "DOT"])
-async def test_a_stop_finishes_what_is_past_its_mail_from(store: SqliteStore, phase: str) -> None:
-    """The server's answer is waited for, and the mail is recorded as sent."""
+async def test_a_stop_finishes_dialogues_past_their_mail_from(store: SqliteStore, phase: str) -> None:
+    """The server's reply is awaited, and the mail is recorded as sent."""
     reached, go_on = asyncio.Event(), asyncio.Event()
 
     async def answer(at: str, _line: bytes) -> bytes | None:
@@ -440,13 +440,13 @@ async def test_a_stop_finishes_what_is_past_its_mail_from(store: SqliteStore, ph
             await add(store, 1)
             async with asyncio.timeout(PATIENCE):
                 await reached.wait()
-            # Leaving stops the sender at once; an answer that came before that would only make the test easier.
+            # The end of the block stops the sender at once, so the reply comes after the stop.
             asyncio.get_running_loop().call_later(0.2, go_on.set)
     assert [mail.status for mail in await mails(store)] == [Status.SENT]
 
 
-async def test_a_stop_does_not_begin_again_on_a_new_connection(store: SqliteStore) -> None:
-    """A mail whose idle connection turns out to be closed during the stop is handed back."""
+async def test_a_stop_does_not_start_a_mail_again_on_a_new_connection(store: SqliteStore) -> None:
+    """A mail whose used connection turns out to be closed during the stop is handed back."""
     reached, go_on, begun = asyncio.Event(), asyncio.Event(), 0
 
     async def answer(at: str, _line: bytes) -> bytes | None:
@@ -472,7 +472,7 @@ async def test_a_stop_does_not_begin_again_on_a_new_connection(store: SqliteStor
 
 
 async def test_a_mail_that_is_claimed_while_the_sender_ends_is_handed_back(store: SqliteStore) -> None:
-    """No connection is made for it, although its delivery had not even begun to wait when the others were abandoned."""
+    """No connection is made for it, although its delivery began after the others had been abandoned."""
     async with Scripted.running() as server, sending(store, [server.url]) as accounts:
         sender = Sender(store, accounts, Limits(1, 0, RetryPolicy(DELAYS, GIVE_UP_AFTER)), BurstGuard(0), composed)
         await sender._finish()
@@ -489,7 +489,7 @@ async def test_a_mail_that_is_claimed_while_the_sender_ends_is_handed_back(store
 async def test_a_mark_that_cannot_be_made_sends_nothing(
     store: SqliteStore, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While the store fails the message does not go; afterwards it goes once, its attempt counted once."""
+    """While the store fails the message is not sent; afterwards it is sent once, and one attempt is counted."""
     mark, faults = store.mark, iter([StoreUnusable("disk full")] * 2)
 
     async def failing(mail: Mail) -> None:
@@ -506,8 +506,8 @@ async def test_a_mark_that_cannot_be_made_sends_nothing(
     assert (len(inbox.received), mail.attempt) == (1, 1)
 
 
-async def test_stopping_waits_for_the_reply_to_a_message_that_is_gone(store: SqliteStore) -> None:
-    """A mail whose final dot is said when the stop comes is recorded as what the server then answers."""
+async def test_a_stop_waits_for_the_reply_to_a_message(store: SqliteStore) -> None:
+    """A mail whose final dot was sent before the stop is recorded as the server then replies."""
     gone, answer = asyncio.Event(), asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -526,7 +526,7 @@ async def test_stopping_waits_for_the_reply_to_a_message_that_is_gone(store: Sql
         await add(store, 1)
         async with asyncio.timeout(PATIENCE):
             await gone.wait()
-        # Leaving stops the sender at once; an answer that came before that would only make the test easier.
+        # The end of the block stops the sender at once, so the reply comes after the stop.
         asyncio.get_running_loop().call_later(0.2, answer.set)
     answer.set()
     server.close()

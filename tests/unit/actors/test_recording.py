@@ -26,10 +26,10 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
     await store.close()
 
 
-async def test_an_outcome_that_cannot_be_recorded_is_kept_until_it_can(
+async def test_an_outcome_is_kept_until_it_can_be_recorded(
     store: SqliteStore, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While the store fails nothing more is claimed, and no mail is sent twice when it is well again."""
+    """While the store fails nothing more is claimed, and afterwards no mail is sent twice."""
     monkeypatch.setattr("notifier.actors.recording.RECORD_AGAIN", 0.05)
     record, faults = store.record, iter([StoreUnusable("disk full")] * 3)
 
@@ -49,7 +49,7 @@ async def test_an_outcome_that_cannot_be_recorded_is_kept_until_it_can(
 async def test_an_outcome_that_cannot_be_stored_is_stored_without_its_words(
     store: SqliteStore, inbox: Inbox, monkeypatch: pytest.MonkeyPatch, logged_lines: list[Any]
 ) -> None:
-    """Whatever the reason, the status is recorded, the outcomes beside it are complete, and nothing is sent twice."""
+    """Whatever the reason, the status is recorded, other outcomes are complete, and nothing is sent twice."""
     record = store.record
 
     async def failing(changed: Sequence[Mail], now: datetime) -> None:
@@ -72,10 +72,10 @@ async def test_an_outcome_that_cannot_be_stored_is_stored_without_its_words(
     ]
 
 
-async def test_a_stop_does_not_wait_for_a_store_for_ever(
+async def test_a_stop_gives_up_outcomes_after_a_while(
     store: SqliteStore, inbox: Inbox, monkeypatch: pytest.MonkeyPatch, logged_lines: list[Any]
 ) -> None:
-    """Outcomes that cannot be recorded are given up after a while, and the log says how many mails they concern."""
+    """The log says how many mails are concerned."""
     monkeypatch.setattr("notifier.actors.recording.RECORD_AGAIN", 0.01)
     monkeypatch.setattr("notifier.actors.recording.LAST_RECORDS", 0.2)
     failing = asyncio.Event()
@@ -132,7 +132,7 @@ async def test_an_outcome_during_the_stop_has_its_own_time_to_be_recorded(
 async def test_outcomes_are_kept_while_the_store_cannot_be_written(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However long that takes: without its outcome an accepted mail would be sent again."""
+    """There is no limit apart from a stop: without its outcome an accepted mail would be sent again."""
     monkeypatch.setattr("notifier.actors.recording.RECORD_AGAIN", 0.01)
     monkeypatch.setattr("notifier.actors.recording.LAST_RECORDS", 0.1)
     works, tried = asyncio.Event(), 0
@@ -157,7 +157,7 @@ async def test_outcomes_are_kept_while_the_store_cannot_be_written(
             await add(store, 1)
             await until(lambda: tried > 0, store)
             store.wake.set()
-            # Many times as long as a stop would wait.
+            # This takes many times as long as LAST_RECORDS.
             await until(lambda: tried > 100, store)
             works.set()
     assert [mail.status for mail in await mails(store)] == [Status.SENT]

@@ -27,7 +27,7 @@ from notifier.storage.sqlite.store import SqliteStore
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    """Give an empty store."""
+    """Provide an empty store."""
     store = await SqliteStore.open(tmp_path / "n.db")
     yield store
     await store.close()
@@ -44,7 +44,7 @@ async def test_due_mail_is_sent_as_soon_as_it_arrives(store: SqliteStore, inbox:
 
 
 async def test_mail_for_later_is_sent_when_its_time_comes(store: SqliteStore, inbox: Inbox) -> None:
-    """Between ticks the sender wakes by itself for the next mail that becomes due."""
+    """Between ticks the sender wakes automatically for the next mail that becomes due."""
     due = clock.now() + timedelta(milliseconds=400)
     async with sending(store, [inbox.url]):
         await add(store, 1, send_at=due.isoformat())
@@ -53,7 +53,7 @@ async def test_mail_for_later_is_sent_when_its_time_comes(store: SqliteStore, in
 
 
 async def test_all_that_has_expired_ends_while_sending_is_paused(store: SqliteStore, inbox: Inbox) -> None:
-    """One claim ends a bounded number of mails; the sender asks again at once and not at its next tick."""
+    """A claim expires a bounded number of mails, and the sender claims again at once instead of at its next tick."""
     expiring = [request(n, expires_at=(NOW + timedelta(hours=1)).isoformat()) for n in range(1600)]
     await store.add([decode(json.dumps(each).encode(), Origin(NOW)) for each in expiring], RULES, NOW)
     await store.pause(paused=True)
@@ -63,7 +63,7 @@ async def test_all_that_has_expired_ends_while_sending_is_paused(store: SqliteSt
 
 
 async def test_connections_are_used_again(store: SqliteStore, inbox: Inbox) -> None:
-    """A hundred mails take no more connections than may be open at a time."""
+    """A hundred mails take no more connections than may be open at the same time."""
     await add(store, *range(100))
     async with sending(store, [inbox.url], connections=3):
         await inbox.wait_for(100, PATIENCE)
@@ -72,7 +72,7 @@ async def test_connections_are_used_again(store: SqliteStore, inbox: Inbox) -> N
 
 @pytest.fixture
 def starts(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Note when each mail starts: what its server sees of that is later by as much as the machine is busy."""
+    """Note when each mail starts: the server sees that later by as much as the machine is busy."""
     found: list[float] = []
     started = BurstGuard.started
 
@@ -85,9 +85,9 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 async def test_the_rate_holds_in_every_second(store: SqliteStore, inbox: Inbox, starts: list[float]) -> None:
-    """At 50 a second, with backlog, no second has more than 51 starts, and nearly 50 are reached.
+    """At 50 a second and with a backlog, no second has more than 51 starts, and nearly 50 are reached.
 
-    How near is told by as many mails without a limit, right before: the machine may be busy.
+    The same number of mails without a limit, sent right before, shows how much time the machine needs anyway.
     """
     await add(store, *range(120))
     async with sending(store, [inbox.url]):
@@ -103,7 +103,7 @@ async def test_the_rate_holds_in_every_second(store: SqliteStore, inbox: Inbox, 
 
 
 async def test_the_rate_holds_after_a_stall(store: SqliteStore, inbox: Inbox, starts: list[float]) -> None:
-    """What was claimed and overdue when the process could go on does not come on top of the next second's mail."""
+    """Mails that were claimed and became overdue while the process stalled do not add to the next second's mail."""
     await add(store, *range(80))
     async with sending(store, [inbox.url], rate=30, connections=20):
         await inbox.wait_for(20, PATIENCE)
@@ -113,8 +113,8 @@ async def test_the_rate_holds_after_a_stall(store: SqliteStore, inbox: Inbox, st
     assert most_in_window(starts) <= 31
 
 
-async def test_a_temporary_refusal_is_tried_again(store: SqliteStore) -> None:
-    """450 for a recipient sets the next attempt by the retry delays; the second attempt succeeds."""
+async def test_a_temporary_rejection_is_retried(store: SqliteStore) -> None:
+    """450 for a recipient sets the next attempt by the retry delays, and the second attempt succeeds."""
     refusals = iter(["450 4.2.1 come back later"])
     async with Inbox(reply=lambda phase, _: next(refusals, None) if phase == "RCPT" else None) as inbox:
         async with sending(store, [inbox.url]):
@@ -127,8 +127,8 @@ async def test_a_temporary_refusal_is_tried_again(store: SqliteStore) -> None:
     assert mail.attempt == 2
 
 
-async def test_a_refusal_for_good_fails_only_its_mail(store: SqliteStore) -> None:
-    """550 for one recipient is that mail's end, with the server's words; the others go."""
+async def test_a_permanent_rejection_fails_only_its_mail(store: SqliteStore) -> None:
+    """550 for one recipient fails that mail with the server's words, and the others are sent."""
 
     def reply(phase: str, address: str) -> str | None:
         return "550 5.1.1 no such user" if phase == "RCPT" and address.startswith("p1@") else None
@@ -143,8 +143,8 @@ async def test_a_refusal_for_good_fails_only_its_mail(store: SqliteStore) -> Non
     assert {mail.status for mail in others} == {Status.SENT}
 
 
-async def test_a_fault_of_the_transport_counts_no_attempt(store: SqliteStore, logged_lines: list[Any]) -> None:
-    """A refused MAIL FROM pauses the transport; the mail goes back uncounted, and goes when the pause is over."""
+async def test_a_fault_of_the_account_counts_no_attempt(store: SqliteStore, logged_lines: list[Any]) -> None:
+    """A rejected MAIL FROM pauses the account; the mail is handed back and sent after the pause."""
     refusals = iter(["451 4.7.0 try later"] * 2)
     async with Inbox(reply=lambda phase, _: next(refusals, None) if phase == "MAIL" else None) as inbox:
         async with sending(store, [inbox.url], connections=1):
@@ -157,10 +157,8 @@ async def test_a_fault_of_the_transport_counts_no_attempt(store: SqliteStore, lo
     assert logged_lines
 
 
-async def test_a_server_that_is_down_is_reported_once_and_recovered_from(
-    store: SqliteStore, logged_lines: list[Any]
-) -> None:
-    """Nothing is claimed while the server hangs up; one warning says so; mail goes as soon as it is back."""
+async def test_a_server_that_is_down_is_reported_once(store: SqliteStore, logged_lines: list[Any]) -> None:
+    """Nothing is claimed while the server hangs up; one warning is logged; mail is sent as soon as it is up again."""
     tried = asyncio.Semaphore(0)
 
     def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -185,7 +183,7 @@ async def test_a_server_that_is_down_is_reported_once_and_recovered_from(
 
 
 async def test_a_time_that_a_server_names_is_obeyed(store: SqliteStore) -> None:
-    """Greylisting that asks for half an hour is not tried again after our own two tenths of a second."""
+    """Greylisting that asks for half an hour is not retried after our own two tenths of a second."""
 
     def reply(phase: str, _: str) -> str | None:
         return "450 4.2.0 greylisted, try again in 30 minutes" if phase == "RCPT" else None
@@ -198,8 +196,8 @@ async def test_a_time_that_a_server_names_is_obeyed(store: SqliteStore) -> None:
     assert mail.next_attempt_at > clock.now() + timedelta(minutes=29)
 
 
-async def test_a_daily_limit_rests_the_transport_for_long_and_fails_no_mail(store: SqliteStore) -> None:
-    """Gmail's 550 5.4.5 at the end of DATA takes the last pause at once; the mail waits, uncounted."""
+async def test_a_daily_limit_takes_the_last_pause_and_fails_no_mail(store: SqliteStore) -> None:
+    """After Gmail's 550 5.4.5 at the final dot the mail waits, and no attempt is counted."""
 
     def reply(phase: str, _: str) -> str | None:
         return "550 5.4.5 Daily user sending limit exceeded" if phase == "DATA" else None
@@ -215,8 +213,8 @@ async def test_a_daily_limit_rests_the_transport_for_long_and_fails_no_mail(stor
     assert until > clock.now() + timedelta(minutes=59)
 
 
-async def test_a_slow_server_is_spoken_to_on_several_connections(store: SqliteStore) -> None:
-    """Where each answer takes a while, mails go side by side, each on a connection of its own."""
+async def test_mails_to_a_slow_server_are_sent_on_several_connections(store: SqliteStore) -> None:
+    """If each reply takes a while, mails are sent at the same time, each on a connection of its own."""
     open_now = most = accepted = 0
     done = asyncio.Event()
 
@@ -249,10 +247,10 @@ async def test_a_slow_server_is_spoken_to_on_several_connections(store: SqliteSt
     assert most == 3
 
 
-async def test_a_silent_server_rests_while_another_one_is_used(
+async def test_a_silent_server_is_paused_while_another_one_is_used(
     store: SqliteStore, inbox: Inbox, logged_lines: list[Any]
 ) -> None:
-    """A server that accepts connections and says nothing is paused after its timeout, once in the log."""
+    """A server that accepts connections and sends nothing is paused after its timeout, and that is logged once."""
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -272,8 +270,8 @@ async def test_a_silent_server_rests_while_another_one_is_used(
     assert [line["event"] for line in logged_lines] == ["SMTP account paused"]
 
 
-async def test_the_second_transport_takes_over(store: SqliteStore, inbox: Inbox) -> None:
-    """While the preferred server refuses logins, mail goes through the next one."""
+async def test_the_second_account_takes_over(store: SqliteStore, inbox: Inbox) -> None:
+    """While the first server rejects logins, mail is sent through the second account."""
     async with Inbox(credentials=("user", "right")) as closed:
         closed_url = closed.url.replace("://", "://user:wrong@")
         async with sending(store, [closed_url, inbox.url]):
@@ -283,10 +281,10 @@ async def test_the_second_transport_takes_over(store: SqliteStore, inbox: Inbox)
     assert closed.received == []
 
 
-async def test_the_second_transport_takes_over_when_the_quota_of_the_first_is_used_up(
+async def test_the_second_account_takes_over_when_the_quota_of_the_first_is_used_up(
     store: SqliteStore, inbox: Inbox, logged_lines: list[Any]
 ) -> None:
-    """Each account sends as much as it may and no more; the rest waits, and one line for each account says why."""
+    """Each account sends as much as its quota allows; the rest waits, and the log has one line for each account."""
     async with Inbox() as second, sending(store, [inbox.url, second.url], quota=3) as accounts:
         await add(store, *range(8))
         await logged(store, "mail.sent", 6)
@@ -301,8 +299,8 @@ async def test_the_second_transport_takes_over_when_the_quota_of_the_first_is_us
     assert [mail.status for mail in await mails(store)].count(Status.PENDING) == 2
 
 
-async def test_what_a_quota_has_left_is_known_before_the_first_mail(store: SqliteStore, inbox: Inbox) -> None:
-    """A service that starts again shows what its accounts may still send."""
+async def test_the_remaining_quota_is_known_before_the_first_mail(store: SqliteStore, inbox: Inbox) -> None:
+    """A service that is restarted shows what its accounts may still send."""
     await add(store, 1, 2)
     async with sending(store, [inbox.url], quota=5):
         await logged(store, "mail.sent", 2)
@@ -312,8 +310,8 @@ async def test_what_a_quota_has_left_is_known_before_the_first_mail(store: Sqlit
     assert [account.health.quota_left for account in accounts] == [5, 2]
 
 
-async def test_a_refusal_that_meets_everyone_fails_nobody(store: SqliteStore, logged_lines: list[Any]) -> None:
-    """The same 554 for each recipient rests the transport; when it is over, everyone gets their mail."""
+async def test_a_rejection_of_every_recipient_fails_no_mail(store: SqliteStore, logged_lines: list[Any]) -> None:
+    """The same 554 for each recipient pauses the account, and every mail is sent after the pause."""
     refusing, refused_to = True, asyncio.Semaphore(0)
 
     def reply(phase: str, _: str) -> str | None:
@@ -335,8 +333,8 @@ async def test_a_refusal_that_meets_everyone_fails_nobody(store: SqliteStore, lo
     assert sorted(mail.mail_id for mail in inbox.received) == sorted(mail.id for mail in found)
 
 
-async def test_a_few_refused_alike_do_not_hold_up_the_others(store: SqliteStore) -> None:
-    """On one connection, three that are refused for ever and one that is not: it goes, and they are tried later."""
+async def test_a_few_mails_that_are_rejected_alike_do_not_hold_up_the_others(store: SqliteStore) -> None:
+    """On one connection, a mail that is accepted is sent although three before it are always rejected."""
 
     def reply(phase: str, address: str) -> str | None:
         return "550 5.7.1 not here" if phase == "RCPT" and not address.startswith("p9@") else None
@@ -348,14 +346,14 @@ async def test_a_few_refused_alike_do_not_hold_up_the_others(store: SqliteStore)
                 await store.totals()
         await add(store, 9)
         await logged(store, "mail.sent")
-        # Their words could mean a limit that lets some mails through, so they are not failed by it.
+        # These words could mean a limit that lets some mails through, so the mails do not fail.
         await logged(store, "mail.retrying", 3)
     assert [mail.event for mail in inbox.received] == ["r9"]
     assert Counter(mail.status for mail in await mails(store)) == {Status.PENDING: 3, Status.SENT: 1}
 
 
-async def test_mails_of_a_dead_process_are_sent_again_unchanged(store: SqliteStore) -> None:
-    """What was being sent when a process died counts as an attempt of unknown outcome and is sent again, unchanged."""
+async def test_orphans_are_sent_again_unchanged(store: SqliteStore) -> None:
+    """A mail that was being sent when a process died has an attempt of unknown outcome, and keeps its Message-ID."""
     await add(store, 1)
     (start,) = (await store.claim(1, 0, clock.now())).starts
     async with Inbox(keep_bodies=True) as inbox, sending(store, [inbox.url]):
@@ -368,8 +366,8 @@ async def test_mails_of_a_dead_process_are_sent_again_unchanged(store: SqliteSto
     assert mail.first_attempt_at == start.mail.first_attempt_at
 
 
-async def test_what_was_sent_is_not_sent_again_after_a_restart(tmp_path: Path, inbox: Inbox) -> None:
-    """The next process sends what has come since, and nothing else."""
+async def test_a_mail_that_was_sent_is_not_sent_again_after_a_restart(tmp_path: Path, inbox: Inbox) -> None:
+    """The next process only sends what has arrived since."""
     for number in (1, 2):
         store = await SqliteStore.open(tmp_path / "restarted.db")
         async with sending(store, [inbox.url]):
@@ -381,7 +379,7 @@ async def test_what_was_sent_is_not_sent_again_after_a_restart(tmp_path: Path, i
 
 @asynccontextmanager
 async def losing_replies(count: int) -> AsyncIterator[tuple[str, list[bytes]]]:
-    """Run a server that takes mails and hangs up instead of answering the first ones; gives what it took."""
+    """Run a server that takes mails and hangs up instead of replying to the first ones; yield what it took."""
     taken: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -401,8 +399,8 @@ async def losing_replies(count: int) -> AsyncIterator[tuple[str, list[bytes]]]:
     await server.wait_closed()
 
 
-async def test_a_lost_reply_to_the_message_is_sent_again_to_the_byte(store: SqliteStore) -> None:
-    """Nobody knows whether the first one was accepted; the second is the same mail for every reader."""
+async def test_a_mail_whose_reply_was_lost_is_sent_again_with_the_same_bytes(store: SqliteStore) -> None:
+    """It is unknown whether the first one was accepted, so the second one must be the same mail for every reader."""
     async with losing_replies(1) as (url, taken):
         async with sending(store, [url]):
             await add(store, 1)
@@ -412,7 +410,7 @@ async def test_a_lost_reply_to_the_message_is_sent_again_to_the_byte(store: Sqli
     assert mail.attempt == 2
 
 
-async def test_a_lost_reply_holds_the_mail_where_an_operator_wants_that(store: SqliteStore) -> None:
+async def test_a_mail_whose_reply_was_lost_is_held_if_configured(store: SqliteStore) -> None:
     """It becomes uncertain, is not sent again, and says why."""
     async with losing_replies(1) as (url, taken), sending(store, [url], hold=True):
         await add(store, 1)
@@ -425,7 +423,7 @@ async def test_a_lost_reply_holds_the_mail_where_an_operator_wants_that(store: S
 
 
 async def test_after_a_crash_only_mails_past_data_are_held(store: SqliteStore, inbox: Inbox) -> None:
-    """The mark is made before DATA: a mail without it cannot have gone, so it is simply sent."""
+    """The mark is made before DATA, so a mail without it cannot have been sent and is sent again."""
     await add(store, 1, 2)
     first, second = [start.mail for start in (await store.claim(2, 0, clock.now())).starts]
     await store.mark(first)
@@ -440,7 +438,7 @@ async def test_after_a_crash_only_mails_past_data_are_held(store: SqliteStore, i
 
 
 async def test_stopping_finishes_what_is_under_way(store: SqliteStore, inbox: Inbox) -> None:
-    """When told to stop in the middle, each mail is either untouched or sent and recorded: none is left in between."""
+    """After a stop in the middle each mail is either untouched, or sent and recorded."""
     await add(store, *range(50))
     async with sending(store, [inbox.url]):
         await inbox.wait_for(3, PATIENCE)

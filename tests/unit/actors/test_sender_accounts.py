@@ -27,14 +27,14 @@ BEYOND_ASCII = "jos\u00e9@example.com"
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    """Give an empty store."""
+    """Provide an empty store."""
     store = await SqliteStore.open(tmp_path / "n.db")
     yield store
     await store.close()
 
 
 def is_to(line: bytes, *numbers: int) -> bool:
-    """Say whether a command names the recipient of one of these requests."""
+    """Return whether a command names the recipient of one of these requests."""
     return any(f"<p{number}@".encode() in line for number in numbers)
 
 
@@ -43,8 +43,8 @@ def rejecting(phase: str, reply: bytes, *numbers: int) -> Answer:
     return lambda at, line: reply if at == phase and (not numbers or is_to(line, *numbers)) else None
 
 
-async def test_wrong_addresses_in_a_row_hold_up_nobody(store: SqliteStore) -> None:
-    """Mail to somebody else goes as soon as the account was tried again; then the wrong ones fail, once each."""
+async def test_wrong_addresses_in_a_row_hold_up_no_mail(store: SqliteStore) -> None:
+    """Mail to another recipient is sent as soon as the account is tried again; then the wrong ones fail, once each."""
     wrong = range(MANY)
     async with Scripted.running(rejecting("RCPT", b"550 5.1.1 no such user\r\n", *wrong)) as server:
         async with sending(store, [server.url], connections=1) as accounts:
@@ -58,11 +58,13 @@ async def test_wrong_addresses_in_a_row_hold_up_nobody(store: SqliteStore) -> No
 
 
 def disliking(content: bytes) -> Answer:
-    """Reject what has some content, at the final dot."""
+    """Reject messages with some content, at the final dot."""
     return lambda phase, line: b"554 5.7.1 looks like spam\r\n" if phase == "DOT" and content in line else None
 
 
-async def test_a_request_whose_content_is_rejected_holds_up_nobody(store: SqliteStore, logged_lines: list[Any]) -> None:
+async def test_a_request_whose_content_is_rejected_holds_up_no_mail(
+    store: SqliteStore, logged_lines: list[Any]
+) -> None:
     """It fails for each of its recipients, the account is never paused, and the mail behind it is sent."""
     async with Scripted.running(disliking(b"Subject: Bulk")) as server, sending(store, [server.url], pauses=(LONG,)):
         await add(store, 0, to=[f"b{number}@example.com" for number in range(40)], subject="Bulk")
@@ -75,8 +77,8 @@ async def test_a_request_whose_content_is_rejected_holds_up_nobody(store: Sqlite
     assert not logged_lines
 
 
-async def test_mail_that_comes_after_a_batch_of_rejected_ones_is_tried_next(store: SqliteStore) -> None:
-    """Although the account is suspected for them; when that one was accepted, the account is used like any other."""
+async def test_a_mail_that_arrives_after_a_batch_of_rejected_ones_is_tried_next(store: SqliteStore) -> None:
+    """The account is suspected because of the batch; once that mail is accepted, it is used like any other."""
     async with Scripted.running(disliking(b"Subject: Bad")) as server:
         async with sending(store, [server.url], pauses=(LONG,), delays=(LONG,), connections=1) as accounts:
             await add(store, *range(20), subject="Bad")
@@ -94,7 +96,7 @@ async def test_mail_that_comes_after_a_batch_of_rejected_ones_is_tried_next(stor
 
 
 async def test_an_accepted_mail_ends_a_suspicion(store: SqliteStore) -> None:
-    """One that was under way when the others were rejected: the rest does not wait for the end of the pause."""
+    """If a mail that was under way is accepted, the rest does not wait for the end of the pause."""
     go_on = asyncio.Event()
 
     async def answer(phase: str, line: bytes) -> bytes | None:
@@ -116,16 +118,16 @@ async def test_an_accepted_mail_ends_a_suspicion(store: SqliteStore) -> None:
 
 
 async def test_a_limit_that_lets_some_mails_through_fails_none(store: SqliteStore) -> None:
-    """In words that are known: each mail is sent in the end, although others are accepted in between."""
-    turn = 0
+    """If its words are known, each mail is sent in the end, although others are accepted in between."""
+    rcpts = 0
     limit = (
         b"550 Domain example.org has exceeded the max emails per hour (150/150 (100%)) allowed. Message discarded.\r\n"
     )
 
     def answer(phase: str, _line: bytes) -> bytes | None:
-        nonlocal turn
-        turn += phase == "RCPT"
-        return limit if phase == "RCPT" and turn % 3 else None
+        nonlocal rcpts
+        rcpts += phase == "RCPT"
+        return limit if phase == "RCPT" and rcpts % 3 else None
 
     async with Scripted.running(answer) as server:
         async with sending(store, [server.url], pauses=(timedelta(milliseconds=5),), delays=(timedelta(0),)):
@@ -134,8 +136,8 @@ async def test_a_limit_that_lets_some_mails_through_fails_none(store: SqliteStor
     assert {mail.event for mail in await mails(store) if mail.status is Status.SENT} == {f"r{n}" for n in range(12)}
 
 
-async def test_a_mail_for_which_a_server_hangs_up_holds_up_nobody(store: SqliteStore) -> None:
-    """After each pause the others go first; from the third time on the mail is judged by itself."""
+async def test_a_mail_for_which_a_server_hangs_up_holds_up_no_mail(store: SqliteStore) -> None:
+    """After each pause the others go first; from the third time on the mail is retried on its own."""
 
     def answer(phase: str, line: bytes) -> bytes | None:
         if phase == "MAIL" and b"SMTPUTF8" in line:
@@ -155,8 +157,10 @@ async def test_a_mail_for_which_a_server_hangs_up_holds_up_nobody(store: SqliteS
 
 
 @pytest.mark.parametrize("reply", [b"450 4.7.0 too many messages, try again in 24 hours\r\n", b"550 5.4.5 limit\r\n"])
-async def test_mail_that_meets_the_limit_of_an_account_goes_by_the_next_one(store: SqliteStore, reply: bytes) -> None:
-    """Also mails that were under way when the limit was reached; they do not wait for the end of the pause."""
+async def test_mail_that_meets_the_limit_of_an_account_is_sent_by_the_next_one(
+    store: SqliteStore, reply: bytes
+) -> None:
+    """Mails that were under way when the limit was reached do not wait for the end of the pause either."""
     accepted, limited = asyncio.Semaphore(3), asyncio.Event()
 
     async def answer(phase: str, _line: bytes) -> bytes | None:
@@ -183,7 +187,7 @@ def hanging_up(phase: str, _line: bytes) -> bytes | None:
 
 @pytest.mark.parametrize("answer", [hanging_up, rejecting("RCPT", b"421 4.7.0 Temporary problem\r\n")])
 async def test_an_account_whose_dialogues_all_break_is_paused(store: SqliteStore, answer: Answer) -> None:
-    """The next account has the rest; the first one gets a new recipient at each step, and is not logged in to more."""
+    """The next account gets the rest; the first one tries one new recipient after each pause."""
     async with Scripted.running(answer) as first, Scripted.running() as second:
         async with sending(store, [first.url, second.url], pauses=(LONG,), delays=(LONG,), connections=2) as accounts:
             await add(store, *range(20))
@@ -197,7 +201,7 @@ async def test_an_account_whose_dialogues_all_break_is_paused(store: SqliteStore
 async def test_an_account_that_is_stuck_leaves_the_rest_to_the_next_one(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that takes messages and says nothing holds up those that it has, and no others."""
+    """A server that takes messages and never replies holds up those messages only."""
     monkeypatch.setattr("notifier.sending.transport_health.STALL_TIMEOUT", 0.1)
     reached = asyncio.Event()
     async with Scripted.running(silent_at("DOT", reached)) as first, Scripted.running() as second:
@@ -208,7 +212,7 @@ async def test_an_account_that_is_stuck_leaves_the_rest_to_the_next_one(
 
 
 async def test_each_account_has_connections_of_its_own(store: SqliteStore) -> None:
-    """Dialogues that hang on a paused account take none from the next one."""
+    """Dialogues that hang on a paused account take no connections from the next one."""
     limit, together, go_on, begun = asyncio.Event(), asyncio.Event(), asyncio.Event(), 0
 
     async def first_says(phase: str, line: bytes) -> bytes | None:
@@ -243,17 +247,17 @@ async def test_each_account_has_connections_of_its_own(store: SqliteStore) -> No
             go_on.set()
 
 
-async def test_all_runs_of_the_sender_share_one_guard(
+async def test_all_runs_of_the_sender_share_one_burst_guard(
     store: SqliteStore, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A sender that is restarted does not begin with a burst."""
-    guards: list[BurstGuard] = []
+    burst_guards: list[BurstGuard] = []
 
     async def note(self: Sender, *_: object) -> None:
-        guards.append(self._deliverer._burst_guard)
+        burst_guards.append(self._deliverer._burst_guard)
 
     monkeypatch.setattr(Sender, "run", note)
     send = service._sending(store, [], settings, composed)
     for _ in range(2):
         await send(lambda: None, asyncio.Event())
-    assert guards[0] is guards[1]
+    assert burst_guards[0] is burst_guards[1]

@@ -24,7 +24,7 @@ BEYOND_ASCII = "jos\u00e9{}@example.com"
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    """Give an empty store."""
+    """Provide an empty store."""
     store = await SqliteStore.open(tmp_path / "n.db")
     yield store
     await store.close()
@@ -34,8 +34,10 @@ def addresses(*numbers: int) -> Counter[str]:
     return Counter(f"p{number}@example.com" for number in numbers)
 
 
-async def test_a_server_that_allows_few_connections_pauses_nobody(store: SqliteStore, logged_lines: list[Any]) -> None:
-    """One login too many, and from then on no more mails are claimed than there are connections for."""
+async def test_a_server_that_allows_few_connections_pauses_no_account(
+    store: SqliteStore, logged_lines: list[Any]
+) -> None:
+    """After one login too many, no more mails are claimed than there are connections for."""
     limited = Limited(2)
     async with Scripted.running(limited) as server, sending(store, [server.url], connections=8) as accounts:
         await add(store, *range(20))
@@ -45,12 +47,12 @@ async def test_a_server_that_allows_few_connections_pauses_nobody(store: SqliteS
     assert (limited.most, limited.refused) == (2, 1)
     assert "SMTP account paused" not in {line["event"] for line in logged_lines}
     assert {(mail.status, mail.attempt) for mail in await mails(store)} == {(Status.SENT, 1)}
-    # The mail that wanted one connection too many may have gone back, and no other.
+    # Only the mail that needed one connection too many may have been handed back.
     assert len([event for event in await store.events(0, 1000) if event.type == "mail.pending"]) <= 20 + 1
 
 
-async def test_an_account_that_refuses_logins_leaves_the_rest_to_the_next_one(store: SqliteStore) -> None:
-    """Also while one of its connections waits for an answer, which says nothing about another login."""
+async def test_an_account_that_rejects_logins_leaves_the_rest_to_the_next_one(store: SqliteStore) -> None:
+    """This also holds while one of its connections waits for a reply."""
     gone, go_on = asyncio.Event(), asyncio.Event()
 
     async def answer(phase: str, _line: bytes) -> bytes | None:
@@ -78,7 +80,7 @@ async def test_an_account_that_refuses_logins_leaves_the_rest_to_the_next_one(st
 async def test_no_account_gets_more_mails_at_a_time_than_it_has_connections(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Mails that another account could not take count as well as its own."""
+    """Mails that another account could not take are counted as well."""
     monkeypatch.setattr("notifier.sending.transport_health.OTHER_ACCOUNT", timedelta(milliseconds=100))
     is_down, go_on, now, most = True, asyncio.Event(), 0, 0
 
@@ -108,7 +110,7 @@ async def test_no_account_gets_more_mails_at_a_time_than_it_has_connections(
             await logged(store, "mail.sent", 2)
             for number in (4, 5):
                 await add(store, number, to=BEYOND_ASCII.format(number))
-            # Each goes back at least once, because the second account has no room for it.
+            # Each is handed back at least once, because the second account has no room for it.
             await logged(store, "mail.pending", 6 + 2)
             assert (now, accounts[1].health.under_way) == (2, 2)
             go_on.set()
@@ -117,10 +119,10 @@ async def test_no_account_gets_more_mails_at_a_time_than_it_has_connections(
     assert (sum(messages_by_recipient(first).values()), sum(messages_by_recipient(second).values())) == (1, 5)
 
 
-async def test_mail_goes_on_beside_a_dialogue_when_the_store_can_be_written_again(
+async def test_sending_resumes_beside_a_dialogue_when_the_store_can_be_written_again(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch, logged_lines: list[Any]
 ) -> None:
-    """A server that takes its time with one mail delays no other: the run of the sender goes on."""
+    """A server that is slow with one mail delays no other, because the run of the sender goes on."""
     monkeypatch.setattr("notifier.actors.sender.CLAIM_AGAIN", 0.01)
     gone, go_on, is_locked, tried, claim = asyncio.Event(), asyncio.Event(), False, 0, store.claim
 

@@ -31,7 +31,7 @@ LONG = timedelta(hours=1)
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    """Give an empty store."""
+    """Provide an empty store."""
     store = await SqliteStore.open(tmp_path / "n.db")
     yield store
     await store.close()
@@ -57,7 +57,7 @@ ODD = st.lists(
 @settings(max_examples=25)
 @given(ODD)
 async def test_any_bytes_in_replies_are_recorded(odd: Sequence[tuple[str, bytes, bytes]]) -> None:
-    """Every mail gets its status, none that the server accepted is sent again after a restart, and all can be told."""
+    """Every mail gets its status, no accepted mail is sent again after a restart, and all can be shown."""
     left = list(odd)
     accepted = Counter[bytes]()
 
@@ -80,7 +80,7 @@ async def test_any_bytes_in_replies_are_recorded(odd: Sequence[tuple[str, bytes,
 
 
 async def sent_by_a_process(database: Path, url: str, first: int) -> list[Mail]:
-    """Open a store, send four mails with all that is left of those before, and return what the store then says."""
+    """Open a store, send four mails and what is left of earlier ones, and return all mails in the store."""
     store = await SqliteStore.open(database)
     at_once = (timedelta(0),)
     await add(store, *range(first, first + 4))
@@ -93,8 +93,8 @@ async def sent_by_a_process(database: Path, url: str, first: int) -> list[Mail]:
     return found
 
 
-async def test_a_reply_that_is_not_utf_8_holds_up_nobody(store: SqliteStore) -> None:
-    """One recipient's rejection in Latin-1 is recorded like any other, as are the mails beside it."""
+async def test_a_reply_that_is_not_utf_8_holds_up_no_mail(store: SqliteStore) -> None:
+    """A rejection in Latin-1 is recorded like any other, and the other mails are sent."""
 
     def answer(phase: str, line: bytes) -> bytes | None:
         return b"550 5.1.1 Empf\xe4nger unbekannt\r\n" if phase == "RCPT" and recipient(line)[:3] == "p3@" else None
@@ -151,8 +151,8 @@ async def test_a_delivery_that_fails_cancels_no_other(
 # Logins and pauses
 
 
-async def test_a_rejected_password_costs_one_login_a_step(store: SqliteStore) -> None:
-    """Eight connections and twenty due mails: at the start, and also when all connections were closed meanwhile."""
+async def test_a_rejected_password_costs_one_login_per_pause(store: SqliteStore) -> None:
+    """This holds for twenty due mails, at the start and also if all connections have been closed since."""
     rejecting = True
     answer: Answer = lambda phase, _: b"535 5.7.8 no\r\n" if phase == "AUTH" and rejecting else None  # noqa: E731
     await add(store, *range(20))
@@ -173,15 +173,15 @@ async def test_a_rejected_password_costs_one_login_a_step(store: SqliteStore) ->
                 lambda: accounts[0].health.breaker.until is not None and accounts[0].health.breaker.until > clock.now(),
                 store,
             )
-        # One by a delivery that found no connection, one by the probe after the pause of no time.
+        # The first by a delivery that found no connection, the second by the probe after a pause of 0 s.
         assert server.count("AUTH") - before == 2
     assert server.count("AUTH CRAM") == 0
     waiting = [mail for mail in await mails(store) if mail.status is Status.PENDING]
     assert [(mail.attempt, len(waiting)) for mail in waiting[:1]] == [(0, 20)]
 
 
-async def test_a_daily_limit_costs_one_mail_a_step(store: SqliteStore) -> None:
-    """Also at the start: of twenty due mails one goes first, and the next one only after the pause."""
+async def test_a_daily_limit_costs_one_mail_per_pause(store: SqliteStore) -> None:
+    """Of twenty due mails one is tried first, also at the start, and the next one only after the pause."""
     answer: Answer = lambda phase, _: b"550 5.4.5 Daily limit\r\n" if phase == "DOT" else None  # noqa: E731
     await add(store, *range(20))
     async with (
@@ -198,7 +198,7 @@ async def test_a_daily_limit_costs_one_mail_a_step(store: SqliteStore) -> None:
 
 
 async def test_after_a_pause_one_mail_goes_first_and_then_the_rest(store: SqliteStore) -> None:
-    """The others are begun only when the first was accepted; then they go side by side."""
+    """The others start only when the first was accepted, and then at the same time."""
     begun, answers, together = 0, [b"450 4.7.0 too many messages\r\n"], asyncio.Event()
     begun_at_the_first: list[int] = []
 
@@ -223,7 +223,7 @@ async def test_after_a_pause_one_mail_goes_first_and_then_the_rest(store: Sqlite
 
 
 async def test_a_mail_that_waits_does_not_start_on_an_account_that_was_paused(store: SqliteStore) -> None:
-    """While it waited for a connection another one met the limit: it is handed back, and no more is begun."""
+    """While it waited for a connection another mail met the limit, so it is handed back."""
     paused, connections = asyncio.Event(), 0
 
     async def answer(phase: str, line: bytes) -> bytes | None:
@@ -249,7 +249,7 @@ async def test_a_mail_that_waits_does_not_start_on_an_account_that_was_paused(st
 
 
 async def test_a_rejection_of_the_recipient_ends_the_trial(store: SqliteStore) -> None:
-    """An account whose first mail goes to an unknown address is used like any other."""
+    """An account whose first mail goes to an unknown address is then used like any other."""
 
     def answer(phase: str, line: bytes) -> bytes | None:
         return b"550 5.1.1 no such user\r\n" if phase == "RCPT" and recipient(line)[:3] == "p0@" else None
@@ -261,8 +261,8 @@ async def test_a_rejection_of_the_recipient_ends_the_trial(store: SqliteStore) -
     assert Counter(mail.status for mail in await mails(store)) == {Status.SENT: 5, Status.FAILED: 1}
 
 
-async def test_while_an_account_recovers_the_next_one_has_the_rest(store: SqliteStore) -> None:
-    """The first account gets one mail and keeps it for long; all others go by the second one meanwhile."""
+async def test_while_an_account_recovers_the_next_one_gets_the_rest(store: SqliteStore) -> None:
+    """The first account has one mail that takes long, and all others are sent by the second one meanwhile."""
     go_on, answers = asyncio.Event(), [b"450 4.7.0 too many messages\r\n"]
 
     async def answer(phase: str, _line: bytes) -> bytes | None:
@@ -285,17 +285,17 @@ async def test_while_an_account_recovers_the_next_one_has_the_rest(store: Sqlite
 
 
 async def test_at_the_start_the_second_account_waits_for_the_first(store: SqliteStore) -> None:
-    """As long as nothing is known against the first account, its first mail is waited for."""
+    """As long as no fault of the first account is known, its first mail is awaited."""
     async with Inbox() as first, Inbox() as second, sending(store, [first.url, second.url]):
         await add(store, *range(10))
         await logged(store, "mail.sent", 10)
     assert (len(first.received), len(second.received)) == (10, 0)
 
 
-async def test_a_login_that_fails_in_an_unknown_way_is_tried_again(
+async def test_a_login_that_fails_unexpectedly_is_tried_again(
     store: SqliteStore, inbox: Inbox, monkeypatch: pytest.MonkeyPatch, logged_lines: list[Any]
 ) -> None:
-    """An error of our own pauses the account like any other, and does not leave it logging in for ever."""
+    """An error of our own pauses the account like any other, and the breaker does not stay in its probing state."""
     probe, faults = SmtpPool.probe, [RuntimeError("nobody expected this")]
 
     async def failing(self: SmtpPool) -> Admission:
@@ -314,8 +314,8 @@ async def test_a_login_that_fails_in_an_unknown_way_is_tried_again(
     ]
 
 
-async def test_a_login_that_was_given_up_is_tried_by_the_next_run(store: SqliteStore) -> None:
-    """A sender that is restarted while it logs in does not wait for that login for ever."""
+async def test_a_cancelled_login_is_tried_again_by_the_next_run(store: SqliteStore) -> None:
+    """A sender that is restarted during a login does not wait for that login."""
     reached, silent = asyncio.Event(), True
 
     async def answer(phase: str, _line: bytes) -> bytes | None:
@@ -348,7 +348,7 @@ async def test_a_login_that_was_given_up_is_tried_by_the_next_run(store: SqliteS
 async def test_a_recipient_that_pauses_the_account_alone_is_judged_alone(
     store: SqliteStore, rejection: bytes, end: tuple[Status, int]
 ) -> None:
-    """After two pauses with mails accepted in between, the third rejection is the mail's own."""
+    """After two pauses with mails accepted in between, the third rejection is attributed to the recipient."""
 
     def answer(phase: str, line: bytes) -> bytes | None:
         return rejection + b"\r\n" if phase == "RCPT" and recipient(line)[:4] == "p99@" else None
@@ -357,7 +357,7 @@ async def test_a_recipient_that_pauses_the_account_alone_is_judged_alone(
         async with sending(store, [server.url], delays=(LONG / 2,)):
             await add(store, 99)
             for number in range(2):
-                await logged(store, "mail.pending", 2 * number + 2)  # it has paused the account
+                await logged(store, "mail.pending", 2 * number + 2)  # the mail has paused the account
                 await add(store, number)
                 await logged(store, "mail.sent", number + 1)
             await logged(store, "mail.retrying")
@@ -373,7 +373,7 @@ def rejected(server: Scripted) -> int:
 
 
 async def test_a_mail_that_paused_the_account_lets_others_go_first(store: SqliteStore) -> None:
-    """It is not due again before the pause is over, so a mail that came later is the one on trial."""
+    """It is not due again before the pause is over, so a mail that arrived later is the one on trial."""
     order: list[str] = []
 
     def answer(phase: str, line: bytes) -> bytes | None:

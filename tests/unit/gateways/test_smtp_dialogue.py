@@ -22,8 +22,8 @@ LATIN_1 = "Empfänger unbekannt".encode("latin-1")
 
 
 @pytest.mark.parametrize("phase", ["MAIL", "RCPT", "DATA", "DOT"])
-async def test_a_reply_that_is_not_utf_8_is_readable_text(phase: str) -> None:
-    """Each byte that is wrong becomes U+FFFD, so that the text can be stored and encoded."""
+async def test_a_reply_that_is_not_utf_8_becomes_readable_text(phase: str) -> None:
+    """Each invalid byte becomes U+FFFD, so that the text can be stored and encoded."""
     async with (
         Scripted.running(once(phase, b"550 5.1.1 " + LATIN_1 + b"\r\n")) as server,
         smtp_pool(server.url) as pool,
@@ -35,7 +35,7 @@ async def test_a_reply_that_is_not_utf_8_is_readable_text(phase: str) -> None:
 
 
 async def test_a_long_reply_is_cut() -> None:
-    """What is stored for each mail has a limit; an ellipsis shows that there was more."""
+    """The text that is kept has a limit, and an ellipsis shows that there was more."""
     lines = b"".join(b"550-" + b"x" * 500 + b"\r\n" for _ in range(20)) + b"550 end\r\n"
     async with Scripted.running(once("RCPT", lines)) as server, smtp_pool(server.url) as pool:
         result = await pool.deliver(MAIL)
@@ -45,8 +45,8 @@ async def test_a_long_reply_is_cut() -> None:
 
 
 @pytest.mark.parametrize("answer", [b"hello\r\n", b"\xff\xfe\r\n", b"-12 x\r\n", b"999 x\r\n", b"007 x\r\n", b"\r\n"])
-async def test_what_is_no_reply_is_a_broken_dialogue(answer: bytes) -> None:
-    """Only codes from 200 to 599 are replies; the connection is not used again."""
+async def test_bytes_that_are_no_reply_break_the_dialogue(answer: bytes) -> None:
+    """Only codes from 200 to 599 are replies, and the connection is not used again."""
     async with Scripted.running(once("RCPT", answer)) as server, smtp_pool(server.url) as pool:
         broken = await pool.deliver(MAIL)
         accepted = await pool.deliver(MAIL)
@@ -68,7 +68,7 @@ async def test_what_is_no_reply_is_a_broken_dialogue(answer: bytes) -> None:
 async def test_a_second_reply_is_never_taken_for_that_of_another_command(
     phase: str, answer: bytes, ends: tuple[Phase, int | None]
 ) -> None:
-    """A server that says too much is out of step: its dialogue ends there, and the next mail has a new connection."""
+    """A server that sends too much is out of step: its dialogue ends, and the next mail has a new connection."""
     async with Scripted.running(once(phase, answer)) as server, smtp_pool(server.url) as pool:
         first = await pool.deliver(MAIL)
         second = await pool.deliver(MAIL)
@@ -78,7 +78,7 @@ async def test_a_second_reply_is_never_taken_for_that_of_another_command(
 
 
 async def test_a_server_that_reads_no_more_is_cut_off_at_once() -> None:
-    """After the time limit nothing more of the message goes out, whenever the server begins to read again."""
+    """After the time limit nothing more of the message is sent, even if the server begins to read again."""
     read_on, size = asyncio.Event(), 0
     ended = asyncio.Event()
 
@@ -113,7 +113,7 @@ async def test_a_server_that_reads_no_more_is_cut_off_at_once() -> None:
 
 
 async def test_a_message_arrives_as_it_was_composed(inbox: Inbox) -> None:
-    """Lines that begin with dots, also one of a single dot, come through unchanged."""
+    """Lines that begin with dots, including one of a single dot, arrive unchanged."""
     async with smtp_pool(inbox.url) as pool:
         result = await pool.deliver(ComposedMail("fly@example.org", "asha@example.com", MESSAGE))
     assert result.accepted
@@ -122,8 +122,8 @@ async def test_a_message_arrives_as_it_was_composed(inbox: Inbox) -> None:
 
 
 @pytest.mark.parametrize(("phase", "connections"), [("MAIL", 2), ("RCPT", 1), ("DATA", 1)])
-async def test_a_refusal_says_in_which_phase_and_the_connection_stays(phase: str, connections: int) -> None:
-    """After 452 the next mail goes over the same connection, unless the server took none from us at all."""
+async def test_a_rejection_names_its_phase_and_keeps_the_connection(phase: str, connections: int) -> None:
+    """After 452 the next mail uses the same connection, unless MAIL FROM was rejected."""
     replies = iter(["452 4.3.1 not now"])
     async with Inbox(reply=lambda at, _: next(replies, None) if at == phase else None) as inbox:
         async with smtp_pool(inbox.url) as pool:
@@ -136,7 +136,7 @@ async def test_a_refusal_says_in_which_phase_and_the_connection_stays(phase: str
 
 
 async def test_a_421_closes_the_connection() -> None:
-    """The next mail goes over a new one."""
+    """The next mail has a new one."""
     replies = iter(["421 4.3.2 shutting down"])
     async with Inbox(reply=lambda at, _: next(replies, None) if at == "RCPT" else None) as inbox:
         async with smtp_pool(inbox.url) as pool:
@@ -150,7 +150,7 @@ Dialogue = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None
 
 @asynccontextmanager
 async def scripted(dialogue: Dialogue) -> AsyncIterator[str]:
-    """Run a server that behaves badly in a way that no well-behaved one can be made to."""
+    """Run a server with a dialogue of its own."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -172,7 +172,7 @@ async def scripted(dialogue: Dialogue) -> AsyncIterator[str]:
 
 
 def until(word: bytes, *, then_close: bool, reached: asyncio.Event | None = None) -> Dialogue:
-    """Answer everything well until a command that begins with `word`; then hang up, or say nothing more."""
+    """Accept everything until a command that begins with `word`; then hang up, or send nothing more."""
 
     async def dialogue(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 here\r\n")
@@ -202,8 +202,8 @@ def until(word: bytes, *, then_close: bool, reached: asyncio.Event | None = None
         (b".\r", Phase.DOT),
     ],
 )
-async def test_a_dialogue_that_breaks_says_where(word: bytes, phase: Phase, *, then_close: bool) -> None:
-    """A server that hangs up or falls silent gives a result without a reply, within its timeout, in the right phase."""
+async def test_a_dialogue_that_breaks_names_its_phase(word: bytes, phase: Phase, *, then_close: bool) -> None:
+    """If a server hangs up or falls silent, the result has no reply, and comes within the timeout."""
     async with scripted(until(word, then_close=then_close)) as url:
         async with smtp_pool(url, TIMEOUT="200ms", DOT_TIMEOUT="300ms") as pool:
             async with asyncio.timeout(PATIENCE):
@@ -213,7 +213,7 @@ async def test_a_dialogue_that_breaks_says_where(word: bytes, phase: Phase, *, t
 
 
 async def test_a_cancelled_delivery_closes_its_connection() -> None:
-    """No other mail may meet a dialogue that was left in the middle."""
+    """No other mail uses a connection that was left in the middle of a dialogue."""
     reached = asyncio.Event()
     async with scripted(until(b"RCPT", then_close=False, reached=reached)) as url, smtp_pool(url) as pool:
         delivery = asyncio.create_task(pool.deliver(MAIL))
@@ -225,7 +225,7 @@ async def test_a_cancelled_delivery_closes_its_connection() -> None:
 
 
 async def test_an_address_beyond_ascii_needs_smtputf8(inbox: Inbox) -> None:
-    """A server that offers the extension is asked for it; one that does not is told nothing of the mail."""
+    """The extension is used if the server offers it; otherwise the server never sees the mail."""
     mail = ComposedMail("fly@example.org", "jürgen@example.com", MESSAGE)
     async with smtp_pool(inbox.url) as pool:
         offered = await pool.deliver(mail)
@@ -263,7 +263,7 @@ async def test_a_connection_that_is_lost_before_the_message_leaves_no_doubt(monk
     ],
 )
 async def test_a_reply_that_fits_no_command_breaks_the_dialogue(phase: str, answer: bytes) -> None:
-    """Past the message the outcome is unknown then; in each case the connection is not used again."""
+    """After the message its outcome is unknown then; in each case the connection is not used again."""
     answers = [answer]
     says: Answer = lambda at, _line: answers.pop() if at == phase and answers else None  # noqa: E731
     async with Scripted.running(says) as server, smtp_pool(server.url) as pool:
@@ -273,8 +273,8 @@ async def test_a_reply_that_fits_no_command_breaks_the_dialogue(phase: str, answ
     assert server.connections == 2
 
 
-async def test_a_sender_address_that_the_server_cannot_take_is_the_account_s_fault() -> None:
-    """It would meet every mail, so none fails."""
+async def test_a_sender_address_that_the_server_cannot_take_is_no_fault_of_the_mail() -> None:
+    """It would meet every mail, so the result is that of a rejected MAIL FROM."""
     async with Scripted.running(without_smtputf8) as server:
         async with smtp_pool(server.url) as pool:
             result = await pool.deliver(ComposedMail("jürgen@example.org", "a@example.com", b""))

@@ -21,13 +21,13 @@ from notifier.settings import load
 
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
-    """Give a certificate authority of the tests' own."""
+    """Provide a certificate authority for the tests."""
     return trustme.CA()
 
 
 @pytest.fixture
 def server_tls(authority: trustme.CA) -> ssl.SSLContext:
-    """Give a server's side of TLS for 127.0.0.1."""
+    """Provide the server side of TLS for 127.0.0.1."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     return context
@@ -35,15 +35,15 @@ def server_tls(authority: trustme.CA) -> ssl.SSLContext:
 
 @pytest.fixture
 def ca_file(authority: trustme.CA, tmp_path: Path) -> str:
-    """Give the authority as a file."""
+    """Provide the certificate of the authority as a file."""
     path = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(path))
     return str(path)
 
 
 @pytest.mark.parametrize("implicit", [False, True])
-async def test_mail_goes_over_tls_with_login(server_tls: ssl.SSLContext, ca_file: str, *, implicit: bool) -> None:
-    """smtp:// begins with STARTTLS and smtps:// with TLS; both check the certificate and log in."""
+async def test_mail_is_sent_over_tls_with_a_login(server_tls: ssl.SSLContext, ca_file: str, *, implicit: bool) -> None:
+    """smtp:// uses STARTTLS and smtps:// implicit TLS; both check the certificate and log in."""
     async with Inbox(tls=server_tls, implicit_tls=implicit, credentials=("user@x", "p:w")) as inbox:
         url = inbox.url.replace("://", "://user%40x:p%3Aw@")
         async with smtp_pool(url, CA_FILE=ca_file) as pool:
@@ -52,7 +52,7 @@ async def test_mail_goes_over_tls_with_login(server_tls: ssl.SSLContext, ca_file
 
 @pytest.mark.parametrize("implicit", [False, True])
 async def test_a_certificate_that_is_not_trusted_is_refused(server_tls: ssl.SSLContext, *, implicit: bool) -> None:
-    """Without the authority in NOTIFIER_SMTP_CA_FILE nothing is said to the server but hello."""
+    """Without the authority in NOTIFIER_SMTP_CA_FILE the server gets no more than EHLO."""
     async with Inbox(tls=server_tls, implicit_tls=implicit) as inbox, smtp_pool(inbox.url) as pool:
         with pytest.raises(Unreachable, match="certificate verify failed"):
             await pool.probe()
@@ -60,15 +60,15 @@ async def test_a_certificate_that_is_not_trusted_is_refused(server_tls: ssl.SSLC
 
 
 async def test_a_server_that_offers_no_starttls_gets_no_mail(inbox: Inbox) -> None:
-    """smtp:// never goes on in plain text."""
+    """smtp:// never falls back to plain text."""
     async with smtp_pool(inbox.url.replace("smtp+plain", "smtp")) as pool:
         with pytest.raises(Unreachable, match="STARTTLS"):
             await pool.deliver(MAIL)
     assert inbox.started == []
 
 
-async def test_a_wrong_password_is_the_transports_fault() -> None:
-    """The server's 535 is in the error, and no mail was begun."""
+async def test_a_wrong_password_is_unreachable() -> None:
+    """The server's 535 is in the error, and no mail has started."""
     async with Inbox(credentials=("user", "right")) as inbox:
         async with smtp_pool(inbox.url.replace("://", "://user:wrong@")) as pool:
             with pytest.raises(Unreachable, match="535"):
@@ -76,8 +76,8 @@ async def test_a_wrong_password_is_the_transports_fault() -> None:
 
 
 @pytest.mark.parametrize("then_close", [True, False])
-async def test_a_login_that_breaks_is_the_accounts_fault(*, then_close: bool) -> None:
-    """A server that hangs up or falls silent before MAIL FROM is unreachable, which says nothing about the mail."""
+async def test_a_login_that_breaks_is_unreachable(*, then_close: bool) -> None:
+    """This holds for a server that hangs up and for one that falls silent."""
 
     async def answer(phase: str, line: bytes) -> bytes | None:
         if phase == "EHLO" and then_close:
@@ -92,8 +92,8 @@ async def test_a_login_that_breaks_is_the_accounts_fault(*, then_close: bool) ->
                 await pool.deliver(MAIL)
 
 
-def test_a_ca_file_that_cannot_be_used_is_a_setting_to_mend(tmp_path: Path) -> None:
-    """The fault names the variable."""
+def test_a_ca_file_that_cannot_be_used_is_an_invalid_setting(tmp_path: Path) -> None:
+    """The error names the variable."""
     settings = load(
         {
             "NOTIFIER_SMTP_URL": "smtp://h",
@@ -106,7 +106,7 @@ def test_a_ca_file_that_cannot_be_used_is_a_setting_to_mend(tmp_path: Path) -> N
 
 
 async def test_a_server_is_greeted_in_ascii() -> None:
-    """Also if the domain of the sender's address is not; such a mail is sent by SMTPUTF8."""
+    """The name in EHLO is ASCII even if the domain of the sender is not."""
     environ = {"NOTIFIER_MAIL_FROM": "jos\u00e9@m\u00fcnchen.example"}
     async with Scripted.running() as server:
         settings = load({"NOTIFIER_SMTP_URL": server.url, **environ})
@@ -119,7 +119,7 @@ async def test_a_server_is_greeted_in_ascii() -> None:
 
 @pytest.mark.parametrize("phase", ["CONNECT", "EHLO", "AUTH"])
 async def test_a_login_that_fails_says_why_in_readable_text(phase: str) -> None:
-    """Whatever bytes the server refuses with, and whichever step it refuses, the reason can be encoded and is short."""
+    """Whatever bytes the server rejects a login with, the reason can be encoded, is short and has no addresses."""
     words = b"\x1b[31m ung\xfcltig for asha@example.com" + b" x" * MAX_REPLY
     async with Scripted.running(once(phase, b"535 5.7.8 " + words + b"\r\n")) as server:
         async with smtp_pool(server.url_with_login) as pool:
@@ -131,7 +131,7 @@ async def test_a_login_that_fails_says_why_in_readable_text(phase: str) -> None:
 
 
 async def test_a_login_tries_one_mechanism() -> None:
-    """However many are offered, a rejected password is one attempt."""
+    """However many mechanisms are offered, a rejected password is one attempt."""
     answer: Answer = lambda at, _line: b"535 5.7.8 no\r\n" if at == "AUTH" else None  # noqa: E731
     async with Scripted.running(answer) as server, smtp_pool(server.url_with_login) as pool:
         for _ in range(2):
@@ -140,8 +140,8 @@ async def test_a_login_tries_one_mechanism() -> None:
     assert logins(server) == ["AUTH PLAIN"] * 2
 
 
-async def test_a_mechanism_that_the_server_does_not_know_gives_way_to_the_next_one() -> None:
-    """It is still one mechanism a login: the next login uses another one."""
+async def test_an_unknown_mechanism_is_not_used_by_the_next_login() -> None:
+    """Each login still tries one mechanism only."""
     server_says = once("AUTH", b"504 5.5.4 unrecognised\r\n", b"334 UGFzc3dvcmQ6\r\n")
     async with Scripted.running(server_says) as server, smtp_pool(server.url_with_login) as pool:
         with pytest.raises(Unreachable, match="504"):
@@ -150,8 +150,8 @@ async def test_a_mechanism_that_the_server_does_not_know_gives_way_to_the_next_o
     assert logins(server) == ["AUTH PLAIN", "AUTH LOGIN"]
 
 
-async def test_a_server_without_a_mechanism_that_we_know_is_not_logged_in_to() -> None:
-    """Credentials are not sent, and the reason says what is missing."""
+async def test_no_credentials_are_sent_to_a_server_without_a_known_mechanism() -> None:
+    """The reason names the mechanisms that are supported."""
     answer: Answer = lambda at, _line: b"250-here\r\n250 AUTH GSSAPI\r\n" if at == "EHLO" else None  # noqa: E731
     async with Scripted.running(answer) as server, smtp_pool(server.url_with_login) as pool:
         with pytest.raises(Unreachable, match="offers no login by PLAIN, LOGIN or CRAM-MD5"):

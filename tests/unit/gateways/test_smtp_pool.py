@@ -16,20 +16,20 @@ from notifier.settings import load
 
 
 async def deliver(pool: SmtpPool, count: int) -> list[DialogueResult | BaseException]:
-    """Deliver several messages side by side; return how each ended."""
+    """Deliver several messages at the same time; return how each ended."""
     deliveries = [pool.deliver(MAIL) for _ in range(count)]
     return await asyncio.gather(*deliveries, return_exceptions=True)
 
 
 def accepted(results: Sequence[DialogueResult | BaseException]) -> int:
-    """Count the messages that were accepted; no connection may have been free for the others."""
+    """Count the messages that were accepted; for each of the others no connection was free."""
     found = [result for result in results if not isinstance(result, Busy)]
     assert all(isinstance(result, DialogueResult) and result.accepted for result in found), found
     return len(found)
 
 
 async def test_a_server_that_allows_few_connections_gets_no_more() -> None:
-    """The login that shows the limit is no fault; deliveries beyond it are turned back at once."""
+    """The login that shows the limit is no fault, and deliveries beyond it raise Busy at once."""
     limited = Limited(2)
     async with Scripted.running(limited) as server, smtp_pool(server.url) as pool:
         first = await deliver(pool, 8)
@@ -39,8 +39,8 @@ async def test_a_server_that_allows_few_connections_gets_no_more() -> None:
     assert (limited.most, limited.refused) == (2, 1)
 
 
-async def test_the_limit_of_a_server_is_looked_for_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may have been another program's connections that were too many."""
+async def test_the_limit_of_a_server_is_forgotten_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connections of another program may have been too many."""
     monkeypatch.setattr(gateway, "LIMIT_HOLDS", 0.2)
     limited = Limited(1)
     async with Scripted.running(limited) as server, smtp_pool(server.url) as pool:
@@ -56,7 +56,7 @@ async def test_the_limit_of_a_server_is_looked_for_again_after_a_while(monkeypat
 
 @pytest.mark.parametrize("words", [b"", b"421 4.3.2 Service shutting down\r\n", b"554 5.7.1 not from here\r\n"])
 async def test_only_the_words_of_a_server_are_a_limit_of_connections(words: bytes) -> None:
-    """A login that is refused for another reason, or without any, is a fault, although a connection is in use."""
+    """A login that is rejected for another reason, or without any, is a fault, although a connection is in use."""
     is_refusing = False
 
     def answer(phase: str, _line: bytes) -> bytes | None:
@@ -79,7 +79,7 @@ async def test_only_the_words_of_a_server_are_a_limit_of_connections(words: byte
 
 
 async def test_a_cancelled_probe_leaves_no_connection_behind() -> None:
-    """The farewells that it had waited for go on without it: each ends with its connection closed and not counted."""
+    """The QUITs that it waited for go on, and each ends with its connection closed and no longer counted."""
     leaving, go_on = asyncio.Event(), asyncio.Event()
 
     async def answer(phase: str, _line: bytes) -> bytes | None:
@@ -103,7 +103,7 @@ async def test_a_cancelled_probe_leaves_no_connection_behind() -> None:
 
 
 async def test_a_login_of_another_delivery_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever waits has told the server nothing yet, and its mail can be decided anew."""
+    """A delivery that has waited for LOGIN_WAIT raises Busy, so that its mail can be claimed again."""
     monkeypatch.setattr(gateway, "LOGIN_WAIT", 0.1)
     reached = asyncio.Event()
     async with Scripted.running(silent_at("EHLO", reached)) as server, smtp_pool(server.url, TIMEOUT="1h") as pool:
@@ -118,7 +118,7 @@ async def test_a_login_of_another_delivery_is_not_waited_for_long(monkeypatch: p
 
 
 async def test_a_login_that_fails_without_any_connection_is_a_fault() -> None:
-    """Nobody waits for connections that do not exist; the server's own words come along."""
+    """No delivery waits for connections that do not exist, and the error has the server's own words."""
     limited = Limited(0)
     async with Scripted.running(limited) as server, smtp_pool(server.url) as pool:
         results = await deliver(pool, 3)
@@ -127,7 +127,7 @@ async def test_a_login_that_fails_without_any_connection_is_a_fault() -> None:
 
 
 async def test_a_probe_closes_idle_connections_before() -> None:
-    """Otherwise the server would refuse it as one connection too many."""
+    """Otherwise the server could reject the probe as one connection too many."""
     limited = Limited(1)
     async with Scripted.running(limited) as server, smtp_pool(server.url) as pool:
         await deliver(pool, 1)
@@ -136,7 +136,7 @@ async def test_a_probe_closes_idle_connections_before() -> None:
 
 
 async def test_a_probe_beside_connections_in_use_says_why_it_failed() -> None:
-    """It does not wait for them: its pause does."""
+    """It does not wait for them."""
     limited = Limited(1)
     async with Scripted.running(limited) as server, smtp_pool(server.url) as pool:
         in_use = await pool.acquire()
@@ -146,8 +146,8 @@ async def test_a_probe_beside_connections_in_use_says_why_it_failed() -> None:
         assert accepted(await deliver(pool, 1)) == 1
 
 
-async def test_deliveries_side_by_side_share_a_rejected_login() -> None:
-    """Eight mails that find no connection open cost one attempt; each is told why."""
+async def test_deliveries_at_the_same_time_share_a_rejected_login() -> None:
+    """Eight mails that find no open connection cost one attempt, and each gets the reason."""
     answer: Answer = lambda at, _line: b"535 5.7.8 no\r\n" if at == "AUTH" else None  # noqa: E731
     async with Scripted.running(answer) as server, smtp_pool(server.url_with_login) as pool:
         results = await asyncio.gather(*(pool.deliver(MAIL) for _ in range(8)), return_exceptions=True)
@@ -174,8 +174,8 @@ async def test_one_login_is_under_way_at_a_time() -> None:
     assert most == 1
 
 
-async def test_a_login_that_was_cancelled_lets_the_next_one_try() -> None:
-    """Whoever waited for it logs in, and does not fail with it."""
+async def test_after_a_cancelled_login_the_next_delivery_logs_in() -> None:
+    """A delivery that waited for the login does not fail with it."""
     reached, stuck = asyncio.Event(), True
 
     async def answer(at: str, _line: bytes) -> bytes | None:
@@ -197,7 +197,7 @@ async def test_a_login_that_was_cancelled_lets_the_next_one_try() -> None:
 
 
 async def test_a_connection_that_is_released_before_its_dialogue_serves_the_next_mail() -> None:
-    """A mail that must not start after all leaves the connection in step, and the server knows nothing of it."""
+    """A mail that must not start after all leaves the connection in step, and the server never sees it."""
     async with Scripted.running() as server, smtp_pool(server.url) as pool:
         pool.release(await pool.acquire())
         assert (await pool.deliver(MAIL)).accepted
@@ -205,7 +205,7 @@ async def test_a_connection_that_is_released_before_its_dialogue_serves_the_next
 
 
 async def test_a_connection_that_is_released_within_its_dialogue_is_closed() -> None:
-    """The next mail has a new one, although the server has accepted sender and recipient on the first."""
+    """The next mail has a new one, although the server had accepted sender and recipient on the first."""
     async with Scripted.running() as server, smtp_pool(server.url) as pool:
         connection = await pool.acquire()
         assert await connection.send_envelope(MAIL) is None
@@ -215,8 +215,8 @@ async def test_a_connection_that_is_released_within_its_dialogue_is_closed() -> 
     assert (server.connections, len(server.messages)) == (2, 1)
 
 
-def test_accounts_at_one_server_are_told_apart() -> None:
-    """Each transport has a name of its own and never shows its account; quotas are counted by account."""
+def test_accounts_at_one_server_have_different_names() -> None:
+    """Names never show the account, and quotas are counted by account."""
     url = "smtp://a:secret@mail.example.com:587,smtp://b:secret@mail.example.com:587"
     settings = load({"NOTIFIER_SMTP_URL": url, "NOTIFIER_MAIL_FROM": "fly@example.org"})
     first, second = smtp_pools(settings.smtp, "example.org")

@@ -125,7 +125,7 @@ def test_the_limit_holds_across_a_restart(rate: int, delays: list[float], before
         reservation = reserve_slots(next_start, 4, rate, at(now))
         next_start = reservation.next_start
         ready = [max(seconds(start), now) for start in reservation.starts]
-        # What was claimed and not begun when the process ended is lost to it.
+        # Starts that were reserved but not used when the process ended are lost.
         grid += ready if number != before else [start for start in ready if start <= now]
         now = max(now, seconds(reservation.next_start - AHEAD)) + (away if number == before else 0.0)
     starts = [start + next(late) / rate for start in grid]

@@ -31,14 +31,14 @@ MUTANTS = (
         "notifier/actors/sender.py",
         "        await self._adopt_orphans()\n",
         "",
-        ("tests/unit/actors/test_sender.py::test_mails_of_a_dead_process_are_sent_again_unchanged",),
+        ("tests/unit/actors/test_sender.py::test_orphans_are_sent_again_unchanged",),
     ),
     Mutant(
         "stop-cuts-dialogues",
         "notifier/actors/sender.py",
         "        await asyncio.gather(*self._deliveries, return_exceptions=True)\n",
         "",
-        ("tests/unit/actors/test_delivering.py::test_stopping_waits_for_the_reply_to_a_message_that_is_gone",),
+        ("tests/unit/actors/test_delivering.py::test_a_stop_waits_for_the_reply_to_a_message",),
     ),
     Mutant(
         "sent-before-the-reply",
@@ -48,7 +48,7 @@ MUTANTS = (
         "                    from notifier.domain.mail import Reply, sent\n"
         '                    mail = sent(claimed.mail, Reply(250, "2.0.0 OK"), clock.now())\n'
         "                    await self._store.record([mail], clock.now())\n",
-        ("tests/unit/actors/test_sender.py::test_a_lost_reply_to_the_message_is_sent_again_to_the_byte",),
+        ("tests/unit/actors/test_sender.py::test_a_mail_whose_reply_was_lost_is_sent_again_with_the_same_bytes",),
     ),
     Mutant(
         "no-guard-after-a-stall",
@@ -76,7 +76,7 @@ MUTANTS = (
         "notifier/actors/delivering.py",
         "        for other in self._accounts:\n            if other is account:\n",
         "        for other in self._accounts:\n            if True:\n",
-        ("tests/unit/actors/test_delivering.py::test_an_address_beyond_ascii_goes_by_the_transport_that_can_take_it",),
+        ("tests/unit/actors/test_delivering.py::test_an_address_beyond_ascii_is_sent_by_the_account_that_can_take_it",),
     ),
     Mutant(
         "started-after-expiry",
@@ -97,7 +97,7 @@ MUTANTS = (
         "notifier/actors/sender.py",
         "        except Exception as error:\n            if not isinstance(error, Unreachable):\n",
         "        except Unreachable as error:\n            if not isinstance(error, Unreachable):\n",
-        ("tests/unit/actors/test_sender_pauses.py::test_a_login_that_fails_in_an_unknown_way_is_tried_again",),
+        ("tests/unit/actors/test_sender_pauses.py::test_a_login_that_fails_unexpectedly_is_tried_again",),
     ),
     Mutant(
         "subscriber-that-fails-silences-the-others",
@@ -260,7 +260,7 @@ MUTANTS = (
         "notifier/actors/delivering.py",
         " and not self._store.paused",
         "",
-        ("tests/unit/actors/test_delivering.py::test_no_mail_begins_after_an_operator_has_paused_sending",),
+        ("tests/unit/actors/test_delivering.py::test_no_mail_starts_after_an_operator_has_paused_sending",),
     ),
     Mutant(
         "late-outcome-has-no-time",
@@ -282,7 +282,7 @@ MUTANTS = (
         "newest=newest)",
         "newest=False)",
         (
-            "tests/unit/actors/test_sender_accounts.py::test_mail_that_comes_after_a_batch_of_rejected_ones_is_tried_next",
+            "tests/unit/actors/test_sender_accounts.py::test_a_mail_that_arrives_after_a_batch_of_rejected_ones_is_tried_next",
         ),
     ),
     Mutant(
@@ -317,7 +317,7 @@ MUTANTS = (
         "notifier/actors/delivering.py",
         "if has_expired or is_late or",
         "if has_expired or",
-        ("tests/unit/actors/test_delivering.py::test_a_mail_that_waited_for_a_login_is_decided_anew",),
+        ("tests/unit/actors/test_delivering.py::test_a_mail_that_waited_long_for_a_login_is_claimed_again",),
     ),
     Mutant(
         "run-ends-with-the-store",
@@ -325,7 +325,7 @@ MUTANTS = (
         "            if str(error) != self._claim_fault:\n",
         "            raise\n            if str(error) != self._claim_fault:\n",
         (
-            "tests/unit/actors/test_sender_capacity.py::test_mail_goes_on_beside_a_dialogue_when_the_store_can_be_written_again",
+            "tests/unit/actors/test_sender_capacity.py::test_sending_resumes_beside_a_dialogue_when_the_store_can_be_written_again",
         ),
     ),
     Mutant(
@@ -349,7 +349,7 @@ MUTANTS = (
         "notifier/actors/sender.py",
         "            health.breaker.abandon_probe()\n",
         "",
-        ("tests/unit/actors/test_sender_pauses.py::test_a_login_that_was_given_up_is_tried_by_the_next_run",),
+        ("tests/unit/actors/test_sender_pauses.py::test_a_cancelled_login_is_tried_again_by_the_next_run",),
     ),
     Mutant(
         "every-filter-looks-at-every-event",
@@ -420,6 +420,6 @@ MUTANTS = (
         "notifier/actors/delivering.py",
         "self.health.room(min(connections, self.pool.capacity))",
         "self.health.room(connections)",
-        ("tests/unit/actors/test_sender_capacity.py::test_a_server_that_allows_few_connections_pauses_nobody",),
+        ("tests/unit/actors/test_sender_capacity.py::test_a_server_that_allows_few_connections_pauses_no_account",),
     ),
 )

@@ -8,7 +8,7 @@ MUTANTS = (
         "notifier/composing/message.py",
         'f"Message-ID: {mail.message_id}',
         'f"Message-ID: <{mail.attempt}.{mail.message_id[1:]}',
-        ("tests/unit/actors/test_sender.py::test_a_lost_reply_to_the_message_is_sent_again_to_the_byte",),
+        ("tests/unit/actors/test_sender.py::test_a_mail_whose_reply_was_lost_is_sent_again_with_the_same_bytes",),
     ),
     Mutant(
         "locale-in-one-case-only",

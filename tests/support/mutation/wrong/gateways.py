@@ -19,7 +19,7 @@ MUTANTS = (
         "notifier/gateways/smtp_dialogue.py",
         "read_response(timeout=self._dot_timeout)",
         "read_response()",
-        ("tests/unit/gateways/test_smtp_dialogue.py::test_a_dialogue_that_breaks_says_where",),
+        ("tests/unit/gateways/test_smtp_dialogue.py::test_a_dialogue_that_breaks_names_its_phase",),
     ),
     Mutant(
         "dots-not-stuffed",
@@ -33,7 +33,7 @@ MUTANTS = (
         "notifier/gateways/smtp_dialogue.py",
         '    valid = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").translate(_CONTROLS)\n',
         "    valid = text\n",
-        ("tests/unit/actors/test_sender_pauses.py::test_a_reply_that_is_not_utf_8_holds_up_nobody",),
+        ("tests/unit/actors/test_sender_pauses.py::test_a_reply_that_is_not_utf_8_holds_up_no_mail",),
     ),
     Mutant(
         "second-reply-taken-for-the-next",
@@ -47,7 +47,7 @@ MUTANTS = (
         "notifier/gateways/smtp_dialogue.py",
         "unsupported=True)",
         "unsupported=False)",
-        ("tests/unit/actors/test_delivering.py::test_addresses_that_no_server_can_take_fail_and_pause_nobody",),
+        ("tests/unit/actors/test_delivering.py::test_addresses_that_no_server_can_take_fail_and_pause_no_account",),
     ),
     Mutant(
         "login-by-every-mechanism",
@@ -408,7 +408,7 @@ MUTANTS = (
         "notifier/gateways/smtp_dialogue.py",
         "            return ConnectionState.USED_UP\n",
         "            return ConnectionState.IN_STEP\n",
-        ("tests/unit/gateways/test_smtp_dialogue.py::test_a_refusal_says_in_which_phase_and_the_connection_stays",),
+        ("tests/unit/gateways/test_smtp_dialogue.py::test_a_rejection_names_its_phase_and_keeps_the_connection",),
     ),
     Mutant(
         "unexpected-reply-taken-as-an-answer",

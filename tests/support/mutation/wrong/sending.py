@@ -50,7 +50,7 @@ MUTANTS = (
         "notifier/sending/refusals.py",
         "        if self._suspects_account:\n            return Cause.ACCOUNT\n",
         "",
-        ("tests/unit/actors/test_sender.py::test_a_refusal_that_meets_everyone_fails_nobody",),
+        ("tests/unit/actors/test_sender.py::test_a_rejection_of_every_recipient_fails_no_mail",),
     ),
     Mutant(
         "words-before-the-recipient",
@@ -87,14 +87,14 @@ MUTANTS = (
         "notifier/sending/circuit_breaker.py",
         "self.state, self.reason, self.until = State.HALF_OPEN, None, None",
         "self.state, self.reason, self.until = State.CLOSED, None, None",
-        ("tests/unit/actors/test_sender_pauses.py::test_a_daily_limit_costs_one_mail_a_step",),
+        ("tests/unit/actors/test_sender_pauses.py::test_a_daily_limit_costs_one_mail_per_pause",),
     ),
     Mutant(
         "all-mails-on-trial",
         "notifier/sending/circuit_breaker.py",
         " if self.state is State.HALF_OPEN and self._trial is None else 0",
         " if self.state is State.HALF_OPEN else 0",
-        ("tests/unit/actors/test_sender_pauses.py::test_while_an_account_recovers_the_next_one_has_the_rest",),
+        ("tests/unit/actors/test_sender_pauses.py::test_while_an_account_recovers_the_next_one_gets_the_rest",),
     ),
     Mutant(
         "failed-mails-kept-without-end",
@@ -164,7 +164,7 @@ MUTANTS = (
         "return min(ends if at.elsewhere is None else [*ends, at.elsewhere])",
         "return min(ends)",
         (
-            "tests/unit/actors/test_sender_accounts.py::test_mail_that_meets_the_limit_of_an_account_goes_by_the_next_one",
+            "tests/unit/actors/test_sender_accounts.py::test_mail_that_meets_the_limit_of_an_account_is_sent_by_the_next_one",
         ),
     ),
     Mutant(
@@ -179,7 +179,7 @@ MUTANTS = (
         "notifier/sending/refusals.py",
         " and len(self._aggregates) >= SEVERAL",
         "",
-        ("tests/unit/actors/test_sender_accounts.py::test_a_request_whose_content_is_rejected_holds_up_nobody",),
+        ("tests/unit/actors/test_sender_accounts.py::test_a_request_whose_content_is_rejected_holds_up_no_mail",),
     ),
     Mutant(
         "next-streak-as-short-as-the-innocent-one",

@@ -37,7 +37,7 @@ MUTANTS = (
         "    migrate(db)\n",
         "    migrate(db)\n"
         "    db.execute(\"UPDATE mails SET status = 'pending', due_at = 0 WHERE status IN ('sending', 'sent')\")\n",
-        ("tests/unit/actors/test_sender.py::test_what_was_sent_is_not_sent_again_after_a_restart",),
+        ("tests/unit/actors/test_sender.py::test_a_mail_that_was_sent_is_not_sent_again_after_a_restart",),
     ),
     Mutant(
         "rate-forgotten-between-claims",

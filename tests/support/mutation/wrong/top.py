@@ -20,16 +20,14 @@ MUTANTS = (
         "notifier/supervisor.py",
         "return _monotonic() - self._started[name] < STARTING_LIMIT",
         "return True",
-        ("tests/unit/test_supervisor.py::test_an_actor_that_does_not_come_to_run_is_not_healthy_for_long",),
+        ("tests/unit/test_supervisor.py::test_an_actor_that_does_not_start_in_time_is_not_healthy",),
     ),
     Mutant(
         "stop-waits-for-a-stuck-actor",
         "notifier/supervisor.py",
         "timeout=CANCEL_GRACE",
         "timeout=None",
-        (
-            "tests/unit/test_supervisor.py::test_an_actor_that_ignores_its_cancellation_does_not_keep_the_service_from_ending",
-        ),
+        ("tests/unit/test_supervisor.py::test_an_actor_that_ignores_its_cancellation_does_not_delay_the_shutdown",),
     ),
     Mutant(
         "result-without-correlation-id",
@@ -39,11 +37,11 @@ MUTANTS = (
         ("tests/unit/test_service.py::test_a_long_correlation_id_stops_no_result",),
     ),
     Mutant(
-        "each-run-with-a-guard-of-its-own",
+        "each-run-with-a-burst-guard-of-its-own",
         "notifier/service.py",
         "await Sender(store, accounts, limits, burst_guard, write).run(",
         "await Sender(store, accounts, limits, BurstGuard(mail.rate), write).run(",
-        ("tests/unit/actors/test_sender_accounts.py::test_all_runs_of_the_sender_share_one_guard",),
+        ("tests/unit/actors/test_sender_accounts.py::test_all_runs_of_the_sender_share_one_burst_guard",),
     ),
     Mutant(
         "set-back-clock-suppresses-ticks",
@@ -165,14 +163,14 @@ MUTANTS = (
         (f"{_SETTINGS}::test_an_account_pauses_for_its_steps",),
     ),
     Mutant(
-        "results-told-before-they-are-done",
+        "results-published-before-mails-are-done",
         "notifier/service.py",
         "    await asyncio.gather(\n",
         '    await supervisor.stop("reporter", grace=REPORT_GRACE)\n    await asyncio.gather(\n',
         (f"{_STOP}::test_what_is_finished_at_the_stop_is_still_told",),
     ),
     Mutant(
-        "watchers-told-before-mails-are-done",
+        "watchers-notified-before-mails-are-done",
         "notifier/service.py",
         "    await asyncio.gather(\n",
         '    await supervisor.stop("broadcaster", grace=REPORT_GRACE)\n    await asyncio.gather(\n',
