@@ -1,1 +1,1 @@
-"""The AsyncAPI 3 document of all that goes in and out, written from the code's own names and limits."""
+"""The AsyncAPI 3 document of all messages in and out, generated from the types that the code reads and writes."""

@@ -5,12 +5,11 @@ from typing import Any, get_args
 
 import msgspec
 
-from notifier.asyncapi.schemas import TEXT, Schema, constant, one_of, record, ref
+from notifier.asyncapi.schemas import REFS, TEXT, Schema, constant, one_of, record, ref
 from notifier.domain.legacy_messages import ADDRESS_FIELDS, SERVICES, TEXT_FIELDS, LegacyMail
 from notifier.domain.message_shapes import MAX_BYTES, SHAPES, Event
 from notifier.errors import DeadLetterCode
 
-_REFS = "#/components/schemas/"
 _SUFFIX = "Data"
 """What the structs' names have and the schemas' names have not."""
 
@@ -18,7 +17,7 @@ _SUFFIX = "Data"
 def shapes() -> dict[str, Schema]:
     """Return the schemas of the data of all messages, generated from the structs that decode them."""
     structs = [*dict.fromkeys(SHAPES.values()), LegacyMail]
-    _, found = msgspec.json.schema_components(structs, ref_template=_REFS + "{name}")
+    _, found = msgspec.json.schema_components(structs, ref_template=REFS + "{name}")
     schemas: dict[str, Schema] = {}
     for name, schema in found.items():
         text = json.dumps(schema).replace(f'{_SUFFIX}"}}', '"}')
@@ -32,20 +31,22 @@ def _any_of(*fields: str) -> Schema:
     return {"anyOf": [{"required": [name], "properties": {name: {**TEXT, "minLength": 1}}} for name in fields]}
 
 
-def taken() -> dict[str, Any]:
-    """Return the incoming messages by name."""
-    found = {type_: _message(type_, _event(type_, shape)) for type_, shape in SHAPES.items()}
+def incoming() -> dict[str, Any]:
+    """Return the messages that the service consumes, by name."""
+    messages = {type_: _message(type_, _event(type_, shape)) for type_, shape in SHAPES.items()}
     enveloped = record({"service": one_of(SERVICES), "data": ref("LegacyMail")})
-    found["older"] = _message("older", {"anyOf": [enveloped, ref("LegacyMail")]}, "The two shapes of older publishers")
-    return found
+    messages["older"] = _message(
+        "older", {"anyOf": [enveloped, ref("LegacyMail")]}, "The two shapes of older publishers"
+    )
+    return messages
 
 
-def given() -> dict[str, Any]:
-    """Return the published messages by name."""
-    letter = record({"x-notifier-error": one_of(get_args(DeadLetterCode)), "x-notifier-detail": TEXT})
+def outgoing() -> dict[str, Any]:
+    """Return the messages that the service publishes, by name."""
+    headers = record({"x-notifier-error": one_of(get_args(DeadLetterCode)), "x-notifier-detail": TEXT})
     return {
         "changed": {
-            **_message("changed", ref("Event"), "One change of one mail; the routing key is its type"),
+            **_message("changed", ref("PublicEvent"), "One change of one mail; the routing key is its type"),
             "headers": record({}, {"traceparent": TEXT}),
             "correlationId": {
                 "location": "$message.header#/correlation_id",
@@ -56,7 +57,7 @@ def given() -> dict[str, Any]:
             "name": "letter",
             "title": "letter",
             "summary": "An invalid message as it came, with the reason in its headers",
-            "headers": letter,
+            "headers": headers,
             "payload": {},
         },
     }

@@ -7,22 +7,21 @@ import yaml
 
 from notifier import __version__
 from notifier.asyncapi import amqp, feed
-from notifier.asyncapi.schemas import EVENT, MAIL
 from notifier.feed.protocol import PROTOCOL
 from notifier.gateways.topology import BINDINGS, DEAD, EVENTS
 from notifier.settings import AmqpSettings, FeedSettings
 
 
 def document() -> dict[str, Any]:
-    """Describe the feed and the broker's side, with the names that the default settings give them."""
+    """Describe the feed and the broker's side, with the names of the default settings."""
     broker, here = AmqpSettings(), FeedSettings()
-    messages = {**feed.describe(), **amqp.taken(), **amqp.given()}
+    messages = {**feed.messages(), **amqp.incoming(), **amqp.outgoing()}
     return {
         "asyncapi": "3.0.0",
         "info": {
             "title": "notifier",
             "version": __version__,
-            "description": "Takes bookings and requests from RabbitMQ, sends mail, tells what becomes of it.",
+            "description": "Takes bookings and requests from RabbitMQ, sends mail, and publishes what becomes of it.",
         },
         "defaultContentType": "application/json",
         "servers": {
@@ -38,39 +37,45 @@ def document() -> dict[str, Any]:
                 "messages": _all([*feed.CLIENT, *feed.SERVER]),
                 "bindings": {"ws": {"method": "GET"}},
             },
-            "bookings": _exchange(broker.exchange, "topic", f"Routing keys {' and '.join(BINDINGS)}", amqp.taken()),
+            "bookings": _exchange(broker.exchange, "topic", f"Routing keys {' and '.join(BINDINGS)}", amqp.incoming()),
             "events": _exchange(EVENTS, "topic", "Routing key: the type of the event", ["changed"]),
             "dead": _exchange(DEAD, "fanout", f"To the queue {DEAD}", ["letter"]),
         },
         "operations": {
             "hear": _operation("receive", "feed", feed.CLIENT),
             "tell": _operation("send", "feed", feed.SERVER),
-            "take": _operation("receive", "bookings", amqp.taken()),
+            "take": _operation("receive", "bookings", amqp.incoming()),
             "report": _operation("send", "events", ["changed"]),
             "putAside": _operation("send", "dead", ["letter"]),
         },
         "components": {
             "messages": {_key(name): message for name, message in messages.items()},
-            "schemas": {"Mail": MAIL, "Event": EVENT, **amqp.shapes()},
+            "schemas": _distinct(feed.schemas(), amqp.shapes()),
         },
     }
 
 
 def written() -> str:
-    """Write the document as YAML."""
+    """Return the document as YAML."""
     return yaml.dump(document(), Dumper=_Plain, sort_keys=False, allow_unicode=True, width=120)
 
 
 class _Plain(yaml.SafeDumper):
-    """Writes what stands at several places each time anew."""
+    """Writes an object that is used in several places in full each time, without YAML aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the signature is the library's
         return True
 
 
 def _feed_description() -> str:
-    codes = "; ".join(f"{code}: {why}" for code, why in feed.CLOSE_CODES.items())
-    return f"WebSocket, subprotocol {PROTOCOL}, one JSON object a text frame. Close codes: {codes}."
+    return f"WebSocket, subprotocol {PROTOCOL}, one JSON object a text frame. Close codes: {feed.close_codes()}."
+
+
+def _distinct(*groups: dict[str, Any]) -> dict[str, Any]:
+    """Join groups of schemas. Two schemas of one name would hide each other."""
+    joined = {name: schema for group in groups for name, schema in group.items()}
+    assert len(joined) == sum(map(len, groups))  # noqa: S101 - a fault of the code, found by every test
+    return joined
 
 
 def _exchange(name: str, kind: str, description: str, messages: Iterable[str]) -> dict[str, Any]:
@@ -97,5 +102,5 @@ def _all(messages: Iterable[str]) -> dict[str, Any]:
 
 
 def _key(name: str) -> str:
-    """Name a message in the document, where not every sign is allowed."""
+    """Return the key of a message in the document, in which dots are not allowed."""
     return name.replace(".", "_")

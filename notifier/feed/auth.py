@@ -2,15 +2,13 @@
 
 import hmac
 from collections.abc import Callable
-from typing import Literal
 
 import structlog
 
+from notifier.feed.protocol import Role
 from notifier.settings import FeedSettings
 
 log = structlog.get_logger(__name__)
-
-Role = Literal["viewer", "operator"]
 
 FORGET = 60.0
 """Seconds without a wrong token after which earlier ones are forgotten."""

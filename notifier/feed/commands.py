@@ -1,24 +1,46 @@
-"""The feed's commands: what watchers and operators can ask the service to do."""
+"""The feed's commands: what viewers and operators can ask the service to do."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
-from typing import Annotated, Any
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
+from msgspec import UNSET, Struct
+from msgspec.structs import asdict
 
 from notifier import clock
 from notifier.composing.message import written
 from notifier.domain.addresses import identity, normalised
-from notifier.domain.events import StoredEvent, public
+from notifier.domain.events import MailFilter, StoredEvent
 from notifier.domain.mail import Mail, Status, cancelled, due_again, due_now, found_sent
 from notifier.domain.messages import Message, Origin, decode
 from notifier.errors import Refused
-from notifier.feed import protocol
-from notifier.feed.auth import Role
-from notifier.feed.session import CommandError
+from notifier.feed.protocol import (
+    COMMANDS,
+    BadFrame,
+    CommandError,
+    CommandSpec,
+    PublicEvent,
+    PublicMail,
+    Role,
+    public_mail,
+    read_filter,
+)
+from notifier.feed.protocol.commands import (
+    EraseArgs,
+    ErasedAddress,
+    ListArgs,
+    MailArgs,
+    NoArgs,
+    Pausing,
+    ResolveArgs,
+    ShowArgs,
+    SubmitArgs,
+    Submitted,
+)
+from notifier.feed.protocol.mails import MailContent, TimelineStep, WholeMail
 from notifier.storage.store import Added, Store
 
 log = structlog.get_logger(__name__)
@@ -28,102 +50,112 @@ CHANGE_ATTEMPTS = 3
 ERASE_TIMEOUT = 10.0
 """Seconds that `address.erase` waits for mails that are being handed over; an SMTP dialogue rarely takes one second."""
 
-_BEYOND = 2**63 - 1
-"""The last number that a database row can have, which none will."""
-
 Take = Callable[[Sequence[Message]], Awaitable[list[Added]]]
-Way = Callable[[Mail], Mail]
+"""Stores messages."""
 Write = Callable[[Mail], bytes]
+"""Composes a mail."""
 Offer = Callable[[str], str]
-Command = Callable[[msgspec.Raw, Role], Awaitable[Any]]
-"""Called with the arguments of the command, not decoded yet, and the role of the client that sent it."""
+"""Serves a mail's HTML once, under the path that it returns."""
+Change = Callable[[Mail], Mail]
+"""What a command makes of a mail in a certain status."""
+_read_event = msgspec.json.Decoder(PublicEvent).decode
+_Run = Callable[[Any, Role], Awaitable[Struct | msgspec.Raw]]
+"""Runs a command with its decoded arguments, of the type that `COMMANDS` names."""
 
 
-def commands(store: Store, take: Take, write: Write, offer: Offer) -> dict[str, tuple[Role, Command]]:
-    """Name every command with the least role that may use it.
+class CommandHandler(NamedTuple):
+    """A command as the service carries it out: the lowest role that may use it, and what runs it.
 
-    `take` stores messages, `write` composes a mail, `offer` shows a mail's page under the path that it gives.
+    `run` gets the arguments, not decoded yet, and the role of the client. It raises CommandError.
     """
 
-    async def send_pause(_: Mapping[str, Any]) -> Any:
+    role: Role
+    run: Callable[[msgspec.Raw, Role], Awaitable[Struct | msgspec.Raw]]
+
+
+def commands(store: Store, take: Take, write: Write, offer: Offer) -> dict[str, CommandHandler]:
+    """Return the handler of every command, by its name."""
+
+    async def submit(args: SubmitArgs, _: Role) -> Submitted:
+        return await _submit(take, args)
+
+    async def mail_list(args: ListArgs, role: Role) -> msgspec.Raw:
+        return await _mail_list(store, args, role)
+
+    async def mail_show(args: ShowArgs, _: Role) -> WholeMail:
+        return await _mail_show(store, write, offer, args)
+
+    async def mail_retry(args: MailArgs, _: Role) -> PublicMail:
+        return await _change(store, args.id, {Status.FAILED: due_again, Status.PENDING: _hurried})
+
+    async def mail_cancel(args: MailArgs, _: Role) -> PublicMail:
+        return await _change(store, args.id, {Status.PENDING: lambda mail: cancelled(mail, "cancelled by an operator")})
+
+    async def mail_resolve(args: ResolveArgs, _: Role) -> PublicMail:
+        changes: Mapping[str, Change] = {"sent": lambda mail: found_sent(mail, clock.now()), "resend": due_again}
+        return await _change(store, args.id, {Status.UNCERTAIN: changes[args.outcome]})
+
+    async def address_erase(args: EraseArgs, _: Role) -> ErasedAddress:
+        return await _erase(store, args)
+
+    async def send_pause(_: NoArgs, __: Role) -> Pausing:
         return await _pause(store, paused=True)
 
-    async def send_resume(_: Mapping[str, Any]) -> Any:
+    async def send_resume(_: NoArgs, __: Role) -> Pausing:
         return await _pause(store, paused=False)
 
-    async def mail_retry(args: Mapping[str, Any]) -> Any:
-        return await _change(store, args, {Status.FAILED: due_again, Status.PENDING: _hurried})
-
-    async def mail_cancel(args: Mapping[str, Any]) -> Any:
-        return await _change(store, args, {Status.PENDING: lambda mail: cancelled(mail, "cancelled by an operator")})
-
-    async def mail_resolve(args: Mapping[str, Any]) -> Any:
-        ways = {"sent": lambda mail: found_sent(mail, clock.now()), "resend": due_again}
-        answer = args.get("as")
-        if not isinstance(answer, str) or answer not in ways:
-            raise CommandError("invalid", "args.as: sent or resend is expected")
-        return await _change(store, args, {Status.UNCERTAIN: ways[answer]})
-
-    return {
-        "submit": _of_operators(partial(_submit, take)),
-        "mail.list": ("viewer", partial(_mail_list, store)),
-        "mail.show": _of_operators(partial(_mail_show, store, write, offer)),
-        "mail.retry": _of_operators(mail_retry),
-        "mail.cancel": _of_operators(mail_cancel),
-        "mail.resolve": _of_operators(mail_resolve),
-        "address.erase": _of_operators(partial(_erase, store)),
-        "send.pause": _of_operators(send_pause),
-        "send.resume": _of_operators(send_resume),
+    handlers: Mapping[str, _Run] = {
+        "submit": submit,
+        "mail.list": mail_list,
+        "mail.show": mail_show,
+        "mail.retry": mail_retry,
+        "mail.cancel": mail_cancel,
+        "mail.resolve": mail_resolve,
+        "address.erase": address_erase,
+        "send.pause": send_pause,
+        "send.resume": send_resume,
     }
+    return {name: _handler(COMMANDS[name], run) for name, run in handlers.items()}
 
 
-class _List(msgspec.Struct, frozen=True):
-    """The arguments of `mail.list`. Viewers send them too, so nothing is built of any other field."""
+def _handler(spec: CommandSpec, run: _Run) -> CommandHandler:
+    """Decode the arguments of a command before it is run; null stands for no arguments."""
 
-    filter: msgspec.Raw = msgspec.Raw(b"null")
-    before: Annotated[int, msgspec.Meta(ge=0, lt=_BEYOND)] | None = None
-    limit: Annotated[int, msgspec.Meta(ge=1, le=protocol.MAX_MAILS)] = 100
+    async def decoded(args: msgspec.Raw, role: Role) -> Struct | msgspec.Raw:
+        given = b"{}" if bytes(args) == b"null" else args
+        try:
+            found = msgspec.json.decode(given, type=spec.args)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise CommandError("invalid", f"args: {error}") from None
+        return await run(found, role)
 
-
-def _of_operators(run: Callable[[Mapping[str, Any]], Awaitable[Any]]) -> tuple[Role, Command]:
-    """Make a command for operators only, which need not know the role."""
-
-    async def command(args: msgspec.Raw, _: Role) -> Any:
-        return await run(_decoded(args, dict[str, Any] | None) or {})
-
-    return "operator", command
+    return CommandHandler(spec.role, decoded)
 
 
-def _decoded(args: msgspec.Raw, type_: Any) -> Any:
+async def _submit(take: Take, args: SubmitArgs) -> Submitted:
+    """Take one message in, the same JSON as from the broker; return once it is stored durably."""
     try:
-        return msgspec.json.decode(args, type=type_)
+        message = msgspec.json.decode(args.message, type=dict[str, Any])
     except (msgspec.DecodeError, RecursionError) as error:
-        raise CommandError("invalid", f"args: {error}") from None
-
-
-async def _submit(take: Take, args: Mapping[str, Any]) -> dict[str, Any]:
-    """Take one message in, the same JSON as from the broker; returns once it is stored durably."""
-    message = args.get("message")
-    if not isinstance(message, dict):
-        raise CommandError("invalid", "args.message: an object is expected")
+        raise CommandError("invalid", f"args.message: {error}") from None
     try:
         decoded = decode(msgspec.json.encode(message), Origin(received_at=clock.now()))
     except Refused as reason:
         raise CommandError(reason.code, reason.detail) from reason
     (added,) = await take([decoded])
-    return {"mails": added.mails, "repeated": added.repeated}
+    return Submitted(mails=list(added.mails), repeated=added.repeated)
 
 
-async def _change(store: Store, args: Mapping[str, Any], ways: Mapping[Status, Way]) -> dict[str, Any]:
+async def _change(store: Store, id_: str, changes: Mapping[Status, Change]) -> PublicMail:
     """Change one mail that has one of the named statuses; return it as everyone may see it.
 
     If someone else changes it between the two trips to the store, this starts again, CHANGE_ATTEMPTS times in all.
     """
     for _ in range(CHANGE_ATTEMPTS):
-        mail = await _named(store, args)
-        if mail.status not in ways:
-            raise CommandError("conflict", f"the mail is {mail.status}; {' or '.join(ways)} is expected")
-        changed = ways[mail.status](mail)
+        mail = await _named(store, id_)
+        if mail.status not in changes:
+            raise CommandError("conflict", f"the mail is {mail.status}; {' or '.join(changes)} is expected")
+        changed = changes[mail.status](mail)
         if not mail.to and changed.status is Status.PENDING:
             raise CommandError("conflict", "its address was erased, so it cannot be sent")
         # Another mail's event can follow, see `Store.record`.
@@ -133,18 +165,15 @@ async def _change(store: Store, args: Mapping[str, Any], ways: Mapping[Status, W
     raise CommandError("conflict", f"the mail changes all the time and is {mail.status} by now")
 
 
-def _changed_to(wanted: Status, event: StoredEvent) -> dict[str, Any]:
+def _changed_to(wanted: Status, event: StoredEvent) -> PublicMail:
     """Return the mail after its last event; a conflict if its booking had withdrawn it when it was to be sent again."""
-    mail: dict[str, Any] = msgspec.json.decode(event.body)["data"]["mail"]
+    mail = _read_event(event.body).data.mail
     if wanted is Status.PENDING and event.status is Status.CANCELLED:
-        raise CommandError("conflict", f"the mail cannot be sent any more: {mail['error']}")
+        raise CommandError("conflict", f"the mail cannot be sent any more: {mail.error}")
     return mail
 
 
-async def _named(store: Store, args: Mapping[str, Any]) -> Mail:
-    id_ = args.get("id")
-    if not isinstance(id_, str):
-        raise CommandError("invalid", "args.id: the id of a mail is expected")
+async def _named(store: Store, id_: str) -> Mail:
     mail = await store.get(id_)
     if mail is None:
         raise CommandError("not_found", f"there is no mail {id_[:40]!r}")
@@ -157,37 +186,42 @@ def _hurried(mail: Mail) -> Mail:
     return due_now(mail)
 
 
-async def _mail_show(store: Store, write: Write, offer: Offer, args: Mapping[str, Any]) -> dict[str, Any]:
-    """Show a whole mail: unmasked, with all that has happened to it, and what it says or would say now.
+async def _mail_show(store: Store, write: Write, offer: Offer, args: ShowArgs) -> WholeMail:
+    """Show a whole mail: unmasked, with its history, and with the content that it has or would have.
 
-    With `preview` also the path under which its page can be got, once.
+    With `preview` also the path under which its HTML can be read, once.
     """
-    mail = await _named(store, args)
-    says = written(write(mail)) if mail.to else {"headers": [], "text": None, "html": None, "calendars": []}
-    wants_preview = args.get("preview") is True and says["html"] is not None
-    return {
-        **public(mail),
-        "to": mail.to,
-        "timeline": [_step(event) for event in await store.history(mail.id)],
-        **says,
-        **({"preview": offer(says["html"])} if wants_preview else {}),
-    }
+    mail = await _named(store, args.id)
+    content = msgspec.convert(written(write(mail)), MailContent) if mail.to else MailContent()
+    return WholeMail(
+        **asdict(public_mail(mail)) | {"to": mail.to},
+        timeline=[_step(event) for event in await store.history(mail.id)],
+        **asdict(content),
+        preview=offer(content.html) if args.preview and content.html is not None else UNSET,
+    )
 
 
-def _step(event: StoredEvent) -> dict[str, Any]:
-    body = msgspec.json.decode(event.body)
-    mail = body["data"]["mail"]
-    kept = ("status", "attempt", "next_attempt_at", "smtp", "error")
-    return {"at": body["time"], "type": body["type"], **{name: mail[name] for name in kept}}
+def _step(event: StoredEvent) -> TimelineStep:
+    body = _read_event(event.body)
+    mail = body.data.mail
+    return TimelineStep(
+        at=body.time,
+        type=body.type,
+        status=mail.status,
+        attempt=mail.attempt,
+        next_attempt_at=mail.next_attempt_at,
+        smtp=mail.smtp,
+        error=mail.error,
+    )
 
 
-async def _erase(store: Store, args: Mapping[str, Any]) -> dict[str, Any]:
+async def _erase(store: Store, args: EraseArgs) -> ErasedAddress:
     """Forget an address; mails to it that are being handed over are waited for, for at most ERASE_TIMEOUT."""
-    email = args.get("email")
-    if not isinstance(email, str) or not email.strip():
+    email = args.email.strip()
+    if not email:
         raise CommandError("invalid", "args.email: an address is expected")
     with suppress(ValueError):
-        email = normalised(email.strip())
+        email = normalised(email)
     erased = await store.erase(email, clock.now())
     if erased.remaining:
         await _handed_over(store, email)
@@ -197,7 +231,7 @@ async def _erase(store: Store, args: Mapping[str, Any]) -> dict[str, Any]:
             cancelled=before.cancelled + erased.cancelled,
             bookings=before.bookings + erased.bookings,
         )
-    return erased._asdict()
+    return ErasedAddress(**erased._asdict())
 
 
 async def _handed_over(store: Store, email: str) -> None:
@@ -212,18 +246,17 @@ async def _handed_over(store: Store, email: str) -> None:
                 await store.beyond(head)
 
 
-async def _pause(store: Store, *, paused: bool) -> dict[str, Any]:
+async def _pause(store: Store, *, paused: bool) -> Pausing:
     """Stop or resume claiming mail, also across restarts. Mails that are being handed over are finished."""
     await store.pause(paused=paused)
-    log.info("sending is paused by an operator" if paused else "sending goes on")
-    return {"paused": paused}
+    log.info("sending paused by an operator" if paused else "sending resumed by an operator")
+    return Pausing(paused=paused)
 
 
-async def _mail_list(store: Store, args: msgspec.Raw, role: Role) -> msgspec.Raw:
-    """List mails, newest first; `before` takes the `next` of the list before."""
-    asked: _List = _decoded(args, _List | None) or _List()
+async def _mail_list(store: Store, args: ListArgs, role: Role) -> msgspec.Raw:
+    """List mails, newest first. The store returns the encoded `MailList`, which is passed on without a copy."""
     try:
-        wanted = protocol.read_filter(asked.filter)
-    except protocol.BadFrame as bad:
+        wanted = MailFilter() if args.filter is UNSET else read_filter(args.filter)
+    except BadFrame as bad:
         raise CommandError("invalid", f"args.{bad}") from bad
-    return msgspec.Raw(await store.listing(wanted, asked.before, asked.limit, urgent=role == "operator"))
+    return msgspec.Raw(await store.listing(wanted, args.before, args.limit, urgent=role == "operator"))

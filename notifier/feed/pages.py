@@ -14,7 +14,8 @@ import msgspec
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
-from notifier.feed.auth import Role, Tokens
+from notifier.feed.auth import Tokens
+from notifier.feed.protocol import Readiness, Role
 from notifier.settings import FeedSettings, is_loopback
 
 _TYPES: Mapping[str, str] = {
@@ -59,7 +60,7 @@ class Pages:
         self,
         settings: FeedSettings,
         tokens: Tokens,
-        readiness: Callable[[], tuple[bool, Mapping[str, Any]]],
+        readiness: Callable[[], Readiness],
         metrics: Callable[[], Awaitable[bytes]],
     ) -> None:
         self._settings = settings
@@ -105,11 +106,10 @@ class Pages:
         return role
 
     def _ready(self, role: Role | None) -> Response:
-        """Show everything to those who may watch, and to anyone else states only: health checks have no token."""
-        ready, parts = self._readiness()
-        status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
-        shown = parts if role else {name: _states(part) for name, part in parts.items()}
-        return _json(status, {"status": "ok" if ready else "not ready", **shown})
+        """Show everything to viewers and operators, and only states to anyone else: health checks have no token."""
+        readiness = self._readiness()
+        status = HTTPStatus.OK if readiness.is_ready else HTTPStatus.SERVICE_UNAVAILABLE
+        return _json(status, readiness if role else _states(msgspec.to_builtins(readiness)))
 
     def _page(self, path: str) -> Response:
         if path in self._pages:
@@ -183,12 +183,12 @@ def _bearer(headers: Headers) -> str | None:
 
 
 def _states(part: Any) -> Any:
-    """Keep the states of a part of the readiness: no server's words, no host name, no reason."""
+    """Reduce a part of the readiness to its states: no server's reply, no host name, no reason."""
     if isinstance(part, list):
         return [_states(each) for each in part]
-    if "state" in part:
-        return {"state": part["state"]}
-    return {name: _states(each) for name, each in part.items()}
+    if not isinstance(part, dict):
+        return part
+    return {"state": part["state"]} if "state" in part else {name: _states(each) for name, each in part.items()}
 
 
 def _dashboard() -> Iterator[tuple[str, tuple[str, bytes]]]:

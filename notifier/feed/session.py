@@ -9,17 +9,39 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 import structlog
+from msgspec import UNSET
 from websockets.asyncio.connection import broadcast
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 
 from notifier import clock
-from notifier.domain.events import MailFilter, timestamp
+from notifier.domain.events import MailFilter
 from notifier.errors import NotifierError, StoreUnusable
 from notifier.feed import protocol
-from notifier.feed.auth import Role, Tokens
+from notifier.feed.auth import Tokens
+from notifier.feed.commands import CommandHandler
 from notifier.feed.connection_limiter import Connection
+from notifier.feed.protocol import (
+    BadFrame,
+    Bye,
+    ClientFrame,
+    CloseCode,
+    Command,
+    CommandError,
+    Failure,
+    FrameId,
+    Hello,
+    Refilter,
+    Result,
+    ResumeRefusal,
+    Role,
+    ServerFrame,
+    Stats,
+    Totals,
+    Welcome,
+    moment,
+)
 from notifier.feed.share import Share
 from notifier.storage.store import Store
 
@@ -46,25 +68,7 @@ AWAY = 1000
 CLOSE_TIMEOUT = 2.0
 """Seconds that a closing handshake may take before the connection is cut."""
 
-FAULT, RESTART, FULL, BAD_FRAME, UNAUTHORIZED, NO_HELLO, TOO_MANY, TOO_SLOW = (
-    1011,
-    1012,
-    1013,
-    4400,
-    4401,
-    4408,
-    4429,
-    4508,
-)
-_SLOW = TOO_SLOW, "reads too slowly; resume from the last cursor"
-
-
-class CommandError(NotifierError):
-    """A command that cannot be done; `code` is for programs, the text for people."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
+_SLOW = CloseCode.TOO_SLOW, "reads too slowly; resume from the last cursor"
 
 
 class Hub(Protocol):
@@ -87,18 +91,22 @@ class Feed(NamedTuple):
 
     store: Store
     hub: Hub
-    stats: Callable[[], Awaitable[Mapping[str, Any]]]
-    commands: Mapping[str, tuple[Role, Callable[[msgspec.Raw, Role], Awaitable[Any]]]]
+    stats: Callable[[], Awaitable[Stats]]
+    commands: Mapping[str, CommandHandler]
     server: str
     dropped: Callable[[], None]
     tokens: Tokens
     viewers: Share
 
 
+_Run = Callable[[], Awaitable[msgspec.Struct | msgspec.Raw]]
+"""Runs a permitted command of a client, and returns its value."""
+
+
 class _Close(Exception):
     """End the session with this code and reason."""
 
-    def __init__(self, code: int, reason: str) -> None:
+    def __init__(self, code: CloseCode, reason: str) -> None:
         super().__init__(reason)
         self.code = code
         self.reason = reason[:120]
@@ -168,46 +176,49 @@ class Session:
 
     def fail(self) -> None:
         """Close it: an event could not be pushed, and the client gets it when it resumes."""
-        self._spawn(self._close(FAULT, "a fault of notifier's"))
+        self._spawn(self._close(CloseCode.INTERNAL_ERROR, "internal error of notifier"))
 
     async def leave(self) -> None:
         """Say goodbye before the service ends."""
-        broadcast([self._websocket], protocol.write("bye", code=RESTART, reconnect=True, after_ms=AWAY), text=True)
-        await self._close(RESTART, "the service is restarting")
+        broadcast(
+            [self._websocket], protocol.write(Bye(code=CloseCode.RESTARTING, reconnect=True, after_ms=AWAY)), text=True
+        )
+        await self._close(CloseCode.RESTARTING, "the service is restarting")
 
-    async def _hello(self) -> protocol.Hello:
+    async def _hello(self) -> Hello:
         try:
             async with asyncio.timeout(HELLO_TIMEOUT):
                 hello = protocol.read_frame(await self._websocket.recv())
         except TimeoutError:
-            raise _Close(NO_HELLO, "no hello within 10 s") from None
-        if not isinstance(hello, protocol.Hello):
-            raise protocol.BadFrame("the first frame must be hello")
+            raise _Close(CloseCode.NO_HELLO, "no hello within 10 s") from None
+        if not isinstance(hello, Hello):
+            raise BadFrame("the first frame must be hello")
         role = self._feed.tokens.role(hello.token)
         if role is None:
             now = asyncio.get_running_loop().time()
             await self._websocket.linger(self._feed.tokens.refused(hello.token, self._websocket.network, now))
-            raise _Close(UNAUTHORIZED, "a valid token is needed")
+            raise _Close(CloseCode.UNAUTHORIZED, "a valid token is needed")
         if not self._websocket.welcome(is_limited=role != "operator"):
-            raise _Close(FULL, f"there are too many {role}s already")
+            raise _Close(CloseCode.FULL, f"there are too many {role}s already")
         self._role = role
         if role == "operator":
             self._queries = asyncio.Semaphore(MAX_OPERATOR_QUERIES)
         return hello
 
-    async def _greet(self, hello: protocol.Hello) -> None:
+    async def _greet(self, hello: Hello) -> None:
         self._watch(hello.wanted())
         missed, reason = await self._missed(hello)
         await self._send(
-            "welcome",
-            protocol=1,
-            server=self._feed.server,
-            role=self._role,
-            resumed=reason is None,
-            replay=missed,
-            **({} if reason is None else {"reason": reason}),
-            heartbeat=protocol.HEARTBEAT,
-            now=timestamp(clock.now()),
+            Welcome(
+                protocol=1,
+                server=self._feed.server,
+                role=self._role or "viewer",
+                resumed=reason is None,
+                replay=missed,
+                reason=reason or UNSET,
+                heartbeat=protocol.HEARTBEAT,
+                now=moment(clock.now()),
+            )
         )
         if reason is not None:
             await self._send_snapshot(None, hello.mails)
@@ -218,7 +229,7 @@ class Session:
     def _watch(self, wanted: MailFilter) -> None:
         self.wanted, self.filter_hash = wanted, protocol.filter_hash(wanted)
 
-    async def _missed(self, hello: protocol.Hello) -> tuple[int, str | None]:
+    async def _missed(self, hello: Hello) -> tuple[int, ResumeRefusal | None]:
         """Count the matching events after the client's cursor, or say why it cannot resume."""
         if hello.resume is None:
             return 0, "none"
@@ -234,12 +245,14 @@ class Session:
         self.after = place.seq
         return missed.events, None
 
-    async def _send_snapshot(self, id_: str | float | None, limit: int) -> None:
+    async def _send_snapshot(self, id_: FrameId, limit: int) -> None:
         async with self._queries:
             snapshot = await self._feed.store.snapshot(self.wanted, limit, urgent=self._is_operator)
             self.after = snapshot.seq
             at = protocol.cursor(self._feed.store.id, snapshot.seq, self.filter_hash)
-            await self._answer(protocol.write_snapshot(id_, at, snapshot.totals, snapshot.mails, more=snapshot.more))
+            await self._answer(
+                protocol.write_snapshot(id_, at, Totals.of(snapshot.totals), snapshot.mails, more=snapshot.more)
+            )
 
     async def _go_live(self) -> None:
         """Catch up with the hub, then join it: between the last look and the joining nothing can happen."""
@@ -256,15 +269,15 @@ class Session:
         self._clear_at = asyncio.get_running_loop().time()
         hub.add(self, self._clear_at)
 
-    async def _handle(self, frame: protocol.Hello | protocol.Refilter | protocol.Command | None, size: int) -> None:
+    async def _handle(self, frame: ClientFrame | None, size: int) -> None:
         """Do what a frame of `size` bytes asks for; the bytes count until that is done."""
-        if isinstance(frame, protocol.Command):
+        if isinstance(frame, Command):
             self._spawn(self._command(frame, size))
             return
         match frame:
-            case protocol.Hello():
-                raise protocol.BadFrame("a second hello")
-            case protocol.Refilter():
+            case Hello():
+                raise BadFrame("a second hello")
+            case Refilter():
                 self._feed.hub.remove(self)
                 self._watch(frame.wanted())
                 await self._send_snapshot(frame.id, frame.mails)
@@ -278,60 +291,61 @@ class Session:
         while not self._is_operator and len(self._tasks) > MAX_FRAMES:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
 
-    async def _command(self, command: protocol.Command, size: int) -> None:
+    async def _command(self, command: Command, size: int) -> None:
         try:
             await self._run(command)
         finally:
             self._websocket.release(size)
 
-    async def _run(self, command: protocol.Command) -> None:
+    async def _run(self, command: Command) -> None:
         try:
             run = self._permitted(command)
         except CommandError as error:
-            await self._send("result", id=command.id, **_failed(error.code, str(error)))
+            await self._send(_failed(command, error.code, str(error)))
             return
-        # What is submitted at the same moment is stored in one transaction: it need not wait.
+        # Messages that are submitted at the same moment are stored in one transaction, so they need not wait here.
         async with nullcontext() if command.name == "submit" else self._queries:
-            await self._answer(await self._to_its_end(command, run))
+            await self._answer(await self._completed(command, run))
 
-    async def _to_its_end(self, command: protocol.Command, run: Callable[[], Awaitable[Any]]) -> tuple[bytes, ...]:
-        """Return the result of a command. One that only operators can give is done also if its client hangs up."""
-        if self._feed.commands[command.name or ""][0] != "operator":
+    async def _completed(self, command: Command, run: _Run) -> tuple[bytes, ...]:
+        """Return the result of a command. A command of an operator is completed even if the client disconnects."""
+        if self._feed.commands[command.name or ""].role != "operator":
             return await self._result(command, run)
         working = asyncio.create_task(self._result(command, run))
         self._begun.add(working)
         working.add_done_callback(self._begun.discard)
         return await asyncio.shield(working)
 
-    async def _result(self, command: protocol.Command, run: Callable[[], Awaitable[Any]]) -> tuple[bytes, ...]:
+    async def _result(self, command: Command, run: _Run) -> tuple[bytes, ...]:
         try:
             return protocol.write_result(command.id, await run())
         except CommandError as error:
-            code, message = error.code, str(error)
+            failure = _failed(command, error.code, str(error))
         except NotifierError as error:
-            code, message = "unavailable", str(error)
+            failure = _failed(command, "unavailable", str(error))
         except Exception:
             log.exception("command failed", command=command.name)
-            code, message = "internal", "this is a fault of notifier's; its log tells more"
-        return (protocol.write("result", id=command.id, **_failed(code, message)),)
+            failure = _failed(command, "internal", "internal error of notifier; its log has the details")
+        return (protocol.write(failure),)
 
-    def _permitted(self, command: protocol.Command) -> Callable[[], Awaitable[Any]]:
+    def _permitted(self, command: Command) -> _Run:
         name = command.name or ""
         if name not in self._feed.commands:
             raise CommandError("unknown_command", f"{name[:40]!r} is no command")
         role, run = self._feed.commands[name]
         if role == "operator" and self._role != "operator":
             raise CommandError("forbidden", f"{name} is for operators")
-        return partial(run, command.args, self._role or role)
+        args = msgspec.Raw(b"null") if command.args is UNSET else command.args
+        return partial(run, args, self._role or role)
 
     async def _send_stats(self, every: float) -> None:
         while True:
             with suppress(StoreUnusable):  # a store that cannot be read now may be readable next time
-                await self._send("stats", **await self._feed.stats())
+                await self._send(await self._feed.stats())
             await asyncio.sleep(every)
 
-    async def _send(self, type_: str, **fields: Any) -> None:
-        await self._write((protocol.write(type_, **fields),))
+    async def _send(self, frame: ServerFrame) -> None:
+        await self._write((protocol.write(frame),))
 
     async def _answer(self, parts: Sequence[bytes]) -> None:
         """Send what the client asked for, one answer at a time, and within the share of all viewers if it is one."""
@@ -363,7 +377,7 @@ class Session:
         """Close a client that asks for too much; `size` is the bytes of its latest frame."""
         if self._is_operator:
             if len(self._tasks) > MAX_COMMANDS:
-                raise _Close(TOO_MANY, f"more than {MAX_COMMANDS} commands without their result")
+                raise _Close(CloseCode.TOO_MANY_FRAMES, f"more than {MAX_COMMANDS} commands without their result")
             return
         now = asyncio.get_running_loop().time()
         self._recent.append((now, size))
@@ -371,11 +385,11 @@ class Session:
             self._recent.popleft()
         if len(self._recent) > MAX_FRAMES or sum(each for _, each in self._recent) > MAX_VIEWER_BYTES:
             limit = f"{MAX_FRAMES} frames or {MAX_VIEWER_BYTES // 1024} KiB"
-            raise _Close(TOO_MANY, f"more than {limit} in {FRAMES_WINDOW:g} s")
+            raise _Close(CloseCode.TOO_MANY_FRAMES, f"more than {limit} in {FRAMES_WINDOW:g} s")
 
-    async def _close(self, code: int, reason: str) -> None:
+    async def _close(self, code: CloseCode, reason: str) -> None:
         """Close; a client that does not take part is cut off."""
-        if code == TOO_SLOW and not self._is_dropped:
+        if code == CloseCode.TOO_SLOW and not self._is_dropped:
             self._is_dropped = True  # several of its frames may meet the limit at the same moment
             self._feed.dropped()
         with suppress(TimeoutError):
@@ -393,13 +407,13 @@ class Session:
             await work
         except _Close as close:
             await self._close(close.code, close.reason)
-        except protocol.BadFrame as bad:
-            await self._close(BAD_FRAME, str(bad)[:120])
+        except BadFrame as bad:
+            await self._close(CloseCode.BAD_FRAME, str(bad)[:120])
         except ConnectionClosed:
             return
         except Exception:
             log.exception("session failed")
-            await self._close(FAULT, "a fault of notifier's")
+            await self._close(CloseCode.INTERNAL_ERROR, "internal error of notifier")
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task: asyncio.Task[None] = asyncio.create_task(self._until_closed(work))
@@ -413,8 +427,8 @@ async def _cancelled(*tasks: asyncio.Task[Any]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _failed(code: str, message: str) -> dict[str, Any]:
-    return {"ok": False, "error": {"code": code, "message": message}}
+def _failed(command: Command, code: str, message: str) -> Result:
+    return Result(id=command.id, ok=False, error=Failure(code=code, message=message))
 
 
 @lru_cache(maxsize=32)

@@ -1,17 +1,18 @@
-"""How fast mails come and go: counts of the last seconds, from the event log. Pure."""
+"""How many mails a second are received, sent and failed, from the event log. Pure."""
 
 from collections import Counter
 from collections.abc import Iterable
 
 from notifier.domain.events import StoredEvent
 from notifier.domain.mail import Status
+from notifier.feed.protocol.status import Rates
 
 SPAN = 10
 """Seconds that a rate is averaged over."""
 
 
 class Throughput:
-    """Counts mails that were received, sent and failed, second by second; no more than SPAN + 1 of them are kept."""
+    """Counts of mails that were received, sent and failed, for each of the last SPAN + 1 seconds."""
 
     def __init__(self) -> None:
         self._seconds: dict[int, Counter[str]] = {}
@@ -21,15 +22,15 @@ class Throughput:
         self._forget(int(now))
         self._seconds.setdefault(int(now), Counter()).update(_tally(events))
 
-    def rates(self, now: float) -> dict[str, float]:
-        """Mails a second over the last ten whole seconds before `now`."""
+    def rates(self, now: float) -> Rates:
+        """Return the mails a second over the last SPAN whole seconds before `now`."""
         last = int(now)
         self._forget(last)
         whole = [counts for second, counts in self._seconds.items() if second < last]
-        return {name: sum(counts[name] for counts in whole) / SPAN for name in ("received", "sent", "failed")}
+        return Rates(**{name: sum(counts[name] for counts in whole) / SPAN for name in ("received", "sent", "failed")})
 
     def _forget(self, last: int) -> None:
-        # Oldest first: seconds are added in their order.
+        # The oldest second comes first, because seconds are added in order.
         for second in list(self._seconds):
             if second >= last - SPAN:
                 return

@@ -130,9 +130,9 @@ async def test_addresses_in_the_reason_of_a_pause_or_a_failure_are_masked(tmp_pa
     supervisor.conditions["sender"] = Condition("restarting", clock.now(), "no mailbox asha@example.com")
     store = await SqliteStore.open(tmp_path / "n.db")
     figures = Figures(store, None, [health], supervisor)
-    _, parts = figures.readiness()
+    readiness = figures.readiness()
     stats = await figures.stats()
     await store.close()
-    assert parts["smtp"] == stats["smtp"]
-    assert parts["smtp"][0]["reason"] == "AUTH: 535 5.7.8 bad password for o•••@example.org"
-    assert parts["actors"]["sender"]["reason"] == "no mailbox a•••@example.com"
+    assert readiness.smtp == stats.smtp
+    assert readiness.smtp[0].reason == "AUTH: 535 5.7.8 bad password for o•••@example.org"
+    assert readiness.actors["sender"].reason == "no mailbox a•••@example.com"

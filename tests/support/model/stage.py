@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 from support.parts import request
+from support.readings import READINESS, STATS
 from support.samples import RULES, booking_event
 from websockets.asyncio.server import Server
 
@@ -31,7 +32,7 @@ from notifier.domain.mail import (
 from notifier.domain.messages import Message, Origin, decode
 from notifier.feed.auth import Tokens
 from notifier.feed.pages import Pages
-from notifier.feed.protocol import HEARTBEAT, read_filter
+from notifier.feed.protocol import HEARTBEAT, Stats, read_filter
 from notifier.feed.server import serve_feed
 from notifier.feed.session import Feed
 from notifier.feed.share import Share
@@ -78,8 +79,8 @@ class Stage:
         """Serve the feed of the store, on the same port as before."""
         self._hub = Hub(self.store.id, (await self.store.span()).head)
         tokens = Tokens(self.feed, lambda: None)
-        feed = Feed(self.store, self._hub, _no_stats, {}, "notifier/test", lambda: None, tokens, Share())
-        pages = Pages(self.feed, tokens, lambda: (True, {}), _no_metrics)
+        feed = Feed(self.store, self._hub, _stats, {}, "notifier/test", lambda: None, tokens, Share())
+        pages = Pages(self.feed, tokens, lambda: READINESS, _no_metrics)
         self._server = await self._parts.enter_async_context(serve_feed(self.feed, feed, pages))
         for each in self._server.sockets:
             each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
@@ -168,8 +169,8 @@ class Stage:
         await self.store.record([way(mail) for mail in found], clock.now())
 
 
-async def _no_stats() -> dict[str, Any]:
-    return {}
+async def _stats() -> Stats:
+    return STATS
 
 
 async def _no_metrics() -> bytes:

@@ -17,7 +17,7 @@ from notifier.domain.mail import due_now, expired
 from notifier.domain.messages import Origin, decode
 from notifier.feed.client import FeedClient
 from notifier.feed.commands import commands
-from notifier.feed.session import CommandError
+from notifier.feed.protocol import CommandError, PublicMail
 from notifier.settings import Settings
 from notifier.storage.sqlite.store import SqliteStore
 
@@ -115,7 +115,8 @@ async def test_a_change_takes_two_trips_to_the_store(tmp_path: Path) -> None:
         counting: Any = _Counting(store)
         _, run = commands(counting, nothing, nothing, nothing)["mail.cancel"]
         shown = await run(msgspec.Raw(json.dumps({"id": id_}).encode()), "operator")
-        assert (shown["status"], counting.calls) == ("cancelled", ["get", "record"])
+        assert isinstance(shown, PublicMail)
+        assert (shown.status, counting.calls) == ("cancelled", ["get", "record"])
     finally:
         await store.close()
 
@@ -139,10 +140,13 @@ async def test_nothing_is_built_of_arguments_that_a_list_does_not_have() -> None
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
+    assert isinstance(found, msgspec.Raw)
     assert (role, json.loads(bytes(found))) == ("viewer", [None, 7, False])
     assert peak < 4 * len(nested)
     for args in (b"null", b"{}", b'{"filter":null,"before":null}'):
-        assert json.loads(bytes(await run(msgspec.Raw(args), "operator"))) == [None, 100, True]
+        found = await run(msgspec.Raw(args), "operator")
+        assert isinstance(found, msgspec.Raw)
+        assert json.loads(bytes(found)) == [None, 100, True]
 
 
 @pytest.mark.parametrize("name", ["mail.list", "mail.show"])

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from support.pages import get
 from support.parts import result, serving, submit
+from support.readings import READINESS
 from support.samples import booking_event
 from support.wire import dialled, drained
 from websockets.datastructures import Headers
@@ -144,7 +145,7 @@ async def test_pages_of_mails_that_nobody_gets_are_withdrawn() -> None:
         return b""
 
     feed = FeedSettings()
-    pages = Pages(feed, Tokens(feed, lambda: None), lambda: (True, {}), metrics)
+    pages = Pages(feed, Tokens(feed, lambda: None), lambda: READINESS, metrics)
     offers = [pages.offer(f"<p>{n}</p>") for n in range(MAX_OFFERS + 1)]
     answers = [await pages.answer(Request(path, Headers({"Host": "localhost"})), Browser()) for path in offers]
     assert [answer.status_code for answer in answers if answer] == [404, *[200] * MAX_OFFERS]

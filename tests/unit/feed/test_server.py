@@ -12,10 +12,11 @@ from support.parts import PATIENCE, changed, request, serving, submit, wait_fram
 from support.privacy import OPERATOR_TOKEN, VIEWER_TOKEN
 from support.wire import CLOSE, CONTINUED, HELLO, TEXT, UPGRADE, close_code, dialled, drained, frame, narrow, raw
 
-from notifier.asyncapi import feed as described
-from notifier.feed import protocol, server, session
+from notifier.feed import server, session
 from notifier.feed.client import FeedClient
 from notifier.feed.connection_limiter import MAX_HANDSHAKE, MAX_HELLO
+from notifier.feed.protocol import CloseCode
+from notifier.feed.protocol.fields import MAX_VALUES
 from notifier.feed.server import MAX_FRAME
 from notifier.settings import Settings
 from notifier.storage.sqlite.store import SqliteStore
@@ -25,11 +26,6 @@ FAR = "2126-01-01T00:00:00Z"
 MUCH = 10**9
 WELCOMED = json.dumps({"type": "hello", "snapshot": 0})
 LIST = json.dumps({"type": "command", "id": 1, "name": "mail.list", "args": {}})
-
-
-def test_every_described_code_has_a_test_here() -> None:
-    """The codes of the AsyncAPI document, and no other; 1001 is what a restart may be closed with by a proxy."""
-    assert set(described.CLOSE_CODES) == {1009, 1011, 1012, 1013, 4400, 4401, 4408, 4429, 4508}
 
 
 def closing(code: int, reason: str = "") -> bytes:
@@ -56,7 +52,7 @@ async def test_a_hello_that_is_too_large_is_closed_with_1009(settings: Settings,
 
 async def test_a_hello_with_as_many_ids_as_a_filter_takes_is_read(settings: Settings) -> None:
     """Five hundred ids of mails fit into the first frame; afterwards frames may be large, at once and in one piece."""
-    ids = [f"{n:08}-0000-5000-8000-000000000000" for n in range(protocol.MAX_VALUES)]
+    ids = [f"{n:08}-0000-5000-8000-000000000000" for n in range(MAX_VALUES)]
     large = request(1, text="x" * 200_000)
     async with serving(settings) as feed, FeedClient.connect(feed, filter={"mail": ids}, resume="0" * 60) as client:
         assert (await submit(client, large))["repeated"] is False
@@ -209,7 +205,7 @@ async def test_a_client_that_is_too_slow_in_two_ways_is_counted_once(
     monkeypatch.setattr(session.Session, "run", noted)
     async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
         await client.frame()
-        await asyncio.gather(*(found[0]._close(session.TOO_SLOW, "too slow") for _ in range(2)))
+        await asyncio.gather(*(found[0]._close(CloseCode.TOO_SLOW, "too slow") for _ in range(2)))
         assert (await scrape(feed)).get("notifier_feed_drops_total") == 1
 
 

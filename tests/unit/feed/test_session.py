@@ -22,7 +22,7 @@ from websockets.exceptions import InvalidStatus
 from notifier import clock
 from notifier.demo.inbox import Inbox
 from notifier.domain.events import timestamp
-from notifier.feed import protocol, session
+from notifier.feed import session
 from notifier.feed.client import FeedClient, ReconnectingClient, Rejected
 from notifier.feed.protocol import PROTOCOL, read_cursor
 from notifier.observability.status import Figures
@@ -364,7 +364,7 @@ async def test_a_fault_of_ours_is_a_result_too(settings: Settings, monkeypatch: 
     """Whatever goes wrong inside a command, its sender hears of it, and the log has the trace."""
     async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
         await client.frame()
-        monkeypatch.setattr(protocol, "read_filter", lambda _: 1 / 0)
+        monkeypatch.setattr(SqliteStore, "listing", lambda *_, **__: 1 / 0)
         id_ = await client.command("mail.list", {})
         frame = await wait_frame(client, lambda frame: frame.get("id") == id_)
     assert frame["error"]["code"] == "internal"
@@ -376,7 +376,7 @@ async def test_a_fault_of_ours_in_a_session_ends_only_that(
     """Its client is closed with 1011 and may come back; the log has the trace."""
     async with serving(settings) as feed:
         with monkeypatch.context() as broken:
-            broken.setattr(protocol, "read_filter", lambda _: 1 / 0)
+            broken.setattr(session, "moment", lambda _: 1 / 0)
             async with raw(feed) as ws:
                 await ws.send('{"type":"hello"}')
                 assert await close_code(ws) == 1011

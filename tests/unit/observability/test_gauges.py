@@ -3,11 +3,10 @@
 import asyncio
 import re
 import threading
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 from support.pages import get, scrape
 from support.parts import PATIENCE, changed, events_until, request, serving, submit, wait_event
@@ -19,7 +18,10 @@ from support.readings import READINESS, STATS
 from notifier import service
 from notifier.actors.broadcaster import Hub
 from notifier.demo.inbox import Inbox
+from notifier.domain.mail import Status
 from notifier.feed.client import FeedClient
+from notifier.feed.protocol import Readiness, Stats
+from notifier.feed.protocol.status import BrokerState
 from notifier.observability import loop_lag
 from notifier.observability.counters import Metrics
 from notifier.observability.gauges import gauges
@@ -31,15 +33,15 @@ from notifier.supervisor import Supervisor
 OPERATIONS = DOCS / "operations.md"
 
 
-def read(readiness: Mapping[str, Any], stats: Mapping[str, Any] | None) -> dict[tuple[str, ...], float]:
+def read(readiness: Readiness, stats: Stats | None) -> dict[tuple[str, ...], float]:
     """Give the gauges by name and label values."""
-    found = gauges("1.2.3", (False, readiness), stats, 20, 4)
+    found = gauges("1.2.3", readiness, stats, 20, 4)
     return {(each.name, *each.labels.values()): each.value for family in found for each in family.samples}
 
 
 def test_gauges_say_what_stats_and_readiness_say() -> None:
     """In base units: ages in seconds, yes and no as 1 and 0; what does not exist has no gauge."""
-    assert read(READINESS, STATS) == {
+    expected: dict[tuple[str, ...], float] = {
         ("notifier_build_info", "1.2.3"): 1,
         ("notifier_ready",): 0,
         ("notifier_actor_running", "sender"): 1,
@@ -50,6 +52,7 @@ def test_gauges_say_what_stats_and_readiness_say() -> None:
         ("notifier_transport_quota_left_mails", "a:587"): 3,
         ("notifier_send_rate_limit",): 20,
         ("notifier_feed_clients",): 4,
+        **{("notifier_mails", str(status)): 0 for status in Status},
         ("notifier_mails", "pending"): 3,
         ("notifier_mails", "sent"): 5,
         ("notifier_pending_mails", "due"): 1,
@@ -60,11 +63,14 @@ def test_gauges_say_what_stats_and_readiness_say() -> None:
         ("notifier_queue_messages",): 7,
         ("notifier_queue_consumers",): 1,
     }
+    assert read(READINESS, STATS) == expected
 
 
 def test_without_a_broker_or_a_due_mail_there_is_no_gauge_or_no_age() -> None:
     """No broker is no broker that is away; nothing due is an age of nothing."""
-    found = read({**READINESS, "broker": {"state": "off"}}, {**STATS, "queue": None, "oldest_due": None})
+    found = read(
+        replace(READINESS, broker=BrokerState(state="off", since=None)), replace(STATS, queue=None, oldest_due=None)
+    )
     assert found["notifier_oldest_due_age_seconds",] == 0
     assert not [name for name, *_ in found if "broker" in name or "queue" in name]
 
@@ -141,7 +147,7 @@ async def test_a_store_that_is_busy_does_not_hold_up_a_scrape(tmp_path: Path, mo
 
 def test_names_are_as_prometheus_wants_them() -> None:
     """Counters end in _total, times are in _seconds, everything has help, and no series tells when another began."""
-    text = Metrics().page(gauges("1", (True, READINESS), STATS, 20, 0)).decode()
+    text = Metrics().page(gauges("1", READINESS, STATS, 20, 0)).decode()
     families = [each for each in text_string_to_metric_families(text) if each.name.startswith("notifier_")]
     assert len(families) >= 20
     assert all(family.documentation.endswith(".") for family in families)
@@ -155,7 +161,7 @@ def test_names_are_as_prometheus_wants_them() -> None:
 
 def test_every_metric_is_explained_in_the_operations_page() -> None:
     """The page names each once, without the prefix, and nothing that is not there."""
-    text = Metrics().page(gauges("1", (True, READINESS), STATS, 20, 0)).decode()
+    text = Metrics().page(gauges("1", READINESS, STATS, 20, 0)).decode()
     given = set(re.findall(r"^# TYPE notifier_(\w+)", text, re.MULTILINE))
     table = OPERATIONS.read_text(encoding="utf-8").partition("| `notifier_…` ")[2].partition("\n\n")[0]
     first = [line.split("|")[1] for line in table.splitlines()[2:]]

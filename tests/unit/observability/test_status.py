@@ -18,7 +18,7 @@ from support.pages import Scrape, get, scrape
 from support.parts import PATIENCE, changed, request, result, serving, submit, wait_event, wait_frame
 from support.places import ROOT
 from support.rabbit import Rabbit
-from support.readings import STATS
+from support.readings import READINESS, STATS
 
 from notifier import __version__
 from notifier.demo.inbox import Inbox
@@ -200,8 +200,7 @@ def counted(found: Scrape, account: str) -> dict[tuple[str, ...], float]:
 
 def test_no_metric_is_forgotten() -> None:
     """Every metric that the service can give has a value above, or a test elsewhere that is there."""
-    parts = {"actors": {}, "broker": {"state": "connected"}, "smtp": []}
-    text = Metrics().page(gauges("1", (True, parts), STATS, 20, 0)).decode()
+    text = Metrics().page(gauges("1", READINESS, STATS, 20, 0)).decode()
     given = {name.removesuffix("_total") for name in re.findall(r"^# TYPE (notifier_\w+)", text, re.MULTILINE)}
     valued = {re.sub("_(total|count)$", "", name) for name, *_ in COUNTED}
     assert given == {*valued, *ELSEWHERE, *TIMES, "notifier_oldest_due_age_seconds"}

@@ -414,7 +414,7 @@ def test_a_used_up_quota_is_shown_until_its_time(monkeypatch: pytest.MonkeyPatch
     states = []
     for now in (NOW, later):
         monkeypatch.setattr("notifier.clock.now", lambda now=now: now)
-        states.append((_smtp_state(health)["state"], _smtp_state(health)["until"]))
+        states.append((_smtp_state(health).state, _smtp_state(health).until))
     assert states == [("paused", timestamp(later)), ("ready", None)]
 
 

@@ -103,15 +103,15 @@ MUTANTS = (
     Mutant(
         "slow-client-counted-for-each-frame",
         "notifier/feed/session.py",
-        "code == TOO_SLOW and not self._is_dropped",
-        "code == TOO_SLOW",
+        "code == CloseCode.TOO_SLOW and not self._is_dropped",
+        "code == CloseCode.TOO_SLOW",
         ("tests/unit/feed/test_server.py::test_a_client_that_is_too_slow_in_two_ways_is_counted_once",),
     ),
     Mutant(
         "readiness-tells-everyone-everything",
         "notifier/feed/pages.py",
-        "shown = parts if role else",
-        "shown = parts if parts else",
+        "readiness if role else",
+        "readiness if readiness else",
         ("tests/unit/feed/test_auth.py::test_readiness_shows_states_only_to_those_without_a_token",),
     ),
     Mutant(
@@ -158,9 +158,9 @@ MUTANTS = (
     ),
     Mutant(
         "id-of-any-type",
-        "notifier/feed/protocol.py",
-        "_Id = str | int | float | None",
-        "_Id = Any",
+        "notifier/feed/protocol/fields.py",
+        "FrameId = str | int | float | None",
+        "FrameId = str | int | float | bool | list[object] | dict[str, object] | None",
         ("tests/unit/feed/test_protocol.py::test_an_id_of_any_other_type_is_bad",),
     ),
     Mutant(
@@ -189,7 +189,7 @@ MUTANTS = (
             return
         except Exception:
             log.exception("session failed")
-            await self._close(FAULT, "a fault of notifier's")
+            await self._close(CloseCode.INTERNAL_ERROR, "internal error of notifier")
 
     def""",
         """\
@@ -243,7 +243,7 @@ MUTANTS = (
     ),
     Mutant(
         "frames-decoded-before-the-token-is-judged",
-        "notifier/feed/protocol.py",
+        "notifier/feed/protocol/frames.py",
         "        type_ = _read_type(text).type\n",
         '        type_ = msgspec.json.decode(text)["type"]\n',
         ("tests/unit/feed/test_protocol.py::test_nothing_is_built_of_what_is_not_asked_for",),
@@ -251,8 +251,8 @@ MUTANTS = (
     Mutant(
         "arguments-of-viewers-decoded-at-will",
         "notifier/feed/commands.py",
-        "_decoded(args, _List | None) or _List()",
-        "msgspec.convert(_decoded(args, Any), _List | None) or _List()",
+        "found = msgspec.json.decode(given, type=spec.args)",
+        "found = msgspec.json.decode(msgspec.json.encode(msgspec.json.decode(given)), type=spec.args)",
         ("tests/unit/feed/test_commands.py::test_nothing_is_built_of_arguments_that_a_list_does_not_have",),
     ),
     Mutant(
@@ -392,7 +392,7 @@ MUTANTS = (
         "slow-clients-closed-for-good",
         "notifier/feed/session.py",
         "            self._spawn(self._close(*_SLOW))\n",
-        '            self._spawn(self._close(BAD_FRAME, "reads too slowly"))\n',
+        '            self._spawn(self._close(CloseCode.BAD_FRAME, "reads too slowly"))\n',
         (f"{_LIMITS}::test_a_client_that_reads_too_slowly_is_told_so",),
     ),
     Mutant(
@@ -411,9 +411,9 @@ MUTANTS = (
     ),
     Mutant(
         "viewer-pauses-sending",
-        "notifier/feed/commands.py",
-        '"send.pause": _of_operators(send_pause)',
-        '"send.pause": ("viewer", _of_operators(send_pause)[1])',
+        "notifier/feed/protocol/commands.py",
+        'CommandSpec("operator", NoArgs, Pausing, "Begin no mail',
+        'CommandSpec("viewer", NoArgs, Pausing, "Begin no mail',
         (f"{_ROLES}::test_a_viewer_may_list_mails_and_change_nothing",),
     ),
     Mutant(
@@ -433,7 +433,7 @@ MUTANTS = (
     Mutant(
         "always-ready",
         "notifier/feed/pages.py",
-        "status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE",
+        "status = HTTPStatus.OK if readiness.is_ready else HTTPStatus.SERVICE_UNAVAILABLE",
         "status = HTTPStatus.OK",
         (f"{_FIGURES}::test_a_service_of_which_an_actor_fails_is_not_ready",),
     ),

@@ -58,8 +58,8 @@ MUTANTS = (
     Mutant(
         "quota-left-not-shown",
         "notifier/observability/status.py",
-        '"quota_left": lane.quota_left,',
-        '"quota_left": None,',
+        "quota_left=lane.quota_left,",
+        "quota_left=None,",
         (f"{_FIGURES}::test_stats_say_how_the_service_is",),
     ),
 )

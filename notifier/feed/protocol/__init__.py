@@ -1,0 +1,84 @@
+"""The protocol `notifier.feed.v1`: every frame, command, value and close code, defined once.
+
+The server and the client read and write these structs, and the AsyncAPI document is generated from them. The limits
+stand in `Meta`, beside the description of each field.
+"""
+
+from notifier.feed.protocol.close_codes import CloseCode
+from notifier.feed.protocol.commands import COMMANDS, CommandSpec
+from notifier.feed.protocol.cursors import Cursor, cursor, read_cursor
+from notifier.feed.protocol.errors import BadFrame, CommandError
+from notifier.feed.protocol.fields import MAX_MAILS, FrameId, Role, Totals, moment
+from notifier.feed.protocol.filters import FilterFields, filter_hash, read_filter
+from notifier.feed.protocol.frames import (
+    HEARTBEAT,
+    PROTOCOL,
+    Bye,
+    ClientFrame,
+    Command,
+    Events,
+    Failure,
+    Hello,
+    Refilter,
+    Result,
+    ResumeRefusal,
+    ServerFrame,
+    Snapshot,
+    Stats,
+    Welcome,
+    read_frame,
+    read_server_frame,
+    write,
+    write_bodies,
+    write_events,
+    write_result,
+    write_snapshot,
+)
+from notifier.feed.protocol.mails import PublicEvent, PublicMail, public_mail
+from notifier.feed.protocol.status import Readiness, ReadinessStates
+
+__all__ = [
+    "COMMANDS",
+    "HEARTBEAT",
+    "MAX_MAILS",
+    "PROTOCOL",
+    "BadFrame",
+    "Bye",
+    "ClientFrame",
+    "CloseCode",
+    "Command",
+    "CommandError",
+    "CommandSpec",
+    "Cursor",
+    "Events",
+    "Failure",
+    "FilterFields",
+    "FrameId",
+    "Hello",
+    "PublicEvent",
+    "PublicMail",
+    "Readiness",
+    "ReadinessStates",
+    "Refilter",
+    "Result",
+    "ResumeRefusal",
+    "Role",
+    "ServerFrame",
+    "Snapshot",
+    "Stats",
+    "Totals",
+    "Welcome",
+    "cursor",
+    "filter_hash",
+    "moment",
+    "public_mail",
+    "read_cursor",
+    "read_filter",
+    "read_frame",
+    "read_server_frame",
+    "write",
+    "write_bodies",
+    "write_events",
+    "write_result",
+    "write_snapshot",
+]
