@@ -37,10 +37,10 @@ def health(*, as_json: AsJson = False) -> None:
     # The token file can be unreadable for this user; readiness does not need a token.
     with suppress(Misconfigured):
         feed = token_file.given(feed)
-    ready, parts = readiness(feed)
+    ready, states, body = readiness(feed)
     if as_json:
-        typer.echo(json.dumps(parts))
+        typer.echo(json.dumps(json.loads(body)))
     else:
-        actors = ", ".join(f"{name} {each['state']}" for name, each in parts["actors"].items())
-        typer.echo(f"{parts['status']}: store {parts['store']['state']}, {actors}")
+        actors = ", ".join(f"{name} {each.state}" for name, each in states.actors.items())
+        typer.echo(f"{states.status}: store {states.store.state}, {actors}")
     sys.exit(0 if ready else 1)

@@ -16,7 +16,7 @@ import pytest
 from support.faults.equation import stored
 from support.faults.proxy import Proxy
 from support.pages import scrape
-from support.parts import PATIENCE, changed, serving
+from support.parts import PATIENCE, changed, next_frame, serving
 from support.places import DOCS
 from support.provided import missing, provided
 from support.rabbit import Rabbit
@@ -135,7 +135,7 @@ async def confirmed(client: FeedClient, ids: set[str]) -> None:
     sent: set[str] = set()
     async with asyncio.timeout(PATIENCE):
         while not sent >= ids:
-            for event in (await client.frame()).get("events", ()):
+            for event in (await next_frame(client)).get("events", ()):
                 if event["type"] == "mail.sent":
                     sent.add(event["data"]["mail"]["event"])
 

@@ -1,6 +1,7 @@
 """The broker refuses dead letters for a while because their queue is full."""
 
 import asyncio
+import json
 from functools import partial
 
 import pytest
@@ -29,8 +30,9 @@ async def test_a_full_dead_letter_queue_blocks_no_valid_message(fragile: Scene, 
         for number in range(1000, 1020):
             await scene.load.publish(scene.rabbit.channel, *booking(number))
         await scene.sink.wait_accepted(20)
-        ready, found = await asyncio.to_thread(readiness, victim.feed)
-        assert ready
+        health = await asyncio.to_thread(readiness, victim.feed)
+        found = json.loads(health.body)
+        assert health.is_ready
         assert found["dead_letters"]["state"] == "held"
         assert found["dead_letters"]["waiting"] >= PREFETCH
         assert "is full or unavailable" in found["dead_letters"]["reason"]

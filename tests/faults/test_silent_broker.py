@@ -58,9 +58,8 @@ async def test_the_service_waits_for_a_broker_that_stops_answering(scene: Scene,
     async with scene.service(AMQP_URL=proxy.url(scene.rabbit.url)) as victim:
         await victim.wait_line(lost({"consumer", "reporter"}), SILENCE)
         assert proxy.muted.is_set()
-        ready, found = await asyncio.to_thread(readiness, victim.feed)
-        assert ready, found
-        assert {found["actors"][name]["state"] for name in ("consumer", "reporter")} & {"waiting"}
+        assert (await asyncio.to_thread(readiness, victim.feed)).is_ready
+        assert "waiting" in await _states(victim)
         proxy.speak()
         for number in range(30, 40):
             await scene.load.publish(scene.rabbit.channel, *booking(number))
@@ -73,8 +72,8 @@ async def test_the_service_waits_for_a_broker_that_stops_answering(scene: Scene,
 
 async def _states(victim: Victim) -> set[str]:
     """Return the states of the actors that need the broker."""
-    _, found = await asyncio.to_thread(readiness, victim.feed)
-    return {found["actors"][name]["state"] for name in ("consumer", "reporter")}
+    states = (await asyncio.to_thread(readiness, victim.feed)).states
+    return {states.actors[name].state for name in ("consumer", "reporter")}
 
 
 def _all_mailed(scene: Scene, count: int) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from support.faults.victim import Victim
-from support.parts import PATIENCE, request, submit, wait_frame
+from support.parts import PATIENCE, next_frame, request, submit, wait_frame
 from support.privacy import OPERATOR_TOKEN, VIEWER_TOKEN
 from support.wire import CONTINUED, PING, TEXT, UPGRADE, dialled, frame, narrow
 
@@ -71,7 +71,7 @@ async def test_strangers_take_little_memory(environ: dict[str, str], attack: str
         await asyncio.wait(sending, timeout=3)
         feed = victim.feed.model_copy(update={"operator_token": OPERATOR_TOKEN})
         async with FeedClient.connect(feed, snapshot=0) as honest:
-            assert (await honest.frame())["type"] == "welcome"
+            assert (await next_frame(honest))["type"] == "welcome"
         for each in sending:
             each.cancel()
         with suppress(BaseExceptionGroup):

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 from support.any_json import JSON, WORDS
-from support.parts import PATIENCE, changed, request, result, serving, submit
+from support.parts import PATIENCE, changed, next_frame, request, result, serving, submit
 from support.privacy import OPERATOR_TOKEN, VIEWER_TOKEN
 from support.wire import CONTINUED, HELLO, PING, TEXT, UPGRADE, dialled, drained, frame
 from websockets.asyncio.client import connect
@@ -85,7 +85,7 @@ async def forges_cursors(feed: FeedSettings, _: asyncio.Event) -> None:
     """Resume from places that are no places, or another store's."""
     for cursor in ("garbage", f"{'f' * 32}-1-00000000", f"{'0' * 32}-{'9' * 18}-ffffffff") * 20:
         async with FeedClient.connect(feed, resume=cursor) as client:
-            welcome = await client.frame()
+            welcome = await next_frame(client)
             assert (welcome["resumed"], welcome["reason"] in ("invalid", "restarted")) == (False, True)
 
 
@@ -138,7 +138,7 @@ async def test_one_client_costs_the_others_nothing(
             done.set()
             await bad
             while len(seen) < 20 * number:
-                seen += [event["data"]["mail"]["event"] for event in (await watcher.frame()).get("events", ())]
+                seen += [event["data"]["mail"]["event"] for event in (await next_frame(watcher)).get("events", ())]
         assert seen == [f"r{1 + n // 20}" for n in range(20 * number)]
 
 
@@ -149,13 +149,13 @@ async def test_silent_connections_lock_nobody_out(settings: Settings, monkeypatc
     monkeypatch.setattr(session, "HELLO_TIMEOUT", 10 * PATIENCE)
     async with AsyncExitStack() as stack, serving(settings) as feed:
         client = await stack.enter_async_context(FeedClient.connect(feed, snapshot=0))
-        await client.frame()
+        await next_frame(client)
         oldest = await stack.enter_async_context(dialled(feed, UPGRADE))
         for n in range(30):
             await stack.enter_async_context(dialled(feed, *([UPGRADE] if n % 2 else [])))
             if n % 10 == 0:
                 async with FeedClient.connect(feed, snapshot=0) as honest:
-                    assert (await honest.frame())["type"] == "welcome"
+                    assert (await next_frame(honest))["type"] == "welcome"
         await drained(oldest)
         await submit(client, request(1))
 
@@ -170,7 +170,7 @@ async def test_a_flood_from_one_network_closes_its_own_connections(
         slow = await stack.enter_async_context(connect(url, local_addr=("127.0.0.2", 0)))
         flood = [await stack.enter_async_context(dialled(feed, UPGRADE)) for _ in range(50)]
         async with FeedClient.connect(feed, snapshot=0) as honest:
-            assert (await honest.frame())["type"] == "welcome"
+            assert (await next_frame(honest))["type"] == "welcome"
         await slow.send(HELLO.decode())
         assert json.loads(await slow.recv())["type"] == "welcome"
         for cut in flood[:40]:
@@ -207,16 +207,16 @@ async def test_beyond_the_most_viewers_one_is_asked_to_come_later(
         viewers = operators.model_copy(update={"operator_token": None})
         for known in (viewers, operators):
             async with FeedClient.connect(known) as first, FeedClient.connect(known) as second:
-                await first.frame()
-                await second.frame()
+                await next_frame(first)
+                await next_frame(second)
                 with pytest.raises(Unreachable, match="1013"):
                     async with FeedClient.connect(known) as third:
-                        await third.frame()
+                        await next_frame(third)
                 if known is viewers:
                     async with FeedClient.connect(operators, snapshot=0) as operator:
                         await result(operator, await operator.command("send.pause", {}))
             async with asyncio.timeout(PATIENCE), FeedClient.connect(known) as third_again:
-                while (await third_again.frame())["type"] != "welcome":
+                while (await next_frame(third_again))["type"] != "welcome":
                     pass
 
 

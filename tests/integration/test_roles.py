@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 from support.faults.sink import Sink
 from support.pages import get
-from support.parts import changed, request, serving, submit, wait_event, wait_frame
+from support.parts import changed, next_frame, request, serving, submit, wait_event, wait_frame
 from support.privacy import OPERATOR_TOKEN, VIEWER_TOKEN
 
 from notifier.feed.client import FeedClient, Rejected
@@ -125,7 +125,7 @@ async def test_without_a_valid_token_there_is_no_command(environ: dict[str, str]
         with pytest.raises(Rejected, match="4401"):
             async with FeedClient.connect(wrong, snapshot=0) as client:
                 await client.command("send.pause", {})
-                await client.frame()
+                await next_frame(client)
         assert not (await state(feed))[1]
         headers = {} if shown is None else {"Authorization": f"Bearer {shown.strip()}x"}
         assert (await get(feed, "/metrics", **headers))[0] == 401
@@ -135,7 +135,7 @@ async def test_one_token_alone_lets_in_its_role_only(environ: dict[str, str]) ->
     """Where only a viewer's token is set nobody is operator, and the token of the one is not that of the other."""
     async with serving(changed(environ, VIEWER_TOKEN=VIEWER_TOKEN)) as feed:
         async with FeedClient.connect(feed) as client:
-            assert (await client.frame())["role"] == "viewer"
+            assert (await next_frame(client))["role"] == "viewer"
         with pytest.raises(Rejected, match="4401"):
             async with FeedClient.connect(feed.model_copy(update={"operator_token": OPERATOR_TOKEN})) as client:
-                await client.frame()
+                await next_frame(client)

@@ -22,7 +22,7 @@ import trustme
 from support.faults.sink import Sink
 from support.faults.victim import Victim
 from support.pages import get, scrape
-from support.parts import PATIENCE, request, result, submit, wait_event, wait_frame
+from support.parts import PATIENCE, next_frame, request, result, submit, wait_event, wait_frame
 from support.privacy import OPERATOR_TOKEN, VIEWER_TOKEN
 from support.rabbit import Rabbit
 from support.samples import booking_event, flight_data
@@ -404,11 +404,11 @@ async def test_each_token_lets_in_its_role(environ: dict[str, str]) -> None:
         roles = {}
         for token in (VIEWER_TOKEN, OPERATOR_TOKEN):
             async with FeedClient.connect(feed.model_copy(update={"viewer_token": token})) as client:
-                roles[token] = (await client.frame())["role"]
+                roles[token] = (await next_frame(client))["role"]
         for wrong in (None, VIEWER_TOKEN + OPERATOR_TOKEN):
             with pytest.raises(Rejected, match="4401"):
                 async with FeedClient.connect(feed.model_copy(update={"viewer_token": wrong})) as client:
-                    await client.frame()
+                    await next_frame(client)
     assert roles == {VIEWER_TOKEN: "viewer", OPERATOR_TOKEN: "operator"}
 
 
@@ -419,10 +419,10 @@ async def test_a_token_is_made_and_kept(environ: dict[str, str], tmp_path: Path)
         async with served(environ, MAKE_TOKEN=str(path)) as feed:
             with pytest.raises(Rejected, match="4401"):
                 async with FeedClient.connect(feed) as client:
-                    await client.frame()
+                    await next_frame(client)
             token = path.read_text(encoding="utf-8").strip()
             async with FeedClient.connect(feed.model_copy(update={"operator_token": token})) as client:
-                assert (await client.frame())["role"] == "operator"
+                assert (await next_frame(client))["role"] == "operator"
 
 
 async def test_only_known_pages_and_hosts_are_answered(environ: dict[str, str]) -> None:
@@ -466,7 +466,7 @@ async def test_the_log_has_what_its_level_asks_for(environ: dict[str, str]) -> N
 
 def _is_ready(feed: FeedSettings) -> bool:
     try:
-        return readiness(feed)[0]
+        return readiness(feed).is_ready
     except Unreachable:
         return False
 

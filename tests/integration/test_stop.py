@@ -11,7 +11,7 @@ import pytest
 from support.faults.equation import stored
 from support.faults.sink import Sink
 from support.faults.victim import Victim
-from support.parts import PATIENCE, request, submit, wait_event
+from support.parts import PATIENCE, next_frame, request, submit, wait_event
 from support.rabbit import Rabbit
 
 from notifier.feed.client import FeedClient
@@ -57,10 +57,10 @@ async def test_watchers_are_told_what_is_finished_at_the_stop(environ: dict[str,
     async with Victim.running(environ) as victim:
         await being_sent(victim, slow)
         async with FeedClient.connect(victim.feed, snapshot=0) as watcher:
-            await watcher.frame()
+            await next_frame(watcher)
             os.kill(victim.pid, signal.SIGTERM)
             assert (await wait_event(watcher, "mail.sent"))["event"] == "r1"
-            while (frame := await watcher.frame())["type"] != "bye":
+            while (frame := await next_frame(watcher))["type"] != "bye":
                 pass
         assert await victim.ended() == 0
     assert (frame["code"], frame["reconnect"]) == (1012, True)
@@ -72,7 +72,7 @@ async def test_nothing_new_is_begun_at_the_stop(environ: dict[str, str], slow: S
     async with Victim.running({**environ, **changes}) as victim:
         await being_sent(victim, slow)
         async with FeedClient.connect(victim.feed, snapshot=0) as client:
-            await client.frame()
+            await next_frame(client)
             os.kill(victim.pid, signal.SIGTERM)
             await victim.wait_line(lambda line: line["event"] == "stopping")
             await submit(client, request(2))

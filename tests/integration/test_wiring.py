@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from support.cli import run_async, service
 from support.pages import get, scrape
-from support.parts import PATIENCE, changed, request, result, serving, submit, wait_event, wait_frame
+from support.parts import PATIENCE, changed, next_frame, request, result, serving, submit, wait_event, wait_frame
 from support.privacy import OPERATOR_TOKEN, VIEWER_TOKEN
 from support.rabbit import Rabbit
 
@@ -118,7 +118,7 @@ async def test_a_welcome_names_the_server(settings: Settings) -> None:
     """A welcome has the name, the version and the time of the server."""
     before = timestamp(clock.now()) or ""
     async with serving(settings) as feed, FeedClient.connect(feed) as client:
-        welcome = await client.frame()
+        welcome = await next_frame(client)
     assert welcome["server"] == f"notifier/{__version__}"
     assert before <= welcome["now"] <= (timestamp(clock.now()) or "")
 
@@ -135,7 +135,7 @@ async def test_stats_come_twice_a_second_at_most(settings: Settings) -> None:
         async with FeedClient.connect(feed, snapshot=0) as client:
             await submit(client, request(1))
             await client.command("mail.list", {})
-            seen = [(await client.frame())["type"] for _ in range(2)]
+            seen = [(await next_frame(client))["type"] for _ in range(2)]
     assert times[-1] - times[0] >= 1
     assert "stats" not in seen
 

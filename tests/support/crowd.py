@@ -15,7 +15,7 @@ from typing import Annotated, Any, NamedTuple
 import psutil
 import typer
 import uvloop
-from support.parts import request
+from support.parts import next_frame, request
 from support.places import ROOT
 from support.wire import HELLO, TEXT, UPGRADE, dialled, frame
 
@@ -108,7 +108,7 @@ async def _publish(feed: FeedSettings, load: Load) -> None:
 
 async def _results(operator: FeedClient, count: int) -> None:
     while count:
-        found = await operator.frame()
+        found = await next_frame(operator)
         if found["type"] == "result":
             assert found["ok"], found
             count -= 1
@@ -121,7 +121,7 @@ async def _logged(feed: FeedSettings, load: Load) -> list[str]:
         before = None
         while len(ids) < load.messages * load.mails:
             await client.command("mail.list", {"limit": 500, "before": before})
-            while (frame_ := await client.frame())["type"] != "result":
+            while (frame_ := await next_frame(client))["type"] != "result":
                 pass
             ids += [f"{mail['id']}.{mail['rev']}" for mail in frame_["value"]["mails"]]
             before = frame_["value"]["next"]

@@ -1,6 +1,7 @@
 """Running services for tests, and conditions that tests wait for."""
 
 import asyncio
+import json
 import time
 import timeit
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -41,11 +42,17 @@ async def result(client: FeedClient, id_: str) -> dict[str, Any]:
     return value
 
 
+async def next_frame(client: FeedClient) -> dict[str, Any]:
+    """Wait for the next frame and return it as it came on the wire."""
+    frame: dict[str, Any] = json.loads(await client.text())
+    return frame
+
+
 async def wait_frame(client: FeedClient, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """Wait for the first frame that is wanted."""
     async with asyncio.timeout(PATIENCE):
         while True:
-            frame = await client.frame()
+            frame = await next_frame(client)
             if wanted(frame):
                 return frame
 
@@ -54,7 +61,7 @@ async def wait_event(client: FeedClient, type_: str, **fields: Any) -> dict[str,
     """Wait for the first event of a type whose mail has these fields; return the mail."""
     async with asyncio.timeout(PATIENCE):
         while True:
-            for event in (await client.frame()).get("events", ()):
+            for event in (await next_frame(client)).get("events", ()):
                 mail: dict[str, Any] = event["data"]["mail"]
                 if event["type"] == type_ and all(mail[name] == value for name, value in fields.items()):
                     return mail
@@ -65,7 +72,7 @@ async def events_until(client: FeedClient, type_: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     async with asyncio.timeout(PATIENCE):
         while True:
-            for event in (await client.frame()).get("events", ()):
+            for event in (await next_frame(client)).get("events", ()):
                 found.append(event)
                 if event["type"] == type_:
                     return found

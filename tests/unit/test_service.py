@@ -181,9 +181,9 @@ async def test_the_service_starts_without_its_peers_and_finds_them(
         stats = await wait_frame(client, lambda frame: frame["type"] == "stats" and frame["smtp"][0]["reason"])
         assert stats["broker"]["state"] == "connecting"
         assert stats["smtp"][0]["state"] == "paused"
-        ready, parts = await asyncio.to_thread(readiness, feed)
-        assert ready
-        assert parts["actors"]["consumer"]["state"] in ("starting", "waiting")
+        health = await asyncio.to_thread(readiness, feed)
+        assert health.is_ready
+        assert health.states.actors["consumer"].state in ("starting", "waiting")
         async with Inbox(port=smtp_port) as inbox:
             await inbox.wait_for(1, PATIENCE)
             await wait_event(client, "mail.sent")

@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from msgspec import convert
 from playwright.async_api import Page
 from support.model.stage import Stage, View
 from support.parts import PATIENCE
 
 from notifier.feed.client import ReconnectingClient
+from notifier.feed.protocol import FilterFields, Welcome
 from notifier.feed.replica import Replica
 
 Wanted = Mapping[str, Any]
@@ -63,7 +65,7 @@ class PythonWatcher:
         self._refusals: list[str] = []
 
     async def open(self, stage: Stage, wanted: Wanted) -> None:
-        self._replica = Replica(wanted)
+        self._replica = Replica(convert(wanted, FilterFields))
         self._follower = ReconnectingClient(stage.feed, wanted, snapshot=500)
         self._reads.set()
         self._is_there = asyncio.Event()
@@ -72,13 +74,13 @@ class PythonWatcher:
             await self._is_there.wait()
 
     async def refilter(self, wanted: Wanted) -> None:
-        self._replica.wanted = wanted
+        self._replica.wanted = convert(wanted, FilterFields)
         await self._follower.refilter(wanted)
 
     async def view(self) -> View:
         if self._following.done():
             self._following.result()
-        return {id_: (mail["rev"], mail["status"]) for id_, mail in self._replica.mails.items()}
+        return {id_: (mail.rev, str(mail.status)) for id_, mail in self._replica.mails.items()}
 
     async def refusals(self) -> Sequence[str]:
         return self._refusals
@@ -105,8 +107,8 @@ class PythonWatcher:
             async for frame in frames:
                 self._is_there.set()
                 await self._reads.wait()
-                if frame["type"] == "welcome" and not frame["resumed"]:
-                    self._refusals.append(frame["reason"])
+                if isinstance(frame, Welcome) and frame.reason:
+                    self._refusals.append(frame.reason)
                 self._replica.apply(frame)
         finally:
             await frames.aclose()

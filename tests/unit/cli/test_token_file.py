@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from support.cli import run_async, service
-from support.parts import changed, serving
+from support.parts import changed, next_frame, serving
 from support.privacy import OPERATOR_TOKEN, VIEWER_TOKEN
 
 from notifier.cli import token_file
@@ -46,7 +46,7 @@ async def test_everyone_is_rejected_before_there_is_a_token(environ: dict[str, s
     async with serving(changed(environ, MAKE_TOKEN=str(tmp_path / "token"))) as unready:
         with pytest.raises(Rejected, match="4401"):
             async with FeedClient.connect(unready) as client:
-                await client.frame()
+                await next_frame(client)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support.pages import get, scrape
-from support.parts import PATIENCE, changed, serving
+from support.parts import PATIENCE, changed, next_frame, serving
 from support.privacy import OPERATOR_TOKEN, VIEWER_TOKEN
 from support.wire import TEXT, UPGRADE, dialled, drained, frame
 from websockets.asyncio.client import connect
@@ -112,7 +112,7 @@ async def test_a_right_token_is_never_delayed(environ: dict[str, str], monkeypat
             upgraded = await asyncio.get_running_loop().sock_recv(guesser, 4096)
             for _ in range(3):
                 async with FeedClient.connect(feed, snapshot=0) as client:
-                    assert (await client.frame())["role"] == "operator"
+                    assert (await next_frame(client))["role"] == "operator"
                 assert (await get(feed, "/metrics", Authorization=f"Bearer {OPERATOR_TOKEN}"))[0] == 200
             assert upgraded.startswith(b"HTTP/1.1 101")
             for unanswered in (guesser, scraper):

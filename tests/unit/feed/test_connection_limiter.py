@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from support.pages import scrape
-from support.parts import PATIENCE, changed, events_until, request, result, serving, submit, wait_frame
+from support.parts import PATIENCE, changed, events_until, next_frame, request, result, serving, submit, wait_frame
 from support.places import ROOT
 from support.privacy import OPERATOR_TOKEN, VIEWER_TOKEN
 from support.samples import NOW, RULES
@@ -333,8 +333,8 @@ async def test_catching_up_takes_as_many_frames_as_it_needs(settings: Settings) 
             for number in range(5):
                 await submit(client, request(number, to=[f"p{n}@example.com" for n in range(50)], send_at=FAR))
         async with FeedClient.connect(feed, resume=cursor) as client:
-            welcome = await client.frame()
-            found = [len((await client.frame())["events"]) for _ in range(3)]
+            welcome = await next_frame(client)
+            found = [len((await next_frame(client))["events"]) for _ in range(3)]
     assert (welcome["resumed"], welcome["replay"], found) == (True, 250, [100, 100, 50])
 
 
@@ -344,7 +344,7 @@ async def test_what_happens_during_the_greeting_is_not_missed(
     """250 events between a client's snapshot and its joining the others come in frames behind the snapshot."""
     look = SqliteStore.snapshot
     async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as operator:
-        await operator.frame()
+        await next_frame(operator)
 
         async def look_and_go_on(store: SqliteStore, wanted: MailFilter, limit: int, **options: Any) -> Snapshot:
             found = await look(store, wanted, limit, **options)
@@ -359,7 +359,7 @@ async def test_what_happens_during_the_greeting_is_not_missed(
         async with FeedClient.connect(feed, snapshot=0) as client:
             async with asyncio.timeout(PATIENCE):
                 while "mail.sent" not in seen:
-                    events = (await client.frame()).get("events", ())
+                    events = (await next_frame(client)).get("events", ())
                     assert len(events) <= 100
                     seen += [event["type"] for event in events]
     assert seen == [*["mail.pending"] * 251, "mail.sending", "mail.sent"]
@@ -379,7 +379,7 @@ async def test_a_client_that_missed_too_much_gets_a_snapshot(
         for seq in (place.seq, place.seq + 1, place.seq + 31, place.seq + 32):
             resume = cursor_of(place.store, seq, place.filter_hash)
             async with FeedClient.connect(feed, resume=resume) as other:
-                found.append((await other.frame()).get("reason"))
+                found.append((await next_frame(other)).get("reason"))
     assert found == ["expired", None, None, "invalid"]
 
 

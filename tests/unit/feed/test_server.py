@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support.pages import scrape
-from support.parts import PATIENCE, changed, request, serving, submit, wait_frame
+from support.parts import PATIENCE, changed, next_frame, request, serving, submit, wait_frame
 from support.privacy import OPERATOR_TOKEN, VIEWER_TOKEN
 from support.wire import CLOSE, CONTINUED, HELLO, TEXT, UPGRADE, close_code, dialled, drained, frame, narrow, raw
 
@@ -204,7 +204,7 @@ async def test_a_client_that_is_too_slow_in_two_ways_is_counted_once(
 
     monkeypatch.setattr(session.Session, "run", noted)
     async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
-        await client.frame()
+        await next_frame(client)
         await asyncio.gather(*(found[0]._close(CloseCode.TOO_SLOW, "too slow") for _ in range(2)))
         assert (await scrape(feed)).get("notifier_feed_drops_total") == 1
 

@@ -12,7 +12,18 @@ from typing import Any
 
 import pytest
 from support.pages import scrape
-from support.parts import PATIENCE, changed, events_until, request, result, serving, submit, wait_event, wait_frame
+from support.parts import (
+    PATIENCE,
+    changed,
+    events_until,
+    next_frame,
+    request,
+    result,
+    serving,
+    submit,
+    wait_event,
+    wait_frame,
+)
 from support.privacy import OPERATOR_TOKEN, VIEWER_TOKEN
 from support.samples import booking_event
 from support.wire import close_code, raw
@@ -24,7 +35,7 @@ from notifier.demo.inbox import Inbox
 from notifier.domain.events import timestamp
 from notifier.feed import session
 from notifier.feed.client import FeedClient, ReconnectingClient, Rejected
-from notifier.feed.protocol import PROTOCOL, read_cursor
+from notifier.feed.protocol import PROTOCOL, Events, read_cursor
 from notifier.observability.status import Figures
 from notifier.settings import FeedSettings, Settings
 from notifier.storage.sqlite import queries
@@ -44,7 +55,7 @@ async def refusal(client: FeedClient, name: str, args: dict[str, Any]) -> str:
 async def test_a_client_is_welcomed_with_a_snapshot_and_then_follows(settings: Settings) -> None:
     """After hello come welcome and snapshot; a submitted request is seen pending, sending and sent, in this order."""
     async with serving(settings) as feed, FeedClient.connect(feed, snapshot=10) as client:
-        welcome, snapshot = await client.frame(), await client.frame()
+        welcome, snapshot = await next_frame(client), await next_frame(client)
         await client.command("submit", {"message": request(1)})
         events = await events_until(client, "mail.sent")
     assert (welcome["type"], welcome["protocol"], welcome["role"], welcome["resumed"]) == (
@@ -83,8 +94,8 @@ async def test_a_client_resumes_where_it_was(settings: Settings) -> None:
             await submit(client, request(2))
             await wait_event(client, "mail.sent")
     async with serving(settings) as feed, FeedClient.connect(feed, resume=cursor) as client:
-        welcome = await client.frame()
-        events = (await client.frame())["events"]
+        welcome = await next_frame(client)
+        events = (await next_frame(client))["events"]
     assert (welcome["resumed"], welcome["replay"], "reason" in welcome) == (True, 3, False)
     assert [event["type"] for event in events] == ["mail.pending", "mail.sending", "mail.sent"]
 
@@ -105,7 +116,7 @@ async def test_a_cursor_that_cannot_be_resumed_is_refused_with_the_reason(settin
         reasons = {}
         for given in wrong:
             async with FeedClient.connect(feed, resume=given) as client:
-                welcome, snapshot = await client.frame(), await client.frame()
+                welcome, snapshot = await next_frame(client), await next_frame(client)
                 reasons[given] = welcome["reason"]
                 assert (welcome["resumed"], snapshot["type"]) == (False, "snapshot")
     assert reasons == wrong
@@ -128,7 +139,7 @@ async def test_a_purge_while_a_client_resumes_is_told(settings: Settings, monkey
                 await wait_event(other, "mail.sent")
         monkeypatch.setattr(SqliteStore, "missed", purge_and_look)
         async with FeedClient.connect(feed, resume=cursor) as client:
-            welcome, snapshot = await client.frame(), await client.frame()
+            welcome, snapshot = await next_frame(client), await next_frame(client)
     assert (welcome["resumed"], welcome["reason"], snapshot["mails"]) == (False, "expired", [])
 
 
@@ -138,7 +149,7 @@ async def test_a_client_sees_only_what_its_filter_lets_pass(settings: Settings) 
         await submit(client, request(1))
         frame = await wait_frame(client, lambda frame: bool(frame.get("events")))
         assert [event["type"] for event in frame["events"]] == ["mail.sent"]
-        await client._send("filter", id="f1", filter={"kind": ["flight.reminder"]}, snapshot=5)
+        await client.filter("f1", {"kind": ["flight.reminder"]}, 5)
         snapshot = await wait_frame(client, lambda frame: frame["type"] == "snapshot" and frame.get("id") == "f1")
         assert snapshot["mails"] == []
         await submit(client, booking_event())
@@ -247,10 +258,14 @@ async def test_a_second_hello_is_closed_with_4400(settings: Settings) -> None:
 
 
 async def test_unknown_frames_and_fields_are_ignored(settings: Settings) -> None:
-    """A newer client may say more than this server knows."""
-    async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0, colour="blue") as client:
-        await client._send("dance", steps=3)
-        await submit(client, request(1))
+    """A newer client may send fields and frames that this server does not know."""
+    async with serving(settings) as feed, raw(feed) as ws, asyncio.timeout(PATIENCE):
+        await ws.send(json.dumps({"type": "hello", "snapshot": 0, "colour": "blue"}))
+        await ws.send(json.dumps({"type": "dance", "steps": 3}))
+        await ws.send(json.dumps({"type": "command", "id": 1, "name": "mail.list", "colour": "blue"}))
+        while (frame := json.loads(await ws.recv()))["type"] != "result":
+            pass
+    assert frame["ok"]
 
 
 async def test_who_says_no_hello_is_closed_with_4408(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -363,7 +378,7 @@ async def test_an_uncertain_mail_is_resolved_by_an_operator(
 async def test_a_fault_of_ours_is_a_result_too(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever goes wrong inside a command, its sender hears of it, and the log has the trace."""
     async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
-        await client.frame()
+        await next_frame(client)
         monkeypatch.setattr(SqliteStore, "listing", lambda *_, **__: 1 / 0)
         id_ = await client.command("mail.list", {})
         frame = await wait_frame(client, lambda frame: frame.get("id") == id_)
@@ -395,13 +410,13 @@ async def test_tokens_decide_who_may_do_what(environ: dict[str, str]) -> None:
                 assert await close_code(ws) == 4401
         viewer = feed.model_copy(update={"operator_token": None})
         async with FeedClient.connect(viewer, snapshot=0) as client:
-            assert (await client.frame())["role"] == "viewer"
+            assert (await next_frame(client))["role"] == "viewer"
             await result(client, await client.command("mail.list", {}))
             id_ = await client.command("submit", {"message": request(1)})
             frame = await wait_frame(client, lambda frame: frame.get("id") == id_)
             assert frame["error"]["code"] == "forbidden"
         async with FeedClient.connect(feed, snapshot=0) as client:
-            assert (await client.frame())["role"] == "operator"
+            assert (await next_frame(client))["role"] == "operator"
             await submit(client, request(1))
 
 
@@ -472,7 +487,7 @@ async def test_a_stuck_client_neither_slows_others_nor_hangs_the_end(settings: S
             addresses = [f"p{n}.{i}@example.com" for i in range(100)]
             await client.command("submit", {"message": request(n, to=addresses, send_at=tomorrow)})
         async for frame in client:
-            seen += len(frame.get("events", ()))
+            seen += len(frame.events) if isinstance(frame, Events) else 0
             if seen == 10_000:
                 break
         found = await scrape(feed)
@@ -501,7 +516,7 @@ async def test_the_client_follows_across_a_restart(settings: Settings) -> None:
             async with FeedClient.connect(fixed.feed, snapshot=0) as client:
                 await submit(client, request(2))
             async for frame in following:
-                seen += [event["id"] for event in frame.get("events", ())]
+                seen += [event.id for event in frame.events] if isinstance(frame, Events) else []
                 if len(seen) == 6:
                     break
     await following.aclose()

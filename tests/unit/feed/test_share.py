@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support.gate import Gate
-from support.parts import PATIENCE, changed, request, result, serving, submit, wait_frame
+from support.parts import PATIENCE, changed, next_frame, request, result, serving, submit, wait_frame
 from support.privacy import OPERATOR_TOKEN, VIEWER_TOKEN
 
 from notifier.domain.events import MailFilter
@@ -31,7 +31,7 @@ async def with_role(environ: dict[str, str], role: str) -> AsyncIterator[FeedCli
     async with serving(changed(environ, VIEWER_TOKEN=VIEWER_TOKEN, OPERATOR_TOKEN=OPERATOR_TOKEN)) as feed:
         known = feed if role == "operator" else feed.model_copy(update={"operator_token": None})
         async with FeedClient.connect(known, snapshot=0) as client:
-            assert (await client.frame())["role"] == role
+            assert (await next_frame(client))["role"] == role
             yield client
 
 
@@ -114,7 +114,7 @@ async def test_those_who_come_back_at_once_share_an_answer(settings: Settings, m
         with Gate.before(monkeypatch, "snapshot") as gate:
             watchers = [await stack.enter_async_context(FeedClient.connect(feed)) for _ in range(20)]
             for watcher in watchers:
-                assert (await watcher.frame())["type"] == "welcome"
+                assert (await next_frame(watcher))["type"] == "welcome"
             await submit(operator, request(1, send_at=FAR))
         for watcher in watchers:
             snapshot = await wait_frame(watcher, lambda frame: frame["type"] == "snapshot")
@@ -151,10 +151,10 @@ async def test_those_who_resume_share_the_reading_of_the_log(
             for n in range(20)
         ]
         for n, client in enumerate(clients):
-            welcome, seen = await client.frame(), 0
+            welcome, seen = await next_frame(client), 0
             assert (welcome["resumed"], welcome["replay"]) == (True, 1200 - n)
             while seen < welcome["replay"]:
-                seen += len((await client.frame()).get("events", ()))
+                seen += len((await next_frame(client)).get("events", ()))
             assert seen == welcome["replay"]
     assert len(asked) < 20 * 12 / 2
 

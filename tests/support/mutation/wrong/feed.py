@@ -145,15 +145,15 @@ MUTANTS = (
     Mutant(
         "health-of-another-service",
         "notifier/feed/client.py",
-        "        msgspec.convert(parts, _Readiness)\n",
-        "",
+        "msgspec.json.decode(body, type=ReadinessStates)",
+        "msgspec.json.decode(body)",
         ("tests/unit/cli/test_control.py::test_health_does_not_mistake_another_service_for_notifier",),
     ),
     Mutant(
         "too-large-message-cannot-be-reached",
         "notifier/feed/client.py",
-        "    if code == _TOO_LARGE:\n",
-        "    if code == _TOO_LARGE + 1:\n",
+        "    if code == CloseCode.FRAME_TOO_LARGE:\n",
+        "    if code == CloseCode.TOO_SLOW:\n",
         ("tests/unit/cli/test_send.py::test_a_message_that_is_too_large_is_exit_1",),
     ),
     Mutant(
@@ -216,8 +216,8 @@ MUTANTS = (
     Mutant(
         "waiting-client-gives-up",
         "notifier/feed/client.py",
-        "patience, heartbeat = FIRST_STATE_TIMEOUT, float(HEARTBEAT)",
-        "patience, heartbeat = SILENCES * HEARTBEAT, float(HEARTBEAT)",
+        "limit, heartbeat = FIRST_STATE_TIMEOUT, float(HEARTBEAT)",
+        "limit, heartbeat = SILENCES * HEARTBEAT, float(HEARTBEAT)",
         ("tests/unit/feed/test_client.py::test_a_client_that_waits_for_its_first_state_does_not_give_up",),
     ),
     Mutant(
