@@ -1,4 +1,4 @@
-"""The feed's server: listens, lets clients in and gives each a session."""
+"""The feed's server: listens, and serves each client by a session."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,32 +11,35 @@ from websockets.typing import Subprotocol
 
 from notifier.errors import Misconfigured, Problem
 from notifier.feed import protocol
-from notifier.feed.connection_limiter import Connection, ConnectionLimiter
+from notifier.feed.connection_limiter import ConnectionLimiter
+from notifier.feed.limited_connection import LimitedConnection
 from notifier.feed.pages import Pages
-from notifier.feed.session import CLOSE_TIMEOUT, Feed, Session
+from notifier.feed.session import CLOSE_TIMEOUT, Feed, FeedSession
 from notifier.settings import FeedSettings
 
 HANDSHAKE_TIMEOUT = 10.0
+"""Seconds in which a client must complete the HTTP upgrade."""
 MAX_FRAME = 512 * 1024
 """Bytes of an operator's frame: a message of 256 KiB, escaped."""
 MAX_QUEUE = 1
-"""Frames of a client that may wait to be handled; with more of them no more is read from it."""
+"""Frames of a client that may wait to be handled; beyond that nothing more is read from it."""
 PING_EVERY, PONG_WITHIN = 20.0, 20.0
+"""Seconds between two pings of the WebSocket, and for the pong to arrive."""
 
 
 @asynccontextmanager
 async def serve_feed(settings: FeedSettings, feed: Feed, pages: Pages) -> AsyncIterator[Server]:
-    """Listen until the block ends, then say goodbye to everyone; Misconfigured where the port is taken."""
-    sessions: dict[Session, asyncio.Task[Any] | None] = {}
-    way_in = ConnectionLimiter()
+    """Listen while the block lasts, then send `bye` to all clients and close. Raises Misconfigured on a taken port."""
+    sessions: dict[FeedSession, asyncio.Task[Any] | None] = {}
+    connections = ConnectionLimiter()
 
-    class Visitor(Connection):
-        door = way_in
+    class Connection(LimitedConnection):
+        limiter = connections
 
     async def handle(websocket: ServerConnection) -> None:
-        assert isinstance(websocket, Connection)  # noqa: S101 - what `create_connection` makes
+        assert isinstance(websocket, LimitedConnection)  # noqa: S101 - what `create_connection` makes
         websocket.upgraded()
-        session = Session(websocket, feed)
+        session = FeedSession(websocket, feed)
         sessions[session] = asyncio.current_task()
         try:
             await session.run()
@@ -44,7 +47,7 @@ async def serve_feed(settings: FeedSettings, feed: Feed, pages: Pages) -> AsyncI
             del sessions[session]
 
     async def answer(connection: ServerConnection, request: Request) -> Response | None:
-        assert isinstance(connection, Connection)  # noqa: S101 - as above
+        assert isinstance(connection, LimitedConnection)  # noqa: S101 - as above
         return await pages.answer(request, connection)
 
     try:
@@ -62,7 +65,7 @@ async def serve_feed(settings: FeedSettings, feed: Feed, pages: Pages) -> AsyncI
             open_timeout=HANDSHAKE_TIMEOUT,
             ping_interval=PING_EVERY,
             ping_timeout=PONG_WITHIN,
-            create_connection=Visitor,
+            create_connection=Connection,
             close_timeout=CLOSE_TIMEOUT,
         )
     except OSError as error:
@@ -74,15 +77,15 @@ async def serve_feed(settings: FeedSettings, feed: Feed, pages: Pages) -> AsyncI
         yield server
     finally:
         server.close(close_connections=False)
-        # Before anything is awaited: whoever completes a handshake from now on is closed and not welcomed.
-        way_in.close()
+        # Before anything is awaited, so that a client that completes its handshake from now on is closed.
+        connections.close()
         await asyncio.gather(*(session.leave() for session in sessions))
         await _ended([task for task in sessions.values() if task])
         await server.wait_closed()
 
 
 async def _ended(tasks: list[asyncio.Task[Any]]) -> None:
-    """Give what operators have begun a little time, then cancel it: no client delays the end of the service."""
+    """Wait up to CLOSE_TIMEOUT for commands of operators that have begun, then cancel them."""
     if tasks:
         _, pending = await asyncio.wait(tasks, timeout=CLOSE_TIMEOUT)
         for task in pending:
@@ -90,5 +93,5 @@ async def _ended(tasks: list[asyncio.Task[Any]]) -> None:
 
 
 def _select(_: ServerConnection, offered: Any) -> Subprotocol | None:
-    """Speak our protocol where the client names it, and also where it names none."""
+    """Select our protocol if the client offers it; a client that offers none is served as well."""
     return Subprotocol(protocol.PROTOCOL) if protocol.PROTOCOL in offered else None

@@ -1,7 +1,6 @@
 """One client of the feed, from its hello to its close."""
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from functools import lru_cache, partial
@@ -21,7 +20,8 @@ from notifier.errors import NotifierError, StoreUnusable
 from notifier.feed import protocol
 from notifier.feed.auth import Tokens
 from notifier.feed.commands import CommandHandler
-from notifier.feed.connection_limiter import Connection
+from notifier.feed.frame_rate import FRAME_RATE, MAX_FRAMES, FrameRate
+from notifier.feed.limited_connection import LimitedConnection
 from notifier.feed.protocol import (
     BadFrame,
     Bye,
@@ -34,7 +34,6 @@ from notifier.feed.protocol import (
     Hello,
     Refilter,
     Result,
-    ResumeRefusal,
     Role,
     ServerFrame,
     Stats,
@@ -42,55 +41,54 @@ from notifier.feed.protocol import (
     Welcome,
     moment,
 )
+from notifier.feed.resume import resumption
 from notifier.feed.share import Share
 from notifier.storage.store import Store
 
 log = structlog.get_logger(__name__)
 
 HELLO_TIMEOUT = 10.0
+"""Seconds in which a client must send its hello."""
 MAX_BEHIND = 1024 * 1024
-"""Bytes that may wait for a slow client."""
 MAX_EVENTS_BEHIND = 1000
+"""A client is closed if more than MAX_BEHIND bytes or MAX_EVENTS_BEHIND events wait for it to read them."""
 STALLED = 60.0
-"""Seconds after which a client that takes nothing of what waits for it is let go, however little that is."""
-MAX_REPLAYED = 10_000
-"""Events looked through for a resuming client; one that missed more gets a snapshot."""
-MAX_FRAMES = 50
-MAX_VIEWER_BYTES = 512 * 1024
-FRAMES_WINDOW = 10.0
-"""A viewer may send MOST_FRAMES frames and MAX_VIEWER_BYTES bytes in this many seconds."""
+"""Seconds after which a client that reads nothing of what waits for it is closed, however little that is."""
 MAX_COMMANDS = 500
 """Commands of an operator that may be without their result."""
 MAX_OPERATOR_QUERIES = 4
-"""Commands and snapshots of one operator that the store is asked for at the same time; a viewer's go one by one."""
-AWAY = 1000
-"""Milliseconds that clients are asked to stay away when the service ends."""
+"""Commands and snapshots of one operator that query the store at the same time; those of a viewer go one by one."""
+RECONNECT_AFTER = 1000
+"""Milliseconds that clients are asked to wait before they reconnect, when the service ends."""
 CLOSE_TIMEOUT = 2.0
 """Seconds that a closing handshake may take before the connection is cut."""
 
 _SLOW = CloseCode.TOO_SLOW, "reads too slowly; resume from the last cursor"
 
 
-class Hub(Protocol):
-    """Where live events come from."""
+class LiveEvents(Protocol):
+    """The live end of the event log: the broadcaster's hub, as a session needs it."""
 
     position: int
+    """Number of the last event that was pushed."""
 
     def add(self, subscriber: Any, now: float) -> None:
-        """Push to it from now on."""
+        """Push events to the subscriber from now on; it has every event up to `position`."""
 
     def remove(self, subscriber: Any) -> None:
-        """Push to it no longer."""
+        """Push no more events to the subscriber."""
 
 
 class Feed(NamedTuple):
-    """What sessions draw on: the log, its live end, the figures, and what can be done by whom.
+    """What all sessions share.
 
-    `dropped` is called for each client that read too slowly. `viewers` is what all viewers together may be sent.
+    `store` has the event log and `hub` its live end. `stats` returns the latest `stats` frame, `commands` are the
+    handlers by name, `server` is the name and version of the service, and `tokens` judges the tokens of clients.
+    `dropped` is called for each client that read too slowly. `viewers` limits the bytes sent to all viewers together.
     """
 
     store: Store
-    hub: Hub
+    hub: LiveEvents
     stats: Callable[[], Awaitable[Stats]]
     commands: Mapping[str, CommandHandler]
     server: str
@@ -112,10 +110,10 @@ class _Close(Exception):
         self.reason = reason[:120]
 
 
-class Session:
-    """One client: greets it, tells it what it missed, then passes on what happens."""
+class FeedSession:
+    """One client: answers its hello, sends what it has missed or a snapshot, and then every event that it wants."""
 
-    def __init__(self, websocket: Connection, feed: Feed) -> None:
+    def __init__(self, websocket: LimitedConnection, feed: Feed) -> None:
         self._websocket = websocket
         self._feed = feed
         self._role: Role | None = None
@@ -127,14 +125,14 @@ class Session:
         self._begun: set[asyncio.Task[tuple[bytes, ...]]] = set()
         self._turn = asyncio.Lock()
         self._under_way = 0
-        self._recent: deque[tuple[float, int]] = deque()
+        self._rate = FrameRate()
         self.wanted = MailFilter()
         self.filter_hash = protocol.filter_hash(self.wanted)
         self.after = 0
 
     @property
     def _waiting(self) -> int:
-        """Bytes that wait for the client to read, without the answer under way: that may well be large."""
+        """Bytes that wait for the client to read, without the answer that is being sent, which may be large."""
         return max(0, self._websocket.transport.get_write_buffer_size() - self._under_way)
 
     @property
@@ -142,9 +140,9 @@ class Session:
         return self._role == "operator"
 
     async def run(self) -> None:
-        """Serve the client until either side closes; its connection takes with it whatever still waits to be done.
+        """Serve the client until either side closes; its queries that are still waiting are cancelled then.
 
-        Commands of an operator that have begun are done nevertheless.
+        Commands of an operator that have begun are completed nevertheless.
         """
         serving = asyncio.create_task(self._until_closed(self._serve()))
         gone = asyncio.create_task(self._websocket.wait_closed())
@@ -164,7 +162,7 @@ class Session:
             await self._keep_up()
 
     def push(self, frame: bytes, events: int) -> None:
-        """Queue a frame of events without waiting; a client that reads too slowly is let go, it can resume."""
+        """Queue a frame of events without waiting. A client that reads too slowly is closed instead; it can resume."""
         waiting, now = self._waiting, asyncio.get_running_loop().time()
         self._behind = self._behind + events if waiting else events
         self._clear_at = self._clear_at if waiting else now
@@ -175,13 +173,15 @@ class Session:
             self._websocket.transport.write(_framed(frame))
 
     def fail(self) -> None:
-        """Close it: an event could not be pushed, and the client gets it when it resumes."""
+        """Close the connection: an event could not be pushed, and the client gets it when it resumes."""
         self._spawn(self._close(CloseCode.INTERNAL_ERROR, "internal error of notifier"))
 
     async def leave(self) -> None:
-        """Say goodbye before the service ends."""
+        """Send `bye` and close, because the service ends."""
         broadcast(
-            [self._websocket], protocol.write(Bye(code=CloseCode.RESTARTING, reconnect=True, after_ms=AWAY)), text=True
+            [self._websocket],
+            protocol.write(Bye(code=CloseCode.RESTARTING, reconnect=True, after_ms=RECONNECT_AFTER)),
+            text=True,
         )
         await self._close(CloseCode.RESTARTING, "the service is restarting")
 
@@ -198,7 +198,7 @@ class Session:
             now = asyncio.get_running_loop().time()
             await self._websocket.linger(self._feed.tokens.refused(hello.token, self._websocket.network, now))
             raise _Close(CloseCode.UNAUTHORIZED, "a valid token is needed")
-        if not self._websocket.welcome(is_limited=role != "operator"):
+        if not self._websocket.promote(is_limited=role != "operator"):
             raise _Close(CloseCode.FULL, f"there are too many {role}s already")
         self._role = role
         if role == "operator":
@@ -207,20 +207,23 @@ class Session:
 
     async def _greet(self, hello: Hello) -> None:
         self._watch(hello.wanted())
-        missed, reason = await self._missed(hello)
+        async with self._queries:
+            found = await resumption(self._feed.store, hello.resume, self.wanted, urgent=self._is_operator)
         await self._send(
             Welcome(
                 protocol=1,
                 server=self._feed.server,
                 role=self._role or "viewer",
-                resumed=reason is None,
-                replay=missed,
-                reason=reason or UNSET,
+                resumed=found.refusal is None,
+                replay=found.missed,
+                reason=found.refusal or UNSET,
                 heartbeat=protocol.HEARTBEAT,
                 now=moment(clock.now()),
             )
         )
-        if reason is not None:
+        if found.refusal is None:
+            self.after = found.after
+        else:
             await self._send_snapshot(None, hello.mails)
         await self._go_live()
         if hello.stats:
@@ -228,22 +231,6 @@ class Session:
 
     def _watch(self, wanted: MailFilter) -> None:
         self.wanted, self.filter_hash = wanted, protocol.filter_hash(wanted)
-
-    async def _missed(self, hello: Hello) -> tuple[int, ResumeRefusal | None]:
-        """Count the matching events after the client's cursor, or say why it cannot resume."""
-        if hello.resume is None:
-            return 0, "none"
-        place = protocol.read_cursor(hello.resume)
-        if place is None or place.store != self._feed.store.id:
-            return 0, "invalid" if place is None else "restarted"
-        if place.filter_hash != self.filter_hash:
-            return 0, "filter_changed"
-        async with self._queries:
-            missed = await self._feed.store.missed(place.seq, self.wanted, MAX_REPLAYED, urgent=self._is_operator)
-        if missed.events is None:
-            return 0, "invalid" if place.seq > missed.span.head else "expired"
-        self.after = place.seq
-        return missed.events, None
 
     async def _send_snapshot(self, id_: FrameId, limit: int) -> None:
         async with self._queries:
@@ -255,12 +242,12 @@ class Session:
             )
 
     async def _go_live(self) -> None:
-        """Catch up with the hub, then join it: between the last look and the joining nothing can happen."""
+        """Catch up with the hub and join it. No event can come between the last check of its position and that."""
         hub = self._feed.hub
         while self.after < hub.position:
             async with self._queries:
                 portion = await self._feed.store.replay(self.after, self.wanted, urgent=self._is_operator)
-                if portion.purged_through > self.after:  # it took so long that part of what it missed was deleted
+                if portion.purged_through > self.after:  # the client reads so slowly that missed events were deleted
                     raise _Close(*_SLOW)
                 self.after = portion.seq
                 if portion.events:
@@ -270,7 +257,7 @@ class Session:
         hub.add(self, self._clear_at)
 
     async def _handle(self, frame: ClientFrame | None, size: int) -> None:
-        """Do what a frame of `size` bytes asks for; the bytes count until that is done."""
+        """Do what a frame of `size` bytes asks for; the bytes count as unhandled until that is done."""
         if isinstance(frame, Command):
             self._spawn(self._command(frame, size))
             return
@@ -287,7 +274,7 @@ class Session:
         self._websocket.release(size)
 
     async def _keep_up(self) -> None:
-        """Read no further frame of a viewer while as many commands as it may send at once have no result."""
+        """Read no further frame of a viewer while more than MAX_FRAMES of its commands have no result."""
         while not self._is_operator and len(self._tasks) > MAX_FRAMES:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
 
@@ -348,7 +335,7 @@ class Session:
         await self._write((protocol.write(frame),))
 
     async def _answer(self, parts: Sequence[bytes]) -> None:
-        """Send what the client asked for, one answer at a time, and within the share of all viewers if it is one."""
+        """Send the answer to a frame of the client, one at a time; those to viewers within the share of all viewers."""
         size = sum(map(len, parts))
         with self._websocket.answering(max(parts, key=len)):
             if not self._is_operator:
@@ -360,9 +347,9 @@ class Session:
                     self._under_way = 0
 
     async def _write(self, parts: Sequence[bytes], answer: int = 0) -> None:
-        """Send a frame, waiting until the client takes it; one that does not, or lets too much gather, is closed.
+        """Send a frame and wait until the client takes it. Close a client that does not, or for which too much waits.
 
-        `answer` is how many of the bytes are an answer, and no sign of slowness.
+        `answer` is how many of the bytes belong to an answer: they do not count as waiting.
         """
         if self._waiting > MAX_BEHIND:
             raise _Close(*_SLOW)
@@ -374,23 +361,18 @@ class Session:
             raise _Close(*_SLOW) from None
 
     def _count_frame(self, size: int) -> None:
-        """Close a client that asks for too much; `size` is the bytes of its latest frame."""
+        """Close a client that sends too much; `size` is the bytes of its latest frame."""
         if self._is_operator:
             if len(self._tasks) > MAX_COMMANDS:
                 raise _Close(CloseCode.TOO_MANY_FRAMES, f"more than {MAX_COMMANDS} commands without their result")
             return
-        now = asyncio.get_running_loop().time()
-        self._recent.append((now, size))
-        while now - self._recent[0][0] > FRAMES_WINDOW:
-            self._recent.popleft()
-        if len(self._recent) > MAX_FRAMES or sum(each for _, each in self._recent) > MAX_VIEWER_BYTES:
-            limit = f"{MAX_FRAMES} frames or {MAX_VIEWER_BYTES // 1024} KiB"
-            raise _Close(CloseCode.TOO_MANY_FRAMES, f"more than {limit} in {FRAMES_WINDOW:g} s")
+        if self._rate.exceeded(size, asyncio.get_running_loop().time()):
+            raise _Close(CloseCode.TOO_MANY_FRAMES, f"more than {FRAME_RATE}")
 
     async def _close(self, code: CloseCode, reason: str) -> None:
-        """Close; a client that does not take part is cut off."""
+        """Close; disconnect a client that does not complete the closing handshake within CLOSE_TIMEOUT."""
         if code == CloseCode.TOO_SLOW and not self._is_dropped:
-            self._is_dropped = True  # several of its frames may meet the limit at the same moment
+            self._is_dropped = True  # several of its frames may reach the limit at the same moment
             self._feed.dropped()
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_TIMEOUT):
@@ -433,5 +415,5 @@ def _failed(command: Command, code: str, message: str) -> Result:
 
 @lru_cache(maxsize=32)
 def _framed(frame: bytes) -> bytes:
-    """Write the WebSocket frame once for all who get the same: a server's is not masked, and nothing is compressed."""
+    """Write a WebSocket frame once for all clients that get the same: it is neither masked nor compressed."""
     return Frame(Opcode.TEXT, frame).serialize(mask=False, extensions=None)

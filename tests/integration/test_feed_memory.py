@@ -19,7 +19,8 @@ from support.wire import CONTINUED, PING, TEXT, UPGRADE, dialled, frame, narrow
 
 from notifier.domain.events import MAX_EVENTS, MailFilter, StoredEvent
 from notifier.feed.client import FeedClient
-from notifier.feed.connection_limiter import EARLY_PORTION, MAX_HANDSHAKE, MAX_HELLO, MAX_WAITING
+from notifier.feed.connection_limiter import MAX_WAITING
+from notifier.feed.limited_connection import EARLY_BATCH_SIZE, MAX_HANDSHAKE, MAX_HELLO
 from notifier.feed.protocol import cursor as cursor_of
 from notifier.feed.protocol import filter_hash, read_cursor
 from notifier.settings import Settings
@@ -45,7 +46,7 @@ ATTACKS = {
     "the largest request": UPGRADE.removesuffix(b"\r\n")
     + (b"x: " + b"y" * 1019 + b"\r\n") * (MAX_HANDSHAKE // 1024 - 1),
     "much behind a wrong token": WRONG_HELLO + frame(TEXT, b"x" * 120) * 4000,
-    "small frames behind a wrong token": WRONG_HELLO + frame(TEXT) * (EARLY_PORTION // 6),
+    "small frames behind a wrong token": WRONG_HELLO + frame(TEXT) * (EARLY_BATCH_SIZE // 6),
 }
 
 

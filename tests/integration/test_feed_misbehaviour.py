@@ -21,7 +21,7 @@ from websockets.exceptions import ConnectionClosed
 
 from notifier.actors import broadcaster
 from notifier.errors import Unreachable
-from notifier.feed import connection_limiter, server, session
+from notifier.feed import connection_limiter, limited_connection, server, session
 from notifier.feed.client import FeedClient
 from notifier.settings import FeedSettings, Settings, load
 
@@ -191,7 +191,7 @@ async def test_a_flood_from_one_network_closes_its_own_connections(
 )
 def test_a_network_is_what_a_host_cannot_change_at_will(peer: Any, network: str) -> None:
     """An IPv4 address, or the 64 bits of an IPv6 address that its provider gives."""
-    assert connection_limiter.network_of(peer) == network
+    assert limited_connection.network_of(peer) == network
 
 
 async def test_beyond_the_most_viewers_one_is_asked_to_come_later(

@@ -209,7 +209,7 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> Iterator[asyncio.Runner]:
     """Give a loop for all schedules of a test, and a feed that takes no rest."""
     monkeypatch.setattr(broadcaster, "BATCH_WINDOW", 0.001)
     monkeypatch.setattr(client, "BACK_OFF", QUICK)
-    monkeypatch.setattr(session, "AWAY", 20)
+    monkeypatch.setattr(session, "RECONNECT_AFTER", 20)
     monkeypatch.setattr(session, "MAX_EVENTS_BEHIND", 20)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         yield runner

@@ -14,7 +14,7 @@ from support.wire import CLOSE, CONTINUED, HELLO, TEXT, UPGRADE, close_code, dia
 
 from notifier.feed import server, session
 from notifier.feed.client import FeedClient
-from notifier.feed.connection_limiter import MAX_HANDSHAKE, MAX_HELLO
+from notifier.feed.limited_connection import MAX_HANDSHAKE, MAX_HELLO
 from notifier.feed.protocol import CloseCode
 from notifier.feed.protocol.fields import MAX_VALUES
 from notifier.feed.server import MAX_FRAME
@@ -166,14 +166,14 @@ async def test_a_client_that_takes_no_results_is_closed_with_4508(
 ) -> None:
     """What it asks for itself counts as well: it is sent one answer at a time, for as long as it takes some of it."""
     monkeypatch.setattr(session, "STALLED", 1.0)
-    write, stuck = session.Session._write, asyncio.Event()
+    write, stuck = session.FeedSession._write, asyncio.Event()
 
-    async def noted(self: session.Session, parts: Any, answer: int = 0) -> None:
+    async def noted(self: session.FeedSession, parts: Any, answer: int = 0) -> None:
         if self._websocket.transport.get_write_buffer_size() and answer:
             stuck.set()
         await write(self, parts, answer)
 
-    monkeypatch.setattr(session.Session, "_write", noted)
+    monkeypatch.setattr(session.FeedSession, "_write", noted)
     monkeypatch.setattr(session, "CLOSE_TIMEOUT", PATIENCE)
     async with narrow(settings) as feed, FeedClient.connect(feed, snapshot=0) as operator:
         await submit(operator, request(1, to=[f"{n}@example.com" for n in range(100)], send_at=FAR))
@@ -196,13 +196,13 @@ async def test_a_client_that_is_too_slow_in_two_ways_is_counted_once(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An event and an answer can meet their limits at the same moment."""
-    run, found = session.Session.run, list[session.Session]()
+    run, found = session.FeedSession.run, list[session.FeedSession]()
 
-    async def noted(self: session.Session) -> None:
+    async def noted(self: session.FeedSession) -> None:
         found.append(self)
         await run(self)
 
-    monkeypatch.setattr(session.Session, "run", noted)
+    monkeypatch.setattr(session.FeedSession, "run", noted)
     async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
         await next_frame(client)
         await asyncio.gather(*(found[0]._close(CloseCode.TOO_SLOW, "too slow") for _ in range(2)))

@@ -11,11 +11,10 @@ from support.gate import Gate
 from support.pages import scrape
 from support.parts import PATIENCE, changed, request, serving, submit, wait_event, wait_frame
 from support.privacy import OPERATOR_TOKEN, VIEWER_TOKEN
-from support.wire import CONTINUED, HELLO, PING, TEXT, UPGRADE, dialled, drained, frame, narrow
+from support.wire import HELLO, TEXT, UPGRADE, dialled, frame, narrow
 
-from notifier.feed import connection_limiter, server, session
+from notifier.feed import limited_connection, server, session
 from notifier.feed.client import FeedClient
-from notifier.feed.share import MAX_RATE, Share
 from notifier.settings import Settings
 
 FAR = "2126-01-01T00:00:00Z"
@@ -111,11 +110,11 @@ async def test_a_handshake_that_completes_as_the_feed_closes_is_cut(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who says hello while the others are told goodbye is not welcomed, and the service does not wait for it."""
-    leave, handshake = session.Session.leave, connection_limiter.Connection.handshake
+    leave, handshake = session.FeedSession.leave, limited_connection.LimitedConnection.handshake
     held, go_on = asyncio.Event(), asyncio.Event()
     got: list[bytes] = []
 
-    async def held_back(self: connection_limiter.Connection, *args: Any, **options: Any) -> None:
+    async def held_back(self: limited_connection.LimitedConnection, *args: Any, **options: Any) -> None:
         await handshake(self, *args, **options)
         held.set()
         await go_on.wait()
@@ -124,11 +123,11 @@ async def test_a_handshake_that_completes_as_the_feed_closes_is_cut(
         async with serving(settings) as feed:
             client = await connected(feed, UPGRADE + frame(TEXT, HELLO))
             await until(client, b'"mails":[]')
-            monkeypatch.setattr(connection_limiter.Connection, "handshake", held_back)
+            monkeypatch.setattr(limited_connection.LimitedConnection, "handshake", held_back)
             late = await connected(feed, UPGRADE + frame(TEXT, HELLO))
             await held.wait()
 
-            async def leave_later(self: session.Session) -> None:
+            async def leave_later(self: session.FeedSession) -> None:
                 go_on.set()
                 with suppress(OSError, TimeoutError):
                     async with asyncio.timeout(2):
@@ -136,99 +135,10 @@ async def test_a_handshake_that_completes_as_the_feed_closes_is_cut(
                             got.append(part)
                 await leave(self)
 
-            monkeypatch.setattr(session.Session, "leave", leave_later)
+            monkeypatch.setattr(session.FeedSession, "leave", leave_later)
     assert b"welcome" not in b"".join(got)
     late.close()
     client.close()
-
-
-async def test_a_viewer_must_complete_what_it_begins(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever leaves a message unfinished is disconnected, also one in parts; who is idle, or an operator, is not."""
-    monkeypatch.setattr(connection_limiter, "MESSAGE_TIMEOUT", 0.5)
-    monkeypatch.setattr(server, "PING_EVERY", 0.1)
-    entrance = connection_limiter.ConnectionLimiter()
-    monkeypatch.setattr(server, "ConnectionLimiter", lambda: entrance)
-    begun = (frame(TEXT, b"x" * 20_000)[:-1], frame(TEXT, b"x" * 20_000, fin=False))
-    asking = frame(TEXT, b'{"type":"command","id":1,"name":"mail.list"}')
-    async with (
-        serving(with_tokens(environ)) as feed,
-        dialled(feed, UPGRADE, VIEWER) as idle,
-        dialled(feed, UPGRADE, OPERATOR) as operator,
-        dialled(feed, UPGRADE, VIEWER) as one,
-        dialled(feed, UPGRADE, VIEWER) as other,
-    ):
-        for client in (idle, operator, one, other):
-            await until(client, b'"mails":[]')
-        loop = asyncio.get_running_loop()
-        await loop.sock_sendall(idle, frame(PING))
-        await loop.sock_sendall(operator, frame(TEXT, b'{"type":"other"}', fin=False))
-        for client, part in zip((one, other), begun, strict=True):
-            await loop.sock_sendall(client, part)
-            await drained(client)
-        assert entrance.incoming == 0
-        await loop.sock_sendall(operator, frame(CONTINUED) + asking)
-        await loop.sock_sendall(idle, asking)
-        for client in (operator, idle):
-            await until(client, b'"result"')
-
-
-@pytest.mark.parametrize(("parts", "ok"), [(64, True), (65, False)])
-async def test_a_message_has_a_bounded_number_of_parts(settings: Settings, parts: int, *, ok: bool) -> None:
-    """With one part too many the connection ends; the next message may have as many again."""
-    asking = b'{"type":"command","id":1,"name":"mail.list"}'
-    empty = frame(CONTINUED, fin=False) * (parts - 2)
-    message = frame(TEXT, asking[:9], fin=False) + empty + frame(CONTINUED, asking[9:])
-    async with serving(settings) as feed, dialled(feed, UPGRADE, frame(TEXT, HELLO)) as client:
-        await until(client, b'"mails":[]')
-        await asyncio.get_running_loop().sock_sendall(client, message * 2)
-        got = b""
-        async with asyncio.timeout(PATIENCE):
-            with suppress(ConnectionResetError):
-                while got.count(b'"result"') < 2 and (
-                    part := await asyncio.get_running_loop().sock_recv(client, 65536)
-                ):
-                    got += part
-    assert got.count(b'"result"') == (2 if ok else 0)
-
-
-class _Viewer:
-    """A connection whose answer is counted until it is cut."""
-
-    def __init__(self, answers: connection_limiter._Answers, cut: list[int], number: int) -> None:
-        self._answers, self._cut, self._number = answers, cut, number
-
-    def cut(self) -> None:
-        self._cut.append(self._number)
-        self._answers.remove(self)  # type: ignore[arg-type]
-
-
-def test_the_oldest_answers_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An answer that many share counts once; beyond the limit those go that have been there longest, and no more."""
-    monkeypatch.setattr(connection_limiter, "MAX_ANSWERS", 100)
-    answers, cut = connection_limiter._Answers(), list[int]()
-    viewers: list[Any] = [_Viewer(answers, cut, number) for number in range(60)]
-    shared = b"x" * 50
-    for viewer in viewers[:50]:
-        answers.add(viewer, shared)
-    answers.add(viewers[50], b"y" * 50)
-    assert (answers.size, cut) == (100, [])
-    answers.add(viewers[51], b"z" * 10)
-    assert (answers.size, cut) == (60, [*range(50)])
-    for viewer in viewers:
-        answers.remove(viewer)
-    assert answers.size == 0
-
-
-async def test_an_answer_that_nobody_waits_for_any_more_costs_no_share() -> None:
-    """Those who hang up while their answer waits for its turn leave their turn to the others."""
-    share = Share()
-    await share.take(MAX_RATE)
-    gone = [asyncio.create_task(share.take(100 * MAX_RATE)) for _ in range(5)]
-    await asyncio.sleep(0)
-    for task in gone:
-        task.cancel()
-    await asyncio.gather(*gone, return_exceptions=True)
-    assert share.reserve(0, asyncio.get_running_loop().time()) < 1
 
 
 async def test_a_client_that_downloads_its_own_answer_is_not_too_slow(

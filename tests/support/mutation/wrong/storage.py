@@ -459,7 +459,7 @@ if wanted.since is True else 0
         "after + BATCH_SIZE",
         (
             "tests/unit/storage/sqlite/test_reader.py::test_what_is_counted_and_replayed_is_what_passes_the_filter",
-            "tests/unit/feed/test_share.py::test_those_who_resume_share_the_reading_of_the_log",
+            "tests/unit/feed/test_session_queries.py::test_those_who_resume_share_the_reading_of_the_log",
         ),
     ),
     Mutant(
