@@ -41,7 +41,7 @@ from notifier.gateways.topology import EVENTS
 from notifier.observability import loop_lag, mail_log
 from notifier.observability.counters import Metrics
 from notifier.observability.gauges import gauges
-from notifier.observability.status import Figures
+from notifier.observability.status import ServiceStatus
 from notifier.sending.circuit_breaker import CircuitBreaker
 from notifier.sending.dialogue import ComposedMail
 from notifier.sending.pacing import BurstGuard
@@ -100,7 +100,7 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
             return ComposedMail(settings.mail.sender.address, mail.to, write(mail))
 
         supervisor = Supervisor()
-        figures = Figures(store, broker, [account.health for account in accounts], supervisor)
+        figures = ServiceStatus(store, broker, [account.health for account in accounts], supervisor)
         hub = Hub(store.id, (await store.span()).head)
         scrape = partial(_scrape, metrics, figures, hub, settings.mail.rate)
         tokens = Tokens(settings.feed, metrics.refused_token)
@@ -127,7 +127,7 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         yield server
 
 
-async def _scrape(metrics: Metrics, figures: Figures, hub: Hub, rate: float) -> bytes:
+async def _scrape(metrics: Metrics, figures: ServiceStatus, hub: Hub, rate: float) -> bytes:
     """Return the page of metrics; those that come from the store are missing if it does not answer soon."""
     try:
         async with asyncio.timeout(SCRAPE_TIMEOUT):

@@ -53,10 +53,10 @@ def outgoing() -> dict[str, Any]:
                 "description": "The property correlation_id of the message that caused it, or else its id",
             },
         },
-        "letter": {
-            "name": "letter",
-            "title": "letter",
-            "summary": "An invalid message as it came, with the reason in its headers",
+        "dead_letter": {
+            "name": "dead_letter",
+            "title": "dead_letter",
+            "summary": "An invalid message, unchanged, with the reason in its headers",
             "headers": headers,
             "payload": {},
         },

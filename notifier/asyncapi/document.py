@@ -25,13 +25,13 @@ def document() -> dict[str, Any]:
         },
         "defaultContentType": "application/json",
         "servers": {
-            "feed": {"host": f"{here.host}:{here.port}", "protocol": "ws", "description": "Feed and page"},
+            "feed": {"host": f"{here.host}:{here.port}", "protocol": "ws", "description": "Feed and dashboard"},
             "broker": {"host": "127.0.0.1:5672", "protocol": "amqp", "description": "RabbitMQ"},
         },
         "channels": {
             "feed": {
                 "address": "/feed",
-                "title": "Status, live",
+                "title": "Live status of every mail",
                 "description": _feed_description(),
                 "servers": [{"$ref": "#/servers/feed"}],
                 "messages": _all([*feed.CLIENT, *feed.SERVER]),
@@ -39,14 +39,14 @@ def document() -> dict[str, Any]:
             },
             "bookings": _exchange(broker.exchange, "topic", f"Routing keys {' and '.join(BINDINGS)}", amqp.incoming()),
             "events": _exchange(EVENTS, "topic", "Routing key: the type of the event", ["changed"]),
-            "dead": _exchange(DEAD, "fanout", f"To the queue {DEAD}", ["letter"]),
+            "dead": _exchange(DEAD, "fanout", f"To the queue {DEAD}", ["dead_letter"]),
         },
         "operations": {
-            "hear": _operation("receive", "feed", feed.CLIENT),
-            "tell": _operation("send", "feed", feed.SERVER),
-            "take": _operation("receive", "bookings", amqp.incoming()),
-            "report": _operation("send", "events", ["changed"]),
-            "putAside": _operation("send", "dead", ["letter"]),
+            "receiveFrames": _operation("receive", "feed", feed.CLIENT),
+            "sendFrames": _operation("send", "feed", feed.SERVER),
+            "consumeMessages": _operation("receive", "bookings", amqp.incoming()),
+            "publishEvents": _operation("send", "events", ["changed"]),
+            "deadLetter": _operation("send", "dead", ["dead_letter"]),
         },
         "components": {
             "messages": {_key(name): message for name, message in messages.items()},
@@ -68,7 +68,7 @@ class _Plain(yaml.SafeDumper):
 
 
 def _feed_description() -> str:
-    return f"WebSocket, subprotocol {PROTOCOL}, one JSON object a text frame. Close codes: {feed.close_codes()}."
+    return f"WebSocket, subprotocol {PROTOCOL}, one JSON object per text frame. Close codes: {feed.close_codes()}."
 
 
 def _distinct(*groups: dict[str, Any]) -> dict[str, Any]:

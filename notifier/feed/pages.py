@@ -1,4 +1,4 @@
-"""The plain GET pages beside the feed: the page that shows it, and how the service is."""
+"""The HTTP GET pages beside the feed: the dashboard, previews of mails, health, readiness and metrics."""
 
 import asyncio
 import secrets
@@ -24,7 +24,7 @@ _TYPES: Mapping[str, str] = {
     ".css": "text/css; charset=utf-8",
 }
 MAX_OFFERS = 20
-"""Pages of mails that wait to be looked at; older ones are withdrawn."""
+"""Previews of mails that wait to be read; beyond that the oldest one is withdrawn."""
 
 _GUARD = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -33,7 +33,7 @@ _GUARD = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
-# A mail brings its own styles, and whatever its author wrote: no script, nothing from any host, no origin.
+# A mail has its own styles and any HTML that its author wrote: no scripts, no requests to any host, no origin.
 _MAIL_GUARD = {
     **_GUARD,
     "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
@@ -45,16 +45,16 @@ _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Caller(Protocol):
-    """The connection on which a request came."""
+    """The connection of a request."""
 
     network: str
 
     async def linger(self, seconds: float) -> None:
-        """Wait before it gets an answer, at most until it is closed."""
+        """Wait before an answer is sent, at most until the connection is closed."""
 
 
 class Pages:
-    """Answers every GET that is not the feed's."""
+    """Answers every HTTP request, except those that open the feed."""
 
     def __init__(
         self,
@@ -71,9 +71,10 @@ class Pages:
         self._pages = dict(_dashboard())
 
     def offer(self, html: str) -> str:
-        """Show the page of a mail once, under the path that this gives and that nobody can guess.
+        """Serve the HTML of a mail once, under the returned path, which nobody can guess.
 
-        So a mail is not shown under the strict policy of our own page, which its frame would inherit.
+        With a path of its own the mail is not subject to the strict policy of the dashboard, which a `srcdoc` frame
+        would inherit.
         """
         path = f"/preview/{secrets.token_urlsafe(24)}"
         self._offers[path] = html.encode()
@@ -82,7 +83,7 @@ class Pages:
         return path
 
     async def answer(self, request: Request, caller: Caller) -> Response | None:
-        """Answer a request; None lets it become a WebSocket."""
+        """Answer a request; return None to let it become a WebSocket."""
         try:
             path = urlsplit(request.path).path
         except ValueError:
@@ -97,7 +98,7 @@ class Pages:
         return self._page(path)
 
     async def _role(self, headers: Headers, caller: Caller) -> Role | None:
-        """Judge the bearer token; returns late if it is a wrong one."""
+        """Return the role of the bearer token; a wrong token delays the return."""
         token = _bearer(headers)
         role = self._tokens.role(token)
         if role is None:
@@ -121,34 +122,34 @@ class Pages:
         return _text(HTTPStatus.NOT_FOUND, "not found\n")
 
     async def _scrape(self, role: Role | None) -> Response:
-        """Give the metrics to those who may watch: they tell how much mail goes out, and by which account."""
+        """Show the metrics to viewers and operators only: they reveal how much mail is sent, and by which account."""
         if role is None:
-            refusal = _text(HTTPStatus.UNAUTHORIZED, "a bearer token of a viewer or operator is expected\n")
+            refusal = _text(HTTPStatus.UNAUTHORIZED, "a viewer's or operator's token is needed, as a bearer token\n")
             refusal.headers["WWW-Authenticate"] = "Bearer"
             return refusal
         return _response(HTTPStatus.OK, _PROMETHEUS, await self._metrics())
 
     def _refusal(self, headers: Headers) -> Response | None:
-        """Refuse foreign host names where no token protects us: a web page could point its own name at loopback."""
+        """Refuse foreign host names unless tokens are set: a web page could point a name of its own at loopback."""
         hosts = headers.get_all("Host")
         named = _named(hosts[0]) if len(hosts) == 1 else None
         if named is None:
-            return _text(HTTPStatus.BAD_REQUEST, "one Host header with a valid name is expected\n")
+            return _text(HTTPStatus.BAD_REQUEST, "exactly one Host header with a valid name is needed\n")
         settings = self._settings
         if settings.insecure or settings.viewer_token or settings.operator_token:
             return None
         if is_loopback(named) or any(urlsplit(origin).netloc == hosts[0] for origin in settings.allowed_origins):
             return None
-        return _text(HTTPStatus.FORBIDDEN, "this host name is not served here: see NOTIFIER_ALLOWED_ORIGINS\n")
+        return _text(HTTPStatus.FORBIDDEN, "host name not served: add its origin to NOTIFIER_ALLOWED_ORIGINS\n")
 
     def _feed(self, headers: Headers) -> Response | None:
         if "websocket" not in ", ".join(headers.get_all("Upgrade")).lower():
-            return _text(HTTPStatus.UPGRADE_REQUIRED, "this is a WebSocket: see the README on the feed\n")
+            return _text(HTTPStatus.UPGRADE_REQUIRED, "this is a WebSocket: see docs/feed.md for how to connect\n")
         origins = headers.get_all("Origin")
         if len(origins) > 1:
-            return _text(HTTPStatus.BAD_REQUEST, "at most one Origin header is expected\n")
+            return _text(HTTPStatus.BAD_REQUEST, "more than one Origin header\n")
         if any(origins) and not self._knows_origin(origins[0], headers["Host"]):
-            return _text(HTTPStatus.FORBIDDEN, "this origin may not open the feed: see NOTIFIER_ALLOWED_ORIGINS\n")
+            return _text(HTTPStatus.FORBIDDEN, "origin not allowed: add it to NOTIFIER_ALLOWED_ORIGINS\n")
         return None
 
     def _knows_origin(self, origin: str, host: str) -> bool:
@@ -156,7 +157,7 @@ class Pages:
 
 
 def _authority(url: str) -> str | None:
-    """Return the host and port of a URL; None if it is malformed, as anyone may send anything."""
+    """Return the host and port of a URL; None if it is malformed."""
     try:
         return urlsplit(url).netloc
     except ValueError:
@@ -171,7 +172,7 @@ def _named(host: str) -> str | None:
 def _bearer(headers: Headers) -> str | None:
     """Return the one bearer token (RFC 6750 section 2.1), read as UTF-8; None if there is no such header, or several.
 
-    The library reads headers as Latin-1, in which the end of some letters in UTF-8 would pass for a space.
+    The library reads headers as Latin-1, in which some UTF-8 letters end in a space.
     """
     given = headers.get_all("Authorization")
     kind, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")

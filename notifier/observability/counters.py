@@ -1,4 +1,4 @@
-"""What is counted for Prometheus as it happens: messages, changes of mails, and how long things take."""
+"""Counters and histograms for Prometheus: messages, changes of mails, and durations. Pure."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import get_args
@@ -22,37 +22,39 @@ _LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5,
 
 
 class Metrics:
-    """The counters and histograms of one service; they begin at zero with it, as Prometheus expects."""
+    """The counters and histograms of one run of the service; they begin at zero, as Prometheus expects."""
 
     def __init__(self) -> None:
-        # A series beside each other one, to tell when it began: nothing here asks for it.
+        # The library would add a second series to each, with the time at which it began; nothing here needs it.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
-        self._messages = self._counter("messages", "Messages by what became of them.", "result")
+        self._messages = self._counter("messages", "Messages, by what became of them.", "result")
         self._dead_letters = self._counter("dead_letters", "Messages that could not be used, by the reason.", "code")
         self._flawed = self._counter(
-            "flawed_messages", "Messages that were taken with a flaw, which the error of their mails names."
+            "flawed_messages", "Messages stored with a flaw, which the error of their mails names."
         )
         self._transitions = self._counter("transitions", "Changes of mails, by the type of their event.", "type")
-        self._drops = self._counter("feed_drops", "Clients of the feed that were let go since they read too slowly.")
+        self._drops = self._counter("feed_drops", "Clients of the feed that were closed because they read too slowly.")
         self._refused_tokens = self._counter(
             "feed_auth_failures", "Wrong tokens, in a hello of the feed or as a bearer token."
         )
         self._phases = self._histogram(
             "smtp_phase_seconds",
-            "Time to an SMTP server's answer; CONNECT is all up to being logged in.",
+            "Time to an SMTP server's reply; CONNECT is everything up to the login.",
             _PHASE_BUCKETS,
             ("transport", "phase"),
         )
         self._transactions = self._histogram(
             "store_transaction_seconds",
-            "Time from asking for a transaction to its end.",
+            "Time from the request of a transaction to its end.",
             _STORE_BUCKETS,
             ("operation",),
         )
-        self._lag = self._histogram("loop_lag_seconds", "How late the event loop comes to what is due.", _LAG_BUCKETS)
-        # A series that is there before it first counts lets rate() see the first count.
+        self._lag = self._histogram(
+            "loop_lag_seconds", "How late the event loop runs timers that are due.", _LAG_BUCKETS
+        )
+        # rate() sees the first count only if the series existed before it.
         for result in RESULTS:
             self._messages.labels(result)
         for code in get_args(DeadLetterCode):
@@ -61,19 +63,19 @@ class Metrics:
             self._transitions.labels(type_)
 
     def took(self, messages: Sequence[Message], added: Sequence[Added]) -> None:
-        """Count messages that the store has taken."""
+        """Count messages that the store has added."""
         for message, each in zip(messages, added, strict=True):
             self._messages.labels("repeated" if each.repeated else "stored").inc()
             if getattr(message, "note", None) and not each.repeated:
                 self._flawed.inc()
 
     def dead_lettered(self, code: DeadLetterCode) -> None:
-        """Count a message that was put aside."""
+        """Count a message that was dead-lettered."""
         self._messages.labels("dead_lettered").inc()
         self._dead_letters.labels(code).inc()
 
     def observe(self, events: Iterable[StoredEvent]) -> None:
-        """Count events as they pass."""
+        """Count events by type."""
         for event in events:
             self._transitions.labels(event.type).inc()
 
@@ -86,19 +88,19 @@ class Metrics:
         self._refused_tokens.inc()
 
     def answered(self, transport: str, phase: Phase, seconds: float) -> None:
-        """Note how long an SMTP server took for an answer."""
+        """Record how many seconds an SMTP server took to reply."""
         self._phases.labels(transport, phase).observe(seconds)
 
     def transacted(self, operation: str, seconds: float) -> None:
-        """Note how long a transaction of the store took."""
+        """Record how many seconds a transaction of the store took."""
         self._transactions.labels(operation).observe(seconds)
 
     def lagged(self, seconds: float) -> None:
-        """Note how late the event loop was."""
+        """Record by how many seconds the event loop was late."""
         self._lag.observe(seconds)
 
     def page(self, gauges: Iterable[Metric]) -> bytes:
-        """Write everything in Prometheus' text format, with what was just read."""
+        """Write everything in Prometheus' text format, with these gauges."""
         return generate_latest(self._registry) + generate_latest(_Read(gauges))
 
     def _counter(self, name: str, what: str, *labels: str) -> Counter:
@@ -109,7 +111,7 @@ class Metrics:
 
 
 class _Read(Collector):
-    """Hands over metrics that are made already."""
+    """A collector of metrics that exist already."""
 
     def __init__(self, gauges: Iterable[Metric]) -> None:
         self._gauges = gauges

@@ -1,4 +1,4 @@
-"""How late the event loop is: everything in the process waits that long when one part of it does not let go."""
+"""How late the event loop is: everything in the process waits that long when one part of it blocks the loop."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -6,24 +6,24 @@ from contextlib import contextmanager
 from time import perf_counter
 
 INTERVAL = 0.25
-"""Seconds between two looks."""
+"""Seconds between two measurements."""
 
 
 @contextmanager
 def measured(observe: Callable[[float], None]) -> Iterator[None]:
-    """Look several times a second while the block lasts; `observe` gets the seconds by which each look was late."""
+    """Measure every INTERVAL while the block lasts; `observe` gets the seconds by which each timer was late."""
     loop = asyncio.get_running_loop()
     timer: asyncio.TimerHandle
 
-    def look_later() -> None:
+    def schedule() -> None:
         nonlocal timer
-        timer = loop.call_later(INTERVAL, look, perf_counter())
+        timer = loop.call_later(INTERVAL, measure, perf_counter())
 
-    def look(since: float) -> None:
+    def measure(since: float) -> None:
         observe(max(0.0, perf_counter() - since - INTERVAL))
-        look_later()
+        schedule()
 
-    look_later()
+    schedule()
     try:
         yield
     finally:

@@ -26,7 +26,7 @@ FRESH = 0.4
 """Seconds for which all clients get the same figures, so that many clients cost the store no more than one."""
 
 
-class Figures:
+class ServiceStatus:
     """Collects the state of the store, the broker, the SMTP accounts and the actors."""
 
     def __init__(

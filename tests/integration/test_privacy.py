@@ -15,7 +15,7 @@ from support.rabbit import Rabbit
 from notifier import clock
 from notifier.demo.inbox import Inbox
 from notifier.feed.client import FeedClient
-from notifier.observability.status import Figures
+from notifier.observability.status import ServiceStatus
 from notifier.sending.circuit_breaker import CircuitBreaker
 from notifier.sending.transport_health import TransportHealth
 from notifier.storage.sqlite.store import SqliteStore
@@ -129,7 +129,7 @@ async def test_addresses_in_the_reason_of_a_pause_or_a_failure_are_masked(tmp_pa
     supervisor = Supervisor()
     supervisor.conditions["sender"] = Condition("restarting", clock.now(), "no mailbox asha@example.com")
     store = await SqliteStore.open(tmp_path / "n.db")
-    figures = Figures(store, None, [health], supervisor)
+    figures = ServiceStatus(store, None, [health], supervisor)
     readiness = figures.readiness()
     stats = await figures.stats()
     await store.close()

@@ -1,4 +1,4 @@
-"""Figures of a run: latencies, percentiles and rates. Pure."""
+"""ServiceStatus of a run: latencies, percentiles and rates. Pure."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence

@@ -22,7 +22,7 @@ from notifier.demo.inbox import Inbox
 from notifier.domain.mail import Mail, Status
 from notifier.gateways.smtp_login import Admission
 from notifier.gateways.smtp_pool import SmtpPool
-from notifier.observability.status import Figures
+from notifier.observability.status import ServiceStatus
 from notifier.storage.sqlite.store import SqliteStore
 from notifier.supervisor import Supervisor
 
@@ -86,7 +86,7 @@ async def sent_by_a_process(database: Path, url: str, first: int) -> list[Mail]:
     await add(store, *range(first, first + 4))
     async with sending(store, [url], timeout="300ms", delays=at_once, pauses=at_once) as accounts:
         await until(lambda: all_ended(store), store)
-        figures = Figures(store, None, [account.health for account in accounts], Supervisor())
+        figures = ServiceStatus(store, None, [account.health for account in accounts], Supervisor())
         assert msgspec.json.encode([figures.readiness(), await figures.stats()])
     found = await mails(store)
     await store.close()

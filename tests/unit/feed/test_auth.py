@@ -15,7 +15,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from notifier.feed import auth
-from notifier.feed.auth import FIRST_DELAY, FORGET, MAX_DELAY, MAX_NETWORKS, OF_ALL, Tokens
+from notifier.feed.auth import FIRST_DELAY, GLOBAL_DIVISOR, MAX_DELAY, MAX_NETWORKS, STREAK_TIMEOUT, Tokens
 from notifier.feed.client import FeedClient, readiness
 from notifier.settings import FeedSettings
 
@@ -36,7 +36,7 @@ def test_each_further_wrong_token_is_answered_later() -> None:
     assert delays[:4] == [FIRST_DELAY * factor for factor in (1, 2, 4, 8)]
     assert delays == sorted(delays)
     assert delays[-1] == MAX_DELAY
-    assert judged.refused(WRONG, "192.0.2.1", 200.1 + FORGET) == FIRST_DELAY
+    assert judged.refused(WRONG, "192.0.2.1", 200.1 + STREAK_TIMEOUT) == FIRST_DELAY
 
 
 def test_a_missing_token_is_no_wrong_one() -> None:
@@ -53,7 +53,7 @@ def test_wrong_tokens_of_one_network_cost_another_nothing() -> None:
     for _ in range(20):
         judged.refused(WRONG, "192.0.2.1", 0)
     assert judged.refused(WRONG, "192.0.2.2", 0) == FIRST_DELAY
-    delays = [judged.refused(WRONG, f"198.51.{n // 250}.{n % 250}", 0) for n in range(10 * OF_ALL)]
+    delays = [judged.refused(WRONG, f"198.51.{n // 250}.{n % 250}", 0) for n in range(10 * GLOBAL_DIVISOR)]
     assert (delays[0], delays[-1]) == (FIRST_DELAY, MAX_DELAY)
 
 
@@ -124,7 +124,7 @@ async def test_a_right_token_is_never_delayed(environ: dict[str, str], monkeypat
 
 
 async def test_readiness_shows_states_only_to_those_without_a_token(environ: dict[str, str]) -> None:
-    """No host name, no reason, no server's words; with a token of either kind everything."""
+    """Without a token no host name, no reason and no server reply is shown; with either token everything is."""
     settings = changed(
         environ, SMTP_URL="smtp+plain://127.0.0.1:9", VIEWER_TOKEN=VIEWER_TOKEN, OPERATOR_TOKEN=OPERATOR_TOKEN
     )
@@ -139,7 +139,7 @@ async def test_readiness_shows_states_only_to_those_without_a_token(environ: dic
             json.loads((await get(feed, "/readyz", Authorization=f"Bearer {token}"))[2])
             for token in (VIEWER_TOKEN, OPERATOR_TOKEN)
         ]
-        told = await asyncio.to_thread(readiness, feed)
+        asked = json.loads((await asyncio.to_thread(readiness, feed)).body)
     for each in shown:
         assert each["status"] == "ok"
         assert each["store"] == {"state": "ok"}
@@ -147,7 +147,7 @@ async def test_readiness_shows_states_only_to_those_without_a_token(environ: dic
         assert set(each["actors"]) == {"sender", "purger", "broadcaster"}
         assert all(actor.keys() == {"state"} for actor in each["actors"].values())
         assert [transport.keys() for transport in each["smtp"]] == [{"state"}]
-    for each in (*whole, told[1]):
+    for each in (*whole, asked):
         assert each["smtp"][0]["transport"] == "127.0.0.1:9"
         assert each["actors"]["sender"].keys() == {"state", "since", "reason"}
 

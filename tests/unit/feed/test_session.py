@@ -36,7 +36,7 @@ from notifier.domain.events import timestamp
 from notifier.feed import session
 from notifier.feed.client import FeedClient, ReconnectingClient, Rejected
 from notifier.feed.protocol import PROTOCOL, Events, read_cursor
-from notifier.observability.status import Figures
+from notifier.observability.status import ServiceStatus
 from notifier.settings import FeedSettings, Settings
 from notifier.storage.sqlite import queries
 from notifier.storage.sqlite.store import SqliteStore
@@ -193,7 +193,7 @@ async def test_a_fault_of_ours_in_the_stats_of_a_session_ends_only_that(
     """Its client is closed with 1011 instead of waiting for stats that never come; the log has the trace."""
     async with serving(settings) as feed:
         with monkeypatch.context() as broken:
-            broken.setattr(Figures, "_collect", lambda _: 1 / 0)
+            broken.setattr(ServiceStatus, "_collect", lambda _: 1 / 0)
             async with raw(feed) as ws:
                 await ws.send('{"type":"hello","stats":1}')
                 assert await close_code(ws) == 1011

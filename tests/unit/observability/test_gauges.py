@@ -25,7 +25,7 @@ from notifier.feed.protocol.status import BrokerState
 from notifier.observability import loop_lag
 from notifier.observability.counters import Metrics
 from notifier.observability.gauges import gauges
-from notifier.observability.status import Figures
+from notifier.observability.status import ServiceStatus
 from notifier.settings import Settings
 from notifier.storage.sqlite.store import SqliteStore
 from notifier.supervisor import Supervisor
@@ -133,7 +133,7 @@ async def test_a_store_that_is_busy_does_not_hold_up_a_scrape(tmp_path: Path, mo
     """While one request keeps it busy the rest is told without it; afterwards its figures are there again."""
     monkeypatch.setattr(service, "SCRAPE_TIMEOUT", 0.2)
     store, done = await SqliteStore.open(tmp_path / "n.db"), threading.Event()
-    figures, hub = Figures(store, None, [], Supervisor()), Hub(store.id, 0)
+    figures, hub = ServiceStatus(store, None, [], Supervisor()), Hub(store.id, 0)
     busy = asyncio.create_task(store._reads.query(lambda _: done.wait(PATIENCE)))
     without = await service._scrape(Metrics(), figures, hub, 20)
     done.set()
