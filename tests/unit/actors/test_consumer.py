@@ -544,7 +544,7 @@ async def test_letters_share_a_confirmation(monkeypatch: pytest.MonkeyPatch) -> 
     assert script.batches_of_letters == [2, 2, 1]
 
 
-async def test_too_many_held_letters_make_no_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_too_many_held_letters_make_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only a bounded number of deliveries, and of their bytes, is held beyond the prefetch."""
     for limit, fits in (("MAX_HELD", 3), ("MAX_HELD_BYTES", 3)):
         monkeypatch.setattr(dead_letters, limit, fits)

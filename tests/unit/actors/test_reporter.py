@@ -1,4 +1,4 @@
-"""The reporter: the whole log, in order, and its cursor only behind what was confirmed."""
+"""The reporter publishes the whole log in order, and moves its cursor past confirmed events only."""
 
 import asyncio
 import json
@@ -27,69 +27,70 @@ from notifier.supervisor import Supervisor
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    """Give an empty store."""
+    """Yield an empty store."""
     store = await SqliteStore.open(tmp_path / "n.db")
     yield store
     await store.close()
 
 
 async def fill(store: SqliteStore, count: int, first: int = 0) -> None:
-    """Append so many events to the log."""
+    """Append this number of events to the log."""
     messages = [decode(json.dumps(request(first + n)).encode(), Origin(NOW)) for n in range(count)]
     await store.add(messages, RULES, NOW)
 
 
 class Broker:
-    """Confirms what is published; `portions` has the places in the log of all that was.
+    """Confirms what is published, and rejects the events at the positions in `rejected`.
 
-    A queue refuses the events of the places in `refused`.
+    `batches` has the positions in the log of everything that was published. From position `fails_at` on,
+    the broker is unavailable.
     """
 
-    def __init__(self, *, fails_at: int = 0, refused: frozenset[int] = frozenset()) -> None:
-        self.portions: list[list[int]] = []
+    def __init__(self, *, fails_at: int = 0, rejected: frozenset[int] = frozenset()) -> None:
+        self.batches: list[list[int]] = []
         self.grown = asyncio.Condition()
-        self.refused = refused
+        self.rejected = rejected
         self._fails_at = fails_at
 
     async def publish(self, events: Sequence[StoredEvent]) -> int:
-        """Take a portion."""
+        """Confirm a batch up to the first event that is rejected."""
         if self._fails_at and any(event.seq >= self._fails_at for event in events):
             raise Unreachable("gone")
-        self.portions.append([event.seq for event in events])
+        self.batches.append([event.seq for event in events])
         async with self.grown:
             self.grown.notify_all()
-        return next((number for number, event in enumerate(events) if event.seq in self.refused), len(events))
+        return next((number for number, event in enumerate(events) if event.seq in self.rejected), len(events))
 
     @property
     def seen(self) -> list[int]:
-        """Give the places in the log of all that was published."""
-        return [seq for portion in self.portions for seq in portion]
+        """The positions in the log of everything that was published, in order."""
+        return [seq for batch in self.batches for seq in batch]
 
     async def has(self, count: int) -> None:
-        """Wait until so many were published."""
+        """Wait until this number of events was published."""
         async with asyncio.timeout(PATIENCE), self.grown:
             await self.grown.wait_for(lambda: len(self.seen) >= count)
 
 
-def told() -> asyncio.Event:
-    """Give an event that is set: the reporter is told to stop before it has begun."""
+def stopped() -> asyncio.Event:
+    """Return an event that is set, so that the reporter publishes what is logged and returns."""
     stop = asyncio.Event()
     stop.set()
     return stop
 
 
 async def test_what_was_logged_before_the_stop_is_published(store: SqliteStore) -> None:
-    """All of it, in portions and in order, and only then the reporter returns."""
+    """The reporter returns only when the whole log was published, in order."""
     await fill(store, 2 * BATCH_SIZE + 5)
     broker = Broker()
-    await report(store, broker.publish, lambda: None, told())
-    assert [len(portion) for portion in broker.portions] == [0, 1, 2, 4, 8, 16, 32, 64, 128, 150]
+    await report(store, broker.publish, lambda: None, stopped())
+    assert [len(batch) for batch in broker.batches] == [0, 1, 2, 4, 8, 16, 32, 64, 128, 150]
     assert broker.seen == list(range(1, 2 * BATCH_SIZE + 6))
     assert await store.cursor(READER) == 2 * BATCH_SIZE + 5
 
 
 async def test_what_is_logged_while_it_runs_is_published_before_it_ends(store: SqliteStore) -> None:
-    """It follows the log as it grows, and the last event before the stop is not left behind."""
+    """The reporter follows the log as it grows, up to the last event before the stop."""
     broker, stop, running = Broker(), asyncio.Event(), asyncio.Event()
     reporting = asyncio.create_task(report(store, broker.publish, running.set, stop))
     await running.wait()
@@ -101,38 +102,90 @@ async def test_what_is_logged_while_it_runs_is_published_before_it_ends(store: S
     assert broker.seen == [1, 2, 3, 4, 5]
 
 
-async def test_the_next_run_goes_on_behind_what_was_confirmed(store: SqliteStore) -> None:
-    """What was not confirmed is published again, and nothing that was."""
+async def test_the_next_run_continues_after_what_was_confirmed(store: SqliteStore) -> None:
+    """Unconfirmed events are published again, and confirmed ones are not."""
     await fill(store, 20)
     lost = Broker(fails_at=16)
     with pytest.raises(Unreachable, match="gone"):
-        await report(store, lost.publish, lambda: None, told())
+        await report(store, lost.publish, lambda: None, stopped())
     again = Broker()
-    await report(store, again.publish, lambda: None, told())
+    await report(store, again.publish, lambda: None, stopped())
     assert lost.seen == list(range(1, 16))
     assert again.seen == [16, 17, 18, 19, 20]
 
 
-async def test_what_a_queue_refuses_is_tried_alone(store: SqliteStore) -> None:
-    """It goes on behind what was confirmed, with one event; it runs when the whole log has been published."""
+async def test_a_rejected_event_is_tried_alone(store: SqliteStore) -> None:
+    """The next run begins with that event alone, and reports that it runs once the whole log was published."""
     await fill(store, 9)
-    broker, running = Broker(refused=frozenset({6})), list[bool]()
+    broker, running = Broker(rejected=frozenset({6})), list[bool]()
     for _ in range(3):
         with pytest.raises(Unreachable, match=REJECTED):
-            await report(store, broker.publish, lambda: running.append(True), told())
-    assert broker.portions == [[], [1], [2, 3], [4, 5, 6, 7], [], [6], [], [6]]
+            await report(store, broker.publish, lambda: running.append(True), stopped())
+    assert broker.batches == [[], [1], [2, 3], [4, 5, 6, 7], [], [6], [], [6]]
     assert not running
-    broker.refused = frozenset()
-    await report(store, broker.publish, lambda: running.append(True), told())
-    assert broker.portions[8:] == [[], [6], [7, 8], [9]]
+    broker.rejected = frozenset()
+    await report(store, broker.publish, lambda: running.append(True), stopped())
+    assert broker.batches[8:] == [[], [6], [7, 8], [9]]
     assert running
 
 
-async def test_a_full_queue_of_somebody_else_holds_results_back_until_it_has_budget(
+async def test_each_change_of_a_mail_is_published_once(store: SqliteStore) -> None:
+    """Every event up to the one that ends a mail, each with its own id and the correlation id of the message."""
+    origin = Origin(NOW, correlation_id="c-9")
+    await store.add([decode(json.dumps(request(1)).encode(), origin)], RULES, NOW)
+    withdrawal = {"type": "notification.cancelled", "id": "w1", "source": request(1)["source"], "data": {"id": "r1"}}
+    await store.add([decode(json.dumps(withdrawal).encode(), Origin(NOW))], RULES, NOW)
+    published: list[StoredEvent] = []
+
+    async def publish(events: Sequence[StoredEvent]) -> int:
+        published.extend(events)
+        return len(events)
+
+    for _ in range(2):
+        await report(store, publish, lambda: None, stopped())
+    assert [event.type for event in published] == ["mail.pending", "mail.cancelled"]
+    assert {event.correlation for event in published} == {"c-9"}
+    assert len({event.id for event in published}) == 2
+
+
+async def test_the_cursor_moves_only_after_the_confirmation(store: SqliteStore) -> None:
+    """While the broker has not answered, a crash would publish the event again instead of losing it."""
+    await fill(store, 1)
+    published, confirm = asyncio.Event(), asyncio.Event()
+
+    async def publish(events: Sequence[StoredEvent]) -> int:
+        if events:
+            published.set()
+            await confirm.wait()
+        return len(events)
+
+    reporting = asyncio.create_task(report(store, publish, lambda: None, stopped()))
+    async with asyncio.timeout(PATIENCE):
+        await published.wait()
+        assert await store.cursor(READER) == 0
+        confirm.set()
+        await reporting
+    assert await store.cursor(READER) == 1
+
+
+async def test_an_unavailable_broker_loses_no_event(store: SqliteStore) -> None:
+    """The supervisor starts the reporter again until the broker answers; until then the cursor stays where it is."""
+    await fill(store, 3)
+    down = Broker(fails_at=1)
+    for _ in range(3):
+        with pytest.raises(Unreachable, match="gone"):
+            await report(store, down.publish, lambda: None, stopped())
+        assert await store.cursor(READER) == 0
+    up = Broker()
+    await report(store, up.publish, lambda: None, stopped())
+    assert up.seen == [1, 2, 3]
+
+
+async def test_a_full_queue_delays_results_until_it_has_room(
     store: SqliteStore, rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch, logged_lines: list[Any]
 ) -> None:
-    """The supervisor shows and logs the reason once; afterwards everyone has every event, and nothing was missed."""
-    monkeypatch.setattr(supervisor_module, "RESTART_DELAYS", (0.05,))
+    """The supervisor shows the reason and logs it once; afterwards every queue has every event."""
+    monkeypatch.setattr(supervisor_module, "PAUSES", (0.05,))
     await rabbit.prepare()
     healthy = await rabbit.listen(EVENTS, "topic", rabbit.queue)
     full = f"{rabbit.queue}-full"
@@ -169,19 +222,19 @@ async def test_a_full_queue_of_somebody_else_holds_results_back_until_it_has_bud
 
 
 async def test_it_runs_once_the_broker_answers(store: SqliteStore) -> None:
-    """A broker that takes not even an empty portion keeps it from running."""
+    """A broker that does not accept even an empty batch keeps the reporter from running."""
     running = list[bool]()
 
     async def refuse(_: Sequence[StoredEvent]) -> int:
         raise Unreachable("gone")
 
     with pytest.raises(Unreachable):
-        await report(store, refuse, lambda: running.append(True), told())
+        await report(store, refuse, lambda: running.append(True), stopped())
     assert not running
 
 
 async def test_an_idle_reporter_waits_for_the_log_to_grow(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With nothing to publish it asks the store once and then waits behind the last event, until it is told to stop."""
+    """With nothing to publish, the reporter waits for events after the last one until the service stops."""
     await fill(store, 3)
     beyond, waits, stop = store.beyond, asyncio.Queue[int](), asyncio.Event()
 

@@ -181,14 +181,14 @@ MUTANTS = (
         "notifier/actors/reporter.py",
         "            if confirmed:\n",
         "            if confirmed == len(events):\n",
-        ("tests/unit/actors/test_reporter.py::test_what_a_queue_refuses_is_tried_alone",),
+        ("tests/unit/actors/test_reporter.py::test_a_rejected_event_is_tried_alone",),
     ),
     Mutant(
         "refused-result-is-lost",
         "notifier/actors/reporter.py",
         "cursor = events[confirmed - 1].seq",
         "cursor = events[-1].seq",
-        ("tests/unit/actors/test_reporter.py::test_what_a_queue_refuses_is_tried_alone",),
+        ("tests/unit/actors/test_reporter.py::test_a_rejected_event_is_tried_alone",),
     ),
     Mutant(
         "consume-before-the-store-works",
@@ -398,7 +398,7 @@ MUTANTS = (
         "notifier/actors/reporter.py",
         "await store.move_cursor(READER, cursor)",
         "pass",
-        ("tests/unit/actors/test_reporter.py::test_the_next_run_goes_on_behind_what_was_confirmed",),
+        ("tests/unit/actors/test_reporter.py::test_the_next_run_continues_after_what_was_confirmed",),
     ),
     Mutant(
         "no-second-look-before-a-second-start",

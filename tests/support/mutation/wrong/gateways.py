@@ -271,9 +271,7 @@ MUTANTS = (
         "notifier/gateways/publisher.py",
         "                if isinstance(result, BaseException) and not _is_nack(result):\n",
         "                if isinstance(result, BaseException):\n",
-        (
-            "tests/unit/actors/test_reporter.py::test_a_full_queue_of_somebody_else_holds_results_back_until_it_has_room",
-        ),
+        ("tests/unit/actors/test_reporter.py::test_a_full_queue_delays_results_until_it_has_room",),
     ),
     Mutant(
         "forbidden-to-declare-is-unreachable",
