@@ -1,10 +1,10 @@
-"""The message of a mail, to the byte. Pure: the same mail composed again gives the same bytes.
+"""Composes the message of a mail. Pure: composing the same mail again results in the same bytes.
 
-So a mail whose outcome is unknown is sent again as what it was: Message-ID and
-Date come from the mail, and the MIME boundary from its id.
+So a mail whose outcome is unknown can be sent again unchanged: Message-ID and Date
+come from the mail, and the MIME boundary from its id.
 
-Written by hand because the standard library takes 3 ms for what takes 0.1 ms
-here, and composing is the largest part of sending.
+The message is written by hand, because the standard library takes 3 ms for what takes
+0.1 ms here, and composing is the largest part of sending.
 """
 
 import re
@@ -24,33 +24,33 @@ from notifier.domain.mail import Itinerary, Kind, Mail
 from notifier.settings import Sender
 
 FOLD_AT = 78
-"""Characters that a header line should have at most (RFC 5322 section 2.1.1)."""
+"""Characters that a header line should not exceed (RFC 5322 section 2.1.1)."""
 
 _CRLF = "\r\n"
 _FOLD = "\r\n "
 _BASE64_OCTETS = 57
-"""Octets that make a line of 76 characters."""
+"""Octets that base64 turns into a line of 76 characters."""
 _ATOMS = re.compile(r"[A-Za-z0-9 !#$%&'*+/=?^_`{|}~-]+")
 _PART = 'Content-Type: text/{subtype}; charset="utf-8"\r\nContent-Transfer-Encoding: quoted-printable\r\n'
 
 
-def compose(mail: Mail, wording: MailTemplates, sender: Sender, reply_to: Sender | None = None) -> bytes:
-    """Write the message with CRLF line ends: text, HTML where there is some, and calendar files.
+def compose(mail: Mail, templates: MailTemplates, sender: Sender, reply_to: Sender | None = None) -> bytes:
+    """Return the message of a mail with CRLF line ends: text, HTML if the mail has it, and calendar files.
 
     Bodies are quoted-printable or base64, so their lines have at most 76 characters
-    (RFC 2045 section 6). A mail is composed once its first attempt began.
+    (RFC 2045 section 6). The first attempt must have begun, because its time is the Date.
     """
     head = "".join(_headers(mail, sender, reply_to)).encode()
-    text, page = wording.body(mail, sender.name, reservations(mail))
+    text, page = templates.body(mail, sender.name, reservations(mail))
     body = _part("plain", text)
     if page is not None:
         body = _multipart("alternative", f"=_{mail.id}", (body, _part("html", page)))
-    files = [_attachment(each) for each in calendars(mail, sender.address, wording.labels(mail))]
+    files = [_attachment(each) for each in calendars(mail, sender.address, templates.labels(mail))]
     return head + (_multipart("mixed", f"=_m{mail.id}", (body, *files)) if files else body)
 
 
 def written(message: bytes) -> dict[str, Any]:
-    """Read a composed message for people: its headers in order, text and HTML (None where there is none), calendars."""
+    """Return the parts of a composed message, decoded: headers in order, text, HTML (None without it), calendars."""
     parsed = message_from_bytes(message, policy=default)
     text, html = parsed.get_body(("plain",)), parsed.get_body(("html",))
     return {
@@ -70,7 +70,7 @@ def _part(subtype: str, body: str) -> bytes:
 
 
 def _multipart(subtype: str, boundary: str, parts: Iterable[bytes]) -> bytes:
-    """Join parts, whose lines cannot be boundaries: in quoted-printable "=" stands only before hex digits or an end."""
+    """Join parts. No line of theirs can be a boundary: in quoted-printable, "=" precedes hex digits or a line end."""
     opening = f"--{boundary}\r\n".encode()
     head = f'Content-Type: multipart/{subtype}; boundary="{boundary}"\r\n\r\n'.encode()
     return head + b"".join(opening + part for part in parts) + f"--{boundary}--\r\n".encode()
@@ -93,10 +93,10 @@ def _headers(mail: Mail, sender: Sender, reply_to: Sender | None) -> Iterator[st
         yield _address("Reply-To", reply_to.name, reply_to.address)
     yield _header("Subject", mail.subject)
     yield _header("Date", format_datetime(mail.first_attempt_at or mail.send_at))
-    # Identifiers stay one word, however long: nobody could tell them apart encoded.
+    # An identifier is never folded or encoded, however long it is, so that readers can compare it.
     yield f"Message-ID: {mail.message_id}\r\n"
     if mail.booking and mail.kind is not Kind.CONFIRMATION:
-        # All mails of a booking are one conversation, which begins with its confirmation.
+        # All mails of a booking form one conversation, which begins with its confirmation.
         thread = f"<{_thread(mail, mail.booking)}@{mail.message_id.rstrip('>').rpartition('@')[2]}>"
         yield f"In-Reply-To: {thread}\r\nReferences: {thread}\r\n"
     yield _header("X-Notifier-Mail", mail.id)
@@ -129,14 +129,14 @@ def _display_name(header: str, name: str) -> str:
 
 
 def _words(name: str, value: str) -> str:
-    """Write unstructured text: as it is where that is safe and short, else folded and as encoded words (RFC 2047)."""
+    """Return unstructured text: unchanged if it is plain and short, otherwise folded or as encoded words (RFC 2047)."""
     if not _plain(value):
         return _encoded(name, value)
     return value if len(name) + len(value) <= FOLD_AT - len(": ") else _folded(name, value)
 
 
 def _plain(value: str) -> bool:
-    """Say whether a reader gets this back as it is: no letters to encode, nothing that looks encoded, single spaces."""
+    """Return whether a reader decodes this to itself: ASCII, nothing that looks encoded, single spaces."""
     return value.isascii() and "=?" not in value and all(value.split(" "))
 
 
@@ -149,12 +149,12 @@ def _encoded(name: str, value: str) -> str:
 
 
 def _quoted(body: str) -> bytes:
-    # A CR can come from an own template. Alone it must not get on the wire: servers disagree about what it means.
+    # A user's template can write a CR. A lone CR must not be sent, because servers interpret it differently.
     lines = body.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n") + "\n"
     return b2a_qp(lines.replace("\n", _CRLF).encode(), istext=True)
 
 
 def _addressee(mail: Mail) -> str:
-    """Name the one whom the mail is for; several passengers who share an address are greeted inside."""
+    """Return the passenger's name; empty if several share the address, because the greeting names them all."""
     names = mail.content.names if isinstance(mail.content, Itinerary) else ()
     return names[0] if len(names) == 1 else ""

@@ -1,4 +1,4 @@
-"""A booking as schema.org FlightReservation, by which mail programs show a card of their own. Pure."""
+"""A booking as schema.org FlightReservation, from which mail programs make a card of their own. Pure."""
 
 import re
 from collections.abc import Iterator
@@ -10,16 +10,17 @@ import msgspec
 from notifier.domain.airports import city
 from notifier.domain.mail import AirportTime, Flight, Itinerary, Kind, Mail
 
-MOST = 40
-"""Reservations in one mail; a large group on many flights goes without, before its mail is mostly this."""
+MAX_RESERVATIONS = 40
+"""Reservations in one mail. Beyond that the mail has none, because they would be most of it."""
 _AIRLINE = re.compile(r"([A-Z0-9]{2})\s?\d{1,4}[A-Z]?")
 _IN_SCRIPT = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 
 
 def reservations(mail: Mail) -> str:
-    """Write JSON-LD, one reservation for each passenger and flight; empty where there is none, or more than MOST.
+    """Return JSON-LD with one reservation for each passenger and flight; or an empty text.
 
-    Safe inside a script element: no `<` is in it (schema.org/FlightReservation;
+    It is empty if there is no reservation, or more than MAX_RESERVATIONS. It is safe inside a script
+    element, because it contains no `<` (schema.org/FlightReservation;
     developers.google.com/gmail/markup/reference/flight-reservation).
     """
     content = mail.content
@@ -32,7 +33,7 @@ def reservations(mail: Mail) -> str:
         if flight.departs.at
         for name in content.names or ("",)
     ]
-    return msgspec.json.encode(found).decode().translate(_IN_SCRIPT) if 0 < len(found) <= MOST else ""
+    return msgspec.json.encode(found).decode().translate(_IN_SCRIPT) if 0 < len(found) <= MAX_RESERVATIONS else ""
 
 
 def _reservation(booking: str, status: str, name: str, flight: Flight, described: dict[str, Any]) -> dict[str, Any]:
@@ -66,7 +67,7 @@ def _airport(code: str) -> dict[str, str]:
 
 
 def _time(time: AirportTime) -> str:
-    """Write a time with its offset; without one where no zone is known."""
+    """Return a time with its offset, or without one if the time zone is not known."""
     if time.at is None:
         return time.clock.isoformat()
     offset = time.clock - time.at.replace(tzinfo=None)

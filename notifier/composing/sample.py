@@ -1,4 +1,4 @@
-"""One mail of each kind, for a preview and to try templates with."""
+"""Sample mails of each kind, for previews and to check templates with."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 _IST = timedelta(hours=5, minutes=30)
 _CET = timedelta(hours=1)
 _MONTH = timedelta(days=31)
-"""Twelve steps of it from 1 December fall into different months, and any seven in a row on different weekdays."""
+"""Twelve steps from 1 December fall into twelve months, and any seven in a row on seven weekdays."""
 
 
 def _at(day: int, hour: int, minute: int, east: timedelta, zone: str | None) -> AirportTime:
@@ -28,7 +28,7 @@ _BARE = Flight("XX1", "ZZZ", "QQQ", AirportTime(None, datetime(2026, 12, 1, 9, 3
 
 
 def sample_mail(kind: Kind, locale: str) -> Mail:
-    """Write a mail with all that its kind can have."""
+    """Return a mail with everything that its kind can have."""
     flights = (SHORT,) if kind is Kind.REMINDER else (SHORT, LONG)
     before = (_EARLIER, _GONE) if kind is Kind.CHANGE else ()
     content = Itinerary(
@@ -38,7 +38,7 @@ def sample_mail(kind: Kind, locale: str) -> Mail:
 
 
 def sample_mails(locale: str) -> Iterator[tuple[Mail, Itinerary]]:
-    """Write mails of each kind with all that they can have, and with as little as they can have."""
+    """Yield mails of each kind, with everything that they can have and with as little as possible."""
     for kind in (Kind.CONFIRMATION, Kind.CHANGE, Kind.CANCELLATION, Kind.REMINDER):
         full = sample_mail(kind, locale).content
         bare = Itinerary((), (_BARE,), locale=locale, leaves_soon=True)
@@ -48,7 +48,7 @@ def sample_mails(locale: str) -> Iterator[tuple[Mail, Itinerary]]:
 
 
 def dated_mails(locale: str) -> Iterator[tuple[Mail, Itinerary]]:
-    """Write mails of each kind with departures on every weekday and in every month."""
+    """Yield mails of each kind that have departures on every weekday and in every month."""
     for mail, content in sample_mails(locale):
         if content.names:
             for months in range(12):

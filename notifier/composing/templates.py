@@ -1,8 +1,8 @@
-"""The words of a booking's mail: one folder of templates for each locale, single files of which can be overridden.
+"""Renders subjects, texts and HTML of a booking's mails: a folder of templates per locale, which users can override.
 
-A file is looked for in the reader's locale, in its language, and in English: for
-`pt-BR` in `pt-BR/`, `pt/`, `en/`. What is overridden runs in a sandbox; it can
-still take its time, for nobody but whoever runs the service writes it.
+A file is looked up in the reader's locale, in its language, and in English: for
+`pt-BR` in `pt-BR/`, `pt/`, `en/`. Overriding templates run in a sandbox. It does not limit
+their time, because only the operator of the service can write them.
 """
 
 import re
@@ -28,9 +28,9 @@ from jinja2 import (
 )
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from notifier.composing.locale_strings import LocaleStrings
 from notifier.composing.sample import dated_mails, sample_mails
 from notifier.composing.view import mail_view, subject_view
-from notifier.composing.words import LocaleStrings
 from notifier.domain.mail import Flight, Itinerary, Kind, Mail
 from notifier.errors import Misconfigured, Problem
 
@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 
 DEFAULT = "en"
 MAX_SUBJECT = 200
-"""Characters; a longer one is cut."""
+"""Characters of a subject; a longer one is truncated."""
 KINDS = (Kind.CONFIRMATION, Kind.CHANGE, Kind.CANCELLATION, Kind.REMINDER)
 
 _SHARED = ("layout.html", "layout.txt", "card.html")
@@ -50,18 +50,20 @@ _T = TypeVar("_T")
 
 
 class Body(NamedTuple):
-    """What a mail says: as text and, but for a notification that came without, as HTML."""
+    """The content of a mail."""
 
     text: str
+    """The text part."""
     page: str | None
+    """The HTML part; None for a notification without one."""
 
 
 class MailTemplates:
-    """Writes subjects, texts and pages; `folder` has what is overridden.
+    """Renders subjects, texts and HTML; the files in `folder` override the built-in ones.
 
     Raises Misconfigured with every fault of the folder, each with its file and, in a
-    template, its line: everything in it is tried with sample mails. If it still fails
-    with some mail, the built-in words and templates write that mail.
+    template, its line: every file is tried with sample mails. If an overriding file fails
+    later with some mail, the built-in words and templates render that mail.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -70,15 +72,15 @@ class MailTemplates:
         kind = ImmutableSandboxedEnvironment if folder else Environment
         self._environment = kind(loader=loader, autoescape=_is_page, undefined=StrictUndefined, auto_reload=False)
         self._folder = folder
-        self._built_in = _built_in_wording() if folder else None
+        self._built_in = _built_in_templates() if folder else None
         self._templates: dict[tuple[str, str], Template] = {}
         self._words: dict[str, LocaleStrings] = {}
         try:
-            faults = list(_strangers(folder)) if folder else []
+            faults = list(_unknown_files(folder)) if folder else []
             self.locales = sorted({each.name for each in _locale_folders(folder)})
             self._spellings = {each.lower(): each for each in self.locales}
             twice = (each for each in self.locales if self._spellings[each.lower()] != each)
-            faults += [f"{each}: the same locale as {self._spellings[each.lower()]}" for each in twice]
+            faults += [f"{each}: is the same locale as {self._spellings[each.lower()]}" for each in twice]
         except OSError as error:
             raise Misconfigured([Problem("NOTIFIER_TEMPLATES", str(error))]) from error
         faults += self._faults()
@@ -87,19 +89,21 @@ class MailTemplates:
             raise Misconfigured([Problem("NOTIFIER_TEMPLATES", fault) for fault in dict.fromkeys(faults)])
 
     def subject(self, kind: Kind, booking: str, flights: Sequence[Flight], locale: str | None) -> str:
-        """Say in one line what the mail says."""
-        return self._written(locale, lambda wording: MailTemplates._subject(wording, kind, booking, flights, locale))
+        """Return the subject of a mail, on one line."""
+        return self._rendered_or_built_in(
+            locale, lambda templates: MailTemplates._subject(templates, kind, booking, flights, locale)
+        )
 
     def body(self, mail: Mail, sender: str = "", reservations: str = "") -> Body:
-        """Write the text, which says all that the page says, and the page.
+        """Return the text and the HTML of a mail, which contain the same facts.
 
         `sender` is a name; `reservations` are JSON-LD, safe inside a script element.
         """
         content = mail.content
         if not isinstance(content, Itinerary):
             return Body(content.text, content.html)
-        return self._written(
-            content.locale, lambda wording: MailTemplates._body(wording, mail, content, sender, reservations)
+        return self._rendered_or_built_in(
+            content.locale, lambda templates: MailTemplates._body(templates, mail, content, sender, reservations)
         )
 
     def labels(self, mail: Mail) -> Mapping[str, str]:
@@ -107,15 +111,15 @@ class MailTemplates:
         locale = mail.content.locale if isinstance(mail.content, Itinerary) else None
         return self._words_of(self._known(locale)).labels
 
-    def _written(self, locale: str | None, write: Callable[["MailTemplates"], _T]) -> _T:
-        """Write with these words and templates, or with the built-in ones if that fails: no fault may lose a mail."""
+    def _rendered_or_built_in(self, locale: str | None, write: Callable[["MailTemplates"], _T]) -> _T:
+        """Render with these templates, or with the built-in ones if that fails: no fault may lose a mail."""
         try:
             return write(self)
         except Exception as error:
             if self._built_in is None:
                 raise
             where = _where(error) or f"{self._known(locale)}/words.toml"
-            log.warning("template failed, using the built-in ones", template=where, reason=_words(error))
+            log.warning("template failed; using the built-in one", template=where, reason=_reason(error))
             return write(self._built_in)
 
     def _subject(self, kind: Kind, booking: str, flights: Sequence[Flight], locale: str | None) -> str:
@@ -131,19 +135,19 @@ class MailTemplates:
         return Body(_GAP.sub("\n\n", text).strip("\n") + "\n", page)
 
     def _rendered(self, locale: str, name: str, view: Mapping[str, Any]) -> str:
-        """Render a template. Raises whatever it raises, or ValueError if it wrote what no message can contain."""
+        """Render a template. Raises whatever the template raises, or ValueError if its text is not valid Unicode."""
         found = self._template(locale, name).render(view)
         found.encode()
         return found
 
     def _known(self, locale: str | None) -> str:
-        """Choose the locale that is there and nearest to the one wanted, which a stranger wrote."""
+        """Return the available locale that is nearest to the one wanted, which can be any text."""
         return self._nearest(locale)[0]
 
     def _nearest(self, locale: str | None) -> list[str]:
-        """List the locales that are there, nearest first, whatever the case of the letters (RFC 5646 section 2.1.1)."""
+        """Return the available locales, nearest first; case does not matter (RFC 5646 section 2.1.1)."""
         known = self._spellings
-        return [*(known[each] for each in _nearer_and_nearer((locale or "").lower()) if each in known), DEFAULT]
+        return [*(known[each] for each in _locale_and_parents((locale or "").lower()) if each in known), DEFAULT]
 
     def _template(self, locale: str, name: str) -> Template:
         if (locale, name) not in self._templates:
@@ -160,7 +164,7 @@ class MailTemplates:
         return self._words[locale]
 
     def _faults(self) -> Iterator[str]:
-        """Try the words and every template of every locale."""
+        """Yield the faults of the words and of every template of every locale."""
         for locale in self.locales:
             try:
                 faults = [f"{locale}/words.toml: {fault}" for fault in self._words_of(locale).faults()]
@@ -169,13 +173,13 @@ class MailTemplates:
             if faults:
                 yield from faults
                 continue
-            # The built-in templates on every date are for the tests to try; each start would take longer.
+            # Tests render the built-in templates on every date; to do that at each start would take too long.
             for mail, content in chain(sample_mails(locale), dated_mails(locale) if self._folder else ()):
                 for part in ("subject", "txt", "html"):
                     yield from self._fault(locale, mail, content, part)
 
     def _fault(self, locale: str, mail: Mail, content: Itinerary, part: str) -> Iterator[str]:
-        """Write one part of a sample as it is written for a mail."""
+        """Render one part of a sample, and yield what is wrong with it."""
         name = f"{locale}/{mail.kind}.{part}"
         words = self._words_of(locale)
         try:
@@ -187,26 +191,26 @@ class MailTemplates:
                 view |= {"sender": "Sender", "reservations": "[]"}
             found = self._rendered(locale, f"{mail.kind}.{part}", view)
             if not (_line(found) if part == "subject" else found.strip()):
-                yield f"{name}: at least one word is expected"
+                yield f"{name}: must not be empty"
         except TemplateSyntaxError as error:
             yield f"{error.name}, line {error.lineno}: {error.message}"
         except Exception as error:  # noqa: BLE001 - a template can raise anything
-            yield f"{_where(error) or name}: {_words(error)}"
+            yield f"{_where(error) or name}: {_reason(error)}"
 
 
 @cache
-def _built_in_wording() -> MailTemplates:
-    """Return the built-in words and templates, whose compilation takes longer than that of a folder's."""
+def _built_in_templates() -> MailTemplates:
+    """Return the built-in templates, which are compiled only once because that takes long."""
     return MailTemplates()
 
 
 def _line(found: str) -> str:
-    """Turn what a template wrote into one line, not too long for a subject."""
+    """Return a rendered text as one line of at most MAX_SUBJECT characters."""
     return " ".join("".join(char if char.isprintable() else " " for char in found).split())[:MAX_SUBJECT]
 
 
 def _where(error: Exception) -> str:
-    """Find the line of the template in which an error came up."""
+    """Return the file and line of the template in which an error was raised; empty if it was elsewhere."""
     found, trace = "", error.__traceback__
     while trace:
         file = trace.tb_frame.f_code.co_filename
@@ -216,7 +220,7 @@ def _where(error: Exception) -> str:
     return found
 
 
-def _words(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return str(error) if isinstance(error, TemplateError) else f"{type(error).__name__}: {error}"
 
 
@@ -224,8 +228,8 @@ def _is_page(name: str | None) -> bool:
     return bool(name and name.endswith(".html"))
 
 
-def _nearer_and_nearer(locale: str) -> list[str]:
-    """List a locale and what is above it: pt-br, pt."""
+def _locale_and_parents(locale: str) -> list[str]:
+    """Return a locale and its parents, for example `pt-br` and `pt`; nothing if it is malformed."""
     written = locale.replace("_", "-")
     if not _LOCALE.fullmatch(written):
         return []
@@ -239,13 +243,13 @@ def _locale_folders(folder: Path | None) -> Iterator[Any]:
             yield from (each for each in root.iterdir() if each.is_dir() and _LOCALE.fullmatch(each.name))
 
 
-def _strangers(folder: Path) -> Iterator[str]:
-    """Name what nobody would ever read: most likely a template whose name is misspelt."""
+def _unknown_files(folder: Path) -> Iterator[str]:
+    """Yield the files that would never be used, most likely because their names are misspelt."""
     if not folder.is_dir():
-        yield f"{folder} is no folder"
+        yield f"{folder} is not a folder"
         return
     for file in sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith(".")):
         name = file.relative_to(folder)
         of_a_locale = len(name.parts) == 2 and _LOCALE.fullmatch(name.parts[0]) and name.name in _OF_A_LOCALE  # noqa: PLR2004 - folder and file
         if str(name) not in _SHARED and not of_a_locale:
-            yield f"{name}: no template is called that; there are {', '.join((*_SHARED, *_OF_A_LOCALE))}"
+            yield f"{name}: unknown file name; the known ones are {', '.join((*_SHARED, *_OF_A_LOCALE))}"

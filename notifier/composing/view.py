@@ -1,10 +1,10 @@
-"""What a template sees of a booking's mail: every time, place and change in words. Pure."""
+"""The variables of templates: every time, place and change of a booking's mail, in words. Pure."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from notifier.composing.words import LocaleStrings
+from notifier.composing.locale_strings import LocaleStrings
 from notifier.domain.airports import city
 from notifier.domain.mail import AirportTime, Flight, Itinerary, Kind, Mail
 
@@ -12,15 +12,18 @@ _DAY = timedelta(days=1)
 
 
 class Time(NamedTuple):
-    """A time on an airport's clock: `time` is 09:30, `zone` tells it from the reader's own."""
+    """A time on an airport's clock."""
 
     date: str
+    """The date in words, such as `Tue 1 Dec 2026`."""
     time: str
+    """The time of day, such as `09:30`."""
     zone: str
+    """The time zone, such as `IST, UTC+05:30`."""
 
 
 class Place(NamedTuple):
-    """An airport: its code and, where it is known, its city."""
+    """An airport: its IATA code and, if it is known, its city."""
 
     code: str
     city: str
@@ -30,10 +33,10 @@ class Place(NamedTuple):
 
 
 class FlightView(NamedTuple):
-    """A flight in words; what is not known is empty.
+    """A flight in words; unknown details are empty.
 
-    `days_later` is how many days after the departure's date it arrives. `was` is the
-    flight before a change, None where it is as it was; `is_new` that it was added.
+    `days_later` is how many days after the date of departure the flight arrives. `was` is the flight
+    before a change, or None if it has not changed. `is_new` is whether a change added the flight.
     """
 
     number: str
@@ -50,12 +53,12 @@ class FlightView(NamedTuple):
 
 
 def subject_view(booking: str, flights: Sequence[Flight], words: LocaleStrings) -> dict[str, Any]:
-    """Give what a subject may say."""
+    """Return the variables of a subject."""
     return {"booking": booking, "flights": [_flight(each, words) for each in flights], "words": words.labels}
 
 
 def mail_view(mail: Mail, content: Itinerary, words: LocaleStrings) -> dict[str, Any]:
-    """Give what the text and the page of a mail may say."""
+    """Return the variables of a mail's text and HTML."""
     flights, removed = list(content.flights), []
     views = [_flight(each, words) for each in flights]
     if mail.kind is Kind.CHANGE and content.before:
@@ -87,7 +90,7 @@ def _compared(before: Sequence[Flight], flights: Sequence[Flight], words: Locale
 
 
 def _keys(flights: Iterable[Flight]) -> list[tuple[str, int]]:
-    """Tell flights apart by number and, where a booking has one number several times, by their order."""
+    """Return a key for each flight: its number, and its position among the flights with the same number."""
     numbers = [flight.number for flight in flights]
     return [(number, numbers[:place].count(number)) for place, number in enumerate(numbers)]
 

@@ -16,7 +16,7 @@ from notifier.domain.traceparent import traceparent
 from notifier.errors import Refused, Unreachable
 from notifier.gateways.broker_status import BrokerStatus, HeldDeadLetters
 from notifier.gateways.connection import Calls, answered, error_text
-from notifier.gateways.dead_letters import written
+from notifier.gateways.dead_letters import letter_head
 from notifier.gateways.oversized import MemoryBudget, head
 from notifier.gateways.pamqp_tolerance import wire
 from notifier.gateways.properties import find_header
@@ -311,7 +311,9 @@ def _letters(letters: Sequence[tuple[Delivery, Refused]], frame_max: int) -> lis
     for delivery, reason in letters:
         size, digest = delivery.origin.size, delivery.sha256
         more = {"x-notifier-size": str(size), "x-notifier-sha256": digest} if digest else {}
-        key, properties = written(delivery.wire, delivery.routing_key, reason.code, reason.detail, frame_max, more=more)
+        key, properties = letter_head(
+            delivery.wire, delivery.routing_key, reason.code, reason.detail, frame_max, more=more
+        )
         found.append(Outgoing(DEAD, key, delivery.body, properties))
     return found
 

@@ -20,7 +20,7 @@ _NOT_ALLOWED = ("user_id", "expiration", "cluster_id")
 _NO_HEADERS = bytes(4)
 
 
-def written(
+def letter_head(
     wire: bytes,
     routing_key: str,
     code: DeadLetterCode,

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.samples import DEPARTURE, flight, in_delhi, mail
 
-from notifier.composing.reservation import MOST, reservations
+from notifier.composing.reservation import MAX_RESERVATIONS, reservations
 from notifier.domain.mail import Itinerary, Kind
 
 
@@ -40,7 +40,7 @@ def test_what_is_no_booking_or_has_no_moment_has_no_reservation() -> None:
     assert reservations(mail(kind=Kind.CONFIRMATION, content=Itinerary(("A",), (flight(departs_at=None),)))) == ""
 
 
-@pytest.mark.parametrize(("count", "there"), [(MOST, True), (MOST + 1, False)])
+@pytest.mark.parametrize(("count", "there"), [(MAX_RESERVATIONS, True), (MAX_RESERVATIONS + 1, False)])
 def test_a_large_group_goes_without(count: int, there: bool) -> None:  # noqa: FBT001 - a column of the table
     """A mail is not to be mostly what its reader does not see."""
     content = Itinerary(tuple(f"P {n}" for n in range(count)), (flight(),))

@@ -93,7 +93,7 @@ def test_the_case_of_a_locale_does_not_matter(tmp_path: Path) -> None:
 
 def test_a_locale_cannot_be_there_in_two_spellings(tmp_path: Path) -> None:
     """Only one of them would be used."""
-    with pytest.raises(Misconfigured, match="DE: the same locale as de"):
+    with pytest.raises(Misconfigured, match="DE: is the same locale as de"):
         MailTemplates(folder(tmp_path, {"DE/flight.reminder.subject": "Erinnerung"}))
 
 
@@ -203,10 +203,10 @@ def test_every_fault_of_the_folder_is_told_at_once(tmp_path: Path) -> None:
     said = str(refusal.value)
     assert all(fault.startswith("NOTIFIER_TEMPLATES: ") for fault in map(str, refusal.value.problems))
     for name, what in (
-        ("en/flight.remainder.txt", "no template is called that"),
+        ("en/flight.remainder.txt", "unknown file name"),
         ("en/flight.reminder.txt", "line 2"),
         ("booking.change.html", "line 3: 'nobody' is undefined"),
-        ("en/booking.cancellation.subject", "at least one word"),
+        ("en/booking.cancellation.subject", "must not be empty"),
         ("de/words.toml", "Expected `array`"),
     ):
         assert any(name in fault and what in fault for fault in map(str, refusal.value.problems)), said
@@ -270,12 +270,12 @@ def test_a_page_that_fails_does_not_lose_its_mail(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "fault"),
     [
-        ('weekdays = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat"]', "weekdays: 7 are expected, not 6"),
-        ('months = ["Jan", "Feb", "Mar"]', "months: 12 are expected, not 3"),
-        ('weekdays = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", " "]', "weekdays: at least one word"),
+        ('weekdays = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat"]', "weekdays: must have 7 names, not 6"),
+        ('months = ["Jan", "Feb", "Mar"]', "months: must have 12 names, not 3"),
+        ('weekdays = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", " "]', "weekdays: must not have empty names"),
         ('date = "{weekday} {day} {monat}"', "date: KeyError: 'monat'"),
         ('date = "{weekday[6]} {day}"', "date: IndexError: string index out of range"),
-        ('date = " "', "date: at least one word"),
+        ('date = " "', "date: must not be empty"),
         ('duration = "{hours} {minuten}"', "duration: KeyError: 'minuten'"),
         ("language = 7", "Expected `str`, got `int` - at `$.labels[...]`"),
     ],
@@ -334,7 +334,7 @@ def test_an_override_stays_in_its_sandbox(tmp_path: Path, attack: str) -> None:
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
     """With the path that was given."""
-    with pytest.raises(Misconfigured, match="nowhere is no folder"):
+    with pytest.raises(Misconfigured, match="nowhere is not a folder"):
         MailTemplates(tmp_path / "nowhere")
 
 

@@ -23,7 +23,7 @@ from notifier.actors.consumer import MessageStore, consume
 from notifier.domain.messages import Message
 from notifier.gateways import rabbitmq
 from notifier.gateways.broker_status import BrokerStatus
-from notifier.gateways.dead_letters import MAX_DETAIL, written
+from notifier.gateways.dead_letters import MAX_DETAIL, letter_head
 from notifier.gateways.header_table import with_headers
 from notifier.gateways.pamqp_tolerance import tolerate_malformed_properties, wire
 from notifier.gateways.properties import WireProperties, made_readable, split_properties
@@ -163,7 +163,7 @@ async def test_each_unusable_message_is_one_letter_with_its_properties(
 def test_headers_that_fill_a_frame_are_left_out() -> None:
     """A letter's header must fit into one frame with what the letter adds; the detail says what is missing."""
     full = counted(short(b"a") + b"S" + counted(bytes(FRAME_MAX - 120)))
-    _, properties = written(content_header(headers=full, app_id=short(b"x")), "k", "not_json", "why", FRAME_MAX)
+    _, properties = letter_head(content_header(headers=full, app_id=short(b"x")), "k", "not_json", "why", FRAME_MAX)
     found = split_properties(bytes(12) + properties.marshal())
     assert found["app_id"] == short(b"x")
     assert b"(headers were left out: they are too long) why" in found["headers"]
@@ -174,7 +174,7 @@ def test_headers_that_fill_a_frame_are_left_out() -> None:
 def test_every_letter_can_be_written(table: bytes, detail: str, routing_key: str) -> None:
     """A table that makes no sense is left out; detail and routing key are cut between two characters."""
     wire = content_header(headers=counted(table), message_id=short(b"\xff" * 255), expiration=short(b"60000"))
-    key, properties = written(wire, routing_key, "invalid", detail, FRAME_MAX)
+    key, properties = letter_head(wire, routing_key, "invalid", detail, FRAME_MAX)
     found = split_properties(bytes(12) + properties.marshal())
     assert (found["message_id"], "expiration" in found) == (short("\ufffd".encode() * 85), False)
     assert frame.unmarshal(frame.marshal(ContentHeader(properties=properties), 1))
@@ -188,7 +188,7 @@ def test_a_letter_can_be_read_by_any_client() -> None:
     """Text that is no UTF-8 is replaced, headers or a time that make no sense are left out, and the detail says so."""
     headers = counted(short(b"\xff") + b"t\x01")
     wire = content_header(headers=headers, timestamp=b"\xff" * 8, correlation_id=short(b"a\xff"), reply_to=short(b"b"))
-    found = split_properties(bytes(12) + written(wire, "k", "invalid", "why", FRAME_MAX)[1].marshal())
+    found = split_properties(bytes(12) + letter_head(wire, "k", "invalid", "why", FRAME_MAX)[1].marshal())
     assert (found["correlation_id"], found["reply_to"]) == (short("a\ufffd".encode()), short(b"b"))
     assert "timestamp" not in found
     assert b"(unreadable properties were changed: headers, correlation_id, timestamp) why" in found["headers"]
@@ -196,8 +196,8 @@ def test_a_letter_can_be_read_by_any_client() -> None:
 
 def test_a_letter_that_is_published_again_says_the_latest_error() -> None:
     """What an earlier letter said in its headers is replaced."""
-    _, first = written(content_header(), "k", "not_json", "first", FRAME_MAX)
-    _, again = written(bytes(12) + first.marshal(), "k", "invalid", "second", FRAME_MAX)
+    _, first = letter_head(content_header(), "k", "not_json", "first", FRAME_MAX)
+    _, again = letter_head(bytes(12) + first.marshal(), "k", "invalid", "second", FRAME_MAX)
     header = split_properties(bytes(12) + again.marshal())["headers"]
     assert header.count(b"x-notifier-error") == header.count(b"x-notifier-detail") == 1
     assert b"second" in header

@@ -11,7 +11,7 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 from support.parts import fastest
 
-from notifier.gateways.dead_letters import written
+from notifier.gateways.dead_letters import letter_head
 from notifier.gateways.pamqp_tolerance import tolerate_malformed_properties, wire
 from notifier.gateways.properties import find_header, made_readable, split_properties
 
@@ -68,8 +68,8 @@ def test_no_content_header_raises(flags: int, properties: bytes) -> None:
     data = content_header(flags, properties)
     assert wire(received(data)) == data
     find_header(data, b"traceparent")
-    _, properties_written = written(data, "k", "not_json", "why", 131072)
-    assert received(bytes(12) + properties_written.marshal()).properties.message_id
+    _, letter = letter_head(data, "k", "not_json", "why", 131072)
+    assert received(bytes(12) + letter.marshal()).properties.message_id
 
 
 @given(st.binary(min_size=1, max_size=13))

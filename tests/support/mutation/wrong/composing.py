@@ -13,8 +13,8 @@ MUTANTS = (
     Mutant(
         "locale-in-one-case-only",
         "notifier/composing/templates.py",
-        '_nearer_and_nearer((locale or "").lower())',
-        '_nearer_and_nearer(locale or "")',
+        '_locale_and_parents((locale or "").lower())',
+        '_locale_and_parents(locale or "")',
         ("tests/unit/composing/test_templates.py::test_a_subject_says_what_the_mail_says",),
     ),
     Mutant(
@@ -28,12 +28,12 @@ MUTANTS = (
         "own-words-lose-mails",
         "notifier/composing/templates.py",
         "            if self._built_in is None:\n",
-        '            if self._built_in is None or _words(error).startswith("ValueError"):\n',
+        "            if self._built_in is None or isinstance(error, ValueError):\n",
         ("tests/unit/composing/test_templates.py::test_own_words_that_fail_with_a_mail_do_not_lose_it",),
     ),
     Mutant(
         "a-missing-weekday-is-no-fault",
-        "notifier/composing/words.py",
+        "notifier/composing/locale_strings.py",
         "            if len(found) != expected:\n",
         "            if len(found) > expected:\n",
         ("tests/unit/composing/test_templates.py::test_wrong_words_are_found_at_the_start",),

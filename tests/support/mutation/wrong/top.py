@@ -32,7 +32,7 @@ MUTANTS = (
     Mutant(
         "result-without-correlation-id",
         "notifier/service.py",
-        "correlation_id=cut(event.correlation or event.event, MAX_SHORT_STRING)",
+        "correlation_id=truncated(event.correlation or event.event, MAX_SHORT_STRING)",
         "correlation_id=event.correlation or event.event",
         ("tests/unit/test_service.py::test_a_long_correlation_id_stops_no_result",),
     ),

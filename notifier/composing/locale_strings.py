@@ -1,4 +1,4 @@
-"""A locale's words for times and labels, as its `words.toml` has them. Pure."""
+"""A locale's words for dates, times and labels: the content of its `words.toml`. Pure."""
 
 import calendar
 from collections.abc import Iterator
@@ -9,30 +9,32 @@ from msgspec import Struct
 from notifier.domain.mail import AirportTime
 
 _LEAP_YEAR = 2028
-"""Any year with a 29 February: between them its days have every weekday, every month and every day of the month."""
+"""Any leap year: together its days have every weekday, every month and every day of the month."""
 
 
 class LocaleStrings(Struct, frozen=True):
-    """What templates of all locales share, and how this locale says it.
-
-    `weekdays` begin with Monday. `date` is a pattern with `{weekday} {day} {month} {year}`,
-    `duration` one with `{hours} {minutes}`. `labels` are the words of layout and flight card.
-    """
+    """The words of one locale that its templates share."""
 
     weekdays: tuple[str, ...]
+    """Seven names, from Monday on."""
     months: tuple[str, ...]
+    """Twelve names."""
     date: str
+    """A pattern with `{weekday}`, `{day}`, `{month}` and `{year}`."""
     duration: str
+    """A pattern with `{hours}` and `{minutes}`."""
     local_time: str
+    """What stands for the time zone if it is not known."""
     labels: dict[str, str]
+    """The words of the layout, the flight card and the calendar, by name."""
 
     def date_of(self, clock: datetime) -> str:
-        """Write a day."""
+        """Return a date in words."""
         weekday, month = self.weekdays[clock.weekday()], self.months[clock.month - 1]
         return self.date.format(weekday=weekday, day=clock.day, month=month, year=clock.year)
 
     def zone_of(self, time: AirportTime) -> str:
-        """Write the time zone, so that nobody takes the time for their own."""
+        """Return the time zone of a time, so that no reader mistakes it for their own."""
         if time.at is None:
             return self.local_time
         minutes = round((time.clock - time.at.replace(tzinfo=None)) / timedelta(minutes=1))
@@ -40,17 +42,17 @@ class LocaleStrings(Struct, frozen=True):
         return f"{time.zone}, {offset}" if time.zone else offset
 
     def duration_of(self, time: timedelta) -> str:
-        """Write how long a flight takes."""
+        """Return the duration of a flight in words."""
         minutes = time // timedelta(minutes=1)
         return self.duration.format(hours=minutes // 60, minutes=minutes % 60)
 
     def faults(self) -> Iterator[str]:
-        """Yield what would fail or be missing for some day or some duration of a flight, by the name of its key."""
+        """Yield what would fail or be empty for some date or some duration, each with the name of its key."""
         for name, found, expected in (("weekdays", self.weekdays, 7), ("months", self.months, 12)):
             if len(found) != expected:
-                yield f"{name}: {expected} are expected, not {len(found)}"
+                yield f"{name}: must have {expected} names, not {len(found)}"
             elif not all(word.strip() for word in found):
-                yield f"{name}: at least one word is expected for each"
+                yield f"{name}: must not have empty names"
             else:
                 continue
             return  # no date can be written without them
@@ -68,9 +70,9 @@ class LocaleStrings(Struct, frozen=True):
 
 
 def _fault(name: str, written: Iterator[str]) -> Iterator[str]:
-    """Yield the first fault of a pattern: one that raises, or that writes nothing."""
+    """Yield the first fault of a pattern: it raises for some value, or its text is empty."""
     try:
         if not all(text.strip() for text in written):
-            yield f"{name}: at least one word is expected"
+            yield f"{name}: must not be empty"
     except Exception as error:  # noqa: BLE001 - a pattern can raise anything
         yield f"{name}: {type(error).__name__}: {error}"
