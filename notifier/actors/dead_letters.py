@@ -181,7 +181,7 @@ class DeadLetters:
     def _change(self, reason: str | None) -> None:
         if reason is not None and self._reason is None:
             log.warning(
-                "the broker rejects dead letters; holding them and trying again", actor="consumer", reason=reason
+                "dead letters are held because the broker rejects them", actor="consumer", reason=reason
             )
         elif reason is None and self._reason is not None:
             log.info("the broker accepts dead letters again", actor="consumer")

@@ -508,7 +508,7 @@ async def test_a_refused_letter_is_held_and_published_later(logged_lines: list[A
     assert (1, "full", True) in script.held
     assert script.held[-1] == (0, None, True)
     assert [line["event"] for line in logged_lines] == [
-        "the broker rejects dead letters; holding them and trying again",
+        "dead letters are held because the broker rejects them",
         "message dead-lettered",
         "the broker accepts dead letters again",
     ]
@@ -586,7 +586,7 @@ async def test_a_held_message_that_is_delivered_again_is_one_letter(logged_lines
     assert sorted(published) == ["again", "bad2"]
     assert script.held[-1] == (0, None, True)
     assert [line["event"] for line in logged_lines if "dead letters" in line["event"]] == [
-        "the broker rejects dead letters; holding them and trying again",
+        "dead letters are held because the broker rejects them",
         "the broker accepts dead letters again",
     ]
 
