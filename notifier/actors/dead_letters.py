@@ -180,9 +180,7 @@ class DeadLetters:
 
     def _change(self, reason: str | None) -> None:
         if reason is not None and self._reason is None:
-            log.warning(
-                "dead letters are held because the broker rejects them", actor="consumer", reason=reason
-            )
+            log.warning("dead letters are held because the broker rejects them", actor="consumer", reason=reason)
         elif reason is None and self._reason is not None:
             log.info("the broker accepts dead letters again", actor="consumer")
         self._reason = reason

@@ -1,4 +1,4 @@
-"""The hub: who gets which events, encoded how often."""
+"""The broadcaster: which subscriber gets which events, and how often they are encoded."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ STORE = "0" * 32
 
 
 class Watcher:
-    """A subscriber that keeps what it is pushed."""
+    """A subscriber that keeps the frames that it is sent."""
 
     def __init__(self, after: int = 0, **wanted: Any) -> None:
         self.after = after
@@ -44,7 +44,7 @@ class Watcher:
 
     @property
     def seen(self) -> list[str]:
-        """Give the ids of the events in all frames."""
+        """The ids of the events in all frames."""
         return [event["id"] for frame in self.frames for event in json.loads(frame)["events"]]
 
 
@@ -72,7 +72,7 @@ EVENTS = [logged(1, None, NEW), logged(2, Status.PENDING, claimed(NEW, NOW))]
 
 
 def test_each_subscriber_gets_what_its_filter_lets_pass() -> None:
-    """With a filter on the status an event passes when the mail matched before or after."""
+    """With a filter on the status, an event passes if the mail matched before or after the change."""
     hub = Hub(STORE, 0)
     everything, pending, sent = Watcher(), Watcher(status=frozenset({"pending"})), Watcher(status=frozenset({"sent"}))
     for watcher in (everything, pending, sent):
@@ -83,7 +83,7 @@ def test_each_subscriber_gets_what_its_filter_lets_pass() -> None:
 
 
 def test_events_that_a_subscriber_has_are_not_pushed_again() -> None:
-    """Who joined with a snapshot from further on gets only what is newer."""
+    """A subscriber whose snapshot is newer gets only later events."""
     hub = Hub(STORE, 0)
     watcher = Watcher(after=1)
     hub.add(watcher, 0)
@@ -101,8 +101,8 @@ def test_a_frame_is_encoded_once_for_all_with_the_same_filter() -> None:
     assert first.frames[0] is second.frames[0]
 
 
-def test_subscribers_whom_no_event_concerns_cost_nearly_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For hundreds of filters that no event passes none is hashed, no frame is made, and no event is looked at."""
+def test_subscribers_without_matching_events_cost_nearly_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For hundreds of filters that no event passes, no filter is hashed, no frame is made and no event is examined."""
     hub = Hub(STORE, 0)
     nothing: dict[str, Any] = {
         "mail": frozenset({"another"}),
@@ -138,7 +138,7 @@ def test_subscribers_whom_no_event_concerns_cost_nearly_nothing(monkeypatch: pyt
 
 
 def test_a_quiet_subscriber_gets_a_heartbeat_that_moves_its_cursor() -> None:
-    """Twenty seconds without a matching event bring an empty frame with the newest place of the log."""
+    """After twenty seconds without a matching event there is an empty frame with the latest cursor."""
     hub = Hub(STORE, 0)
     watcher = Watcher(status=frozenset({"sent"}))
     hub.add(watcher, 100)
@@ -153,8 +153,8 @@ def test_a_quiet_subscriber_gets_a_heartbeat_that_moves_its_cursor() -> None:
     assert place.seq == 2
 
 
-def test_who_has_left_gets_nothing() -> None:
-    """After its removal a subscriber is not pushed to; removing it again is no error."""
+def test_a_removed_subscriber_gets_nothing() -> None:
+    """A removed subscriber is sent nothing; removing it twice does no harm."""
     hub = Hub(STORE, 0)
     watcher = Watcher()
     hub.add(watcher, 0)
@@ -164,8 +164,8 @@ def test_who_has_left_gets_nothing() -> None:
     assert watcher.frames == []
 
 
-async def test_the_log_is_passed_on_as_it_grows_and_to_its_end(tmp_path: Path) -> None:
-    """Events that were stored before the stop are still passed on, in order and each once."""
+async def test_the_log_is_broadcast_as_it_grows_and_to_its_end(tmp_path: Path) -> None:
+    """Events that were stored before the stop are still broadcast, in order and once."""
     store = await SqliteStore.open(tmp_path / "n.db")
     hub, watcher, stop = Hub(store.id, 0), Watcher(), asyncio.Event()
     hub.add(watcher, 0)
@@ -187,7 +187,7 @@ async def test_the_log_is_passed_on_as_it_grows_and_to_its_end(tmp_path: Path) -
 
 
 class Broken(Watcher):
-    """A subscriber that cannot be pushed to, nor be ended."""
+    """A subscriber for which both sending and ending fail."""
 
     def push(self, frame: bytes, events: int) -> None:
         """Fail."""
@@ -200,7 +200,7 @@ class Broken(Watcher):
 
 
 def test_a_subscriber_that_fails_costs_the_others_nothing(logged_lines: list[dict[str, Any]]) -> None:
-    """It is ended and pushed to no more, whether by an event or by a heartbeat; the log says so once for each."""
+    """The subscriber is ended and removed, for events and for heartbeats, and each failure is logged once."""
     hub = Hub(STORE, 0)
     first, bad, last, beaten = Watcher(), Broken(), Watcher(), Broken(kind=frozenset({"flight.reminder"}))
     for watcher in (first, bad, last, beaten):
@@ -217,7 +217,7 @@ def test_a_subscriber_that_fails_costs_the_others_nothing(logged_lines: list[dic
 async def test_an_observer_that_fails_costs_the_others_nothing(
     tmp_path: Path, logged_lines: list[dict[str, Any]]
 ) -> None:
-    """Watchers and the other observers get every event once; the log has the trace."""
+    """Subscribers and the other observers get every event once, and the traceback is logged."""
     store = await SqliteStore.open(tmp_path / "n.db")
     hub, watcher, stop = Hub(store.id, 0), Watcher(), asyncio.Event()
     hub.add(watcher, 0)

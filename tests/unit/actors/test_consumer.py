@@ -1,4 +1,4 @@
-"""The consumer's order: decode, store or put aside, acknowledge; a fault of ours stays one message's."""
+"""The consumer decodes, stores or dead-letters, and acknowledges, in this order; a bug affects one message only."""
 
 import asyncio
 import json
@@ -73,7 +73,7 @@ class Script:
             self.letters_taken.set()
 
     async def dead_letter(self, letters: Sequence[DeadLetter]) -> list[str | None]:
-        """Note them, once letters are taken; those of `refuses` are not, nor any beside `closes`."""
+        """Note the letters once they are accepted, except those that `refuses` names and any batch with `closes`."""
         await self.letters_taken.wait()
         self.batches_of_letters.append(len(letters))
         refused = [self.refuses(letter.delivery.origin.message_id) for letter in letters]
@@ -85,7 +85,7 @@ class Script:
         return refused
 
     async def hold(self, deliveries: Sequence[Given], reason: str | None, *, make_room: bool) -> None:
-        """Note it, unless there is nothing to hold."""
+        """Note the number of held letters."""
         self.held.append((len(deliveries), reason, make_room))
 
     async def suspend(self) -> None:
@@ -103,11 +103,11 @@ class Script:
             self.stop.set()
 
     def will_return(self, delivery: Given) -> bool:
-        """Return whether the script says so."""
+        """Return whether `returned` has the id."""
         return delivery.origin.message_id in self.returned
 
     def fail(self, reason: str) -> None:
-        """Deliver nothing more."""
+        """Drop the remaining batches."""
         del reason
         self.batches.clear()
 
@@ -118,23 +118,23 @@ class Script:
         yield self
 
     async def store(self, messages: Sequence[Message]) -> None:
-        """Note what is stored; one message is beyond us."""
+        """Note what is stored; request 13 raises an unexpected error."""
         if any(message.id == "r13" for message in messages):
             raise ZeroDivisionError("thirteen")
         self.done.append(("stored", [message.id for message in messages]))
 
 
 def given(number: int) -> Given:
-    """Deliver a request."""
+    """Build the delivery of a request."""
     return Given(json.dumps(request(number)).encode(), Origin(NOW, message_id=f"m{number}"))
 
 
 async def _writable() -> None:
-    """Find nothing wrong."""
+    """Report that the store can be written."""
 
 
 def large(number: int) -> Given:
-    """Deliver a booking of a hundred passengers with twenty flights."""
+    """Build the delivery of a booking with a hundred passengers and twenty flights."""
     passengers = [{"name": f"P {n}", "email": f"p{n}@example.com"} for n in range(100)]
     flights = [flight_data(number=f"AI{n}") for n in range(20)]
     event = booking_event(id=f"r{number}", booking=f"B{number}", passengers=passengers, flights=flights)
@@ -142,14 +142,14 @@ def large(number: int) -> Given:
 
 
 async def run(script: Script, add: Any = None, check: Any = None, stop: asyncio.Event | None = None) -> list[Any]:
-    """Consume the script to its end."""
+    """Consume the script to its end and return what was done."""
     store = MessageStore(check or _writable, add or script.store)
     await consume(script.connect, store, script.counted.append, lambda: None, stop or asyncio.Event())
     return script.done
 
 
 async def test_a_batch_is_stored_before_it_is_acknowledged() -> None:
-    """Each batch is one call of the store and one acknowledgement behind it."""
+    """Each batch is one call of the store, followed by one acknowledgement."""
     assert await run(Script([given(1), given(2)], [given(3)])) == [
         ("stored", ["r1", "r2"]),
         ("acknowledged", ["m1", "m2"]),
@@ -158,8 +158,8 @@ async def test_a_batch_is_stored_before_it_is_acknowledged() -> None:
     ]
 
 
-async def test_what_cannot_be_used_is_put_aside_before_it_is_acknowledged() -> None:
-    """The good ones of the batch are stored first; whoever counts is told once."""
+async def test_an_invalid_message_is_dead_lettered_before_it_is_acknowledged() -> None:
+    """The valid messages of the batch are stored first, and each dead letter is counted once."""
     bad = Given(b"{", Origin(NOW, message_id="bad"))
     script = Script([given(1), bad, given(2)])
     done = await run(script)
@@ -172,8 +172,8 @@ async def test_what_cannot_be_used_is_put_aside_before_it_is_acknowledged() -> N
     assert script.counted == ["not_json"]
 
 
-async def test_what_cannot_be_put_aside_yet_holds_up_nobody() -> None:
-    """While the broker takes no letters, all that came with the bad one and after it is stored and acknowledged."""
+async def test_rejected_dead_letters_delay_no_valid_message() -> None:
+    """While the broker rejects letters, valid messages beside and after them are stored and acknowledged."""
     bad = Given(b"{", Origin(NOW, message_id="bad"))
     script = Script([bad, given(1)], [given(2)], letters_after="m2")
     assert [each[:2] for each in await run(script)] == [
@@ -186,16 +186,16 @@ async def test_what_cannot_be_put_aside_yet_holds_up_nobody() -> None:
     ]
 
 
-async def test_a_message_that_is_put_aside_is_one_line_in_the_log(logged_lines: list[Any]) -> None:
-    """With the reason, its id and its trace, to be found again by."""
+async def test_a_dead_lettered_message_is_one_line_in_the_log(logged_lines: list[Any]) -> None:
+    """The line has the code, the detail, the id and the trace context."""
     await run(Script([Given(b"{", Origin(NOW, message_id="bad", traceparent=TRACE)), given(1)]))
     (line,) = logged_lines
     assert (line["event"], line["code"], line["message"]) == ("message dead-lettered", "not_json", "bad")
     assert line["traceparent"] == TRACE
 
 
-async def test_a_message_that_is_beyond_us_does_not_come_back_for_ever() -> None:
-    """It is put aside with our fault in the detail, and the others of its batch are stored."""
+async def test_a_message_that_meets_a_bug_is_dead_lettered() -> None:
+    """The message is dead-lettered with the error in the detail, and the others of its batch are stored."""
     done = await run(Script([given(1), given(13), given(2)]))
     assert done[:2] == [("stored", ["r1"]), ("stored", ["r2"])]
     assert done[2] == ("acknowledged", ["m1", "m2"])
@@ -206,7 +206,7 @@ async def test_a_message_that_is_beyond_us_does_not_come_back_for_ever() -> None
 
 
 class Flaky:
-    """A store that cannot be written for some tries."""
+    """A store that cannot be written at the first attempts."""
 
     def __init__(self, script: Script, failures: int) -> None:
         self.script = script
@@ -221,7 +221,7 @@ class Flaky:
 
 
 async def test_while_the_store_cannot_write_deliveries_are_held(logged_lines: list[Any]) -> None:
-    """Consuming is suspended, nothing is acknowledged or returned, and all goes on when the store can be written."""
+    """Consuming is suspended without acknowledging or requeuing anything, and resumed once the store can be written."""
     script = Script([given(1), Given(b"{", Origin(NOW, message_id="bad"))], [given(2)])
     done = await run(script, Flaky(script, 30).add)
     assert [each[:2] for each in done] == [
@@ -242,7 +242,7 @@ async def test_while_the_store_cannot_write_deliveries_are_held(logged_lines: li
 
 
 async def test_deliveries_are_not_held_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before the broker takes the consumer for dead, the session ends and returns them."""
+    """After MAX_HOLD the session ends, so that the broker requeues them before its own time limit."""
     monkeypatch.setattr(consumer, "MAX_HOLD", 0.0)
     script = Script([given(1)])
     with pytest.raises(StoreUnusable):
@@ -251,7 +251,7 @@ async def test_deliveries_are_not_held_for_ever(monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_a_stop_does_not_wait_for_the_store() -> None:
-    """While the store is not_consumed a stop returns what is held."""
+    """If the service stops while the store is unusable, the held deliveries are requeued."""
     script = Script([given(1)], stop_after=2)
     with pytest.raises(StoreUnusable):
         await run(script, Flaky(script, 30).add)
@@ -259,7 +259,7 @@ async def test_a_stop_does_not_wait_for_the_store() -> None:
 
 
 async def test_nothing_is_consumed_until_the_store_can_be_written() -> None:
-    """No delivery is spent on a store that has not proved itself: each one counts against a delivery limit."""
+    """While the store cannot be written, nothing is delivered, because each delivery counts against the limit."""
     script = Script([given(1)])
 
     async def broken() -> None:
@@ -271,7 +271,7 @@ async def test_nothing_is_consumed_until_the_store_can_be_written() -> None:
 
 
 async def test_a_transaction_is_bounded_by_the_mails_it_writes() -> None:
-    """A large booking has a transaction of its own, small ones share; each part is acknowledged behind its commit."""
+    """A large booking has a transaction of its own, small ones share one; each chunk is acknowledged after its commit."""
     script = Script([given(1), large(2), large(3), given(4), given(5)])
     assert await run(script) == [
         ("stored", ["r1"]),
@@ -286,7 +286,7 @@ async def test_a_transaction_is_bounded_by_the_mails_it_writes() -> None:
 
 
 async def test_a_transaction_is_bounded_by_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bodies that are large together are stored one after the other."""
+    """Bodies that are too large together are stored in separate transactions."""
     monkeypatch.setattr(consumer, "MAX_BYTES", 2 * len(given(1).body))
     script = Script([given(1), given(2), given(3)])
     stored = [each[1] for each in await run(script) if each[0] == "stored"]
@@ -294,27 +294,27 @@ async def test_a_transaction_is_bounded_by_bytes(monkeypatch: pytest.MonkeyPatch
 
 
 def slow(number: int) -> Given:
-    """Deliver an invalid booking whose hundred addresses take long to check."""
+    """Build the delivery of an invalid booking whose hundred addresses take long to check."""
     passengers = [{"name": "A", "email": f"ü@{'üöä' * 5}.{'äöü' * 5}{number}x{n}.com"} for n in range(100)]
     event = booking_event(id=f"r{number}", passengers=passengers, flights=[flight_data(departs_at="never")])
     return Given(json.dumps(event).encode(), Origin(NOW, message_id=f"m{number}"))
 
 
 class Turns:
-    """Counts the turns that another task of the event loop has while the block lasts."""
+    """Counts how often another task of the event loop runs while the block lasts."""
 
     def __init__(self) -> None:
         self.count = 0
 
     async def __aenter__(self) -> Self:
-        """Begin to count."""
+        """Start the other task."""
         self._task = asyncio.create_task(self._run())
         await asyncio.sleep(0)
         self.count = 0
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Count no more."""
+        """Stop the other task."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
@@ -325,7 +325,7 @@ class Turns:
 
 
 async def test_other_tasks_run_while_a_large_message_is_decoded() -> None:
-    """It is decoded in a thread: its addresses may take a fifth of a second."""
+    """A large message is decoded in a thread, because its addresses can take a fifth of a second."""
     script = Script([slow(1), slow(2), slow(3)])
     async with Turns() as turns:
         await run(script)
@@ -334,7 +334,7 @@ async def test_other_tasks_run_while_a_large_message_is_decoded() -> None:
 
 
 async def test_other_tasks_run_between_small_messages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When decoding has taken its time, other tasks have a turn, also if no message was valid."""
+    """After DECODE_TIME other tasks run, even if no message was valid."""
     monkeypatch.setattr(consumer, "DECODE_TIME", 0.0)
     bad = Given(b"{", Origin(NOW, message_id="bad"))
     async with Turns() as turns:
@@ -342,8 +342,8 @@ async def test_other_tasks_run_between_small_messages(monkeypatch: pytest.Monkey
     assert turns.count >= 50
 
 
-async def test_good_messages_do_not_wait_for_those_behind_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When decoding has taken its time, what is there is stored, and invalid messages are dead-lettered already."""
+async def test_valid_messages_do_not_wait_for_those_behind_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After DECODE_TIME the decoded messages are stored, and invalid ones are already dead-lettered."""
     monkeypatch.setattr(consumer, "DECODE_TIME", 0.0)
     bad = Given(b"{", Origin(NOW, message_id="bad"))
     done = await run(Script([bad, given(1), slow(2), given(3)]))
@@ -360,7 +360,7 @@ async def test_good_messages_do_not_wait_for_those_behind_them(monkeypatch: pyte
 
 
 async def test_a_stop_is_answered_between_two_transactions() -> None:
-    """What of a batch is not begun then is delivered to the next session."""
+    """The remaining chunks of a batch are delivered to the next session."""
     stop = asyncio.Event()
     script = Script([given(1), large(2), large(3), given(4)])
 
@@ -414,14 +414,14 @@ async def consuming(
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    """Give an empty store."""
+    """Yield an empty store."""
     store = await SqliteStore.open(tmp_path / "n.db")
     yield store
     await store.close()
 
 
 async def test_what_could_not_be_committed_is_delivered_again(rabbit: Rabbit, store: SqliteStore) -> None:
-    """What a stop finds not committed by a real database is returned, and delivered before the next message."""
+    """Messages that are not committed when the service stops are requeued before later messages."""
     await rabbit.prepare()
     async with consuming(rabbit, store) as task:
         await _refuse(store, writes=True)
@@ -442,10 +442,10 @@ async def _refuse(store: SqliteStore, *, writes: bool) -> None:
     await store._run(lambda db: db.execute(f"PRAGMA query_only = {int(writes)}").close())
 
 
-async def test_a_session_goes_on_when_the_store_does(
+async def test_a_session_resumes_when_the_store_does(
     rabbit: Rabbit, store: SqliteStore, logged_lines: list[Any]
 ) -> None:
-    """While the store fails the broker delivers nothing more; afterwards all is stored, in order."""
+    """While the store fails the broker delivers nothing; afterwards everything is stored in order."""
     await rabbit.prepare()
     async with consuming(rabbit, store) as task, asyncio.timeout(PATIENCE):
         await _refuse(store, writes=True)
@@ -466,10 +466,10 @@ async def test_a_session_goes_on_when_the_store_does(
     ]
 
 
-async def test_what_could_not_be_put_aside_is_delivered_again(
+async def test_held_dead_letters_are_delivered_again_after_a_stop(
     rabbit: Rabbit, store: SqliteStore, logged_lines: list[Any]
 ) -> None:
-    """While dead letters cannot be published they are held; those held when the service stops are delivered first."""
+    """Dead letters that are still held when the service stops are delivered first in the next session."""
     await rabbit.prepare()
     dead = await rabbit.listen(DEAD, "fanout")
     await rabbit.publish(b"{", message_id="first")
@@ -486,12 +486,12 @@ async def test_what_could_not_be_put_aside_is_delivered_again(
 
 
 def bad(number: int) -> Given:
-    """Deliver what is not JSON."""
+    """Build a delivery that is not JSON."""
     return Given(b"{", Origin(NOW, message_id=f"bad{number}"))
 
 
-async def test_a_refused_letter_is_held_and_published_later(logged_lines: list[Any]) -> None:
-    """The session goes on, the letter is tried again with back-off, and the log has one line for each change."""
+async def test_a_rejected_letter_is_held_and_published_later(logged_lines: list[Any]) -> None:
+    """The letter is tried again with back-off in the same session, and each change is logged once."""
     script = Script([bad(1), given(1)], [given(2)])
     tries = iter(["full", "full", "full"])
     script.refuses = lambda _: next(tries, None)
@@ -514,8 +514,8 @@ async def test_a_refused_letter_is_held_and_published_later(logged_lines: list[A
     ]
 
 
-async def test_a_letter_that_is_always_refused_keeps_no_other_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It shares a confirmation only until it is refused; all others are published although it comes first."""
+async def test_a_letter_that_is_always_rejected_delays_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rejected letter no longer shares a confirmation, so all others are published although it comes first."""
     script = Script([bad(number) for number in range(200)])
     script.closes = "bad0"
 
@@ -534,7 +534,7 @@ async def test_a_letter_that_is_always_refused_keeps_no_other_back(monkeypatch: 
 
 
 async def test_letters_share_a_confirmation(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two hundred are published in portions, each within the limits of count and bytes."""
+    """Two hundred letters are published in batches within the limits of count and bytes."""
     script = Script([bad(number) for number in range(200)])
     await run(script)
     assert max(script.batches_of_letters) == dead_letters.BATCH_SIZE
@@ -545,7 +545,7 @@ async def test_letters_share_a_confirmation(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 async def test_too_many_held_letters_make_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only a bounded number of deliveries, and of their bytes, is held beyond the prefetch."""
+    """Beyond MAX_HELD deliveries, held letters count against the prefetch again."""
     for limit, fits in (("MAX_HELD", 3), ("MAX_HELD_BYTES", 3)):
         monkeypatch.setattr(dead_letters, limit, fits)
         script = Script([bad(1), bad(2), bad(3)], [bad(4)], stop_after=1)
@@ -557,7 +557,7 @@ async def test_too_many_held_letters_make_no_room(monkeypatch: pytest.MonkeyPatc
 
 
 async def test_headers_count_as_bodies_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A letter has the headers of its message, which may be far larger than the body, in memory and when published."""
+    """The limits of bytes include headers, which can be far larger than the body."""
     headed = [bad(number)._replace(wire=b"h" * 1000) for number in range(4)]
     monkeypatch.setattr(dead_letters, "MAX_HELD_BYTES", 3500)
     script = Script(headed[:3], headed[3:], stop_after=1)
@@ -572,7 +572,7 @@ async def test_headers_count_as_bodies_do(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 async def test_a_held_message_that_is_delivered_again_is_one_letter(logged_lines: list[Any]) -> None:
-    """When the broker closes a channel it takes back what was delivered there; the later delivery is the one to use."""
+    """When the broker closes a channel it requeues its deliveries; only the later delivery makes a letter."""
     first, again = bad(1), bad(1)._replace(origin=Origin(NOW, message_id="again"))
     script = Script([first, bad(2)], [again])
     script.refuses = lambda _: None if script.returned else "full"
@@ -594,7 +594,7 @@ async def test_a_held_message_that_is_delivered_again_is_one_letter(logged_lines
 async def test_letters_of_a_closed_channel_are_not_held(
     rabbit: Rabbit, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However often an extra queue is consumed anew while letters are held, each message makes one letter."""
+    """An extra queue that is consumed anew repeatedly while letters are held makes one letter per message."""
     monkeypatch.setattr(watchdog, "PROBE_INTERVAL", 0.05)
     monkeypatch.setattr(watchdog, "RECONSUME_INTERVAL", 0.1)
     monkeypatch.setattr(dead_letters, "RETRY_DELAYS", (0.05,))
@@ -621,8 +621,8 @@ async def test_letters_of_a_closed_channel_are_not_held(
     await rabbit.channel.queue_delete(extra)
 
 
-async def test_good_messages_pass_many_that_cannot_be_dead_lettered(rabbit: Rabbit, store: SqliteStore) -> None:
-    """Twice as many bad messages as the prefetch are held, and a good one behind them is stored; the session lasts."""
+async def test_valid_messages_pass_many_held_dead_letters(rabbit: Rabbit, store: SqliteStore) -> None:
+    """A valid message behind twice as many invalid ones as the prefetch is stored in the same session."""
     await rabbit.prepare()
     (nobody,) = free_ports(1)
     for number in range(20):

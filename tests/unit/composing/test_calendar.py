@@ -32,7 +32,7 @@ def events(found: Mail, method: str = "PUBLISH") -> list[Event]:
 
 
 def test_each_flight_is_an_event() -> None:
-    """Times in UTC, where it leaves from, what it is, and what to know of it."""
+    """An event has times in UTC, the airport of departure, a summary and the details."""
     first, second = events(booking_mail(Kind.CONFIRMATION, MORNING, EVENING, sequence=3))
     assert (first.start, first.end) == (DEPARTURE, DEPARTURE + timedelta(hours=2))
     assert (first["SUMMARY"], first["LOCATION"]) == ("AI101 New Delhi (DEL) - Bangalore (BLR)", "New Delhi (DEL)")
@@ -51,8 +51,8 @@ def test_an_event_is_described_in_the_mail_s_language() -> None:
     assert event["DESCRIPTION"] == "Buchungsnummer: RXJ34P\nSitzplatz: 12A\nGate: 4"
 
 
-def test_an_event_stays_itself_through_every_change() -> None:
-    """A departure that moves keeps its UID; the mail of a cancellation cancels the same."""
+def test_an_event_keeps_its_uid_through_every_change() -> None:
+    """A flight whose departure moves keeps its UID, and a cancellation cancels the event with that UID."""
     before = events(booking_mail(Kind.CONFIRMATION, MORNING))
     moved = replace(MORNING, departs=in_delhi(DEPARTURE + timedelta(hours=5)))
     after = events(booking_mail(Kind.CHANGE, moved, sequence=1))
@@ -62,14 +62,14 @@ def test_an_event_stays_itself_through_every_change() -> None:
 
 
 def test_a_flight_that_a_change_takes_away_is_cancelled() -> None:
-    """It has a file of its own, for a file has one method."""
+    """The cancelled flight has a file of its own, because a file has one method."""
     changed = booking_mail(Kind.CHANGE, MORNING, before=(MORNING, EVENING))
     (gone,) = events(changed, "CANCEL")
     assert [str(each["SUMMARY"])[:5] for each in (*events(changed), gone)] == ["AI101", "AI202"]
 
 
 def test_a_number_that_comes_twice_is_two_events() -> None:
-    """A shuttle there and again the week after."""
+    """The same flight number twice in a booking is two events with different UIDs."""
     found = events(booking_mail(Kind.CONFIRMATION, MORNING, flight(departs_at=DEPARTURE + timedelta(days=7))))
     assert len({each["UID"] for each in found}) == 2
 
@@ -79,13 +79,13 @@ def test_a_number_that_comes_twice_is_two_events() -> None:
     [booking_mail(Kind.REMINDER, MORNING), booking_mail(Kind.CONFIRMATION, flight(departs_at=None)), mail()],
 )
 def test_there_is_no_file_without_something_new_for_the_calendar(without: Mail) -> None:
-    """A reminder repeats what is there, a flight without a known moment cannot be one, a notification has none."""
+    """A reminder, a notification, and a flight whose moment of departure is unknown have no event."""
     assert calendars(without, SENDER) == []
 
 
 @given(HOSTILE, HOSTILE, HOSTILE, st.datetimes(datetime(1971, 1, 1), datetime(9998, 1, 1)))  # noqa: DTZ001 - given a zone below
 def test_no_text_can_add_to_the_file(number: str, seat: str, booking: str, clock: datetime) -> None:
-    """Whatever a field has, the file has its own lines and no others, each of 75 octets at most, ended by CRLF."""
+    """Whatever a field contains, it adds no line; each line has at most 75 octets and ends with CRLF."""
     departs = AirportTime(clock.replace(tzinfo=UTC), clock)
     odd = replace(booking_mail(Kind.CONFIRMATION, Flight(number, "DEL", "BLR", departs, seat=seat)), booking=booking)
     (file,) = calendars(odd, SENDER)
@@ -101,7 +101,7 @@ def test_no_text_can_add_to_the_file(number: str, seat: str, booking: str, clock
 
 
 def test_the_same_flight_of_two_bookings_is_two_events() -> None:
-    """One who cancels one of them keeps the other in the calendar."""
+    """Cancelling one of the bookings keeps the event of the other."""
     one = booking_mail(Kind.CONFIRMATION, MORNING)
     (mine,), (yours,) = events(one), events(replace(one, booking="OTHER1"))
     assert mine["UID"] != yours["UID"]

@@ -37,7 +37,7 @@ CONFIRMATION = mail(
 )
 LETTER = mail(content=PlainContent("One.\n\nTwo.\n", "<p>Größe</p>"))
 
-# What `contract.decode` lets through: a line without controls and line separators, a text with \n only.
+# What `messages.decode` accepts: a line without controls and line separators, a text with \n only.
 LINES = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Zl", "Zp")), min_size=1, max_size=200)
 ODD_PARTS = (
     *("=?utf-8?q?", "=0D=0ABcc:_x?=", "?=", "=?", '"', "\\", ",", ";", "<x@y.example>", "(", ")", " ", "  ", ":", "@"),
@@ -64,7 +64,7 @@ def header(message: bytes, name: str) -> str:
 
 
 def mailbox(message: bytes, name: str) -> tuple[str, str]:
-    """Read an address header; the address comes before the encoded words, as RFC 2047 section 6.2 wants it."""
+    """Read an address header: the address is parsed before encoded words are decoded (RFC 2047 section 6.2)."""
     raw = head_and_body(message)[0]
     found = re.search(rf"^{name}: ([^\r\n]*(?:\r\n[ \t][^\r\n]*)*)", raw, re.MULTILINE)
     assert found
@@ -82,7 +82,7 @@ def text_of(message: bytes | Message, subtype: str) -> str:
 
 
 def well_formed(message: bytes) -> bool:
-    """Say whether the message is lines that end in CRLF, none longer than 998 octets."""
+    """Return whether all lines end with CRLF and have at most 998 octets."""
     lines = message.split(b"\r\n")
     return lines[-1] == b"" and all(len(line) <= 998 and not {10, 13, 0} & set(line) for line in lines)
 
@@ -92,7 +92,7 @@ def header_names(message: bytes) -> list[str]:
 
 
 def test_a_mail_has_the_headers_of_the_contract() -> None:
-    """Who, to whom, what, when, which mail and because of which message: all in the head, each once."""
+    """Every header of the contract is there exactly once."""
     message = compose(CONFIRMATION, WORDING, SENDER, Sender("", "help@example.org"))
     assert mailbox(message, "From") == ("Example Air", "fly@example.org")
     assert mailbox(message, "To") == ("Asha Rao", "asha@example.com")
@@ -112,7 +112,7 @@ def test_without_a_reply_address_there_is_no_such_header() -> None:
 
 
 def test_the_date_is_the_first_attempt_s() -> None:
-    """A mail is dated when it was first handed over, and later attempts keep that date and every byte."""
+    """The date is that of the first attempt; later attempts have the same date and the same bytes."""
     first = claimed(mail(send_at=NOW + timedelta(hours=1)), NOW + timedelta(hours=2))
     again = replace(first, attempt=3, rev=9, error="lost", next_attempt_at=None)
     assert parsedate_to_datetime(header(compose(first, WORDING, SENDER), "Date")) == NOW + timedelta(hours=2)
@@ -120,14 +120,14 @@ def test_the_date_is_the_first_attempt_s() -> None:
 
 
 def test_a_mail_of_plain_text_has_one_part() -> None:
-    """A notification without HTML is text alone."""
+    """A notification without HTML has only a text part."""
     message = compose(mail(content=PlainContent("Größe\n")), WORDING, SENDER)
     assert message_from_bytes(message).get_content_type() == "text/plain"
     assert text_of(message, "plain") == "Größe\n"
 
 
 def test_text_comes_before_html() -> None:
-    """A reader takes the last part that it can show, so HTML comes second."""
+    """Mail programs show the last part that they can, so HTML comes second."""
     message = compose(LETTER, WORDING, SENDER)
     parsed = message_from_bytes(message)
     assert [part.get_content_type() for part in parsed.walk()] == ["multipart/alternative", "text/plain", "text/html"]
@@ -154,14 +154,14 @@ def test_a_booking_s_mail_says_everything_in_both_parts(subtype: str) -> None:
     ],
 )
 def test_each_kind_begins_with_what_has_happened(kind: Kind, says: str) -> None:
-    """A reader knows from the first sentence what has happened."""
+    """The first sentence says what has happened."""
     greeting, lead, *_ = text_of(compose(replace(CONFIRMATION, kind=kind), WORDING, SENDER), "plain").split("\n\n")
     assert greeting == "Dear Asha Rao,"
     assert lead.startswith(says)
 
 
 def test_later_mails_of_a_booking_refer_to_its_confirmation() -> None:
-    """Mail programs show them as one conversation, which each address has for itself; the confirmation begins it."""
+    """The mails of a booking to one address form a conversation that begins with the confirmation."""
     first = compose(replace(CONFIRMATION, message_id=f"<{confirmation_id('RXJ34P', 'asha@example.com')}@x.org>"), *AS)
     later = compose(replace(CONFIRMATION, kind=Kind.REMINDER, message_id="<r@x.org>"), *AS)
     other = compose(replace(CONFIRMATION, kind=Kind.REMINDER, message_id="<r@x.org>", to="ravi@example.com"), *AS)
@@ -171,7 +171,7 @@ def test_later_mails_of_a_booking_refer_to_its_confirmation() -> None:
 
 
 def test_identifiers_are_never_folded_or_encoded() -> None:
-    """A long domain makes a long Message-ID, which stays one word."""
+    """A long Message-ID is neither folded nor encoded."""
     domain = ".".join(["x" * 60] * 4)
     reminder = replace(CONFIRMATION, kind=Kind.REMINDER, message_id=f"<{CONFIRMATION.id}@{domain}>")
     head = head_and_body(compose(reminder, *AS))[0].split("\r\n")
@@ -181,7 +181,7 @@ def test_identifiers_are_never_folded_or_encoded() -> None:
 
 @pytest.mark.parametrize(("kind", "method"), [(Kind.CONFIRMATION, "PUBLISH"), (Kind.CANCELLATION, "CANCEL")])
 def test_the_flights_are_attached_as_a_calendar(kind: Kind, method: str) -> None:
-    """Beside the text and its alternative stands one file, with its method in the MIME type."""
+    """The message has one calendar file, with its method in the MIME type."""
     parsed = message_from_bytes(compose(replace(CONFIRMATION, kind=kind), WORDING, SENDER))
     kinds = [part.get_content_type() for part in parsed.walk()]
     assert kinds == ["multipart/mixed", "multipart/alternative", "text/plain", "text/html", "text/calendar"]
@@ -194,7 +194,7 @@ def test_the_flights_are_attached_as_a_calendar(kind: Kind, method: str) -> None
 
 
 def test_composing_is_much_faster_than_the_standard_library() -> None:
-    """Five times at least, in one run, for a mail of 4 kB."""
+    """For a mail of 4 kB it is at least five times as fast."""
     letter = mail(content=PlainContent("All is well. " * 150, "<p>All is well.</p>" * 105))
 
     def standard() -> bytes:
@@ -214,7 +214,7 @@ def test_a_reminder_does_not_speak_of_money() -> None:
 
 
 def test_passengers_who_share_an_address_are_all_greeted() -> None:
-    """Several names are greeted inside, and the head names none of them alone."""
+    """All names are in the greeting, and the header To names none of them."""
     both = replace(CONFIRMATION, content=Itinerary(("Asha Rao", "Ravi Rao"), (flight(),)))
     message = compose(both, WORDING, SENDER)
     assert "Dear Asha Rao and Ravi Rao," in text_of(message, "plain")
@@ -222,7 +222,7 @@ def test_passengers_who_share_an_address_are_all_greeted() -> None:
 
 
 def test_a_name_cannot_write_html() -> None:
-    """What a publisher sends as a name is text in the HTML part as well."""
+    """Markup in a name is escaped in the HTML part."""
     hostile = Itinerary(("<b onclick=x>&",), (flight(seat="<i>"),))
     message = compose(replace(CONFIRMATION, content=hostile), WORDING, SENDER)
     assert "<b onclick" not in text_of(message, "html")
@@ -231,7 +231,7 @@ def test_a_name_cannot_write_html() -> None:
 
 
 def test_a_text_that_begins_with_dots_is_kept() -> None:
-    """Lines of dots come back as they were; stuffing them is the dialogue's business."""
+    """Lines of dots are unchanged; stuffing them is the task of the SMTP dialogue."""
     assert (
         text_of(compose(mail(content=PlainContent(".\n..\n.x\n\n.")), WORDING, SENDER), "plain") == ".\n..\n.x\n\n.\n"
     )
@@ -241,7 +241,7 @@ def test_a_text_that_begins_with_dots_is_kept() -> None:
     "to", ["пётр@example.com", "o'brien+x!#$%&*/=?^_`{|}~-@example.com", "a" * 64 + "@example.com"]
 )
 def test_an_unusual_address_stands_in_the_head_as_it_is(to: str) -> None:
-    """Every address that is accepted is the one in `To`."""
+    """Any valid address is the one in `To`."""
     message = compose(replace(CONFIRMATION, to=to), WORDING, SENDER)
     assert mailbox(message, "To") == ("Asha Rao", to)
     assert well_formed(message)
@@ -253,7 +253,7 @@ def test_an_unusual_address_stands_in_the_head_as_it_is(to: str) -> None:
 @example('"' * 200, "x" * 200, "a b " * 50)
 @example("<evil@example.com>, " * 9, " " * 199 + "x", "\xa0x")
 def test_no_words_break_the_head(name: str, subject: str, event: str) -> None:
-    """Whatever passes the contract as a name, a subject or an id comes back from the head and adds no header."""
+    """Any valid name, subject or id is read back from the headers and adds no header."""
     named = replace(CONFIRMATION, content=Itinerary((name,), (flight(),)), subject=subject, event=event)
     message = compose(named, WORDING, SENDER)
     assert well_formed(message)
@@ -271,7 +271,7 @@ def test_no_words_break_the_head(name: str, subject: str, event: str) -> None:
 @given(TEXTS, st.none() | TEXTS.filter(bool))
 @example("x" * 5000, "é" * 3000)
 def test_no_text_breaks_the_body(text: str, html: str | None) -> None:
-    """Whatever passes the contract as a text comes back from the body, but for line ends at its end."""
+    """Any valid text is read back from the body, except for line ends at its end."""
     message = compose(mail(content=PlainContent(text, html)), WORDING, SENDER)
     assert well_formed(message)
     assert all(len(line) <= 78 for line in head_and_body(message)[1].split(b"\r\n"))
@@ -281,7 +281,7 @@ def test_no_text_breaks_the_body(text: str, html: str | None) -> None:
 
 
 def test_no_template_puts_a_lone_cr_on_the_wire(tmp_path: Path) -> None:
-    """A template can write any character; CR, LF and CRLF are all line ends."""
+    """CR, LF and CRLF in a template are all sent as CRLF."""
     (tmp_path / "en").mkdir()
     for part in ("txt", "html"):
         (tmp_path / f"en/booking.confirmation.{part}").write_text(r'a{{ "\r" }}b{{ "\r\n" }}c{{ "\n\r" }}d')
@@ -294,7 +294,7 @@ def test_no_template_puts_a_lone_cr_on_the_wire(tmp_path: Path) -> None:
 def test_a_booking_s_mail_is_what_was_written(
     kind: Kind, locale: str, names: list[str], number: str, reference: str
 ) -> None:
-    """Whatever its fields have, the standard library reads the same text, page and calendar files out of the bytes."""
+    """For any values of the fields, the standard library reads the same text, HTML and calendar files."""
     flights = (flight(number=number, seat=number), flight(gate=number))
     content = Itinerary(tuple(names), flights, Price(number, number), locale, before=flights[1:])
     given_mail = replace(CONFIRMATION, kind=kind, booking=reference, content=content)
@@ -313,7 +313,7 @@ def test_a_booking_s_mail_is_what_was_written(
     WORDS, WORDS, TEXTS, st.none() | TEXTS.filter(bool), st.sampled_from([SENDER, Sender("Größe, Inc.", "a@b.example")])
 )
 def test_the_same_mail_has_the_same_bytes(name: str, subject: str, text: str, html: str | None, sender: Sender) -> None:
-    """Composing again gives the message to the byte, so a resend is what was sent."""
+    """Composing a mail again results in the same bytes."""
 
     def twice(given_mail: Mail) -> bool:
         return compose(given_mail, WORDING, sender) == compose(given_mail, WORDING, sender)

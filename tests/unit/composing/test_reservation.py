@@ -11,7 +11,7 @@ from notifier.domain.mail import Itinerary, Kind
 
 
 def test_each_passenger_and_flight_is_a_reservation() -> None:
-    """With the booking's reference, the airline by its code, and times with their offset."""
+    """A reservation has the booking's reference, the airline's code, and times with their offset."""
     flights = (flight(gate="4", arrives=in_delhi(DEPARTURE + timedelta(hours=2))), flight(number="AI202"))
     content = Itinerary(("Asha Rao", "Ravi Rao"), flights)
     found = json.loads(reservations(mail(kind=Kind.CONFIRMATION, booking="RXJ34P", content=content)))
@@ -29,27 +29,27 @@ def test_each_passenger_and_flight_is_a_reservation() -> None:
 
 
 def test_a_cancelled_booking_says_so() -> None:
-    """Its reservations are cancelled ones."""
+    """The status of its reservations is `ReservationCancelled`."""
     found = json.loads(reservations(mail(kind=Kind.CANCELLATION, content=Itinerary(("Asha",), (flight(),)))))
     assert found[0]["reservationStatus"] == "http://schema.org/ReservationCancelled"
 
 
 def test_what_is_no_booking_or_has_no_moment_has_no_reservation() -> None:
-    """A notification, and a flight of which only a clock is known."""
+    """A notification has no reservation, and neither has a flight whose time zone is unknown."""
     assert reservations(mail()) == ""
     assert reservations(mail(kind=Kind.CONFIRMATION, content=Itinerary(("A",), (flight(departs_at=None),)))) == ""
 
 
 @pytest.mark.parametrize(("count", "there"), [(MAX_RESERVATIONS, True), (MAX_RESERVATIONS + 1, False)])
 def test_a_large_group_goes_without(count: int, there: bool) -> None:  # noqa: FBT001 - a column of the table
-    """A mail is not to be mostly what its reader does not see."""
+    """Beyond MAX_RESERVATIONS a mail has none, because they would be most of it."""
     content = Itinerary(tuple(f"P {n}" for n in range(count)), (flight(),))
     assert bool(reservations(mail(kind=Kind.CONFIRMATION, content=content))) is there
 
 
 @given(st.text(st.characters(codec="utf-8")) | st.sampled_from(["</script><script>alert(1)", "<!--", "]]>", "\u2028"]))
 def test_no_name_ends_the_script(name: str) -> None:
-    """Whatever a name has, there is no markup in the JSON, and the name comes back."""
+    """Any name can be read back from the JSON, which contains no markup."""
     found = reservations(mail(kind=Kind.CONFIRMATION, content=Itinerary((name,), (flight(),))))
     assert not set("<>&\u2028\u2029") & set(found)
     assert json.loads(found)[0]["underName"]["name"] == name

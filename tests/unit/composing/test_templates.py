@@ -24,7 +24,7 @@ TWO = (MORNING, EVENING)
 
 
 def folder(tmp_path: Path, files: Mapping[str, str]) -> Path:
-    """Write overrides."""
+    """Write files into a templates folder and return it."""
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text, encoding="utf-8")
@@ -48,21 +48,21 @@ def folder(tmp_path: Path, files: Mapping[str, str]) -> Path:
 def test_a_subject_says_what_the_mail_says(
     kind: Kind, flights: Sequence[Flight], locale: str | None, says: str
 ) -> None:
-    """What happened, which flight, when it leaves, how many more: in the reader's language, else in English."""
+    """A subject names the event, the first flight, its departure and the number of other flights, in the reader's language."""
     found = WORDING.subject(kind, "R", flights, locale)
     assert found.startswith(says)
     assert (" and 1 more flight" in found) is (len(flights) > 1)
 
 
-def test_a_flight_without_a_zone_is_told_in_local_time() -> None:
-    """So nobody takes it for their own."""
+def test_a_flight_without_a_zone_has_local_time() -> None:
+    """The subject says that the time is local."""
     found = WORDING.subject(Kind.CONFIRMATION, "R", (flight(departs_at=None),), "en")
     assert found.endswith("09:30 (local time)")
 
 
 @given(st.text(max_size=300), st.text(max_size=300))
 def test_a_subject_is_one_line(booking: str, number: str) -> None:
-    """Whatever a field has: printable, and no longer than a header should be."""
+    """For any values, a subject is printable and has at most MAX_SUBJECT characters."""
     found = WORDING.subject(Kind.CONFIRMATION, booking, (flight(number=number),), "en")
     assert found.isprintable()
     assert 0 < len(found) <= MAX_SUBJECT
@@ -71,7 +71,7 @@ def test_a_subject_is_one_line(booking: str, number: str) -> None:
 @pytest.mark.parametrize("locale", WORDING.locales)
 @pytest.mark.parametrize("kind", KINDS)
 def test_text_and_page_say_the_same(kind: Kind, locale: str) -> None:
-    """Every fact of the mail is in both, and the page loads nothing from anywhere."""
+    """Every fact of the mail is in the text and in the HTML, which loads nothing."""
     text, page = WORDING.body(sample_mail(kind, locale), "Example Air")
     assert page
     names = f"Asha Rao {WORDING.labels(sample_mail(kind, locale))['conjunction']} Ravi Rao"
@@ -83,7 +83,7 @@ def test_text_and_page_say_the_same(kind: Kind, locale: str) -> None:
 
 
 def test_the_case_of_a_locale_does_not_matter(tmp_path: Path) -> None:
-    """Neither in a message nor in the name of a folder, whose parent is found in any spelling too."""
+    """Case matters neither in a message nor in the name of a folder."""
     wording = MailTemplates(
         folder(tmp_path, {"pt-br/flight.reminder.subject": "Lembrete", "PT/booking.change.subject": "M"})
     )
@@ -92,14 +92,14 @@ def test_the_case_of_a_locale_does_not_matter(tmp_path: Path) -> None:
 
 
 def test_a_locale_cannot_be_there_in_two_spellings(tmp_path: Path) -> None:
-    """Only one of them would be used."""
+    """Two folders of one locale are a fault, because only one would be used."""
     with pytest.raises(Misconfigured, match="DE: is the same locale as de"):
         MailTemplates(folder(tmp_path, {"DE/flight.reminder.subject": "Erinnerung"}))
 
 
 @pytest.mark.parametrize("locale", [each for each in WORDING.locales if each != "en"])
 def test_a_language_is_complete(locale: str) -> None:
-    """No file of it falls back to English."""
+    """No file of a built-in locale falls back to English."""
     for kind in KINDS:
         english, other = WORDING.body(sample_mail(kind, "en")), WORDING.body(sample_mail(kind, locale))
         lines = set(english.text.splitlines()) & set(other.text.splitlines())
@@ -107,7 +107,7 @@ def test_a_language_is_complete(locale: str) -> None:
 
 
 def test_a_change_says_what_was_before() -> None:
-    """Old times beside the new ones, what is new and what is gone; what is as it was is not marked."""
+    """Previous times, new flights and removed flights are marked; unchanged flights are not."""
     text, page = WORDING.body(sample_mail(Kind.CHANGE, "en"))
     assert "Previously: Tue 1 Dec 2026, 07:10, Seat 12A, Gate 7" in text
     assert "LH755  Bangalore (BLR) - Frankfurt am Main (FRA)  (new)" in text
@@ -121,7 +121,7 @@ def test_a_change_says_what_was_before() -> None:
     ("soon", "says"), [(True, "we won't send you a separate reminder"), (False, "We'll send you a reminder")]
 )
 def test_a_confirmation_says_whether_a_reminder_will_come(soon: bool, says: str) -> None:  # noqa: FBT001 - a column of the table
-    """Inside the window of the reminder the confirmation is the reminder."""
+    """If the flight departs soon, the confirmation announces no reminder."""
     content = Itinerary((), (MORNING,), leaves_soon=soon)
     assert says in WORDING.body(mail(kind=Kind.CONFIRMATION, content=content)).text
 
@@ -144,7 +144,7 @@ def departing(day: int, hour: int) -> Flight:
     ],
 )
 def test_a_change_of_the_departure_is_in_the_first_sentence(before: Flight, now: Flight, says: str) -> None:
-    """With the date if that has changed as well; text and page say the same."""
+    """The sentence has the date if it has changed as well, and is the same in text and HTML."""
     changed = mail(kind=Kind.CHANGE, content=Itinerary((), (now,), before=(before,)))
     text, page = WORDING.body(changed)
     lead = f"Your booking has changed.{says} Here are your new flight details."
@@ -153,7 +153,7 @@ def test_a_change_of_the_departure_is_in_the_first_sentence(before: Flight, now:
 
 
 def test_several_names_are_joined_in_the_reader_s_language(tmp_path: Path) -> None:
-    """Words of a user that have no conjunction yet join names by commas, as before."""
+    """A user's words.toml without a conjunction joins the names with commas, as before."""
     reminder = mail(kind=Kind.REMINDER, content=Itinerary(("A", "B", "C"), (MORNING,), locale="en"))
     assert WORDING.body(reminder).text.startswith("Dear A, B and C,\n")
     own = MailTemplates(folder(tmp_path, {"en/words.toml": words(conjunction="")}))
@@ -161,7 +161,7 @@ def test_several_names_are_joined_in_the_reader_s_language(tmp_path: Path) -> No
 
 
 def test_a_notification_is_what_its_publisher_wrote() -> None:
-    """No template touches it."""
+    """The content of a notification is not rendered."""
     assert WORDING.body(mail(content=PlainContent("{{ 7*7 }}", "<b>{{ 7*7 }}</b>"))) == (
         "{{ 7*7 }}",
         "<b>{{ 7*7 }}</b>",
@@ -169,7 +169,7 @@ def test_a_notification_is_what_its_publisher_wrote() -> None:
 
 
 def test_names_are_text_on_the_page() -> None:
-    """Markup in a name is shown, and does nothing; in the text part it stays as it is."""
+    """Markup in a name is escaped in the HTML and unchanged in the text."""
     names = ("<b>&", "{{ 7*7 }}")
     text, page = WORDING.body(mail(kind=Kind.CONFIRMATION, content=Itinerary(names, (MORNING,))))
     assert "&lt;b&gt;&amp; and {{ 7*7 }}" in str(page)
@@ -177,7 +177,7 @@ def test_names_are_text_on_the_page() -> None:
 
 
 def test_single_files_are_overridden(tmp_path: Path) -> None:
-    """What is in the folder wins, all else is as it was, and a new locale falls back file by file."""
+    """Files in the folder override the built-in ones, and a new locale falls back file by file."""
     files = {
         "en/flight.reminder.subject": "Off you go: {{ flights[0].number }}",
         "fr/flight.reminder.subject": "Rappel : {{ flights[0].number }}",
@@ -189,8 +189,8 @@ def test_single_files_are_overridden(tmp_path: Path) -> None:
     assert wording.body(sample_mail(Kind.REMINDER, "en")) == WORDING.body(sample_mail(Kind.REMINDER, "en"))
 
 
-def test_every_fault_of_the_folder_is_told_at_once(tmp_path: Path) -> None:
-    """A misspelt name, a template that is none, one that asks for what is not there, broken words: file and line."""
+def test_every_fault_of_the_folder_is_listed(tmp_path: Path) -> None:
+    """Unknown file names, syntax errors, undefined variables and wrong words are listed with file and line."""
     files = {
         "en/flight.remainder.txt": "x",
         "en/flight.reminder.txt": "one\n{% if %}",
@@ -213,7 +213,7 @@ def test_every_fault_of_the_folder_is_told_at_once(tmp_path: Path) -> None:
 
 
 def test_an_own_template_that_fails_with_a_mail_does_not_lose_it(tmp_path: Path, logged_lines: list[Any]) -> None:
-    """What the samples did not show comes up later: the built-in words take its place, and the log says so."""
+    """If a template fails only with some mail, the built-in one renders that mail, and a warning is logged."""
     odd = "{% if flights[0].number == 'ODD1' %}{{ 1 // 0 }}{% endif %}Own words"
     wording = MailTemplates(
         folder(tmp_path, {f"en/flight.reminder.{part}": odd for part in ("subject", "txt", "html")})
@@ -236,19 +236,19 @@ UNTIL_9223 = '"{weekday} {day} {month:.{year}{year}{year}{year}999} {year}"'
 
 
 def words(**lines: str) -> str:
-    """Write English words with other values for some keys, as TOML."""
+    """Return the English words.toml with other values for some keys."""
     kept = [lines.pop(line.partition(" = ")[0], line) for line in ENGLISH.splitlines()]
     return "\n".join(f"{line}" for line in kept)
 
 
 def leaving(at: datetime) -> tuple[Flight]:
-    """Build flights that leave at a time, which is also what the airport's clock shows."""
+    """Build flights with a departure that is the same in UTC and on the airport's clock."""
     return (flight(departs=AirportTime(at, at.replace(tzinfo=None))),)
 
 
 @pytest.mark.parametrize("at", [DEPARTURE, datetime(9997, 12, 1, 4, tzinfo=UTC)])
 def test_own_words_that_fail_with_a_mail_do_not_lose_it(tmp_path: Path, logged_lines: list[Any], at: datetime) -> None:
-    """The built-in words write the subject, the text and the page of a mail whose own words fail, and it is logged."""
+    """If a user's words fail with some mail, the built-in ones render all of that mail, and a warning is logged."""
     wording = MailTemplates(folder(tmp_path, {"en/words.toml": words(date=f"date = {UNTIL_9223}")}))
     reminder = mail(kind=Kind.REMINDER, content=Itinerary((), leaving(at)))
     assert wording.subject(Kind.REMINDER, "R", leaving(at), "en") == WORDING.subject(
@@ -259,7 +259,7 @@ def test_own_words_that_fail_with_a_mail_do_not_lose_it(tmp_path: Path, logged_l
 
 
 def test_a_page_that_fails_does_not_lose_its_mail(tmp_path: Path) -> None:
-    """Text and page are then both the built-in ones, so that they say the same; a page with a surrogate fails."""
+    """If the HTML fails, text and HTML are both rendered by the built-in templates, so that they agree."""
     odd = "{{ '\\ud800' if flights[0].number == 'ODD1' }}Own words"
     wording = MailTemplates(folder(tmp_path, {"en/flight.reminder.html": odd, "en/flight.reminder.txt": "Own text"}))
     reminder = mail(kind=Kind.REMINDER, content=Itinerary((), (flight(number="ODD1"),)))
@@ -281,7 +281,7 @@ def test_a_page_that_fails_does_not_lose_its_mail(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_words_are_found_at_the_start(tmp_path: Path, line: str, fault: str) -> None:
-    """A weekday or month that is missing and a pattern that fails on some day are faults, with file and key."""
+    """Missing weekdays or months and patterns that fail on some day are reported with file and key."""
     name = line.partition(" = ")[0]
     with pytest.raises(Misconfigured) as refusal:
         MailTemplates(folder(tmp_path, {"fr/words.toml": words(**{name: line})}))
@@ -298,7 +298,7 @@ PATTERNS = st.lists(st.sampled_from(["{weekday}", "{day:02}", "{month[2]}", "{ye
 @given(DAYS, PATTERNS, st.datetimes(datetime(1971, 1, 1), datetime(9998, 12, 31)))  # noqa: DTZ001 - hypothesis wants naive ones
 @settings(max_examples=20)
 def test_words_are_refused_or_write_every_mail(days: list[str], date: str, clock: datetime) -> None:
-    """Words that pass the start write the subject of a flight on any day, without help from the built-in ones."""
+    """Words that pass the checks can write the subject of a flight on any day."""
     own = words(weekdays=f"weekdays = {json.dumps(days)}", date=f"date = {json.dumps(date)}")
     with TemporaryDirectory() as path, structlog.testing.capture_logs() as logged:
         try:
@@ -310,7 +310,7 @@ def test_words_are_refused_or_write_every_mail(days: list[str], date: str, clock
 
 
 def test_a_template_is_tried_on_every_weekday(tmp_path: Path) -> None:
-    """One that fails on Sundays alone is a fault with file and line."""
+    """A template that fails only on Sundays is reported with file and line."""
     odd = "Hello\n{{ nobody if flights[0].departs.date.startswith('Sun') }}"
     with pytest.raises(Misconfigured, match=r"en/flight\.reminder\.txt, line 2: 'nobody' is undefined"):
         MailTemplates(folder(tmp_path, {"en/flight.reminder.txt": odd}))
@@ -327,19 +327,19 @@ def test_a_name_that_only_the_page_has_is_found_at_the_start(tmp_path: Path, nam
     "attack", ["{{ ''.__class__.__mro__ }}", "{{ flights.append(1) }}", "{{ range(10**9) | list }}"]
 )
 def test_an_override_stays_in_its_sandbox(tmp_path: Path, attack: str) -> None:
-    """It cannot reach into Python, change what it is given, or count for ever."""
+    """An override cannot reach Python's internals, change its variables, or use huge ranges."""
     with pytest.raises(Misconfigured, match=r"flight\.reminder\.txt"):
         MailTemplates(folder(tmp_path, {"en/flight.reminder.txt": attack}))
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
-    """With the path that was given."""
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
+    """The error names the path of the missing folder."""
     with pytest.raises(Misconfigured, match="nowhere is not a folder"):
         MailTemplates(tmp_path / "nowhere")
 
 
 def test_samples_are_of_every_kind() -> None:
-    """What is tried at the start is all that can be sent."""
+    """The samples cover every kind of mail."""
     found = list(sample_mails("en"))
     assert {given.kind for given, _ in found} == set(KINDS)
     assert replace(found[0][0], subject="") != found[0][0]
@@ -348,7 +348,7 @@ def test_samples_are_of_every_kind() -> None:
 
 @pytest.mark.parametrize("locale", WORDING.locales)
 def test_dated_samples_have_every_weekday_and_month(locale: str) -> None:
-    """For each kind of mail, and the built-in templates write all of them."""
+    """For each kind there are departures on all weekdays and in all months, and the built-in templates render them."""
     found = list(dated_mails(locale))
     for kind in KINDS:
         clocks = [content.flights[0].departs.clock for given, content in found if given.kind is kind]

@@ -23,7 +23,7 @@ def read_request(event: Any, origin: Origin = ORIGIN) -> NotificationRequest:
 @pytest.mark.parametrize("text", ["text", "content", "message"])
 @pytest.mark.parametrize("service", [None, "CREATE_TICKET", "SEND_BASIC_MAIL"])
 def test_the_older_shapes_are_read_with_all_aliases(address: str, text: str, service: str | None) -> None:
-    """Flat or in an envelope, under either spelling of the address and any name of the text."""
+    """Either spelling of the address and any name of the text are read, with and without an envelope."""
     data = {address: "asha@example.com", "subject": "Ticket", text: "Ready"}
     found = read_request({"service": service, "data": data} if service else data, Origin(NOW, message_id="m-1"))
     assert (found.id, found.source, found.recipients) == ("m-1", "/", (Recipient("asha@example.com"),))
@@ -35,12 +35,12 @@ def test_the_older_shapes_are_read_with_all_aliases(address: str, text: str, ser
     ["2026-11-25T10:00:00Z", "2026-11-25T15:30:00+05:30", "2026-11-25T10:00:00", 1795600800, 1795600800000],
 )
 def test_an_older_publisher_s_time_is_read_in_every_form(given_time: str | int) -> None:
-    """A text with or without an offset, seconds or milliseconds since 1970 are the same moment."""
+    """A time with or without offset, seconds and milliseconds since 1970 are read as the same moment."""
     assert read_request(legacy_mail(notificationTime=given_time)).send_at == datetime(2026, 11, 25, 10, 0, tzinfo=UTC)
 
 
 def test_an_older_message_without_an_id_is_identified_by_body_and_time() -> None:
-    """The same body at the same time is a repeat, at another time a new message."""
+    """The same body with the same timestamp has the same id; another timestamp makes another id."""
     body = json.dumps(legacy_mail()).encode()
     stamped = [Origin(NOW, timestamp=NOW + timedelta(seconds=n)) for n in (0, 0, 1)]
     first, again, later = [decode(body, origin).id for origin in stamped]
@@ -71,7 +71,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
 def test_an_older_message_with_a_fault_is_refused_and_the_field_named(
     changes: dict[str, Any], says: str, service: str | None
 ) -> None:
-    """The older shapes are checked like the new ones."""
+    """Each fault of an older mail is refused with a detail that names the field."""
     data = legacy_mail(**changes)
     code, detail = refusal(json.dumps({"service": service, "data": data} if service else data).encode())
     assert code == "invalid"

@@ -44,7 +44,7 @@ def passenger(**changes: Any) -> dict[str, Any]:
 
 
 def test_the_contract_s_example_is_read() -> None:
-    """A confirmed booking in structured CloudEvents form gives every field."""
+    """Every field of a confirmed booking in structured CloudEvents form is read."""
     assert read(booking_event()) == BookingMessage(
         id="7f0c",
         source="/booking-service",
@@ -70,11 +70,11 @@ def test_the_contract_s_example_is_read() -> None:
 
 @pytest.mark.parametrize("change", Change)
 def test_each_kind_of_booking_message_is_read(change: Change) -> None:
-    """Confirmed, changed and cancelled are told apart by their type."""
+    """The type of the event distinguishes confirmed, changed and cancelled bookings."""
     assert read_booking(booking_event(type=str(change))).change is change
 
 
-def test_what_may_be_missing_may_be_missing() -> None:
+def test_optional_fields_may_be_missing() -> None:
     """Specversion, source, time, version, price, arrival, seat and gate are optional; unknown fields are ignored."""
     event = booking_event(specversion=None, source=None, time=None, version=None, price=None, colour="red")
     event["data"]["flights"] = [{"number": "AI101", "from": "DEL", "to": "BLR", "departs_at": "2026-12-01T09:30"}]
@@ -90,7 +90,7 @@ def test_a_cancellation_needs_no_flights() -> None:
 
 
 def test_a_cancellation_needs_no_usable_address() -> None:
-    """Its passengers are optional, so a booking is not kept alive by what is wrong with them."""
+    """A cancellation is accepted although its passengers, which are optional, have invalid addresses."""
     unusable = [passenger(email=""), passenger(email="nobody")]
     message = read_booking(booking_event(type="booking.cancelled", flights=None, passengers=unusable))
     assert all(each.fault for each in message.passengers)
@@ -117,7 +117,7 @@ def test_the_id_falls_back_to_the_amqp_message_id(id_: str | None) -> None:
 
 @pytest.mark.parametrize("event", [booking_event(), request_event(), legacy_mail()])
 def test_the_correlation_id_is_kept(event: dict[str, Any]) -> None:
-    """What the publisher correlates by comes back with our results."""
+    """The correlation id of the delivery is kept for the results."""
     message = read(event, Origin(NOW, message_id="m", correlation_id="c-9"))
     assert message.correlation == "c-9"
 
@@ -127,27 +127,27 @@ WITHDRAWAL = {"type": "notification.cancelled", "id": "w1", "data": {"id": "r1"}
 
 @pytest.mark.parametrize("event", [booking_event(), request_event(), WITHDRAWAL, legacy_mail()])
 def test_the_trace_is_kept(event: dict[str, Any]) -> None:
-    """From the header beside the body, whatever the message's shape."""
+    """The trace context of the headers is kept for messages of every shape."""
     assert read(event, Origin(NOW, message_id="m", traceparent=TRACE)).traceparent == TRACE
     assert read(event, Origin(NOW, message_id="m")).traceparent is None
 
 
 @pytest.mark.parametrize("given", [None, "", "00-0-0-00", TRACE.upper(), 7, {"a": 1}, "x" * 100_000])
 def test_a_wrong_trace_is_ignored(given: Any) -> None:
-    """It never refuses a message, and the header's stands in for it."""
+    """An invalid trace context is replaced by that of the headers and never refuses a message."""
     event = {**booking_event(), "traceparent": given}
     assert read(event).traceparent is None
     assert read(event, Origin(NOW, traceparent=TRACE)).traceparent == TRACE
 
 
 def test_the_events_own_trace_comes_before_the_headers() -> None:
-    """The attribute says where the event arose; the header may be that of a hop on its way."""
+    """The attribute names the trace in which the event arose; the header can be that of a hop on its way."""
     other = TRACE.replace("4bf9", "aaaa")
     assert read({**booking_event(), "traceparent": other}, Origin(NOW, traceparent=TRACE)).traceparent == other
 
 
 def test_an_unknown_airport_never_loses_a_booking() -> None:
-    """Without offset and zone the departure stays words, and the note names airport and flight."""
+    """Without offset and zone the departure is shown as given, and the note names airport and flight."""
     flights = [flight_data(), flight_data(number="XX1", from_="ZZZ9", departs_at="2026-12-01T09:30")]
     message = read_booking(booking_event(flights=flights))
     assert message.flights[1].departs_at is None
@@ -156,7 +156,7 @@ def test_an_unknown_airport_never_loses_a_booking() -> None:
 
 
 def test_an_arrival_before_the_departure_is_left_out() -> None:
-    """The booking is good for all else, and the note says what was wrong; several notes are one."""
+    """The rest of the booking is accepted, and the note says what was wrong; several notes are joined."""
     back = flight_data(arrives_at="2026-12-01T09:29:59+05:30")
     message = read_booking(booking_event(flights=[back, flight_data(number="AI2"), flight_data(from_="ZZZ9")]))
     assert [each.arrives is None for each in message.flights] == [True, False, False]
@@ -168,7 +168,7 @@ def test_an_arrival_before_the_departure_is_left_out() -> None:
 
 
 def test_a_passenger_with_a_bad_address_does_not_stop_the_others() -> None:
-    """One address that cannot be used is a fault of that passenger alone."""
+    """An invalid address is a fault of that passenger only."""
     message = read_booking(booking_event(passengers=[passenger(email="nobody"), passenger()]))
     assert [bool(each.fault) for each in message.passengers] == [True, False]
 
@@ -180,7 +180,7 @@ def test_a_price_may_be_a_number(amount: Any, text: str) -> None:
 
 
 def test_a_notification_is_read() -> None:
-    """A request has its recipients, its words and its times in UTC."""
+    """Recipients, texts and times (in UTC) of a request are read."""
     found = read_request(
         request_event(
             to=["a@example.com", "B@Example.com"],
@@ -214,8 +214,8 @@ def test_a_withdrawal_is_read() -> None:
     assert read(event) == NotificationCancelled(id="c1", source="/tickets", request="r1")
 
 
-def test_line_ends_of_a_text_become_one_thing() -> None:
-    """CRLF and a lone CR are line ends like LF, so no bare CR can reach the wire."""
+def test_line_ends_of_a_text_become_lf() -> None:
+    """CRLF and a lone CR become LF, so that no lone CR can be sent."""
     found = read_request(request_event(text="a\r\nb\rc\n\r\r\n", html="x\ry"))
     assert (found.text, found.html) == ("a\nb\nc\n\n\n", "x\ny")
 
@@ -249,8 +249,8 @@ def test_line_ends_of_a_text_become_one_thing() -> None:
         (b" " * (MAX_BYTES + 1), "too_large", "262145"),
     ],
 )
-def test_a_body_that_cannot_be_used_is_refused(body: bytes, code: str, says: str) -> None:
-    """What is no message gets a code and a detail that says what is wrong."""
+def test_an_invalid_body_is_refused(body: bytes, code: str, says: str) -> None:
+    """An invalid body is refused with a code and a detail that says what is wrong."""
     found, detail = refusal(body)
     assert found == code
     assert names(detail, says)
@@ -258,13 +258,13 @@ def test_a_body_that_cannot_be_used_is_refused(body: bytes, code: str, says: str
 
 
 def test_the_largest_body_is_still_read() -> None:
-    """Exactly 256 KiB are taken, and a long detail never comes from a long field."""
+    """A body of exactly 256 KiB is accepted."""
     event = json.dumps(request_event()).encode()
     assert decode(event + b" " * (MAX_BYTES - len(event)), ORIGIN).id == "r1"
 
 
 LONG = "票" * 67
-"""One byte more than an id may have, and far fewer characters."""
+"""One byte more than an id may have, in far fewer characters."""
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ LONG = "票" * 67
     ],
 )
 def test_ids_are_limited_in_bytes(message: dict[str, Any], message_id: str, says: str) -> None:
-    """What comes back as a correlation id of 255 bytes must fit; 200 bytes are taken."""
+    """An id of 200 bytes is accepted, because it must fit into a correlation id of 255 bytes."""
     with pytest.raises(Refused, match=f"^invalid: {says}$"):
         read(message, Origin(NOW, message_id=message_id))
     text = json.dumps(message).replace(json.dumps(LONG), json.dumps(LONG[1:] + "ab"))
@@ -355,7 +355,7 @@ def test_a_booking_with_a_fault_is_refused_and_the_field_named(changes: dict[str
 
 @pytest.mark.parametrize("most", [{"passengers": [passenger()] * 100}, {"flights": [flight_data()] * 20}])
 def test_the_largest_booking_is_still_read(most: dict[str, Any]) -> None:
-    """A hundred passengers and twenty flights are taken."""
+    """A hundred passengers and twenty flights are accepted."""
     assert read_booking(booking_event(**most)).booking == "RXJ34P"
 
 
@@ -394,7 +394,7 @@ def test_a_request_with_a_fault_is_refused_and_the_field_named(changes: dict[str
 
 @pytest.mark.parametrize("data", [{}, {"id": 5}, {"id": ""}, {"id": "a\nb"}])
 def test_a_withdrawal_of_nothing_is_refused(data: dict[str, Any]) -> None:
-    """A withdrawal has to name its request."""
+    """A withdrawal must name its request."""
     code, detail = refusal(json.dumps({"id": "c", "type": "notification.cancelled", "data": data}).encode())
     assert code == "invalid"
     assert "id" in detail
@@ -415,7 +415,7 @@ def test_a_withdrawal_of_nothing_is_refused(data: dict[str, Any]) -> None:
     ],
 )
 def test_a_huge_number_is_refused_like_any_other_fault(number: str, write: Callable[[str], str]) -> None:
-    """A number that fits nowhere is a refused message or a price in words, and never another error."""
+    """A huge number is refused, or kept as the text of a price, and never causes another error."""
     returns_or_refuses(write(number).encode())
 
 
@@ -423,7 +423,7 @@ def test_a_huge_number_is_refused_like_any_other_fault(number: str, write: Calla
 @pytest.mark.parametrize("around", ["{}", '{{"type":{}}}', '{{"type":"booking.confirmed","data":{{"x":{}}}}}'])
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
 def test_a_nesting_bomb_is_refused_at_any_depth(depth: int, around: str, opening: str, closing: str) -> None:
-    """However deep a body is nested, it ends in a refusal."""
+    """A deeply nested body is refused at any depth."""
     assert refusal(around.format(opening * depth + "1" + closing * depth).encode())[0] in (
         "not_json",
         "invalid",
@@ -467,14 +467,14 @@ ORIGINS = st.builds(
 
 
 @given(st.binary() | st.text().map(str.encode), ORIGINS)
-def test_no_bytes_do_more_than_be_refused(body: bytes, origin: Origin) -> None:
-    """Whatever the bytes are, they are a message or refused with one of the five codes."""
+def test_any_bytes_are_read_or_refused(body: bytes, origin: Origin) -> None:
+    """Any bytes are either a message or refused with one of five codes."""
     returns_or_refuses(body, origin)
 
 
 @given(JSON, ORIGINS)
-def test_no_json_does_more_than_be_refused(found: Any, origin: Origin) -> None:
-    """Whatever JSON stands in the known fields, it is a message or refused."""
+def test_any_json_is_read_or_refused(found: Any, origin: Origin) -> None:
+    """Any JSON in the known fields is either a message or refused."""
     returns_or_refuses(json.dumps(found).encode(), origin)
 
 
@@ -487,7 +487,7 @@ def test_no_json_does_more_than_be_refused(found: Any, origin: Origin) -> None:
 def test_a_good_message_with_any_one_field_replaced_is_read_or_refused(
     event: dict[str, Any], data: st.DataObject
 ) -> None:
-    """One wild value anywhere in a good message never does more than have it refused."""
+    """Any value anywhere in a valid message has it read or refused, and never causes another error."""
 
     def wild(part: Any) -> Any:
         if isinstance(part, dict) and data.draw(st.booleans()):

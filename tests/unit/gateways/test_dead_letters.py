@@ -82,7 +82,7 @@ PROPERTIES = st.fixed_dictionaries(
 
 
 class Intake:
-    """A consumer at work on this test's queue; what it dead-letters and what it stores."""
+    """A consumer of this test's queue, with what it dead-letters and what it stores."""
 
     def __init__(self, rabbit: Rabbit, dead: "asyncio.Queue[DeliveredMessage]", store: SqliteStore) -> None:
         self.rabbit = rabbit
@@ -92,14 +92,14 @@ class Intake:
         self.seen = 0
 
     async def publish(self, body: bytes, properties: WireProperties) -> None:
-        """Publish with these very bytes as properties."""
+        """Publish with exactly these bytes as properties."""
         exchange, key = self.rabbit.exchange, "booking.raw"
         await self.rabbit.channel.basic_publish(body, exchange=exchange, routing_key=key, properties=properties)
 
 
 @pytest.fixture
 async def intake(rabbit: Rabbit, tmp_path: Path) -> AsyncIterator[Intake]:
-    """Give an intake."""
+    """Yield a consumer of this test's queue."""
     tolerate_malformed_properties()
     await rabbit.prepare()
     store = await SqliteStore.open(tmp_path / "n.db")
@@ -130,10 +130,10 @@ async def taking_in(rabbit: Rabbit, store: SqliteStore) -> AsyncIterator[None]:
 
 @settings(max_examples=25, suppress_health_check=list(HealthCheck), phases=[Phase.reuse, Phase.generate])
 @given(hostile=st.lists(PROPERTIES, min_size=1, max_size=8))
-async def test_each_unusable_message_is_one_letter_with_its_properties(
+async def test_each_invalid_message_is_one_letter_with_its_properties(
     intake: Intake, hostile: list[dict[str, bytes]]
 ) -> None:
-    """Whatever is written beside bodies that are no JSON comes out again to the byte, and good messages are stored."""
+    """Any properties of invalid messages are the same bytes in the letters, and valid messages are stored."""
     expected = {}
     for given_properties in hostile:
         intake.number += 1
@@ -161,7 +161,7 @@ async def test_each_unusable_message_is_one_letter_with_its_properties(
 
 
 def test_headers_that_fill_a_frame_are_left_out() -> None:
-    """A letter's header must fit into one frame with what the letter adds; the detail says what is missing."""
+    """Headers that do not fit into a frame with those of the letter are left out, and the detail says so."""
     full = counted(short(b"a") + b"S" + counted(bytes(FRAME_MAX - 120)))
     _, properties = letter_head(content_header(headers=full, app_id=short(b"x")), "k", "not_json", "why", FRAME_MAX)
     found = split_properties(bytes(12) + properties.marshal())
@@ -172,7 +172,7 @@ def test_headers_that_fill_a_frame_are_left_out() -> None:
 
 @given(st.binary(min_size=1, max_size=300), st.text(max_size=1000), st.text(max_size=400))
 def test_every_letter_can_be_written(table: bytes, detail: str, routing_key: str) -> None:
-    """A table that makes no sense is left out; detail and routing key are cut between two characters."""
+    """Malformed headers are left out; detail and routing key are truncated between two characters."""
     wire = content_header(headers=counted(table), message_id=short(b"\xff" * 255), expiration=short(b"60000"))
     key, properties = letter_head(wire, routing_key, "invalid", detail, FRAME_MAX)
     found = split_properties(bytes(12) + properties.marshal())
@@ -185,7 +185,7 @@ def test_every_letter_can_be_written(table: bytes, detail: str, routing_key: str
 
 
 def test_a_letter_can_be_read_by_any_client() -> None:
-    """Text that is no UTF-8 is replaced, headers or a time that make no sense are left out, and the detail says so."""
+    """Invalid UTF-8 is replaced, malformed headers and times are left out, and the detail says so."""
     headers = counted(short(b"\xff") + b"t\x01")
     wire = content_header(headers=headers, timestamp=b"\xff" * 8, correlation_id=short(b"a\xff"), reply_to=short(b"b"))
     found = split_properties(bytes(12) + letter_head(wire, "k", "invalid", "why", FRAME_MAX)[1].marshal())
@@ -194,8 +194,8 @@ def test_a_letter_can_be_read_by_any_client() -> None:
     assert b"(unreadable properties were changed: headers, correlation_id, timestamp) why" in found["headers"]
 
 
-def test_a_letter_that_is_published_again_says_the_latest_error() -> None:
-    """What an earlier letter said in its headers is replaced."""
+def test_a_letter_that_is_published_again_has_the_latest_error() -> None:
+    """The headers of an earlier letter are replaced."""
     _, first = letter_head(content_header(), "k", "not_json", "first", FRAME_MAX)
     _, again = letter_head(bytes(12) + first.marshal(), "k", "invalid", "second", FRAME_MAX)
     header = split_properties(bytes(12) + again.marshal())["headers"]

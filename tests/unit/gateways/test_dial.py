@@ -1,4 +1,4 @@
-"""Which of a host's addresses is connected to."""
+"""Connecting to one of several addresses of a host."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ REFUSED = (socket.AF_INET, ("127.0.0.1", 1))
 
 @contextmanager
 def hole() -> Iterator[tuple[int, tuple[str, int]]]:
-    """Give an address that answers nothing: its queue of connections is full, so that packets are dropped."""
+    """Yield an address that drops packets, because its queue of connections is full."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
         listener.bind(("127.0.0.1", 0))
@@ -30,7 +30,7 @@ def hole() -> Iterator[tuple[int, tuple[str, int]]]:
 
 
 async def test_an_address_that_drops_packets_does_not_hide_the_next_one() -> None:
-    """There is no time limit in it: without the second address it would wait for ever."""
+    """The second address is tried while the first one does not answer."""
     async with Scripted.running() as server:
         with hole() as silent:
             async with asyncio.timeout(PATIENCE):
@@ -40,7 +40,7 @@ async def test_an_address_that_drops_packets_does_not_hide_the_next_one() -> Non
 
 
 async def test_the_first_address_that_can_be_reached_is_preferred() -> None:
-    """A host that refuses is left for the next address at once."""
+    """After a refusal the next address is tried immediately."""
     async with Scripted.running() as first, Scripted.running() as second:
         addresses = [REFUSED, *((socket.AF_INET, ("127.0.0.1", each.port)) for each in (first, second))]
         with await first_to_answer(addresses) as found:
@@ -48,7 +48,7 @@ async def test_the_first_address_that_can_be_reached_is_preferred() -> None:
 
 
 async def test_a_host_that_cannot_be_reached_is_an_error() -> None:
-    """It is that of its first address; a cancellation closes what was begun, which a ResourceWarning would show."""
+    """The error is that of the first address; a cancellation closes all attempts."""
     with pytest.raises(ConnectionRefusedError):
         await first_to_answer([REFUSED, REFUSED])
     with pytest.raises(OSError, match=r"known|resolution|associated"):

@@ -39,7 +39,7 @@ def received(data: bytes) -> ContentHeader:
 
 @given(st.binary(max_size=255))
 def test_every_short_string_is_read(content: bytes) -> None:
-    """Its end is found, and what is no UTF-8 is shown as such."""
+    """The end of any short string is found, and invalid UTF-8 becomes U+FFFD."""
     tolerate_malformed_properties()
     read = decode.by_type(bytes([len(content)]) + content + b"more", "shortstr")
     assert read == (len(content) + 1, content.decode(errors="replace"))
@@ -47,7 +47,7 @@ def test_every_short_string_is_read(content: bytes) -> None:
 
 @given(st.binary(min_size=8, max_size=8))
 def test_every_timestamp_is_read(content: bytes) -> None:
-    """A moment beyond the calendar is None, and the property behind it is found."""
+    """A time beyond the calendar is None, and the property after it is found."""
     flags = Basic.Properties.flags["timestamp"] | Basic.Properties.flags["app_id"]
     found = received(content_header(flags, content + b"\x01a")).properties
     assert found.app_id == "a"
@@ -55,7 +55,7 @@ def test_every_timestamp_is_read(content: bytes) -> None:
 
 @given(st.binary(max_size=200) | st.just(b"\x01aF\x00\x00\x20\x00" * 5000))
 def test_every_table_is_read(content: bytes) -> None:
-    """Headers that make no sense, or are nested without end, are skipped; the property behind them is found."""
+    """Malformed or deeply nested headers are skipped, and the property after them is found."""
     flags = Basic.Properties.flags["headers"] | Basic.Properties.flags["app_id"]
     data = content_header(flags, counted(content) + b"\x01a")
     assert received(data).properties.app_id == "a"
@@ -64,7 +64,7 @@ def test_every_table_is_read(content: bytes) -> None:
 
 @given(st.integers(0, 0xFFFF), st.binary(max_size=300))
 def test_no_content_header_raises(flags: int, properties: bytes) -> None:
-    """Any flags and any bytes behind them are read, kept as they came, and can be written into a letter."""
+    """Any flags and any bytes can be read, are kept as received, and can be written into a letter."""
     data = content_header(flags, properties)
     assert wire(received(data)) == data
     find_header(data, b"traceparent")
@@ -85,7 +85,7 @@ def test_a_continuation_bit_is_ignored() -> None:
 
 
 def hostile_tables(size: int) -> Iterator[bytes]:
-    """Write headers of about so many bytes that cost a reader the most."""
+    """Yield tables of about this size that take a reader the longest."""
     text = b"\x0btraceparentS" + counted(b"x")
     yield b"\x01aA" + counted(b"V" * size) + text
     yield b"\x01aA" + counted(b"A\0\0\0\0" * (size // 5)) + text
@@ -110,7 +110,7 @@ def test_reading_a_content_header_takes_linear_time(case: int) -> None:
 
 
 def test_headers_are_not_decoded_when_a_message_is_received() -> None:
-    """A frame full of header values is received in the time of a frame with one long text."""
+    """Receiving a frame full of header values takes about as long as a frame with one long text."""
     texts = counted(b"\x01aS" + counted(b"x" * FRAME))
     flags = Basic.Properties.flags["headers"]
     plain = fastest(lambda: received(content_header(flags, texts)))
@@ -120,7 +120,7 @@ def test_headers_are_not_decoded_when_a_message_is_received() -> None:
 
 
 def test_a_header_is_found_among_others() -> None:
-    """A text is found at the top level alone: not in a nested table, not of another type, not by a part of its name."""
+    """Only a text at the top level is found: not in a nested table, of another type, or by a part of its name."""
     flags = Basic.Properties.flags["headers"]
     name = b"\x0btraceparent"
     nested = b"\x01aF" + counted(name + b"S" + counted(b"nested"))
@@ -132,7 +132,7 @@ def test_a_header_is_found_among_others() -> None:
 
 
 def deep(levels: int) -> bytes:
-    """Write a table nested in a table, and so on."""
+    """Return a table with this many levels of nested tables."""
     table = b""
     for _ in range(levels):
         table = b"\x01aF" + counted(table)
@@ -140,7 +140,7 @@ def deep(levels: int) -> bytes:
 
 
 def test_a_letter_carries_headers_that_any_client_can_read() -> None:
-    """Nested as deep as pamqp reads them they are kept; deeper ones are left out."""
+    """Headers nested as deep as pamqp can read are kept; deeper ones are left out."""
     (kept, none_changed), (_, changed) = (made_readable({"headers": deep(levels)}) for levels in (199, 10_000))
     assert (none_changed, changed) == ([], ["headers"])
     assert decode.field_table(kept["headers"])

@@ -34,7 +34,7 @@ from notifier.settings import AmqpSettings
 
 @asynccontextmanager
 async def consuming(rabbit: Rabbit, stop: asyncio.Event | None = None, **more: Any) -> AsyncIterator[ConsumerSession]:
-    """Open a session on this test's queue."""
+    """Open a session that consumes this test's queue."""
     settings = AmqpSettings.model_validate({**rabbit.environ, **more})
     publisher = Publisher(settings)
     try:
@@ -68,7 +68,7 @@ async def _all(session: ConsumerSession, count: int) -> list[Delivery]:
 
 
 async def test_what_comes_beside_the_body_is_kept(rabbit: Rabbit) -> None:
-    """Message id, correlation id and timestamp are read from the properties, the trace from the headers."""
+    """Message id, correlation id and timestamp come from the properties, the trace context from the headers."""
     sent_at = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
     async with consuming(rabbit) as session:
         await rabbit.publish({"type": "booking.x"}, message_id="m1", correlation_id="c1", timestamp=sent_at)
@@ -80,8 +80,8 @@ async def test_what_comes_beside_the_body_is_kept(rabbit: Rabbit) -> None:
     assert [each.origin.traceparent for each in (delivery, traced, wrong)] == [None, TRACE, None]
 
 
-async def test_of_a_body_over_the_limit_the_beginning_is_kept(rabbit: Rabbit) -> None:
-    """So its letter can be published over a slow connection; it has the size and the digest of the whole."""
+async def test_the_beginning_of_a_body_over_the_limit_is_kept(rabbit: Rabbit) -> None:
+    """The dead letter can then be published over a slow connection; it has the size and the digest of the whole body."""
     body = bytes(range(256)) * (MAX_BYTES // 256) + b"x"
     dead = await rabbit.listen(DEAD, "fanout")
     async with consuming(rabbit) as session:
@@ -108,7 +108,7 @@ async def test_of_a_body_over_the_limit_the_beginning_is_kept(rabbit: Rabbit) ->
 
 
 async def test_the_watchdog_waits_for_large_bodies(rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The broker's answer waits behind a body that arrives slowly, and no such body ends the session."""
+    """A body that arrives slowly delays the broker's answers, but does not end the session."""
     monkeypatch.setattr(watchdog, "PROBE_INTERVAL", 0.05)
     monkeypatch.setattr(watchdog, "PROBE_TIMEOUT", 0.3)
     async with Proxy.to(URL(rabbit.url).port or 0) as proxy, asyncio.timeout(PATIENCE):
@@ -132,7 +132,7 @@ async def _looked(session: ConsumerSession) -> None:
 
 
 async def test_a_slow_connection_ends_no_session(rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An answer waits behind what was delivered; neither the watchdog nor a pause gives up while that arrives."""
+    """Neither the watchdog nor `suspend` gives up while deliveries arrive before the broker's answer."""
     monkeypatch.setattr(watchdog, "PROBE_INTERVAL", 0.01)
     monkeypatch.setattr(watchdog, "PROBE_TIMEOUT", 0.3)
     monkeypatch.setattr(connection_module, "TIMEOUT", 0.3)
@@ -155,7 +155,7 @@ async def test_a_slow_connection_ends_no_session(rabbit: Rabbit, monkeypatch: py
 
 
 async def test_what_is_not_acknowledged_comes_again(rabbit: Rabbit) -> None:
-    """What is acknowledged in any order takes nothing with it that is not; the rest goes to the next session."""
+    """Acknowledging in any order covers no other delivery; the unacknowledged ones go to the next session."""
     async with consuming(rabbit) as session:
         for n in range(9):
             await rabbit.publish({"type": "booking.x", "n": n})
@@ -167,7 +167,7 @@ async def test_what_is_not_acknowledged_comes_again(rabbit: Rabbit) -> None:
 
 
 async def test_deliveries_come_in_batches(rabbit: Rabbit) -> None:
-    """What has piled up is taken in few large batches, so that it shares commits."""
+    """A backlog is delivered in few large batches, so that messages share commits."""
     async with consuming(rabbit):
         pass
     for n in range(300):
@@ -180,7 +180,7 @@ async def test_deliveries_come_in_batches(rabbit: Rabbit) -> None:
 
 
 async def test_a_dead_letter_keeps_its_properties_and_says_why(rabbit: Rabbit) -> None:
-    """Body, ids and headers stay; the error and its detail are added; a time to live does not kill it."""
+    """Body, ids and headers are kept, the error and its detail are added, and the time to live becomes a header."""
     dead = await rabbit.listen(DEAD, "fanout")
     async with consuming(rabbit) as session:
         await rabbit.publish(b"\xff", message_id="m1", headers={"colour": "blue"}, expiration="60000")
@@ -207,15 +207,15 @@ async def test_a_queue_with_other_arguments_is_used_as_it_is(rabbit: Rabbit, log
     assert [line["event"] for line in logged_lines] == ["exists with other arguments and is used as it is"]
 
 
-async def test_what_is_missing_and_may_not_be_declared_is_named(rabbit: Rabbit) -> None:
-    """A user without permission to declare it has to wait for one with it; nobody may declare what begins with amq."""
+async def test_a_missing_exchange_that_may_not_be_declared_is_named(rabbit: Rabbit) -> None:
+    """If an exchange does not exist and this user may not declare it, the error names it."""
     with pytest.raises(Unreachable, match=r"^amq\.nothing does not exist, and this user may not declare it$"):
         async with consuming(rabbit, NOTIFIER_AMQP_EXCHANGE="amq.nothing"):
             pass
 
 
 async def test_extra_queues_are_consumed_where_they_exist(rabbit: Rabbit, logged_lines: list[Any]) -> None:
-    """An existing queue is taken as it is; one that is missing is named in a warning and keeps nobody from work."""
+    """An existing queue is consumed as it is; a missing one causes a warning and does not affect the others."""
     extra = f"{rabbit.queue}-extra"
     await rabbit.channel.queue_declare(extra)
     async with consuming(rabbit, NOTIFIER_AMQP_EXTRA_QUEUES=f"{extra},missing-{extra}") as session:
@@ -227,7 +227,7 @@ async def test_extra_queues_are_consumed_where_they_exist(rabbit: Rabbit, logged
 
 
 async def test_a_deleted_queue_ends_the_session(rabbit: Rabbit) -> None:
-    """The broker says so, and the session does not wait for what can never come."""
+    """The broker cancels the consumer of a deleted queue, and the session ends."""
     async with consuming(rabbit) as session:
         await rabbit.channel.queue_delete(rabbit.queue)
         async with asyncio.timeout(20):
@@ -236,8 +236,8 @@ async def test_a_deleted_queue_ends_the_session(rabbit: Rabbit) -> None:
                     await session.batch()
 
 
-async def test_a_closed_connection_is_told_in_the_same_words_each_time(rabbit: Rabbit) -> None:
-    """A reason that changed would be news to the log at every try; and nobody's password is near it."""
+async def test_a_closed_connection_has_the_same_reason_each_time(rabbit: Rabbit) -> None:
+    """The reason is the same at each attempt, so that it is logged once, and it contains no password."""
     connection, other = await connect(rabbit.url), await connect(rabbit.url)
     await connection.close()
     with pytest.raises(Unreachable, match=r"^no channel could be opened: connection closed$"):
@@ -250,7 +250,7 @@ async def test_a_closed_connection_is_told_in_the_same_words_each_time(rabbit: R
 
 
 async def test_stopping_ends_a_wait_for_deliveries(rabbit: Rabbit) -> None:
-    """An empty batch says that the service stops."""
+    """If the service stops, `batch` returns an empty batch."""
     stop = asyncio.Event()
     async with consuming(rabbit, stop) as session:
         waiting = asyncio.create_task(session.batch())
@@ -261,7 +261,7 @@ async def test_stopping_ends_a_wait_for_deliveries(rabbit: Rabbit) -> None:
 
 
 async def test_published_messages_arrive_in_order(rabbit: Rabbit) -> None:
-    """Five hundred messages published at once arrive as they were given."""
+    """Five hundred messages published together arrive in order."""
     found = await rabbit.listen(EVENTS, "topic", rabbit.queue)
     publisher = Publisher(AmqpSettings.model_validate(rabbit.environ))
     messages = [Outgoing(EVENTS, rabbit.queue, str(n).encode(), Basic.Properties(delivery_mode=2)) for n in range(500)]
@@ -271,8 +271,8 @@ async def test_published_messages_arrive_in_order(rabbit: Rabbit) -> None:
         assert [int((await found.get()).body) for _ in range(500)] == list(range(500))
 
 
-async def test_a_message_that_nobody_can_take_is_not_lost_silently(rabbit: Rabbit) -> None:
-    """Publishing to an exchange that is not there is Unreachable, and the next publish works."""
+async def test_publishing_to_a_missing_exchange_raises(rabbit: Rabbit) -> None:
+    """Publishing to a missing exchange raises Unreachable, and the next publish works."""
     publisher = Publisher(AmqpSettings.model_validate(rabbit.environ))
     with pytest.raises(Unreachable, match="results cannot be published"):
         await publisher.publish([Outgoing("no-such-exchange", "k", b"", Basic.Properties())])
@@ -281,13 +281,13 @@ async def test_a_message_that_nobody_can_take_is_not_lost_silently(rabbit: Rabbi
 
 
 def letter(exchange: str, id_: str, body: bytes = b"") -> Outgoing:
-    """Write what is published as a dead letter, to any exchange."""
+    """Build a dead letter for any exchange."""
     return Outgoing(exchange, "k", body, Basic.Properties(message_id=id_))
 
 
 @asynccontextmanager
 async def publishing(rabbit: Rabbit) -> AsyncIterator[Publisher]:
-    """Give a publisher whose topology is declared, with an empty queue of dead letters."""
+    """Yield a publisher whose topology is declared; the queue of dead letters is empty."""
     publisher = Publisher(AmqpSettings.model_validate(rabbit.environ))
     await publisher.publish([])
     await rabbit.channel.queue_purge(DEAD)
@@ -296,7 +296,7 @@ async def publishing(rabbit: Rabbit) -> AsyncIterator[Publisher]:
 
 
 async def test_a_refused_letter_says_why_and_the_others_are_published(rabbit: Rabbit) -> None:
-    """A full queue refuses a letter without closing anything; a missing exchange closes the channel, for one try."""
+    """A full queue rejects a letter without closing anything; a missing exchange closes the channel once."""
     full = f"{rabbit.queue}-full"
     await rabbit.channel.exchange_declare(full, exchange_type="fanout", auto_delete=True)
     await rabbit.channel.queue_declare(full, arguments={"x-max-length": 0, "x-overflow": "reject-publish"})
@@ -319,7 +319,7 @@ async def test_a_refused_letter_says_why_and_the_others_are_published(rabbit: Ra
 
 
 async def test_a_letter_that_reaches_no_queue_is_published_to_the_queue_itself(rabbit: Rabbit) -> None:
-    """So it is with an exchange of another type. Equal message ids, by which aiormq knows them, lose none."""
+    """That happens if the exchange has another type. Letters with equal message ids are all published."""
     async with publishing(rabbit) as publisher:
         letters = [letter("amq.topic", "same", str(n).encode()) for n in range(3)] + [letter(DEAD, "same", b"3")]
         assert await publisher.dead_letter(letters) == [None] * 4
@@ -342,7 +342,7 @@ async def test_a_letter_to_the_queue_itself_goes_nowhere_else(rabbit: Rabbit) ->
 
 
 async def test_a_letter_that_has_no_queue_is_refused_until_it_is_declared_again(rabbit: Rabbit) -> None:
-    """The next try declares what is missing."""
+    """The next attempt declares what is missing."""
     async with publishing(rabbit) as publisher:
         await rabbit.channel.queue_delete(DEAD)
         assert await publisher.dead_letter([letter(DEAD, "a")]) == ["queue notifier.dead does not exist"]
@@ -350,7 +350,7 @@ async def test_a_letter_that_has_no_queue_is_refused_until_it_is_declared_again(
 
 
 async def test_a_broker_that_is_not_there_is_unreachable() -> None:
-    """The error names host and port."""
+    """The error names the host and the port."""
     (port,) = free_ports(1)
     with pytest.raises(Unreachable, match=f"127.0.0.1:{port}"):
         await connect(f"amqp://127.0.0.1:{port}/")
@@ -376,7 +376,7 @@ async def test_a_wrong_virtual_host_is_unreachable(rabbit: Rabbit) -> None:
 
 @pytest.mark.parametrize("cancelled", [False, True])
 async def test_a_broker_that_reads_nothing_cannot_keep_a_connection_open(rabbit: Rabbit, *, cancelled: bool) -> None:
-    """Closing it ends although much is still to be written, also if it is cancelled; the socket is closed then."""
+    """Closing ends although much is still to be written, also if it is cancelled, and the socket is closed."""
     async with Proxy.to(URL(rabbit.url).port or 0) as proxy, asyncio.timeout(PATIENCE):
         connection = await connect(proxy.url(rabbit.url))
         channel = await open_channel(connection, confirms=True)
@@ -398,7 +398,7 @@ async def test_a_broker_that_reads_nothing_cannot_keep_a_connection_open(rabbit:
 async def test_a_publish_that_is_not_confirmed_has_a_time_limit(
     rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A broker that stops reading in the middle of a large message is Unreachable; the next publish connects anew."""
+    """A broker that stops reading in the middle of a large message is unreachable; the next publish reconnects."""
     async with Proxy.to(URL(rabbit.url).port or 0) as proxy, asyncio.timeout(PATIENCE):
         publisher = Publisher(
             AmqpSettings.model_validate({**rabbit.environ, "NOTIFIER_AMQP_URL": proxy.url(rabbit.url)})
@@ -413,8 +413,8 @@ async def test_a_publish_that_is_not_confirmed_has_a_time_limit(
         await publisher.close()
 
 
-async def test_our_queue_has_a_delivery_limit_chosen_on_purpose(rabbit: Rabbit) -> None:
-    """After a hundred returns a message is still in the queue: the default of RabbitMQ 4 is 20, and -1 is 0 for 3."""
+async def test_our_queue_has_a_very_high_delivery_limit(rabbit: Rabbit) -> None:
+    """A message that was requeued a hundred times is still delivered (the default limit of RabbitMQ 4 is 20)."""
     async with consuming(rabbit):
         pass
     await rabbit.publish({"type": "booking.x"})
@@ -427,7 +427,7 @@ async def test_our_queue_has_a_delivery_limit_chosen_on_purpose(rabbit: Rabbit) 
 
 
 async def test_a_queue_of_an_earlier_version_is_used_with_a_remedy(rabbit: Rabbit, logged_lines: list[Any]) -> None:
-    """It has no delivery limit of its own; that is logged once, with the command that sets a policy."""
+    """A queue without a delivery limit is logged once, with the command that sets a policy."""
     await rabbit.declare()
     arguments: dict[str, Any] = {"x-queue-type": "quorum", "x-dead-letter-exchange": DEAD}
     await rabbit.channel.queue_declare(rabbit.queue, durable=True, arguments=arguments)
@@ -443,7 +443,7 @@ async def test_a_queue_of_an_earlier_version_is_used_with_a_remedy(rabbit: Rabbi
 
 
 async def test_dead_letters_do_not_come_back_through_an_old_binding(rabbit: Rabbit) -> None:
-    """An earlier version accepted `notifier.dead` as exchange; the bindings that it made are removed."""
+    """Bindings that an earlier version made for the exchange `notifier.dead` are removed."""
     await rabbit.prepare()
     for key in topology.BINDINGS:
         await rabbit.channel.queue_bind(rabbit.queue, DEAD, routing_key=key)
@@ -456,10 +456,8 @@ async def test_dead_letters_do_not_come_back_through_an_old_binding(rabbit: Rabb
     assert (json.loads(delivery.body), await rabbit.ready()) == ({"type": "booking.confirmed"}, 0)
 
 
-async def test_deliveries_are_given_back_at_the_end_of_a_session(
-    rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """All are returned by one nack, which RabbitMQ 4.3 does not count against the delivery limit, unlike a loss."""
+async def test_deliveries_are_requeued_at_the_end_of_a_session(rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One nack requeues all deliveries, which RabbitMQ 4.3 does not count against the delivery limit."""
     returned: list[tuple[int, dict[str, Any]]] = []
     async with consuming(rabbit) as session:
         for n in range(3):
@@ -480,7 +478,7 @@ async def test_deliveries_are_given_back_at_the_end_of_a_session(
 
 
 async def test_a_suspended_session_keeps_what_it_has(rabbit: Rabbit) -> None:
-    """Nothing more is delivered until it is resumed, and what was delivered can be acknowledged meanwhile."""
+    """Nothing is delivered until the session is resumed; earlier deliveries can be acknowledged meanwhile."""
     async with consuming(rabbit) as session:
         await rabbit.publish({"type": "booking.x", "n": 0})
         held = await _all(session, 1)
@@ -493,7 +491,7 @@ async def test_a_suspended_session_keeps_what_it_has(rabbit: Rabbit) -> None:
 
 
 async def test_prefetch_is_shared_by_all_queues(rabbit: Rabbit) -> None:
-    """With three queues no more than the prefetch is unacknowledged in all of them together."""
+    """With three queues, at most the prefetch is unacknowledged in all of them together."""
     extra = [f"{rabbit.queue}-{n}" for n in range(2)]
     for queue in extra:
         await rabbit.channel.queue_declare(queue)
@@ -512,7 +510,7 @@ async def test_prefetch_is_shared_by_all_queues(rabbit: Rabbit) -> None:
 
 
 async def test_an_extra_queue_that_appears_later_is_consumed(rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody has to wait for the next session."""
+    """An extra queue that is declared later is consumed in the same session."""
     monkeypatch.setattr(watchdog, "PROBE_INTERVAL", 0.05)
     monkeypatch.setattr(watchdog, "RECONSUME_INTERVAL", 0.1)
     extra = f"{rabbit.queue}-extra"
@@ -523,10 +521,10 @@ async def test_an_extra_queue_that_appears_later_is_consumed(rabbit: Rabbit, mon
     await rabbit.channel.queue_delete(extra)
 
 
-async def test_an_extra_queue_that_is_locked_keeps_nobody_from_work(
+async def test_a_locked_extra_queue_does_not_affect_the_others(
     rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch, logged_lines: list[Any]
 ) -> None:
-    """Others are consumed meanwhile; it is consumed as soon as it can be, and both are logged once."""
+    """The other queues are consumed; the locked one follows once it is free. Both are logged once."""
     monkeypatch.setattr(watchdog, "PROBE_INTERVAL", 0.05)
     monkeypatch.setattr(watchdog, "RECONSUME_INTERVAL", 0.1)
     extra = f"{rabbit.queue}-extra"
@@ -549,7 +547,7 @@ async def test_an_extra_queue_that_is_locked_keeps_nobody_from_work(
 async def test_an_extra_queue_that_is_deleted_does_not_end_the_session(
     rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it delivered can still be acknowledged, which does nothing; declared again, it is consumed again."""
+    """Acknowledging its deliveries does nothing; once the queue is declared again, it is consumed again."""
     monkeypatch.setattr(watchdog, "PROBE_INTERVAL", 0.05)
     monkeypatch.setattr(watchdog, "RECONSUME_INTERVAL", 0.1)
     extra = f"{rabbit.queue}-extra"
@@ -570,7 +568,7 @@ async def test_an_extra_queue_that_is_deleted_does_not_end_the_session(
 
 
 async def test_an_extra_queue_whose_channel_is_closed_does_not_end_the_session(rabbit: Rabbit) -> None:
-    """The broker closes the channel that makes a mistake, and it has no other queue."""
+    """After a mistake the broker closes the channel, which only this queue uses."""
     extra = f"{rabbit.queue}-extra"
     await rabbit.channel.queue_declare(extra)
     async with consuming(rabbit, NOTIFIER_AMQP_EXTRA_QUEUES=extra) as session:
@@ -586,8 +584,8 @@ async def test_an_extra_queue_whose_channel_is_closed_does_not_end_the_session(r
     await rabbit.channel.queue_delete(extra)
 
 
-async def test_a_queue_that_is_left_out_has_no_channel(rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An extra queue that is deleted and declared again, however often, takes one channel."""
+async def test_a_queue_that_is_not_consumed_has_no_channel(rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An extra queue that is deleted and declared repeatedly uses one channel."""
     monkeypatch.setattr(watchdog, "PROBE_INTERVAL", 0.05)
     monkeypatch.setattr(watchdog, "RECONSUME_INTERVAL", 0.1)
     extra = f"{rabbit.queue}-extra"
@@ -605,10 +603,10 @@ async def test_a_queue_that_is_left_out_has_no_channel(rabbit: Rabbit, monkeypat
     await rabbit.channel.queue_delete(extra)
 
 
-async def test_a_look_without_an_answer_concerns_one_queue(
+async def test_a_probe_without_an_answer_concerns_one_queue(
     rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch, logged_lines: list[Any]
 ) -> None:
-    """The channel on which a call is given up is closed by aiormq, so the other queues are looked at on a new one."""
+    """aiormq closes the channel of an abandoned call, so the other queues are probed on a new one."""
     monkeypatch.setattr(watchdog, "PROBE_INTERVAL", 0.05)
     monkeypatch.setattr(watchdog, "PROBE_TIMEOUT", 0.2)
     monkeypatch.setattr(watchdog, "RECONSUME_INTERVAL", 0.1)
@@ -639,7 +637,7 @@ async def test_a_look_without_an_answer_concerns_one_queue(
 
 
 async def test_a_stream_is_not_consumed(rabbit: Rabbit, logged_lines: list[Any]) -> None:
-    """Nothing can be taken from it for good; one warning says so, whatever its arguments, and all else goes on."""
+    """Messages of a stream are never removed; there is one warning, and the other queues are consumed."""
     extra = f"{rabbit.queue}-stream"
     arguments: dict[str, Any] = {"x-queue-type": "stream", "x-max-length-bytes": 10_000_000}
     await rabbit.channel.queue_declare(extra, durable=True, arguments=arguments)
@@ -657,7 +655,7 @@ async def test_a_stream_is_not_consumed(rabbit: Rabbit, logged_lines: list[Any])
 async def test_a_consumer_that_the_broker_has_lost_is_noticed(
     rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch, logged_lines: list[Any]
 ) -> None:
-    """That somebody else consumes the queue, and takes nothing more, does not hide that we no longer do."""
+    """Another consumer of the queue, which accepts nothing more, does not hide that ours is gone."""
     monkeypatch.setattr(watchdog, "PROBE_INTERVAL", 0.05)
     async with consuming(rabbit) as session:
         (ours,) = session.consumers
@@ -674,7 +672,7 @@ async def test_a_consumer_that_the_broker_has_lost_is_noticed(
 async def test_a_queue_whose_active_consumer_is_another_one_is_left_alone(
     rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch, logged_lines: list[Any]
 ) -> None:
-    """One warning says that it delivers nothing; it is consumed anew after twice as many looks each time."""
+    """There is one warning, and each renewal comes after twice as many probes as the one before."""
     monkeypatch.setattr(watchdog, "PROBE_INTERVAL", 0.01)
     looks: list[str] = []
     renewed: list[int] = []
@@ -706,11 +704,11 @@ async def test_a_queue_whose_active_consumer_is_another_one_is_left_alone(
 
 
 async def _keep(_: Any) -> None:
-    """Take a message and acknowledge nothing."""
+    """Receive a message without acknowledging it."""
 
 
 async def test_acknowledging_ends_with_the_session(rabbit: Rabbit) -> None:
-    """While aiormq has no room for another frame, an acknowledgement waits; the loss of the session ends it at once."""
+    """An acknowledgement that waits for room in aiormq's write queue ends when the session is lost."""
     async with consuming(rabbit) as session:
         await rabbit.publish({"type": "booking.x"})
         deliveries = await _all(session, 1)
@@ -724,7 +722,7 @@ async def test_acknowledging_ends_with_the_session(rabbit: Rabbit) -> None:
 
 
 async def test_acknowledging_has_a_time_limit(rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If nothing can be written, and nobody notices a loss either, the broker is unreachable."""
+    """If nothing can be written and no loss is noticed, the broker counts as unreachable."""
     async with consuming(rabbit) as session:
         await rabbit.publish({"type": "booking.x"})
         deliveries = await _all(session, 1)
@@ -736,7 +734,7 @@ async def test_acknowledging_has_a_time_limit(rabbit: Rabbit, monkeypatch: pytes
 
 @contextmanager
 def stuck(session: ConsumerSession) -> Iterator[None]:
-    """Let aiormq's write queue of a session have no room, as when its writer has been cancelled."""
+    """Fill aiormq's write queue of a session, as if its writer had been cancelled."""
     (ours,) = session.consumers
     channel: Any = ours.channel
     full: asyncio.Queue[None] = asyncio.Queue(maxsize=1)
@@ -747,7 +745,7 @@ def stuck(session: ConsumerSession) -> Iterator[None]:
 
 
 async def test_a_cancellation_by_aiormq_is_a_lost_broker() -> None:
-    """It cancels whoever waits for an answer when it misses heartbeats; nobody has cancelled our caller."""
+    """When aiormq misses heartbeats, it cancels all waiting calls, which must not cancel our own task."""
     with pytest.raises(Unreachable, match="sent no heartbeat"):
         await answered(_cancelled())
     task = asyncio.current_task()
@@ -760,7 +758,7 @@ async def _cancelled() -> None:
 
 
 async def test_a_call_that_ignores_its_cancellation_is_abandoned() -> None:
-    """For one, a call that opens a channel waits for room in the write queue to close it again."""
+    """For example, a cancelled call that opens a channel waits for room in the write queue to close it again."""
     released = asyncio.Event()
 
     async def call() -> None:
@@ -778,8 +776,8 @@ async def test_a_call_that_ignores_its_cancellation_is_abandoned() -> None:
                 await asyncio.wait({task})
 
 
-async def test_what_cannot_be_written_is_left_out(rabbit: Rabbit, logged_lines: list[Any]) -> None:
-    """A property that pamqp refuses is logged and missing; the message and those beside it are published once."""
+async def test_properties_that_cannot_be_written_are_left_out(rabbit: Rabbit, logged_lines: list[Any]) -> None:
+    """A property that pamqp cannot write is logged and left out; all messages are published once."""
     found = await rabbit.listen(EVENTS, "topic", rabbit.queue)
     publisher = Publisher(AmqpSettings.model_validate(rabbit.environ))
     bad = Basic.Properties(message_id="m1", correlation_id="\ud800", headers={"a": 1e40})
@@ -796,10 +794,10 @@ async def test_what_cannot_be_written_is_left_out(rabbit: Rabbit, logged_lines: 
     assert found.empty()
 
 
-async def test_bodies_over_the_limit_come_as_fast_as_they_are_cut(
+async def test_bodies_over_the_limit_are_read_as_fast_as_they_are_truncated(
     rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While two of them fill their share of the memory the third one is not read, whatever the prefetch."""
+    """While two bodies exhaust the memory budget, the third one is not read, whatever the prefetch is."""
     monkeypatch.setattr(oversized, "MAX_OVERSIZED_BYTES", 1_000_000)
     monkeypatch.setattr(oversized, "TRICKLE", 60.0)
     cuts = asyncio.Semaphore(0)
@@ -826,10 +824,8 @@ async def test_bodies_over_the_limit_come_as_fast_as_they_are_cut(
         assert not session._budget.in_use
 
 
-async def test_bodies_that_are_not_acknowledged_keep_none_from_arriving(
-    rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A letter that the broker does not take may be held for hours, and larger bodies pass meanwhile."""
+async def test_unacknowledged_bodies_do_not_delay_others(rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dead letters can be held for hours; large bodies still arrive meanwhile."""
     monkeypatch.setattr(oversized, "MAX_OVERSIZED_BYTES", 1_000_000)
     monkeypatch.setattr(oversized, "TRICKLE", 60.0)
     async with consuming(rabbit) as session, asyncio.timeout(PATIENCE):
@@ -839,10 +835,8 @@ async def test_bodies_that_are_not_acknowledged_keep_none_from_arriving(
         assert sorted(len(delivery.body) for delivery in await _all(session, 4)) == [4, *[MAX_BYTES] * 3]
 
 
-async def test_a_body_that_arrives_on_a_closed_channel_keeps_no_memory(
-    rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An extra queue is lost while a large body of it arrives; the session goes on without that body's share."""
+async def test_a_body_on_a_closed_channel_releases_its_memory(rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a channel is closed while a large body arrives on it, the memory of that body is released."""
     monkeypatch.setattr(oversized, "TRICKLE", 60.0)
     extra = f"{rabbit.queue}-extra"
     await rabbit.channel.queue_declare(extra)

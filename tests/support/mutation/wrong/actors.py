@@ -24,7 +24,7 @@ MUTANTS = (
         await self._session.acknowledge([letter.delivery for letter in batch])
         reasons = await self._session.dead_letter(batch)
 """,
-        ("tests/unit/actors/test_consumer.py::test_what_could_not_be_put_aside_is_delivered_again",),
+        ("tests/unit/actors/test_consumer.py::test_held_dead_letters_are_delivered_again_after_a_stop",),
     ),
     Mutant(
         "orphans-forgotten",
@@ -132,21 +132,21 @@ MUTANTS = (
         "notifier/actors/consumer.py",
         "            chunk.decoding += seconds\n",
         "",
-        ("tests/unit/actors/test_consumer.py::test_good_messages_do_not_wait_for_those_behind_them",),
+        ("tests/unit/actors/test_consumer.py::test_valid_messages_do_not_wait_for_those_behind_them",),
     ),
     Mutant(
         "refused-letter-is-acknowledged",
         "notifier/actors/dead_letters.py",
         "[letter for letter, reason in zip(batch, reasons, strict=True) if reason is None]",
         "list(batch)",
-        ("tests/unit/actors/test_consumer.py::test_a_refused_letter_is_held_and_published_later",),
+        ("tests/unit/actors/test_consumer.py::test_a_rejected_letter_is_held_and_published_later",),
     ),
     Mutant(
         "refused-letter-keeps-others-back",
         "notifier/actors/dead_letters.py",
         "            self._batch_size = 1\n",
         "",
-        ("tests/unit/actors/test_consumer.py::test_a_letter_that_is_always_refused_keeps_no_other_back",),
+        ("tests/unit/actors/test_consumer.py::test_a_letter_that_is_always_rejected_delays_no_other",),
     ),
     Mutant(
         "held-without-bound",
@@ -356,7 +356,7 @@ MUTANTS = (
         "notifier/actors/broadcaster.py",
         "if not subscriber.wanted.may_pass(batch):",
         "if False:",
-        ("tests/unit/actors/test_broadcaster.py::test_subscribers_whom_no_event_concerns_cost_nearly_nothing",),
+        ("tests/unit/actors/test_broadcaster.py::test_subscribers_without_matching_events_cost_nearly_nothing",),
     ),
     Mutant(
         "nothing-expires-while-all-accounts-are-paused",
