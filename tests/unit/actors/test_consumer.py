@@ -271,7 +271,7 @@ async def test_nothing_is_consumed_until_the_store_can_be_written() -> None:
 
 
 async def test_a_transaction_is_bounded_by_the_mails_it_writes() -> None:
-    """A large booking has a transaction of its own, small ones share one; each chunk is acknowledged after its commit."""
+    """A large booking has its own transaction, small ones share one; each chunk is acknowledged after its commit."""
     script = Script([given(1), large(2), large(3), given(4), given(5)])
     assert await run(script) == [
         ("stored", ["r1"]),

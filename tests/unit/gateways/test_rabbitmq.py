@@ -81,7 +81,7 @@ async def test_what_comes_beside_the_body_is_kept(rabbit: Rabbit) -> None:
 
 
 async def test_the_beginning_of_a_body_over_the_limit_is_kept(rabbit: Rabbit) -> None:
-    """The dead letter can then be published over a slow connection; it has the size and the digest of the whole body."""
+    """The letter can then be published over a slow connection; it has the size and the digest of the whole body."""
     body = bytes(range(256)) * (MAX_BYTES // 256) + b"x"
     dead = await rabbit.listen(DEAD, "fanout")
     async with consuming(rabbit) as session:
@@ -606,7 +606,7 @@ async def test_a_queue_that_is_not_consumed_has_no_channel(rabbit: Rabbit, monke
 async def test_a_probe_without_an_answer_concerns_one_queue(
     rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch, logged_lines: list[Any]
 ) -> None:
-    """aiormq closes the channel of an abandoned call, so the other queues are probed on a new one."""
+    """The channel of an abandoned call is closed by aiormq, so the other queues are probed on a new one."""
     monkeypatch.setattr(watchdog, "PROBE_INTERVAL", 0.05)
     monkeypatch.setattr(watchdog, "PROBE_TIMEOUT", 0.2)
     monkeypatch.setattr(watchdog, "RECONSUME_INTERVAL", 0.1)
