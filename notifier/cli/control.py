@@ -6,10 +6,9 @@ import sys
 from contextlib import suppress
 
 import typer
-import uvloop
 
 from notifier.cli import terminal, token_file
-from notifier.cli.connect import feed_settings, send_command
+from notifier.cli.connect import feed_settings, run, send_command, with_advice
 from notifier.cli.options import AsJson
 from notifier.errors import Misconfigured
 from notifier.feed.client import readiness
@@ -18,7 +17,7 @@ from notifier.settings import FeedSettings, load_group
 
 def watch(*, as_json: AsJson = False) -> None:
     """Show every change of every mail as it happens, until Ctrl-C."""
-    uvloop.run(terminal.watch(feed_settings(), as_json=as_json))
+    run(terminal.watch(feed_settings(), as_json=as_json))
 
 
 def pause(*, as_json: AsJson = False) -> None:
@@ -37,7 +36,8 @@ def health(*, as_json: AsJson = False) -> None:
     # The token file can be unreadable for this user; readiness does not need a token.
     with suppress(Misconfigured):
         feed = token_file.given(feed)
-    ready, states, body = readiness(feed)
+    with with_advice():
+        ready, states, body = readiness(feed)
     if as_json:
         typer.echo(json.dumps(json.loads(body)))
     else:

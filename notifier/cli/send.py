@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-import uvloop
 
 from notifier import clock
 from notifier.cli import terminal
-from notifier.cli.connect import feed_settings
+from notifier.cli.connect import feed_settings, run
 from notifier.cli.options import AsJson, check_encodable
 from notifier.domain.events import timestamp
 
@@ -43,7 +42,7 @@ def send(
     else:
         message = _event("notification.requested", {name: value for name, value in fields.items() if value})
     check_encodable(message)
-    uvloop.run(terminal.submit(feed_settings(), message, wait=wait, as_json=as_json))
+    run(terminal.submit(feed_settings(), message, wait=wait, as_json=as_json))
 
 
 def _read_message(file: str) -> Any:

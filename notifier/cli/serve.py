@@ -12,6 +12,7 @@ from websockets.asyncio.server import Server
 
 from notifier import __version__, service
 from notifier.cli import token_file
+from notifier.errors import StoreUnusable
 from notifier.feed.client import reachable
 from notifier.observability import logs
 from notifier.settings import FeedSettings, Settings, load, unknown
@@ -29,7 +30,10 @@ def serve() -> None:
     for name in unknown(os.environ):
         log.warning("unknown setting ignored", name=name)
     with logs.STDERR.from_a_thread():
-        uvloop.run(_serve(settings._replace(feed=token_file.given(settings.feed))))
+        try:
+            uvloop.run(_serve(settings._replace(feed=token_file.given(settings.feed))))
+        except StoreUnusable as error:
+            raise StoreUnusable(f"{error} (NOTIFIER_DATABASE_URL names the file)") from error
 
 
 async def _serve(settings: Settings) -> None:

@@ -147,7 +147,7 @@ async def _result(client: FeedClient, id_: str) -> msgspec.Raw:
     async for frame in client:
         if isinstance(frame, Result) and frame.id == id_:
             return _value(frame)
-    raise Unreachable("the service closed the connection before it answered; try again")
+    raise Unreachable("the service closed the connection before it answered")
 
 
 def _value(result: Result) -> msgspec.Raw:

@@ -246,7 +246,7 @@ def _locale_folders(folder: Path | None) -> Iterator[Any]:
 def _unknown_files(folder: Path) -> Iterator[str]:
     """Yield the files that would never be used, most likely because their names are misspelt."""
     if not folder.is_dir():
-        yield f"{folder} is not a folder"
+        yield f"{folder} is not a folder; name the folder with your templates"
         return
     for file in sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith(".")):
         name = file.relative_to(folder)

@@ -71,7 +71,7 @@ async def serve_feed(settings: FeedSettings, feed: Feed, pages: Pages) -> AsyncI
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
         raise Misconfigured(
-            [Problem("NOTIFIER_HOST, NOTIFIER_PORT", f"cannot listen on {where}: {error.strerror}")]
+            [Problem("NOTIFIER_HOST, NOTIFIER_PORT", f"cannot listen on {where}: {error.strerror}", "use a free port")]
         ) from error
     try:
         yield server

@@ -21,3 +21,4 @@ def test_an_unreachable_service_is_exit_4() -> None:
         code, out, err = run(*args, environ={"NOTIFIER_PORT": str(port)})
         assert (code, out) == (4, "")
         assert f"no notifier answers at 127.0.0.1:{port}" in err
+        assert "check that the service is running" in err

@@ -32,6 +32,7 @@ async def test_a_database_that_cannot_be_used_is_exit_3(environ: dict[str, str],
         code, out, err = await run_async("serve", environ=environ)
     assert (code, out, len(err.splitlines())) == (3, "", 1)
     assert "another notifier is using this database" in err
+    assert "NOTIFIER_DATABASE_URL" in err
 
 
 async def test_the_limit_of_open_files_is_raised(environ: dict[str, str]) -> None:
@@ -48,7 +49,7 @@ async def test_the_limit_of_open_files_is_raised(environ: dict[str, str]) -> Non
 
 async def test_sigterm_is_a_graceful_shutdown(environ: dict[str, str], inbox: Inbox) -> None:
     """If it comes while mails are being sent, the exit code is 0, and the next run sends the others exactly once."""
-    slow = {**environ, "NOTIFIER_SEND_RATE": "50"}
+    slow = {**environ, "NOTIFIER_SEND_RATE": "20"}
     async with service(slow) as (process, client):
         addresses = [f"p{n}@example.com" for n in range(60)]
         message = json.dumps(request(1, to=addresses)).encode()
