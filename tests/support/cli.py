@@ -28,13 +28,16 @@ def run(*args: str, environ: Mapping[str, str] | None = None, stdin: bytes = b""
 
 
 async def run_async(*args: str, environ: Mapping[str, str], stdin: bytes = b"") -> tuple[int, str, str]:
-    """Run the command in a thread, without blocking the loop."""
+    """Run the command in a thread, so that the event loop continues; return the same."""
     return await asyncio.to_thread(run, *args, environ=environ, stdin=stdin)
 
 
 @asynccontextmanager
 async def service(environ: Mapping[str, str]) -> AsyncIterator[tuple[ServiceProcess, dict[str, str]]]:
-    """Run the service as a process; yield it and the environment of its clients."""
+    """Run the service as a process; yield it and the environment of its clients.
+
+    At the end, its log must not contain an address or a secret.
+    """
     async with serving(environ) as process:
         yield process, {"NOTIFIER_PORT": str(process.port)}
     assert not leaks(process.log)

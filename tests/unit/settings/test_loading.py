@@ -7,12 +7,7 @@ from support.configured import REQUIRED, loaded, problems
 from support.privacy import OPERATOR_TOKEN, VIEWER_TOKEN
 
 from notifier.errors import Misconfigured
-from notifier.settings import (
-    FeedSettings,
-    load,
-    load_group,
-    unknown,
-)
+from notifier.settings import FeedSettings, load, load_group, unknown
 
 ODD_HOSTS = (
     "..",

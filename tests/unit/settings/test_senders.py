@@ -5,9 +5,7 @@ from typing import Any
 import pytest
 from support.configured import loaded
 
-from notifier.settings import (
-    Sender,
-)
+from notifier.settings import Sender
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,7 @@
 import pytest
 from support.configured import loaded, problems
 
-from notifier.settings import (
-    SmtpServer,
-)
+from notifier.settings import SmtpServer
 
 
 @pytest.mark.parametrize(

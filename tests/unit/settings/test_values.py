@@ -13,13 +13,7 @@ from hypothesis import strategies as st
 from support.configured import REQUIRED, loaded, problems
 
 from notifier.errors import Misconfigured
-from notifier.settings import (
-    SLOWEST,
-    FeedSettings,
-    is_loopback,
-    load,
-    load_group,
-)
+from notifier.settings import SLOWEST, FeedSettings, is_loopback, load, load_group
 
 OF_DURATIONS = (
     *("RETENTION", "DEDUP_RETENTION", "SMTP_TIMEOUT", "SMTP_DOT_TIMEOUT", "SMTP_PAUSES"),
