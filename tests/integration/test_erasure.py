@@ -1,4 +1,4 @@
-"""An address is erased, as an operator does it: by command, on the feed and on the disk."""
+"""Erasing an address as an operator does it: by command, on the feed and on disk."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ FAR = "2126-01-01T00:00:00Z"
 
 
 def on_disk(environ: dict[str, str], *words: str) -> set[str]:
-    """Say which words stand in the files of the service's database."""
+    """Return the words that are in the files of the service's database."""
     database = Path(environ["NOTIFIER_DATABASE_URL"].removeprefix("sqlite:///"))
     content = b"".join(path.read_bytes() for path in database.parent.glob(f"{database.name}*"))
     return {word for word in words if word.encode() in content}
@@ -30,7 +30,7 @@ def on_disk(environ: dict[str, str], *words: str) -> set[str]:
 
 @asynccontextmanager
 async def both(feed: FeedSettings) -> AsyncIterator[tuple[FeedClient, FeedClient]]:
-    """Connect an operator, who reads results, and a watcher, who reads events: their order is not promised."""
+    """Connect an operator, who reads results, and a watcher, who reads events; their order is not guaranteed."""
     async with FeedClient.connect(feed, snapshot=0) as operator, FeedClient.connect(feed, snapshot=0) as watcher:
         # From its snapshot on it gets every event.
         await wait_frame(watcher, lambda frame: frame["type"] == "snapshot")
@@ -50,7 +50,7 @@ async def test_watchers_see_that_unsent_mail_is_cancelled_and_what_it_was_no_lon
 
 
 async def test_an_erased_mail_cannot_be_retried(environ: dict[str, str]) -> None:
-    """There is nobody to send it to: a conflict that says so."""
+    """The result is a conflict that says why."""
     async with Inbox(reply=lambda phase, _: "550 5.1.1 no such user" if phase == "RCPT" else None) as inbox:
         settings = changed(environ, SMTP_URL=inbox.url)
         async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
@@ -64,7 +64,7 @@ async def test_an_erased_mail_cannot_be_retried(environ: dict[str, str]) -> None
 
 @pytest.mark.parametrize("args", [{}, {"email": 5}, {"email": " "}, {"email": ["a@example.com"]}])
 async def test_without_an_address_nothing_is_erased(settings: Settings, args: dict[str, Any]) -> None:
-    """The command says what is expected."""
+    """The error says what is expected."""
     async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
         id_ = await client.command("address.erase", args)
         frame = await wait_frame(client, lambda frame: frame.get("id") == id_)
@@ -72,7 +72,7 @@ async def test_without_an_address_nothing_is_erased(settings: Settings, args: di
 
 
 class _Slow:
-    """An SMTP server that answers a recipient when it is told to."""
+    """An SMTP server that answers RCPT once `answer` is set."""
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
@@ -97,7 +97,7 @@ class _Slow:
 async def test_a_mail_that_is_being_handed_over_is_waited_for(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, timeout: float, remaining: int
 ) -> None:
-    """When its dialogue ends in time it is erased with the others, else it is counted and erased the next time."""
+    """If its dialogue ends in time, it is erased with the others; otherwise it is counted, and erased the next time."""
     monkeypatch.setattr(commands, "ERASE_TIMEOUT", timeout)
     slow = _Slow()
     async with await asyncio.start_server(slow, "127.0.0.1", 0) as server:
@@ -123,7 +123,7 @@ async def test_a_mail_that_is_being_handed_over_is_waited_for(
 
 
 async def test_the_files_of_the_service_forget_whom_they_knew(environ: dict[str, str], inbox: Inbox) -> None:
-    """Sent, scheduled and refused, by process and command line: afterwards no file has address, name or subject.
+    """Mails are sent, scheduled and rejected; after the command no file has the address, its name or its subject.
 
     A repeat mails nothing; a new message about the booking is mailed again, and not as a confirmation.
     """

@@ -1,4 +1,4 @@
-"""Real flights, fed through contract, planning and store in their own time: bookings, delays, cancellations."""
+"""Real flights in simulated time, from the message to the store: bookings, delays and cancellations."""
 
 import csv
 import heapq
@@ -24,8 +24,8 @@ FLIGHTS = DATA / "flights.csv"
 HOUR = timedelta(hours=1)
 
 
-class News(NamedTuple):
-    """What the booking service says, and when: the departure (UTC) as it is known then, None once it is cancelled."""
+class Announcement(NamedTuple):
+    """A message of the booking service, when it is sent, and the departure (UTC) by then; None once it is cancelled."""
 
     at: datetime
     booking: str
@@ -34,7 +34,7 @@ class News(NamedTuple):
 
 
 def rows() -> list[dict[str, str]]:
-    """Read the flights; where the data is not here the test cannot run, and in CI it is here."""
+    """Read the flights; without the data the test is skipped, except in CI."""
     if not FLIGHTS.exists():
         assert not os.environ.get("CI"), "CI has the data"
         pytest.skip("the flights are not here")
@@ -42,26 +42,28 @@ def rows() -> list[dict[str, str]]:
         return list(csv.DictReader(line for line in file if not line.startswith("#")))
 
 
-def news_of(number: int, row: dict[str, str]) -> Iterator[News]:
-    """Tell a flight's story: booked days before, then perhaps delayed or cancelled some hours before it leaves."""
-    chance = random.Random(number)  # noqa: S311 - the same story each time
+def announcements(number: int, row: dict[str, str]) -> Iterator[Announcement]:
+    """Return the messages about a flight: booked days before, then perhaps delayed or cancelled some hours before."""
+    chance = random.Random(number)  # noqa: S311 - the same messages each time
     day = datetime(int(row["year"]), int(row["month"]), int(row["day"]), tzinfo=UTC)
     clock = timedelta(hours=int(row["sched_dep_time"]) // 100, minutes=int(row["sched_dep_time"]) % 100)
-    # The data has the hour in UTC: what the service makes of the local time is held against it.
+    # The data has the hour in UTC, which the test compares with the result for the local time.
     departure = datetime.fromisoformat(row["time_hour"]) + timedelta(minutes=clock.seconds // 60 % 60)
     booked = departure - timedelta(hours=chance.uniform(1, 200))
     known = departure - timedelta(hours=chance.uniform(0.2, 9))
-    told = partial(message, row, f"F{number}")
-    yield News(booked, f"F{number}", departure, told("booking.confirmed", booked, day + clock))
+    announcing = partial(message, row, f"F{number}")
+    yield Announcement(booked, f"F{number}", departure, announcing("booking.confirmed", booked, day + clock))
     if known > booked and not row["dep_time"].isdigit():
-        yield News(known, f"F{number}", None, told("booking.cancelled", known, day + clock))
+        yield Announcement(known, f"F{number}", None, announcing("booking.cancelled", known, day + clock))
     elif known > booked and row["dep_delay"] != "0":
         late = timedelta(minutes=int(row["dep_delay"]))
-        yield News(known, f"F{number}", departure + late, told("booking.changed", known, day + clock + late))
+        yield Announcement(
+            known, f"F{number}", departure + late, announcing("booking.changed", known, day + clock + late)
+        )
 
 
 def message(row: dict[str, str], booking: str, type_: str, at: datetime, local: datetime) -> dict[str, Any]:
-    """Write a message as a booking service would: the departure in the airport's local time, without an offset."""
+    """Build a message as a booking service would: the departure in the airport's local time, without an offset."""
     flight = {
         "number": f"{row['carrier']}{row['flight']}",
         "from": row["origin"],
@@ -79,41 +81,43 @@ def message(row: dict[str, str], booking: str, type_: str, at: datetime, local: 
     )
 
 
-def is_reminded(news: News, following: News | None) -> bool:
-    """Say whether a reminder is certain, by the contract: the whole window passed while this was what was known.
+def is_reminded(announced: Announcement, following: Announcement | None) -> bool:
+    """Return whether a reminder is certain, by the contract: this was the latest state for the whole window.
 
-    They are spread over the window, so one whose news changes inside it may be out by then, or not.
+    Reminders are spread over the window, so if the departure changes inside it, the reminder may have been sent or not.
     """
-    if news.departure is None or news.at >= news.departure - 3 * HOUR:
+    if announced.departure is None or announced.at >= announced.departure - 3 * HOUR:
         return False
-    return following is None or following.at >= news.departure - 2 * HOUR
+    return following is None or following.at >= announced.departure - 2 * HOUR
 
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    """Give an empty store."""
+    """Return an empty store."""
     store = await SqliteStore.open(tmp_path / "n.db")
     yield store
     await store.close()
 
 
-async def live(store: SqliteStore, stories: list[list[News]]) -> list[tuple[Mail, datetime, News]]:
-    """Let time pass: messages come when they come, mail is sent the moment it is due; gives the reminders that went."""
+async def live(store: SqliteStore, stories: list[list[Announcement]]) -> list[tuple[Mail, datetime, Announcement]]:
+    """Simulate time: messages arrive and mail is sent as soon as it is due; return the reminders that were sent."""
     coming = [(each.at, number, place) for number, story in enumerate(stories) for place, each in enumerate(story)]
     heapq.heapify(coming)
-    known: dict[str, News] = {}
-    went: list[tuple[Mail, datetime, News]] = []
+    known: dict[str, Announcement] = {}
+    went: list[tuple[Mail, datetime, Announcement]] = []
     due: datetime | None = None
     while coming or due:
         now = min(at for at in (due, coming[0][0] if coming else None) if at)
         messages = []
         while coming and coming[0][0] <= now:
             _, number, place = heapq.heappop(coming)
-            story = stories[number][place]
-            known[story.booking] = story
-            messages.append(decode(json.dumps(story.message).encode(), Origin(now)))
+            each = stories[number][place]
+            known[each.booking] = each
+            messages.append(decode(json.dumps(each.message).encode(), Origin(now)))
         if messages:
             await store.add(messages, RULES, now)
+        while await store.expire(now):
+            pass
         claim = await store.claim(1000, 0, now)
         mails = [start.mail for start in claim.starts]
         went += [(mail, now, known[str(mail.booking)]) for mail in mails if mail.kind is Kind.REMINDER]
@@ -123,20 +127,22 @@ async def live(store: SqliteStore, stories: list[list[News]]) -> list[tuple[Mail
 
 
 async def test_no_reminder_goes_outside_its_window(store: SqliteStore) -> None:
-    """Each speaks of the departure known when it went, in the hour from three hours before; none comes twice or not."""
-    stories = [list(news_of(number, row)) for number, row in enumerate(rows())]
+    """Each is sent between three and two hours before the latest departure; none is missing or sent twice."""
+    stories = [list(announcements(number, row)) for number, row in enumerate(rows())]
     went = await live(store, stories)
     for mail, at, latest in went:
         assert mail.flight
         assert latest.departure, f"{mail.booking} was reminded of a cancelled flight"
-        assert latest.departure == mail.flight.departs_at, f"{mail.booking} was told of a departure that had changed"
+        assert latest.departure == mail.flight.departs_at, (
+            f"{mail.booking} was reminded of a departure that had changed"
+        )
         assert latest.departure - 3 * HOUR <= at <= latest.departure - 2 * HOUR
     reminded = Counter((mail.booking, latest.departure) for mail, _, latest in went)
     certain = {
-        (news.booking, news.departure)
+        (announced.booking, announced.departure)
         for story in stories
-        for news, following in zip(story, [*story[1:], None], strict=True)
-        if is_reminded(news, following)
+        for announced, following in zip(story, [*story[1:], None], strict=True)
+        if is_reminded(announced, following)
     }
     assert set(reminded.values()) == {1}
     assert not certain - reminded.keys()

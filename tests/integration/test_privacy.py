@@ -1,4 +1,4 @@
-"""No log of a service holds a secret or an address; every other test holds its own logs against the same rule."""
+"""No log of a service has a secret or an address; every other test checks its own logs by the same rule."""
 
 import json
 import re
@@ -35,18 +35,18 @@ USER = "postmaster@example.net"
     ],
 )
 def test_a_leak_is_found(line: Any) -> None:
-    """In fields, bytes and text: an address, a token, a password, a URL with credentials."""
+    """Addresses, tokens, passwords and URLs with credentials are found in fields, bytes and text."""
     assert leaks([line]) == [line.decode() if isinstance(line, bytes) else str(line)]
 
 
 def test_what_is_masked_is_no_leak() -> None:
-    """As text and as JSON."""
+    """They are masked in text and in JSON."""
     masked = "a•••@example.com"
     assert leaks([{"to": masked}, json.dumps({"to": masked}), "amqp://guest:***@localhost/", "smtp://host:587"]) == []
 
 
 def answer(phase: str, address: str) -> str | None:
-    """Refuse as servers do: with the address in the words."""
+    """Reject a recipient with the address in the text, as servers do."""
     if phase == "RCPT" and address.startswith("p1"):
         return f"550 5.1.1 <{address}>: no such user {address}"
     if phase == "RCPT" and address.startswith("p2"):
@@ -58,7 +58,7 @@ def answer(phase: str, address: str) -> str | None:
 
 @pytest.mark.parametrize("form", ["json", "console"])
 async def test_a_service_in_trouble_tells_no_secret(environ: dict[str, str], rabbit: Rabbit, form: str) -> None:
-    """Wrong logins, refusals that repeat the address, a broken address, at the most talkative level: all is masked."""
+    """Wrong logins, rejections that repeat the address and invalid addresses are masked at every log level."""
     async with Inbox(credentials=(USER, PASSWORD), reply=answer) as inbox:
         here, user = f"127.0.0.1:{inbox.port}", USER.replace("@", "%40")
         environ |= {
@@ -84,8 +84,15 @@ async def test_a_service_in_trouble_tells_no_secret(environ: dict[str, str], rab
             assert await victim.terminate() == 0
     text = b"".join(victim.raw).decode()
     assert not leaks(victim.raw)
-    for told in ("535", "421", "no such user", "mail.retrying", "mail.sent", "•••" if form == "console" else "\\u2022"):
-        assert told in text
+    for found in (
+        "535",
+        "421",
+        "no such user",
+        "mail.retrying",
+        "mail.sent",
+        "•••" if form == "console" else "\\u2022",
+    ):
+        assert found in text
 
 
 async def test_json_logs_are_one_object_a_line_with_the_ids(environ: dict[str, str]) -> None:
@@ -104,7 +111,7 @@ async def test_json_logs_are_one_object_a_line_with_the_ids(environ: dict[str, s
 
 
 async def test_other_addresses_in_a_servers_words_are_masked(environ: dict[str, str]) -> None:
-    """What stands behind an alias is told to no watcher, in no list, and with no result."""
+    """The recipients of an alias are shown to no watcher, in no list, and in no result."""
     words = "550 5.1.1 <real.name@example.net> (expanded from p1@example.com, for team@example.net) is unknown"
     async with Inbox(reply=lambda phase, _: words if phase == "RCPT" else None) as inbox:
         async with serving(changed(environ, SMTP_URL=inbox.url)) as feed, FeedClient.connect(feed) as client:
@@ -115,13 +122,13 @@ async def test_other_addresses_in_a_servers_words_are_masked(environ: dict[str, 
     assert listed["mails"][0]["smtp"]["text"] == (
         "5.1.1 <r•••@example.net> (expanded from p•••@example.com, for t•••@example.net) is unknown"
     )
-    told = json.dumps([events, listed, shown])
-    assert "real.name" not in told
-    assert "team" not in told
+    found = json.dumps([events, listed, shown])
+    assert "real.name" not in found
+    assert "team" not in found
 
 
 async def test_addresses_in_the_reason_of_a_pause_or_a_failure_are_masked(tmp_path: Path) -> None:
-    """Servers name the account that may not log in, and libraries whatever they had in hand."""
+    """Servers name the account that cannot log in, and libraries quote whatever they were given."""
     breaker = CircuitBreaker([timedelta(minutes=1)])
     breaker.probe()
     breaker.fault("AUTH: 535 5.7.8 bad password for our.account@example.org", 0, clock.now())

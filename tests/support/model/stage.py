@@ -115,6 +115,7 @@ class Stage:
 
     async def claim(self, most: int) -> None:
         """Start sending mails."""
+        await self.store.expire(clock.now())
         await self.store.claim(most, 0, clock.now())
 
     async def end(self, outcome: str, most: int) -> None:

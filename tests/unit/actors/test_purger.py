@@ -1,4 +1,4 @@
-"""The purger: everything finished goes, in small portions, and only at its time."""
+"""The purger deletes everything that has finished, in small portions and not before its time."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from notifier.domain.mail import Reply, sent
 from notifier.domain.messages import Origin, decode
 from notifier.storage.sqlite.store import SqliteStore
 
-MEMORY = RetentionPolicy(timedelta(hours=24), timedelta(days=7), None)
+POLICY = RetentionPolicy(timedelta(hours=24), timedelta(days=7), None)
 
 
 async def fill(store: SqliteStore, count: int) -> None:
@@ -27,17 +27,17 @@ async def fill(store: SqliteStore, count: int) -> None:
 
 
 async def test_more_than_one_portion_is_purged_at_once(tmp_path: Path) -> None:
-    """Twelve hundred finished mails go in several transactions of one purge; the one that waits stays."""
+    """One purge deletes 1,200 finished mails in several transactions; the one that waits stays."""
     store = await SqliteStore.open(tmp_path / "n.db")
     await fill(store, 1200)
-    assert await purge_once(store, MEMORY, NOW + timedelta(hours=23)) == 0
-    assert await purge_once(store, MEMORY, NOW + timedelta(hours=25)) == 1200
+    assert await purge_once(store, POLICY, NOW + timedelta(hours=23)) == 0
+    assert await purge_once(store, POLICY, NOW + timedelta(hours=25)) == 1200
     assert sum((await store.totals()).values()) == 1
     await store.close()
 
 
 async def test_a_purge_happens_at_each_tick(tmp_path: Path) -> None:
-    """The time of the tick decides what is old, and the purger goes on to the next one."""
+    """The time of the tick decides what is old, and the purger continues with the next tick."""
     store = await SqliteStore.open(tmp_path / "n.db")
     await fill(store, 3)
     left = []
@@ -47,6 +47,6 @@ async def test_a_purge_happens_at_each_tick(tmp_path: Path) -> None:
             yield NOW + timedelta(hours=hours)
             left.append(sum((await store.totals()).values()))
 
-    await purge(store, MEMORY, ticks(), lambda: None, asyncio.Event())
+    await purge(store, POLICY, ticks(), lambda: None, asyncio.Event())
     assert left == [4, 1]
     await store.close()

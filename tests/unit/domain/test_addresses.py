@@ -38,7 +38,7 @@ def test_an_ordinary_address_is_accepted_as_it_is(local: str, domain: str) -> No
     ],
 )
 def test_an_address_is_brought_into_one_form(address: str, stored: str) -> None:
-    """The domain is lower case and ASCII, the local part is left to its server."""
+    """The domain becomes lower case and ASCII; the local part stays as it is."""
     assert normalised(address) == stored
 
 
@@ -70,7 +70,7 @@ def test_an_address_is_brought_into_one_form(address: str, stored: str) -> None:
     ],
 )
 def test_what_no_mail_can_go_to_is_refused_with_a_reason(address: str) -> None:
-    """A wrong form is a ValueError that says in words what is wrong."""
+    """An invalid address is a ValueError that says what is wrong."""
     with pytest.raises(ValueError, match=r"\w+ \w+"):
         normalised(address)
 
@@ -107,7 +107,7 @@ def test_a_local_part_longer_than_64_octets_is_no_address() -> None:
 
 @given(st.text())
 def test_no_text_does_more_than_be_refused(text: str) -> None:
-    """Whatever stands in place of an address, it is stored in a form that stays itself, or is a ValueError."""
+    """Any text is either normalised to a form that normalises to itself, or a ValueError."""
     try:
         stored = normalised(text)
     except ValueError:
@@ -117,19 +117,19 @@ def test_no_text_does_more_than_be_refused(text: str) -> None:
 
 @given(LOCAL, DOMAIN)
 def test_letter_case_does_not_tell_mailboxes_apart(local: str, domain: str) -> None:
-    """Upper and lower case are one mailbox, another local part is another one."""
+    """Letter case makes no other mailbox; another local part does."""
     assert identity(f"{local}@{domain}".upper()) == identity(f"{local}@{domain}".lower())
     assert identity(f"{local}@{domain}") != identity(f"x{local}@{domain}")
 
 
 @given(LOCAL, DOMAIN)
 def test_a_masked_address_shows_one_letter_and_the_domain(local: str, domain: str) -> None:
-    """Of the local part only the first letter is left, and not even its length."""
+    """Only the first letter of the local part is left, and its length is not visible."""
     assert masked(f"{local}@{domain}") == f"{local[0]}•••@{domain}"
 
 
 def test_what_is_no_address_is_masked_too() -> None:
-    """A text without an @ was meant as an address, so it is not shown in full either."""
+    """A text without an @ is masked too, because it was meant as an address."""
     assert "asha.rao" not in masked("asha.rao")
     assert "rao" not in masked("asha rao example.com")
 
@@ -138,7 +138,7 @@ ADDRESSES = DATA / "addresses.jsonl"
 
 
 def test_real_oddities_are_judged_as_their_collectors_did() -> None:
-    """What must be refused is refused and what must be accepted is accepted, several hundred of them."""
+    """Several hundred invalid addresses are rejected, and several hundred valid ones accepted."""
     if not ADDRESSES.exists():
         assert not os.environ.get("CI"), "CI has the data"
         pytest.skip("the data of addresses is not here")
@@ -155,7 +155,7 @@ def test_real_oddities_are_judged_as_their_collectors_did() -> None:
 
 
 def test_no_address_stands_nowhere_in_a_text() -> None:
-    """Where an address was erased a text stays as it is."""
+    """With an erased address a text stays as it is."""
     assert without("", "the address was erased") == "the address was erased"
 
 
@@ -187,7 +187,7 @@ def test_a_recipient_is_masked_however_its_at_is_written(
 
 @given(NAME, DOMAIN, AROUND)
 def test_a_recipient_is_masked_where_its_name_stands_alone(local: str, domain: str, text: str) -> None:
-    """Servers look for the part before the @ in their tables, and name it without its domain, perhaps encoded."""
+    """Servers look up the part before the @ and name it without its domain, sometimes encoded."""
     for name in (local, local.upper(), quote(local, safe="")):
         assert without(f"{local}@{domain}", text.format(name, name)) == text.format(masked(local), masked(local))
 
@@ -201,20 +201,20 @@ def test_a_recipient_is_masked_where_its_name_stands_alone(local: str, domain: s
     ],
 )
 def test_ordinary_words_are_not_masked(address: str, text: str) -> None:
-    """Part of a longer word or host name, a name of less than 4 characters, and what is not the recipient's."""
+    """They are parts of longer words or host names, names of fewer than 4 characters, and names of others."""
     assert without(address, text) == text
 
 
 @given(st.lists(st.sampled_from(["user", "mail.host", "x-post", "unknown", "5.1.1", "<ravi@other.net>"])).map(" ".join))
 def test_a_text_that_does_not_name_the_recipient_stays(text: str) -> None:
-    """Whatever it says of others."""
+    """Text about others stays as it is."""
     for address in ("post@example.com", "host@example.com", "know@example.com", "ravi.rao@other.net"):
         assert without(address, text) == text
 
 
 @given(LOCAL, DOMAIN, st.sampled_from(["550 <{}>: unknown", "to '{}' and {}", "({})", "mailto:{},{}", "{}"]))
 def test_every_address_in_a_text_can_be_masked(local: str, domain: str, text: str) -> None:
-    """Whatever stands around it; the other words stay."""
+    """Its surroundings make no difference, and the other words stay."""
     address = f"{local}@{domain}"
     found = all_masked(text.format(address, address))
     assert address not in found
@@ -222,7 +222,7 @@ def test_every_address_in_a_text_can_be_masked(local: str, domain: str, text: st
 
 
 def test_a_text_without_an_address_stays() -> None:
-    """An @ alone is none."""
+    """An @ on its own is no address."""
     for text in ("", "at @ noon", "@", "user@", "@host", "5 @ 3"):
         assert all_masked(text) == text
 
@@ -233,13 +233,13 @@ _SEARCHED = re.compile(r"""[^\s<>"(),:;@]+@[^\s<>"'(),:;@]+""")
 @given(st.text("ab@'<>(),:; .\n", max_size=40))
 @example("@asha@example.com")
 def test_masking_finds_what_a_search_finds(text: str) -> None:
-    """Whatever stands around an @, the same parts are masked as by a search that begins anew at each letter."""
+    """The same parts are masked as by a search that starts again at each letter, whatever the text."""
     assert all_masked(text) == _SEARCHED.sub(lambda found: masked(found[0]), text)
 
 
 @pytest.mark.parametrize("part", ["a", "a@", "@", "a@'", "'", "a@@", "a@b'", "@a'a", "+2B", "a%40a", "a at "])
 def test_masking_takes_time_linear_in_the_text(part: str) -> None:
-    """Ten times the text takes about ten times as long, whatever a hostile server repeats in its reply."""
+    """Ten times the text takes about ten times as long, whatever a hostile server sends."""
     spent = []
     for length in (2_000, 20_000):
         text = (part * length)[:length] + "@"

@@ -19,12 +19,12 @@ def shown(at: str | None, clock: str, zone: str | None = None) -> AirportTime:
 
 @pytest.mark.parametrize("text", ["2026-12-01T09:30:00+05:30", "2026-12-01T04:00:00Z", "2026-12-01T09:30"])
 def test_the_same_departure_in_three_spellings_is_one_moment(text: str) -> None:
-    """With an offset, with Z or on the airport's clock: one moment, and the words are the airport's."""
+    """With an offset, with Z or on the airport's clock: the same time in UTC, shown on the airport's clock."""
     assert moment(text, "DEL") == shown("2026-12-01T04:00", "2026-12-01T09:30", "IST")
 
 
 def test_an_airport_s_code_is_read_in_any_case() -> None:
-    """Letters of a code are letters without case."""
+    """The letter case of a code is ignored."""
     assert moment("2026-12-01T09:30", "del").at == utc("2026-12-01T04:00")
 
 
@@ -40,7 +40,7 @@ def test_an_airport_s_code_is_read_in_any_case() -> None:
 def test_a_time_that_a_clock_change_skips_is_read_as_if_the_clock_had_not_changed(
     local: str, airport: str, at: str, clock: str, zone: str
 ) -> None:
-    """In the skipped hour the old offset still holds; the words show the clock as it then is."""
+    """In the skipped hour the old offset applies; the clock shows the time with the new one."""
     assert moment(local, airport) == shown(at, clock, zone)
 
 
@@ -55,24 +55,24 @@ def test_a_time_that_a_clock_change_skips_is_read_as_if_the_clock_had_not_change
 def test_a_time_that_a_clock_change_repeats_is_the_first_one(
     local: str, airport: str, at: str, clock: str, zone: str
 ) -> None:
-    """In the repeated hour the offset of before the change holds."""
+    """In the repeated hour the offset from before the change applies."""
     assert moment(local, airport) == shown(at, clock, zone)
 
 
 def test_an_offset_tells_the_second_of_two_equal_times() -> None:
-    """In the repeated hour a time with an offset is what it says."""
+    """In the repeated hour a time with an offset keeps it."""
     found = moment("2026-11-01T01:30:00-05:00", "JFK")
     assert found == shown("2026-11-01T06:30", "2026-11-01T01:30", "EST")
 
 
 def test_an_unknown_airport_keeps_a_time_with_an_offset() -> None:
-    """An offset is enough to know the moment; the words are those that were given."""
+    """An offset is enough to know the time in UTC; the clock shows the time as given."""
     found = moment("2026-12-01T09:30:00+05:30", "ZZZ9")
     assert found == shown("2026-12-01T04:00", "2026-12-01T09:30")
 
 
 def test_an_unknown_airport_leaves_a_local_time_in_words() -> None:
-    """Without offset and zone no moment is known, and the time is still told as given."""
+    """Without offset and time zone the time in UTC is unknown, and the clock still shows the time as given."""
     assert moment("2026-12-01T09:30", "ZZZ9") == shown(None, "2026-12-01T09:30")
 
 
@@ -85,24 +85,24 @@ def test_an_unknown_airport_leaves_a_local_time_in_words() -> None:
     ],
 )
 def test_a_retired_code_still_has_its_clock(code: str, at: str, name: str) -> None:
-    """Berlin Tegel closed in 2020, and a booking that names it is still understood."""
+    """Berlin Tegel closed in 2020, and its code is still known."""
     assert moment("2026-07-01T12:00", code).at == utc(at)
     assert city(code.lower()) == name
 
 
 def test_a_city_is_known_by_its_airport_or_not() -> None:
-    """Where the code is not known there is no city."""
+    """An unknown code has no city."""
     assert city("BLR") is not None
     assert city("ZZZ9") is None
 
 
-def test_a_zone_without_letters_of_its_own_is_told_by_its_offset() -> None:
-    """Where the zone's name is no word, the offset alone says it."""
+def test_a_zone_without_an_abbreviation_is_shown_by_its_offset() -> None:
+    """A zone whose name is no abbreviation is left out."""
     assert moment("2026-12-01T09:30", "KTM") == shown("2026-12-01T03:45", "2026-12-01T09:30")
 
 
 def test_the_zones_are_those_of_the_pinned_package() -> None:
-    """No folder of the system is searched for zones, so every machine tells the same time."""
+    """The time zones of the operating system are not used, so every machine has the same ones."""
     assert zoneinfo.TZPATH == ()
     assert zoneinfo.ZoneInfo("Asia/Kolkata").key == "Asia/Kolkata"
 
@@ -127,7 +127,7 @@ def test_the_zones_are_those_of_the_pinned_package() -> None:
     ],
 )
 def test_what_is_no_time_is_refused_with_an_example(text: str) -> None:
-    """A text that is no time is a ValueError that shows what is expected, and not the whole text."""
+    """An invalid time is a ValueError with an example of what is expected, and without the whole text."""
     with pytest.raises(ValueError, match=r"is not a time such as 2026-12-01T09:30:00\+05:30") as refusal:
         parse(text)
     assert len(str(refusal.value)) < 250
@@ -135,7 +135,7 @@ def test_what_is_no_time_is_refused_with_an_example(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["2026-12-01t09:30:00+05:30", "2026-12-01 09:30:00+05:30", "2026-12-01T09:30+05:30"])
 def test_the_looser_spellings_of_rfc_3339_are_read(text: str) -> None:
-    """A small t, a blank between day and time, and a time without seconds are understood."""
+    """A small t, a space between date and time, and a time without seconds are valid."""
     assert parse(text).astimezone(UTC) == utc("2026-12-01T04:00")
 
 
@@ -149,7 +149,7 @@ AIRPORTS = st.sampled_from(["DEL", "JFK", "BER", "APIA", "APW", "LHR", "SYD", "E
 
 @given(st.datetimes(datetime(1971, 1, 1), datetime(9998, 12, 31)), AIRPORTS, st.timezones() | st.none())  # noqa: DTZ001 - airports are given local times
 def test_no_time_at_no_airport_is_lost(local: datetime, airport: str, zone: zoneinfo.ZoneInfo | None) -> None:
-    """Every time has its words; a time with an offset is the same moment at every airport."""
+    """Every time has a clock; a time with an offset is the same in UTC at every airport."""
     given_time = local.replace(tzinfo=zone)
     try:
         text = given_time.isoformat()
@@ -165,7 +165,7 @@ def test_no_time_at_no_airport_is_lost(local: datetime, airport: str, zone: zone
 
 @given(st.text())
 def test_no_text_does_more_than_be_refused(text: str) -> None:
-    """Whatever stands in place of a time is read or is a ValueError."""
+    """Any text is either a time or a ValueError."""
     try:
         assert 1970 < parse(text).year < 9999
     except ValueError as refusal:

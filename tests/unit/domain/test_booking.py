@@ -43,7 +43,7 @@ RAVI = Passenger("Ravi Rao", "ravi@example.com")
 MORNING = flight()
 EVENING = flight(departs_at=DEPARTURE + timedelta(hours=12))
 LATER_ON = flight(departs_at=DEPARTURE + timedelta(days=3))
-NEWS = (Kind.CONFIRMATION, Kind.CHANGE, Kind.CANCELLATION)
+NOTICES = (Kind.CONFIRMATION, Kind.CHANGE, Kind.CANCELLATION)
 
 Reminded = tuple[str, str, datetime | None]
 
@@ -71,7 +71,7 @@ def ended(version: int | None = 3, **changes: Any) -> BookingMessage:
 
 
 class Shelf:
-    """A store in a few lines: the mails of one booking, what is known of it, and which messages were handled."""
+    """A minimal store: the mails of one booking, its state, and the ids of handled messages."""
 
     def __init__(self, *messages: BookingMessage, now: datetime = NOW) -> None:
         self.mails: dict[str, Mail] = {}
@@ -82,7 +82,7 @@ class Shelf:
             self.deliver(message, now)
 
     def deliver(self, message: BookingMessage, now: datetime = NOW) -> Plan:
-        """Handle a message once: mails are inserted or ignored by id, changed only where the rev matches."""
+        """Handle a message once: mails are inserted by id and changed only if the rev matches."""
         if (message.source, message.id) in self.handled:
             return Plan()
         self.handled.add((message.source, message.id))
@@ -123,19 +123,19 @@ class Shelf:
             self.put(sent(self.mails[mail.id], Reply(250, "ok"), NOW))
 
     def pending(self) -> list[Mail]:
-        """List what still waits, in the order in which it came to be."""
+        """List the mails that wait, in the order in which they were added."""
         return [mail for mail in self.mails.values() if mail.status is Status.PENDING]
 
     def reminders(self) -> list[Reminded]:
         """List what the pending reminders are about."""
         return [about(mail) for mail in self.pending() if mail.kind is Kind.REMINDER]
 
-    def news(self, who: str) -> list[Mail]:
-        """All that an address was told, or is going to be told, in order."""
+    def notices(self, who: str) -> list[Mail]:
+        """List the mails that an address was sent or is going to be sent, in order, without reminders."""
         return [
             mail
             for mail in self.mails.values()
-            if mail.kind in NEWS and identity(mail.to) == who and mail.status in (Status.PENDING, Status.SENT)
+            if mail.kind in NOTICES and identity(mail.to) == who and mail.status in (Status.PENDING, Status.SENT)
         ]
 
 
@@ -173,7 +173,7 @@ def test_a_confirmed_booking_is_confirmed_at_once_and_reminded_later() -> None:
 
 
 def test_a_first_message_makes_a_confirmation_whatever_it_is_called() -> None:
-    """A change that arrives first is how its passengers learn of the booking."""
+    """If a change arrives first, its passengers get a confirmation."""
     assert kinds(Shelf().deliver(changed()).added) == [Kind.CONFIRMATION, Kind.REMINDER]
 
 
@@ -185,14 +185,14 @@ def test_a_repeat_plans_nothing() -> None:
 
 
 def test_newer_wins_by_version() -> None:
-    """A version that is not higher is ignored, even where its time is later."""
+    """A version that is not higher is ignored, even if its time is later."""
     shelf = Shelf(changed(5))
     assert shelf.deliver(confirmed(4, time=NOW + timedelta(days=9), flights=(EVENING,))) == Plan()
     assert shelf.deliver(ended(5, id="x", time=NOW + timedelta(days=9))) == Plan()
     assert shelf.deliver(changed(6, time=NOW - timedelta(days=9), flights=(EVENING,))).added
 
 
-def test_newer_wins_by_time_where_there_are_no_versions() -> None:
+def test_newer_wins_by_time_if_there_are_no_versions() -> None:
     """Without versions a message that is not later is ignored."""
     shelf = Shelf(confirmed(None, id="a", time=NOW))
     assert shelf.deliver(changed(None, id="b", time=NOW, flights=(EVENING,))) == Plan()
@@ -201,15 +201,15 @@ def test_newer_wins_by_time_where_there_are_no_versions() -> None:
 
 
 def test_passengers_who_share_an_address_get_one_mail() -> None:
-    """Letter case makes no second mailbox: one confirmation and one reminder name them both."""
+    """Letter case is ignored: one confirmation and one reminder name both passengers."""
     second = Passenger("Ravi Rao", "ASHA@example.com")
     added = Shelf().deliver(confirmed(passengers=(ASHA, second))).added
     assert kinds(added) == [Kind.CONFIRMATION, Kind.REMINDER]
     assert [names(mail) for mail in added] == [("Asha Rao", "Ravi Rao")] * 2
 
 
-def test_a_removed_address_is_told_and_loses_its_reminder() -> None:
-    """Who is no longer in the booking gets a cancellation notice, the others stay as they were."""
+def test_a_removed_address_gets_a_cancellation_notice_and_loses_its_reminder() -> None:
+    """A passenger who was removed gets a cancellation notice; the mails of the others stay as they were."""
     shelf = Shelf(confirmed(passengers=(ASHA, RAVI)))
     plan = shelf.deliver(changed(passengers=(ASHA,)))
     assert [(mail.kind, mail.to) for mail in plan.added] == [(Kind.CANCELLATION, "ravi@example.com")]
@@ -220,15 +220,15 @@ def test_a_removed_address_is_told_and_loses_its_reminder() -> None:
     assert shelf.reminders() == [("asha@example.com", "AI101", DEPARTURE)]
 
 
-def test_an_address_that_is_gone_is_told_once() -> None:
-    """A further change does not tell those again who left before."""
+def test_a_removed_address_is_notified_once() -> None:
+    """A further change sends no notice to those who were removed before."""
     shelf = Shelf(confirmed(passengers=(ASHA, RAVI)), changed(2, passengers=(ASHA,)))
     plan = shelf.deliver(changed(3, passengers=(ASHA,), flights=(EVENING,)))
     assert [mail.to for mail in plan.added if mail.kind is not Kind.REMINDER] == ["asha@example.com"]
 
 
-def test_an_address_that_comes_back_is_told_of_the_booking() -> None:
-    """Its first confirmation stays the only one, so the return is a change; the reminder is there again."""
+def test_an_address_that_comes_back_gets_a_change_notice() -> None:
+    """Its first confirmation stays the only one, so the return is a change; the reminder is added again."""
     shelf = Shelf(confirmed(passengers=(ASHA, RAVI)), changed(2, passengers=(ASHA,)))
     plan = shelf.deliver(changed(3, passengers=(ASHA, RAVI)))
     assert [(mail.kind, mail.to) for mail in plan.added] == [
@@ -254,22 +254,22 @@ def test_a_later_confirmation_counts_as_a_change() -> None:
     ],
 )
 def test_a_change_that_a_passenger_sees_makes_a_notice(changes: dict[str, Any]) -> None:
-    """Another seat, gate, flight, price or name is told at once."""
+    """Another seat, gate, flight, price or name makes a notice at once."""
     plan = Shelf(confirmed()).deliver(changed(**changes))
     assert [mail.kind for mail in plan.added if mail.kind is not Kind.REMINDER] == [Kind.CHANGE]
     assert plan.added[0].send_at == NOW
 
 
 def test_a_new_version_without_a_change_makes_no_mail() -> None:
-    """Nothing that a passenger sees is different, so nobody is told; the version still counts as handled."""
+    """Nothing that a passenger sees is different, so there is no notice; the version still counts as handled."""
     shelf = Shelf(confirmed())
     plan = shelf.deliver(changed(7))
     assert (plan.added, plan.changed) == ((), ())
     assert shelf.deliver(changed(6, flights=(EVENING,))) == Plan()
 
 
-def test_a_pending_reminder_tells_the_latest_state() -> None:
-    """After a change of seat, gate or name the reminder, which comes last, must not tell the old one."""
+def test_a_pending_reminder_has_the_latest_state() -> None:
+    """After a change of seat, gate or name the reminder must not show the old one."""
     shelf = Shelf(confirmed(), changed(flights=(flight(seat="14C", gate="9"),)))
     (reminder,) = [mail for mail in shelf.pending() if mail.kind is Kind.REMINDER]
     assert isinstance(reminder.content, Itinerary)
@@ -287,8 +287,8 @@ def test_a_moved_departure_moves_the_reminder() -> None:
     assert shelf.reminders() == [("asha@example.com", "AI101", EVENING.departs_at)]
 
 
-def test_a_departure_that_moves_away_and_back_is_reminded() -> None:
-    """What was cancelled stays so; a new pending reminder takes its place, as often as it happens."""
+def test_a_departure_that_moves_and_moves_back_is_reminded() -> None:
+    """A cancelled reminder stays cancelled; a new pending one takes its place, however often that happens."""
     shelf = Shelf(confirmed())
     for version in range(2, 7):
         shelf.deliver(changed(version, flights=(EVENING if version % 2 == 0 else MORNING,)))
@@ -327,7 +327,7 @@ def test_a_reminder_goes_out_in_its_window(booking: str, ahead: int, address: st
 
 
 def test_reminders_of_one_flight_are_spread() -> None:
-    """A full aircraft is no burst: its reminders begin at many different moments."""
+    """The reminders of a full aircraft are no burst: they are sent at many different times."""
     crowd = tuple(Passenger(f"P{n}", f"p{n}@example.com") for n in range(100))
     added = Shelf().deliver(confirmed(passengers=crowd)).added
     assert len({mail.send_at for mail in added if mail.kind is Kind.REMINDER}) > 80
@@ -335,14 +335,14 @@ def test_reminders_of_one_flight_are_spread() -> None:
 
 @pytest.mark.parametrize("ahead", [timedelta(hours=3), timedelta(hours=2), timedelta(minutes=1), timedelta(0)])
 def test_inside_the_window_there_is_no_reminder(ahead: timedelta) -> None:
-    """A booking or change so late says itself when the flight leaves."""
+    """The notice of such a late booking or change says itself when the flight leaves."""
     late = confirmed(flights=(flight(departs_at=NOW + ahead),))
     assert kinds(Shelf().deliver(late).added) == [Kind.CONFIRMATION]
     assert kinds(Shelf(confirmed()).deliver(changed(flights=late.flights)).added) == [Kind.CHANGE]
 
 
 def test_a_waiting_reminder_survives_a_message_inside_its_window() -> None:
-    """A new version that tells a passenger nothing must not take the reminder that still waits."""
+    """A new version without a visible change must not withdraw the reminder that still waits."""
     inside = DEPARTURE - timedelta(hours=3) + timedelta(seconds=1)
     shelf = Shelf(confirmed())
     plan = shelf.deliver(changed(), inside)
@@ -351,7 +351,7 @@ def test_a_waiting_reminder_survives_a_message_inside_its_window() -> None:
 
 
 def test_a_flight_without_a_known_moment_has_no_reminder() -> None:
-    """The confirmation says the time as given, and its error field why there is no reminder."""
+    """The confirmation shows the time as given, and its error field says why there is no reminder."""
     lost = flight(departs_at=None)
     (mail,) = Shelf().deliver(confirmed(flights=(lost,), note="no time zone is known")).added
     assert (mail.kind, mail.error) == (Kind.CONFIRMATION, "no time zone is known")
@@ -363,7 +363,7 @@ LATEST = datetime(2026, 12, 1, 21, 30, tzinfo=UTC)
 
 
 def test_an_unknown_time_zone_counts_as_the_westernmost() -> None:
-    """Mails expire, and the booking is forgotten, by the latest moment at which the flight can depart."""
+    """Mails expire, and the booking's state is deleted, by the latest possible time of departure."""
     unknown_zone = flight(departs_at=None)
     for flights in ((unknown_zone,), (MORNING, unknown_zone), (unknown_zone, MORNING)):
         plan = Shelf().deliver(confirmed(flights=flights))
@@ -374,7 +374,7 @@ def test_an_unknown_time_zone_counts_as_the_westernmost() -> None:
 
 
 def test_a_change_of_a_return_from_an_unknown_zone_is_sent_after_the_outbound_departure() -> None:
-    """The notices of a trip that is under way expire with its last flight, whose moment is only known roughly."""
+    """The notices of a trip that is under way expire with its last flight, whose departure is only known roughly."""
     back = flight(number="AI102", departs_at=None)
     under_way = DEPARTURE + timedelta(hours=1)
     shelf = Shelf(confirmed(flights=(MORNING, back)))
@@ -384,7 +384,7 @@ def test_a_change_of_a_return_from_an_unknown_zone_is_sent_after_the_outbound_de
 
 
 def test_every_notice_keeps_what_was_wrong_with_its_message() -> None:
-    """The note is in its error field and in its content; a reminder has none, because it may concern another flight."""
+    """The note is in its error and in its content; a reminder has none, because the note can concern another flight."""
     shelf = Shelf(confirmed(note="the price is left out"))
     shelf.deliver(changed(flights=(EVENING,), note="the seat is left out"))
     found = [(mail.event, mail.error, getattr(mail.content, "note", None)) for mail in shelf.pending()]
@@ -398,7 +398,7 @@ def test_every_notice_keeps_what_was_wrong_with_its_message() -> None:
 
 
 def test_a_bad_address_is_reported_and_the_others_get_theirs() -> None:
-    """Whom no mail can reach is a failed confirmation that says why, once for the booking."""
+    """An address that no mail can reach has one failed confirmation, which says why."""
     nobody = Passenger("No One", "nobody", fault="it has no @")
     shelf = Shelf()
     added = shelf.deliver(confirmed(passengers=(nobody, ASHA))).added
@@ -412,8 +412,8 @@ def test_a_bad_address_is_reported_and_the_others_get_theirs() -> None:
     assert len([mail for mail in shelf.mails.values() if mail.status is Status.FAILED]) == 1
 
 
-def test_a_cancelled_booking_sends_nothing_but_the_news() -> None:
-    """Everything unsent is cancelled, and everyone who is still in is told of the flights that were."""
+def test_a_cancelled_booking_sends_nothing_but_cancellation_notices() -> None:
+    """Everything unsent is cancelled, and every included address gets a notice with the old flights."""
     shelf = Shelf(confirmed(passengers=(ASHA, RAVI)))
     plan = shelf.deliver(ended())
     assert {mail.status for mail in plan.changed} == {Status.CANCELLED}
@@ -431,7 +431,7 @@ POLICY = RetryPolicy((timedelta(seconds=10),), timedelta(hours=48))
 
 
 def with_unknown_outcome(mail: Mail) -> Mail:
-    """End an attempt of which nobody knows whether it succeeded."""
+    """End an attempt with an unknown outcome."""
     return unknown(mail, "connection lost", POLICY, NOW)
 
 
@@ -453,7 +453,7 @@ def sending(shelf: Shelf, kind: Kind) -> Mail:
 
 
 def end(shelf: Shelf, mail: Mail, *steps: Callable[[Mail], Mail]) -> Mail:
-    """Store how an attempt ended, one step after the other; returns the mail as it is afterwards."""
+    """Store the outcome of an attempt, one step after the other; return the mail after it."""
     for step in steps:
         shelf.put(step(shelf.mails[mail.id]))
     return shelf.mails[mail.id]
@@ -471,7 +471,7 @@ ENDINGS: list[Steps] = [(put_off,), (broken_off,), (handed_back,), (with_unknown
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("kind", [Kind.CONFIRMATION, Kind.REMINDER])
 def test_a_mail_that_was_being_sent_when_its_booking_was_cancelled_is_not_sent_again(kind: Kind, ending: Steps) -> None:
-    """A cancellation cannot call a mail back that is on its way, but however that ends it is the last attempt."""
+    """A cancellation cannot stop a mail that is being sent, but there is no further attempt whatever its outcome."""
     shelf = Shelf(confirmed())
     mail = sending(shelf, kind)
     shelf.deliver(ended())
@@ -484,7 +484,7 @@ def test_a_mail_that_was_being_sent_when_its_booking_was_cancelled_is_not_sent_a
 def test_a_reminder_that_was_being_sent_when_its_departure_moved_is_not_sent_again(
     ending: Steps,
 ) -> None:
-    """It would remind of a departure that is none any more; the new departure has a reminder of its own."""
+    """It would remind of a departure that no longer exists; the new departure has a reminder of its own."""
     shelf = Shelf(confirmed())
     mail = sending(shelf, Kind.REMINDER)
     shelf.deliver(changed(flights=(EVENING,)))
@@ -493,10 +493,10 @@ def test_a_reminder_that_was_being_sent_when_its_departure_moved_is_not_sent_aga
 
 
 @pytest.mark.parametrize("ending", [steps for steps in ENDINGS if steps != (with_unknown_outcome,)])
-def test_a_mail_that_was_being_sent_when_its_booking_changed_says_what_holds_now(
+def test_a_mail_that_was_being_sent_when_its_booking_changed_gets_the_new_content(
     ending: Steps,
 ) -> None:
-    """Nobody has it yet, so the next attempt tells the latest state."""
+    """Its reader does not have it yet, so the next attempt has the latest state."""
     shelf = Shelf(confirmed())
     mail = sending(shelf, Kind.CONFIRMATION)
     shelf.deliver(changed(2, flights=(EVENING,)))
@@ -509,7 +509,7 @@ def test_a_mail_that_was_being_sent_when_its_booking_changed_says_what_holds_now
 
 
 def test_a_mail_of_unknown_outcome_keeps_its_bytes_whatever_the_booking_says() -> None:
-    """Somebody may have it already, so it is sent again as it was, also after a later attempt was rejected."""
+    """Its reader may have it, so it is sent again unchanged, also after a later attempt was rejected."""
     shelf = Shelf(confirmed())
     mail = end(shelf, sending(shelf, Kind.CONFIRMATION), with_unknown_outcome)
     shelf.deliver(changed(2, flights=(EVENING,)))
@@ -519,8 +519,8 @@ def test_a_mail_of_unknown_outcome_keeps_its_bytes_whatever_the_booking_says() -
         assert (found.content, found.subject, found.expires_at) == (mail.content, mail.subject, mail.expires_at)
 
 
-def test_news_that_is_taken_back_while_a_mail_is_being_sent_leaves_it_as_it_was() -> None:
-    """What is in force when the mail comes back decides, not what was in force in between."""
+def test_a_change_that_is_reverted_while_a_mail_is_being_sent_leaves_it_as_it_was() -> None:
+    """The state when the mail becomes pending again decides, not the states in between."""
     shelf = Shelf(confirmed())
     reminder, confirmation = sending(shelf, Kind.REMINDER), sending(shelf, Kind.CONFIRMATION)
     shelf.deliver(changed(2, flights=(EVENING,)))
@@ -532,7 +532,7 @@ def test_news_that_is_taken_back_while_a_mail_is_being_sent_leaves_it_as_it_was(
 
 
 def test_a_rewritten_mail_raises_its_revision() -> None:
-    """A watcher must see that a waiting mail will say something else."""
+    """Watchers must see that a waiting mail has a new content."""
     shelf = Shelf(confirmed())
     before = {mail.kind: mail for mail in shelf.pending()}
     plan = shelf.deliver(changed(flights=(replace(MORNING, seat="30F"),)))
@@ -542,7 +542,7 @@ def test_a_rewritten_mail_raises_its_revision() -> None:
 
 
 def test_a_mail_whose_attempt_broke_before_the_message_is_rewritten() -> None:
-    """Nobody can have it, and what broke stays visible."""
+    """Its reader cannot have it, and the error of the attempt stays visible."""
     shelf = Shelf(confirmed())
     mail = end(shelf, sending(shelf, Kind.CONFIRMATION), broken_off)
     shelf.deliver(changed(flights=(EVENING,)))
@@ -551,8 +551,8 @@ def test_a_mail_whose_attempt_broke_before_the_message_is_rewritten() -> None:
     assert (found.content.flights, found.error) == ((EVENING,), "connection lost (in RCPT)")
 
 
-def test_who_comes_back_is_not_told_any_more_that_they_are_out() -> None:
-    """A cancellation notice that still waits, or is on its way and comes back, would be the last thing they read."""
+def test_an_address_that_comes_back_is_sent_no_cancellation_notice() -> None:
+    """A cancellation notice that still waits, or that becomes pending again, would be their last mail."""
     for claim_it in (False, True):
         shelf = Shelf(confirmed(passengers=(ASHA, RAVI)), changed(2, passengers=(ASHA,)))
         if claim_it:
@@ -565,8 +565,8 @@ def test_who_comes_back_is_not_told_any_more_that_they_are_out() -> None:
         assert shelf.mails[notice.id].status is Status.CANCELLED
 
 
-def test_who_was_removed_is_not_confirmed_any_more() -> None:
-    """A confirmation that still waits, or comes back, must not follow the cancellation notice."""
+def test_a_removed_address_is_not_confirmed_any_more() -> None:
+    """A confirmation that still waits, or becomes pending again, must not follow the cancellation notice."""
     for claim_it in (False, True):
         shelf = Shelf(confirmed(passengers=(RAVI,)))
         if claim_it:
@@ -580,7 +580,7 @@ def test_who_was_removed_is_not_confirmed_any_more() -> None:
 
 
 def test_a_cancellation_notice_on_its_way_survives_a_second_cancellation() -> None:
-    """Nobody gets a second notice, so the first one must still arrive if the server puts it off."""
+    """There is no second notice, so the first one must still be sent if the server rejects it temporarily."""
     shelf = Shelf(confirmed(), ended(2))
     notice = sending(shelf, Kind.CANCELLATION)
     shelf.deliver(ended(3))
@@ -589,7 +589,7 @@ def test_a_cancellation_notice_on_its_way_survives_a_second_cancellation() -> No
 
 
 def test_a_booking_that_was_forgotten_is_confirmed_although_its_old_mails_are_there() -> None:
-    """With a long retention a reference that is given out again must not be taken for its predecessor."""
+    """With a long retention, a reference that is used again must not be taken for the earlier booking."""
     shelf = Shelf(confirmed())
     for kind in (Kind.CONFIRMATION, Kind.REMINDER):
         mail = sending(shelf, kind)
@@ -601,7 +601,7 @@ def test_a_booking_that_was_forgotten_is_confirmed_although_its_old_mails_are_th
 
 
 def test_no_id_is_given_out_again_after_a_purge() -> None:
-    """A departure that moves away and comes back, and a reference that is given out again, make mails with new ids."""
+    """A departure that moves and moves back, and a reference that is used again, make mails with new ids."""
     shelf, seen = Shelf(), set[str]()
     for version in range(1, 6):
         plan = shelf.deliver(changed(version, flights=(MORNING if version % 2 else EVENING,)))
@@ -614,8 +614,8 @@ def test_no_id_is_given_out_again_after_a_purge() -> None:
     assert not {mail.id for mail in shelf.deliver(confirmed(1, id="next")).added} & seen
 
 
-def test_a_state_that_comes_into_force_again_is_told_again() -> None:
-    """Its notice has a name of its own while the one that told it first is still there."""
+def test_a_state_that_comes_into_force_again_is_notified_again() -> None:
+    """Its notice has an id of its own while the first one is still stored."""
     hour = [NOW + timedelta(hours=number) for number in range(4)]
     shelf = Shelf(confirmed(1, time=hour[0]), changed(None, time=hour[2], flights=(EVENING,)))
     shelf.deliver(changed(3, time=hour[3], flights=(MORNING,)))
@@ -626,8 +626,8 @@ def test_a_state_that_comes_into_force_again_is_told_again() -> None:
     assert notice.content.flights == (EVENING,)
 
 
-def test_what_an_earlier_version_knew_of_a_booking_keeps_its_ids() -> None:
-    """An upgrade sends nothing twice: the ids of a booking's mails do not depend on what that version did not keep."""
+def test_a_booking_state_of_an_earlier_version_keeps_its_ids() -> None:
+    """An upgrade sends nothing twice: ids do not depend on fields that the earlier version did not store."""
     state = BookingState(
         1,
         NOW,
@@ -643,8 +643,8 @@ def test_what_an_earlier_version_knew_of_a_booking_keeps_its_ids() -> None:
     assert plan.added[0].id == mail_id("RXJ34P", "booking.change", "2", "asha@example.com")
 
 
-def test_a_cancellation_that_arrives_first_is_told_to_its_passengers() -> None:
-    """Those it names are told, and a confirmation that comes late makes nothing."""
+def test_a_cancellation_that_arrives_first_notifies_its_passengers() -> None:
+    """The addresses that it names get a notice, and a confirmation that arrives later adds nothing."""
     shelf = Shelf()
     plan = shelf.deliver(ended(passengers=(ASHA, RAVI), flights=(MORNING,)))
     assert [(mail.kind, mail.to) for mail in plan.added] == [
@@ -654,28 +654,28 @@ def test_a_cancellation_that_arrives_first_is_told_to_its_passengers() -> None:
     assert shelf.deliver(confirmed(passengers=(ASHA, RAVI))) == Plan()
 
 
-def test_a_cancellation_tells_those_it_names_and_those_it_does_not() -> None:
-    """A passenger known from before and one only named now are both told, each once."""
+def test_a_cancellation_notifies_named_and_unnamed_addresses() -> None:
+    """A passenger of the booking and one whom only the cancellation names get one notice each."""
     plan = Shelf(confirmed(passengers=(ASHA,))).deliver(ended(passengers=(RAVI, ASHA)))
     assert sorted(mail.to for mail in plan.added) == ["asha@example.com", "ravi@example.com"]
 
 
-def test_who_left_before_the_end_is_not_told_again() -> None:
-    """An address that had its cancellation notice gets no second one, even where the cancellation names it."""
+def test_an_address_that_was_removed_before_is_not_notified_again() -> None:
+    """An address that had its cancellation notice gets no second one, even if the cancellation names it."""
     shelf = Shelf(confirmed(passengers=(ASHA, RAVI)), changed(2, passengers=(ASHA,)))
     shelf.send(9)
     assert [mail.to for mail in shelf.deliver(ended(passengers=(ASHA, RAVI))).added] == ["asha@example.com"]
 
 
-def test_a_second_cancellation_does_not_take_the_news_away() -> None:
-    """Whoever waits for the cancellation notice still gets one when the booking is cancelled again."""
+def test_a_second_cancellation_keeps_the_notice() -> None:
+    """A cancellation notice that still waits is replaced by a new one when the booking is cancelled again."""
     shelf = Shelf(confirmed(passengers=(ASHA, RAVI)), changed(2, passengers=(ASHA,)), ended(3), ended(4))
     for who in ("asha@example.com", "ravi@example.com"):
-        assert kinds(shelf.news(who))[-1:] == [Kind.CANCELLATION]
+        assert kinds(shelf.notices(who))[-1:] == [Kind.CANCELLATION]
 
 
 def test_a_booking_is_remembered_until_after_its_last_departure() -> None:
-    """What is known is kept from the later of now and the last departure on."""
+    """The state is kept for a time that begins now or at the last departure, whichever is later."""
     plan = Shelf().deliver(confirmed(flights=(EVENING, MORNING)))
     assert plan.forget_at == DEPARTURE + timedelta(hours=12) + RULES.remember
     past = Shelf().deliver(confirmed(flights=(flight(departs_at=NOW - timedelta(days=1)),)))
@@ -692,14 +692,14 @@ def test_every_booking_is_an_aggregate_of_its_own() -> None:
 
 
 def test_the_mails_of_a_booking_count_its_messages() -> None:
-    """Each message that is heeded raises the sequence, by which a calendar knows the newer one."""
+    """Each message that comes into force raises the sequence, by which calendars recognise the newer invitation."""
     shelf = Shelf(confirmed(), changed(2, flights=(EVENING,)), changed(2), ended(3))
-    news = [mail.content for mail in shelf.mails.values() if mail.kind is not Kind.REMINDER]
-    assert [content.sequence for content in news if isinstance(content, Itinerary)][1:] == [1, 2]
+    notices = [mail.content for mail in shelf.mails.values() if mail.kind is not Kind.REMINDER]
+    assert [content.sequence for content in notices if isinstance(content, Itinerary)][1:] == [1, 2]
 
 
-def test_who_is_removed_is_told_of_the_flights_that_were_theirs() -> None:
-    """Not of those that the others have now."""
+def test_a_removed_address_is_shown_its_old_flights() -> None:
+    """The notice does not show the flights that the others have now."""
     shelf = Shelf(confirmed(passengers=(ASHA, RAVI)))
     added = shelf.deliver(changed(passengers=(ASHA,), flights=(EVENING,))).added
     (farewell,) = [mail for mail in added if mail.kind is Kind.CANCELLATION]
@@ -707,7 +707,7 @@ def test_who_is_removed_is_told_of_the_flights_that_were_theirs() -> None:
     assert farewell.content.flights == (MORNING,)
 
 
-def test_a_change_knows_what_was_before() -> None:
+def test_a_change_notice_has_the_flights_before() -> None:
     """The flights that it replaces are in it."""
     content = Shelf(confirmed()).deliver(changed(flights=(EVENING,))).added[0].content
     assert isinstance(content, Itinerary)
@@ -718,15 +718,15 @@ def test_a_change_knows_what_was_before() -> None:
     ("ahead", "soon"),
     [(timedelta(hours=3, seconds=1), False), (timedelta(hours=3), True), (timedelta(minutes=1), True)],
 )
-def test_a_confirmation_inside_the_window_of_the_reminder_knows_it(ahead: timedelta, soon: bool) -> None:  # noqa: FBT001 - a column of the table
-    """It says itself that the flight leaves soon."""
+def test_a_confirmation_inside_the_window_of_the_reminder_says_so(ahead: timedelta, soon: bool) -> None:  # noqa: FBT001 - a column of the table
+    """The confirmation itself says that the flight leaves soon."""
     content = Shelf().deliver(confirmed(), DEPARTURE - ahead).added[0].content
     assert isinstance(content, Itinerary)
     assert content.leaves_soon is soon
 
 
-def test_a_confirmation_that_still_waits_says_what_holds_now() -> None:
-    """Put off by the server, it may come after the notice of a change: neither of them then tells what was."""
+def test_a_confirmation_that_still_waits_has_the_latest_state() -> None:
+    """If it is rejected temporarily, it can arrive after a change notice: neither of them then shows the old state."""
     shelf = Shelf(confirmed())
     (waiting,) = [mail for mail in shelf.pending() if mail.kind is Kind.CONFIRMATION]
     shelf.deliver(changed(flights=(EVENING,)))
@@ -738,8 +738,8 @@ def test_a_confirmation_that_still_waits_says_what_holds_now() -> None:
 
 
 @pytest.mark.parametrize("kind", [Kind.CONFIRMATION, Kind.REMINDER])
-def test_a_mail_that_somebody_may_have_is_not_rewritten(kind: Kind) -> None:
-    """An attempt whose outcome is unknown is repeated as it was, to the byte."""
+def test_a_mail_that_may_have_been_sent_is_not_rewritten(kind: Kind) -> None:
+    """An attempt whose outcome is unknown is repeated with the same bytes."""
     shelf = Shelf(confirmed())
     (first,) = [mail for mail in shelf.pending() if mail.kind is kind]
     shelf.put(claimed(first, NOW))
@@ -750,15 +750,15 @@ def test_a_mail_that_somebody_may_have_is_not_rewritten(kind: Kind) -> None:
 
 @pytest.mark.parametrize("after", [timedelta(days=-9), timedelta(minutes=5), timedelta(days=9)])
 def test_a_cancellation_notice_can_be_sent_for_a_day_at_least(after: timedelta) -> None:
-    """A flight that is cancelled when it should have left is news all the same; otherwise its departure counts."""
+    """It is also sent if a flight is cancelled after its departure time; otherwise it expires with the departure."""
     at = DEPARTURE + after
     (notice,) = Shelf(confirmed(), now=DEPARTURE - timedelta(days=30)).deliver(ended(), at).added
     assert notice.expires_at == max(DEPARTURE, at + timedelta(hours=24))
 
 
 @pytest.mark.parametrize(("old", "new"), [(MORNING, LATER_ON), (LATER_ON, MORNING)])
-def test_a_farewell_expires_with_the_later_of_the_old_and_new_departures(old: Flight, new: Flight) -> None:
-    """A passenger who is removed by the message that moves the flight can get the notice until both have left."""
+def test_a_removal_notice_expires_with_the_later_of_the_old_and_new_departures(old: Flight, new: Flight) -> None:
+    """A passenger removed by the message that moves the flight can get the notice until both departures have passed."""
     shelf = Shelf(confirmed(passengers=(ASHA, RAVI), flights=(old,)))
     plan = shelf.deliver(changed(flights=(new,)), DEPARTURE - timedelta(minutes=5))
     (farewell,) = [mail for mail in plan.added if mail.kind is Kind.CANCELLATION]
@@ -767,7 +767,7 @@ def test_a_farewell_expires_with_the_later_of_the_old_and_new_departures(old: Fl
 
 
 def test_a_cancellation_notice_that_may_have_been_sent_stays_the_only_one() -> None:
-    """A second cancellation makes no notice with another id, by which a mailbox could not tell that it is the same."""
+    """A second cancellation makes no notice with another id, which a mailbox could not recognise as the same one."""
     shelf = Shelf(confirmed())
     shelf.send(9)
     shelf.deliver(ended(2))
@@ -777,7 +777,7 @@ def test_a_cancellation_notice_that_may_have_been_sent_stays_the_only_one() -> N
 
 
 def test_an_address_that_only_a_cancellation_named_is_confirmed_later() -> None:
-    """The first confirmed or changed state that shows it makes its confirmation, to which its other mails refer."""
+    """The first confirmation or change that names it makes its confirmation, to which its other mails refer."""
     shelf = Shelf(ended(2, passengers=(ASHA,), flights=(MORNING,)))
     shelf.send(9)
     shelf.deliver(ended(3, passengers=(ASHA,)))
@@ -789,13 +789,13 @@ def test_an_address_that_only_a_cancellation_named_is_confirmed_later() -> None:
 
 
 def test_a_cancellation_without_a_usable_address_still_cancels() -> None:
-    """The passengers that are known get their notices, and nothing else is sent any more."""
+    """The passengers of the booking get their notices, and nothing else is sent any more."""
     shelf = Shelf(confirmed(), ended(2, passengers=(Passenger("Asha Rao", "", fault="it has no @"),)))
     assert [(mail.kind, mail.to) for mail in shelf.pending()] == [(Kind.CANCELLATION, "asha@example.com")]
 
 
 def test_a_message_that_was_forgotten_makes_mails_with_other_ids_than_those_that_are_stored() -> None:
-    """With a retention of mails that is longer than that of messages, a very late repeat is not lost to old mails."""
+    """If mails are kept longer than message ids, a very late repeat still makes its mails."""
     shelf = Shelf(confirmed())
     before = set(shelf.mails)
     shelf.state = None
@@ -806,7 +806,7 @@ def test_a_message_that_was_forgotten_makes_mails_with_other_ids_than_those_that
 
 
 def test_no_id_of_a_restored_state_is_given_out_again_after_a_purge() -> None:
-    """A state without a version that is outdone and comes into force again makes mails with new ids."""
+    """A message without a version that is outdone and comes into force again makes mails with new ids."""
     minute = [NOW + timedelta(minutes=n) for n in range(4)]
     seats = [(replace(MORNING, seat=f"{n}A"),) for n in range(4)]
     shelf, seen = Shelf(), list[str]()
@@ -837,7 +837,7 @@ def test_a_newer_change_notice_supersedes_those_that_wait() -> None:
 
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_a_superseded_change_notice_that_was_being_sent_is_not_sent_again(ending: Steps) -> None:
-    """The newer notice, which says what has changed since that one, is enough, whatever else is decided meanwhile."""
+    """The newer notice, which has the changes since that one, is enough, whatever is decided meanwhile."""
     shelf = Shelf(confirmed())
     shelf.send(1)
     shelf.deliver(changed(2, flights=(EVENING,)))
@@ -887,10 +887,10 @@ ENDS = st.fixed_dictionaries(
     ),
     st.randoms(use_true_random=False),
 )
-def test_newer_wins_in_any_order_where_only_some_messages_have_a_version(
+def test_newer_wins_in_any_order_if_only_some_messages_have_a_version(
     drawn: list[BookingMessage], random: Random
 ) -> None:
-    """The highest version and the latest message without one are compared by time, whatever came in between."""
+    """The highest version and the latest message without one are compared by time, whatever arrived in between."""
     # One message for each version, and for each time without one: which of two equals wins may depend on the order.
     unique = {(each.version, each.time if each.version is None else None): each for each in drawn}
     messages = [
@@ -905,13 +905,13 @@ def test_newer_wins_in_any_order_where_only_some_messages_have_a_version(
     shelf = Shelf(*shuffled)
     assert sorted(shelf.reminders()) == sorted(expected(wins))
     for passenger in wins.passengers:
-        assert shelf.news(passenger.email)[-1].kind is not Kind.CANCELLATION
+        assert shelf.notices(passenger.email)[-1].kind is not Kind.CANCELLATION
     for who in addresses(shelf) - {passenger.email for passenger in wins.passengers}:
-        assert shelf.news(who)[-1].kind is Kind.CANCELLATION
+        assert shelf.notices(who)[-1].kind is Kind.CANCELLATION
 
 
 def test_versions_and_times_mixed_end_in_one_state() -> None:
-    """Version 5 at 1 o'clock, none at 2, version 3 at 3: in all six orders the one without a version holds."""
+    """Version 5 at 1 o'clock, none at 2, version 3 at 3: in all six orders the one without a version is in force."""
     messages = [
         confirmed(5, time=NOW + timedelta(hours=1), flights=(MORNING,)),
         changed(None, time=NOW + timedelta(hours=2), flights=(EVENING,)),
@@ -923,7 +923,7 @@ def test_versions_and_times_mixed_end_in_one_state() -> None:
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[BookingMessage]:
-    """Draw what a booking service says of one booking in the course of time, with versions or without."""
+    """Draw the messages of a booking service about one booking over time, with versions or without."""
     states = draw(st.lists(STATES | STATES | STATES | ENDS, min_size=1, max_size=7))
     versioned = draw(st.booleans())
     return [
@@ -943,7 +943,7 @@ def deliveries(draw: st.DrawFn) -> tuple[list[BookingMessage], list[tuple[Bookin
 
 
 def expected(last: BookingMessage) -> set[Reminded]:
-    """Say which reminders the last state of a booking calls for, by the contract and not by the code."""
+    """Return the reminders that the last state of a booking needs, by the contract and not by the code."""
     if last.change is Change.CANCELLED:
         return set()
     return {
@@ -983,18 +983,18 @@ def test_no_address_is_confirmed_twice(
     drawn: tuple[list[BookingMessage], list[tuple[BookingMessage, int]]],
     sending: bool,  # noqa: FBT001 - drawn
 ) -> None:
-    """In any order each address has one confirmation at most."""
+    """In any order each address has at most one confirmation."""
     shelf = shuffled(drawn[1], sending=sending)
     confirmations = [identity(mail.to) for mail in shelf.mails.values() if mail.kind is Kind.CONFIRMATION]
     assert len(confirmations) == len(set(confirmations))
 
 
 @given(deliveries(), st.booleans())
-def test_of_a_cancelled_booking_only_the_news_is_pending(
+def test_of_a_cancelled_booking_only_notices_are_pending(
     drawn: tuple[list[BookingMessage], list[tuple[BookingMessage, int]]],
     sending: bool,  # noqa: FBT001 - drawn
 ) -> None:
-    """Once the booking has ended, nothing waits but cancellation notices."""
+    """Once the booking was cancelled, only cancellation notices wait."""
     history, order = drawn
     last = msgspec.structs.replace(history[-1], change=Change.CANCELLED, id="end")
     order = [(last if message.id.rstrip("'") == history[-1].id else message, notices) for message, notices in order]
@@ -1002,11 +1002,11 @@ def test_of_a_cancelled_booking_only_the_news_is_pending(
 
 
 @given(deliveries(), st.booleans())
-def test_the_last_thing_an_address_is_told_is_the_latest_state(
+def test_the_last_mail_to_an_address_has_the_latest_state(
     drawn: tuple[list[BookingMessage], list[tuple[BookingMessage, int]]],
     sending: bool,  # noqa: FBT001 - drawn
 ) -> None:
-    """Who is in was told last of the booking as it is, who was in and is not was told last that it is cancelled."""
+    """The last mail to an included address shows the booking as it is; to a removed one it is a cancellation notice."""
     history, order = drawn
     last, shelf = history[-1], shuffled(order, sending=sending)
     included: dict[str, list[str]] = {}
@@ -1014,21 +1014,21 @@ def test_the_last_thing_an_address_is_told_is_the_latest_state(
         included.setdefault(identity(passenger.email), []).append(passenger.name)
     assert included.keys() <= addresses(shelf)
     for who in addresses(shelf):
-        told = shelf.news(who)[-1]
-        assert (told.kind is not Kind.CANCELLATION) is (who in included)
+        latest = shelf.notices(who)[-1]
+        assert (latest.kind is not Kind.CANCELLATION) is (who in included)
         if who in included:
-            assert isinstance(told.content, Itinerary)
-            assert (sorted(told.content.names), told.content.flights) == (sorted(included[who]), last.flights)
+            assert isinstance(latest.content, Itinerary)
+            assert (sorted(latest.content.names), latest.content.flights) == (sorted(included[who]), last.flights)
 
 
 @given(deliveries())
-def test_no_address_is_told_twice_in_a_row_that_it_is_over(
+def test_no_address_gets_two_cancellation_notices_in_a_row(
     drawn: tuple[list[BookingMessage], list[tuple[BookingMessage, int]]],
 ) -> None:
-    """A second cancellation notice comes only to an address that was in again meanwhile."""
+    """Only an address that was included again meanwhile gets a second cancellation notice."""
     shelf = shuffled(drawn[1], sending=False)
     for who in addresses(shelf):
-        assert (Kind.CANCELLATION, Kind.CANCELLATION) not in set(pairwise(kinds(shelf.news(who))))
+        assert (Kind.CANCELLATION, Kind.CANCELLATION) not in set(pairwise(kinds(shelf.notices(who))))
 
 
 @given(deliveries(), st.booleans())
@@ -1036,7 +1036,7 @@ def test_no_address_waits_for_two_change_notices(
     drawn: tuple[list[BookingMessage], list[tuple[BookingMessage, int]]],
     sending: bool,  # noqa: FBT001 - drawn
 ) -> None:
-    """In any order the newest one is enough."""
+    """In any order only the newest one waits."""
     shelf = shuffled(drawn[1], sending=sending)
     waiting = [identity(mail.to) for mail in shelf.pending() if mail.kind is Kind.CHANGE]
     assert len(waiting) == len(set(waiting))
@@ -1046,10 +1046,10 @@ def test_no_address_waits_for_two_change_notices(
 
 
 @given(deliveries(), st.data())
-def test_whatever_becomes_of_attempts_the_last_thing_an_address_gets_is_the_latest_state(
+def test_whatever_the_outcomes_the_last_mail_to_an_address_has_the_latest_state(
     drawn: tuple[list[BookingMessage], list[tuple[BookingMessage, int]]], data: st.DataObject
 ) -> None:
-    """Messages arrive while mails are being sent, put off, handed back, refused and retried; nothing stale follows.
+    """Messages arrive while mails are being sent, rejected, handed back and retried; no outdated mail follows.
 
     As the store does, no mail is claimed while another of its address is being sent.
     """
@@ -1070,17 +1070,17 @@ def test_whatever_becomes_of_attempts_the_last_thing_an_address_gets_is_the_late
     last = history[-1]
     included = {identity(each.email) for each in last.passengers} if last.change is not Change.CANCELLED else set()
     for who in {identity(mail.to) for mail in received}:
-        news = [mail for mail in received if identity(mail.to) == who and mail.kind in NEWS]
-        assert (news[-1].kind is not Kind.CANCELLATION) is (who in included)
+        notices = [mail for mail in received if identity(mail.to) == who and mail.kind in NOTICES]
+        assert (notices[-1].kind is not Kind.CANCELLATION) is (who in included)
         if who in included:
-            assert isinstance(news[-1].content, Itinerary)
-            assert news[-1].content.flights == last.flights
+            assert isinstance(notices[-1].content, Itinerary)
+            assert notices[-1].content.flights == last.flights
     confirmations = [identity(mail.to) for mail in received if mail.kind is Kind.CONFIRMATION]
     assert len(confirmations) == len(set(confirmations))
 
 
 def attempt(shelf: Shelf, received: list[Mail], data: st.DataObject) -> None:
-    """Begin an attempt, or end one in any way that does not leave its outcome unknown."""
+    """Start an attempt, or end one with any outcome that is known."""
     busy = {identity(mail.to) for mail in shelf.mails.values() if mail.status is Status.SENDING}
     choices = [mail for mail in shelf.pending() if identity(mail.to) not in busy]
     choices += [mail for mail in shelf.mails.values() if mail.status in (Status.SENDING, Status.FAILED)]
@@ -1106,7 +1106,7 @@ def accept(shelf: Shelf, received: list[Mail], mail: Mail) -> None:
 
 
 def test_a_message_estimates_the_mails_that_it_writes() -> None:
-    """A confirmation to each passenger and a reminder of each flight; a change may withdraw as many as it adds."""
+    """Each passenger has a confirmation and a reminder of each flight; a change can withdraw as many as it adds."""
     passengers = tuple(Passenger(f"P {n}", f"p{n}@example.com") for n in range(100))
     large: dict[str, Any] = {"passengers": passengers, "flights": (MORNING,) * 20}
     assert [message.rows for message in (confirmed(), confirmed(**large), changed(**large))] == [2, 2100, 4200]
@@ -1122,7 +1122,7 @@ DEPARTURES = st.datetimes(datetime(1970, 12, 30), datetime(9999, 1, 2), timezone
 def test_every_departure_can_be_planned_with_every_setting(
     departs_at: datetime, remind_before: timedelta, remember: timedelta
 ) -> None:
-    """No sum of a time that a message can name and a duration that can be set leaves the calendar."""
+    """The sum of any time in a message and any duration in the settings is a valid date."""
     rules = replace(RULES, remind_before=remind_before, remember=remember)
     first = confirmed(flights=(flight(departs_at=departs_at),)).plan(None, (), rules, NOW)
     ended = confirmed(2, change=Change.CANCELLED, flights=()).plan(first.state, first.added, rules, NOW)

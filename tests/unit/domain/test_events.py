@@ -33,25 +33,25 @@ def test_a_new_mail_is_pending() -> None:
 
 
 def test_a_refused_mail_is_retrying() -> None:
-    """A mail that was refused for now waits for its next attempt."""
+    """A mail that was rejected temporarily waits for its next attempt."""
     after = refused(claimed(mail(), NOW), Reply(451, "later"), None, POLICY, NOW)
     assert event_type(Status.SENDING, after) == "mail.retrying"
 
 
 def test_a_mail_handed_back_is_pending_again() -> None:
-    """A fault of the transport is no refusal, even for a mail that was refused before."""
+    """A fault of the transport is no rejection, even for a mail that was rejected before."""
     once = refused(claimed(mail(), NOW), Reply(451, "later"), None, POLICY, NOW)
     assert event_type(Status.SENDING, handed_back(claimed(once, NOW), NOW), counted=False) == "mail.pending"
 
 
 @pytest.mark.parametrize("prev", [Status.FAILED, Status.UNCERTAIN])
 def test_a_mail_that_an_operator_retries_is_pending(prev: Status) -> None:
-    """Only a refusal makes a mail retrying."""
+    """Only a rejection makes a mail retrying."""
     assert event_type(prev, mail(next_attempt_at=NOW)) == "mail.pending"
 
 
 def test_each_change_has_an_id_of_its_own() -> None:
-    """The id is the mail and its rev, so a repeat is known and the next change is another."""
+    """The id is the mail's and its rev, so a repeat is recognised and the next change has another id."""
     before, after = mail(), claimed(mail(), NOW)
     assert event_id(before) == f"{before.id}.1"
     assert event_id(after) == f"{before.id}.2"
@@ -99,17 +99,17 @@ def test_the_first_event_has_no_status_before() -> None:
 
 
 def test_a_reply_is_shown_with_code_and_text() -> None:
-    """What the SMTP server said is part of the public mail."""
+    """The SMTP server's reply is part of the public mail."""
     assert public(mail(smtp=Reply(250, "queued"), sent_at=NOW))["smtp"] == {"code": 250, "text": "queued"}
 
 
 def test_a_flight_without_a_known_moment_is_shown() -> None:
-    """Where no time zone is known the flight is there and its departure is null."""
+    """If the time zone is unknown, the flight has no departure."""
     assert public(replace(REMINDER, flight=flight(departs_at=None)))["flight"]["departs_at"] is None
 
 
 def test_the_content_stays_inside() -> None:
-    """Names, seats and texts never leave with a public mail."""
+    """A public mail has no names, seats or texts."""
     shown = json.dumps(public(REMINDER)) + encode_event("mail.pending", None, REMINDER, NOW).decode()
     assert "Asha" not in shown
     assert "12A" not in shown
@@ -136,7 +136,7 @@ def test_an_address_is_masked_in_what_leaves(local: str, kind: Kind, status: Sta
     ],
 )
 def test_a_server_s_words_do_not_give_the_address_away(leaky: Mail) -> None:
-    """An address is masked wherever the public mail has it: servers like to quote the recipient."""
+    """An address is masked everywhere in the public mail: servers often repeat the recipient."""
     assert "asha" not in json.dumps(public(leaky)).lower()
     assert "asha" not in encode_event("mail.pending", None, leaky, NOW).decode().lower()
 
@@ -175,13 +175,13 @@ def logged(**changes: Any) -> StoredEvent:
     ],
 )
 def test_a_filter_passes_what_matched_before_or_after(wanted: MailFilter, passes: bool) -> None:  # noqa: FBT001 - a column of the table
-    """Fields are ANDed, values ORed, an empty field takes all, and the old status counts like the new one."""
+    """Fields are ANDed, values ORed, an empty field matches all, and the old status counts like the new one."""
     assert wanted.passes(logged()) is passes
     assert wanted.may_pass(Batch([logged()])) is passes
 
 
 def test_a_new_mail_passes_by_its_status_alone() -> None:
-    """Where there was no status before, only the new one can match."""
+    """If there was no status before, only the new one can match."""
     new = logged(prev=None, status=Status.PENDING)
     assert MailFilter(status=frozenset({Status.PENDING})).passes(new)
     assert not MailFilter(status=frozenset({Status.SENT})).passes(new)

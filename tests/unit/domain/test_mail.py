@@ -54,7 +54,7 @@ CONTRACT = {
 
 
 def test_the_steps_of_a_mail_are_those_of_the_contract() -> None:
-    """Every status leads exactly where the contract's table says."""
+    """The steps from every status are those of the contract's table."""
     assert {str(status): {str(each) for each in after} for status, after in NEXT.items()} == CONTRACT
 
 
@@ -72,7 +72,7 @@ def test_a_mail_takes_allowed_steps_only(before: Status, after: Status) -> None:
 
 
 def test_a_finished_mail_goes_on_by_an_operator_only() -> None:
-    """What can be purged has no next step, but for the retry of a failed mail."""
+    """A finished mail has no next step, except the retry of a failed one."""
     assert {status for status in Status if not NEXT[status]} | {Status.FAILED} == FINISHED
 
 
@@ -90,14 +90,14 @@ def test_the_date_of_a_mail_never_changes() -> None:
 
 
 def test_an_accepted_mail_is_sent() -> None:
-    """The server's words and the time are kept, and the error of an earlier attempt is gone."""
+    """The server's reply and the time are kept, and the error of an earlier attempt is removed."""
     before = claimed(refused(claimed(mail(), NOW), LATER, "timed out", POLICY, NOW), NOW)
     after = sent(before, OK, NOW)
     assert (after.status, after.smtp, after.sent_at, after.error) == (Status.SENT, OK, NOW, None)
 
 
 def test_what_is_wrong_with_a_booking_outlives_its_delivery() -> None:
-    """A sent mail still says what was wrong with the booking itself."""
+    """A sent mail keeps the note about what is wrong with the booking itself."""
     before = claimed(mail(content=Itinerary(("Asha",), (), note="no time zone"), error="no time zone"), NOW)
     assert sent(before, OK, NOW).error == "no time zone"
 
@@ -110,19 +110,19 @@ def test_only_a_booking_s_mail_has_a_standing_note() -> None:
 
 @pytest.mark.parametrize(("attempt", "seconds"), [(1, 10), (2, 60), (3, 14400), (4, 14400), (50, 14400)])
 def test_the_last_retry_delay_repeats(attempt: int, seconds: int) -> None:
-    """The n-th refusal waits the n-th delay, every later one the last."""
+    """A mail waits for the n-th delay after its n-th rejection, and for the last one after all others."""
     assert POLICY.next_attempt(attempt, NOW) == NOW + timedelta(seconds=seconds)
 
 
 def test_a_refused_mail_waits_for_its_next_attempt() -> None:
-    """A temporary refusal counts the attempt and sets the time from which the mail is due again."""
+    """A temporary rejection counts as an attempt and sets the time from which the mail is due again."""
     after = refused(claimed(mail(), NOW), LATER, "why", POLICY, NOW)
     assert (after.status, after.attempt, after.smtp, after.error) == (Status.PENDING, 1, LATER, "why")
     assert after.due_at == after.next_attempt_at == NOW + timedelta(seconds=10)
 
 
 def test_a_broken_dialogue_keeps_the_last_reply() -> None:
-    """An attempt without an answer leaves the answer of the attempt before in place."""
+    """An attempt without a reply keeps the reply of the attempt before."""
     once = refused(claimed(mail(), NOW), LATER, None, POLICY, NOW)
     assert refused(claimed(once, NOW), None, "connection lost", POLICY, NOW).smtp == LATER
 
@@ -137,7 +137,7 @@ def tried(first: datetime, last: datetime, error: str | None = None) -> Mail:
     ("error", "says"), [(None, "given up after 1 attempt"), ("lost", "given up after 1 attempt: lost")]
 )
 def test_a_mail_without_expiry_is_given_up_in_the_end(error: str | None, says: str) -> None:
-    """If the next attempt would come too late the mail fails and says so."""
+    """If the next attempt would be too late, the mail fails, and its error says so."""
     after = tried(NOW, NOW + timedelta(hours=48) - timedelta(seconds=9), error)
     assert (after.status, after.smtp, after.error, after.next_attempt_at) == (Status.FAILED, LATER, says, None)
 
@@ -148,7 +148,7 @@ def test_the_last_moment_to_try_again_still_counts() -> None:
 
 
 def test_a_mail_that_was_late_before_its_first_attempt_has_all_the_time() -> None:
-    """An outage of days, or a backlog behind a quota, does not take away the retries."""
+    """After an outage of days, or a backlog behind a quota, a mail still has all its retries."""
     monday = NOW + timedelta(days=3)
     assert refused(claimed(mail(), monday), LATER, None, POLICY, monday).status is Status.PENDING
     assert tried(monday, monday + timedelta(hours=47)).status is Status.PENDING
@@ -156,14 +156,14 @@ def test_a_mail_that_was_late_before_its_first_attempt_has_all_the_time() -> Non
 
 
 def test_attempts_that_do_not_count_do_not_use_up_the_time() -> None:
-    """A mail that was handed back for days because its account was paused begins with its first own rejection."""
+    """If a mail was handed back for days while its account was paused, time counts from its first own rejection."""
     handed = handed_back(claimed(mail(), NOW))
     monday = NOW + timedelta(days=3)
     assert refused(claimed(handed, monday), LATER, None, POLICY, monday).status is Status.PENDING
 
 
 def test_a_mail_that_an_operator_retries_has_all_the_time_again() -> None:
-    """The first rejection after the retry must not give it up at once."""
+    """It is not given up at the first rejection after the retry."""
     given_up = tried(NOW, NOW + timedelta(hours=49))
     later = NOW + timedelta(hours=50)
     assert refused(claimed(due_again(given_up), later), LATER, None, POLICY, later).status is Status.PENDING
@@ -182,7 +182,7 @@ def test_a_mail_that_an_operator_retries_has_all_the_time_again() -> None:
     st.booleans(),
 )
 def test_a_mail_that_waits_again_takes_allowed_steps_only(amendment: Amendment | None, maybe_sent: bool) -> None:  # noqa: FBT001 - drawn
-    """A withdrawn one is cancelled, a rewritten one changes unless somebody may have it, any other stays as it is."""
+    """A withdrawn mail is cancelled, a rewritten one changes unless it may have been sent, any other stays as it is."""
     before = handed_back(claimed(mail(maybe_sent=maybe_sent), NOW))
     steps = amended(before, amendment)
     assert (steps[0].status, steps[0].rev) == (Status.PENDING, before.rev)
@@ -212,7 +212,7 @@ DURATIONS = st.timedeltas(timedelta(0), MAX_LENGTH)
 def test_every_time_and_setting_can_be_retried(
     send_at: datetime, now: datetime, delay: timedelta, give_up_after: timedelta, asked: timedelta
 ) -> None:
-    """No sum of a time that a message can name, the time now and a duration that can be set leaves the calendar."""
+    """The sum of any time in a message, the current time and any duration in the settings is a valid date."""
     policy = RetryPolicy((delay,), give_up_after)
     after = refused(claimed(mail(send_at=send_at), now), LATER, None, policy, now, asked=asked)
     given_up = max(delay, asked) + now > max(send_at, now) + give_up_after if send_at < LAST else False
@@ -227,13 +227,13 @@ def test_a_fault_of_the_transport_costs_no_attempt() -> None:
 
 
 def test_a_mail_refused_for_good_has_failed() -> None:
-    """The server's last word says why."""
+    """The server's last reply says why."""
     after = failed(claimed(mail(), NOW), Reply(550, "5.1.1 no such user"), None)
     assert (after.status, after.smtp) == (Status.FAILED, Reply(550, "5.1.1 no such user"))
 
 
 def test_a_withdrawn_mail_says_why() -> None:
-    """A cancelled mail carries the reason and is no longer due."""
+    """A cancelled mail has the reason as its error and is no longer due."""
     waiting = refused(claimed(mail(), NOW), LATER, None, POLICY, NOW)
     after = cancelled(waiting, "the booking was cancelled")
     assert (after.status, after.error, after.next_attempt_at) == (Status.CANCELLED, "the booking was cancelled", None)
@@ -252,14 +252,14 @@ def test_a_mail_is_due_when_it_is_to_be_sent() -> None:
 
 @given(st.lists(st.text(st.characters(exclude_characters="\x1f", exclude_categories=["Cs"])), min_size=1))
 def test_a_mail_s_id_is_what_it_is(what: list[str]) -> None:
-    """The same thing has the same id, and a thing more, or parts cut in another place, has another."""
+    """Equal parts have the same id; one more part, or parts divided in another place, have another."""
     assert mail_id(*what) == mail_id(*what)
     assert mail_id(*what) != mail_id(*what, "x")
     assert mail_id(*what, "a", "b") != mail_id(*what, "ab")
 
 
 def test_the_next_attempt_is_not_before_the_time_that_the_server_asked_for() -> None:
-    """Greylisting names its delay; a shorter one than ours changes nothing."""
+    """A pause that the server requests is honoured if it is longer than the mail's own delay."""
     policy = RetryPolicy((timedelta(seconds=10),), timedelta(hours=48))
     sending = claimed(mail(), NOW)
     for asked, expected in ((300, 300), (3, 10)):
@@ -268,20 +268,20 @@ def test_the_next_attempt_is_not_before_the_time_that_the_server_asked_for() -> 
 
 
 def test_an_uncertain_mail_that_was_sent_says_when_that_was_found_out() -> None:
-    """There is no better time for it than the operator's answer."""
+    """The time of the operator's decision is its `sent_at`."""
     held = mail(status=Status.UNCERTAIN, attempt=1)
     assert (found_sent(held, NOW).status, found_sent(held, NOW).sent_at) == (Status.SENT, NOW)
 
 
 def test_a_mail_that_is_hurried_is_a_newer_state_of_it() -> None:
-    """It is due at once, keeps its attempts, and watchers take it for newer."""
+    """It is due at once, keeps its attempts, and has a higher revision."""
     waiting = mail(attempt=2, rev=5, next_attempt_at=NOW)
     hurried = due_now(waiting)
     assert (hurried.rev, hurried.attempt, hurried.next_attempt_at, hurried.status) == (6, 2, None, Status.PENDING)
 
 
 def test_an_erased_mail_keeps_what_is_nobody_s() -> None:
-    """The flight stays without seat and gate, and the reply's code without its words."""
+    """The flight stays without seat and gate, and the reply's code without its text."""
     known = mail(flight=flight(gate="4"), smtp=Reply(550, "no such user asha"), error="refused asha")
     gone = erased(known)
     assert (gone.to, gone.subject, gone.content, gone.error) == ("", "", PlainContent(""), ERASED)

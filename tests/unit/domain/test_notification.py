@@ -33,7 +33,7 @@ def statuses(mails: Sequence[Mail]) -> list[Status]:
 
 
 def test_a_request_makes_one_mail_for_each_address() -> None:
-    """Each recipient gets a mail of its own with the publisher's words."""
+    """Each recipient gets a mail of its own with the publisher's text."""
     found = plan(request("a@example.com", "b@example.com", html="<p>Ready</p>", correlation="k"))
     assert [mail.to for mail in found.added] == ["a@example.com", "b@example.com"]
     mail = found.added[0]
@@ -44,7 +44,7 @@ def test_a_request_makes_one_mail_for_each_address() -> None:
 
 
 def test_a_request_without_a_time_is_due_at_once() -> None:
-    """Without `send_at` the mail goes now and is not given an end."""
+    """Without `send_at` the mail is sent at once, and it does not expire."""
     (mail,) = plan(request()).added
     assert (mail.created_at, mail.send_at, mail.expires_at) == (NOW, NOW, None)
 
@@ -57,12 +57,12 @@ def test_a_request_waits_for_its_time() -> None:
 
 
 def test_an_address_named_twice_gets_one_mail() -> None:
-    """Letter case does not make another mailbox."""
+    """Letter case makes no other mailbox."""
     assert len(plan(request("a@example.com", "A@Example.com")).added) == 1
 
 
 def test_a_bad_address_is_reported_and_the_others_get_theirs() -> None:
-    """What no mail can go to is a failed mail that says why."""
+    """An invalid address has a failed mail whose error says why."""
     recipients = (Recipient("nobody", "it has no @"), Recipient("a@example.com"))
     bad, good = plan(request(recipients=recipients)).added
     assert (bad.status, bad.error) == (Status.FAILED, "'nobody' is not a valid address: it has no @")
@@ -70,7 +70,7 @@ def test_a_bad_address_is_reported_and_the_others_get_theirs() -> None:
 
 
 def test_a_repeated_request_plans_nothing() -> None:
-    """The same request again finds its mails, whatever has become of them."""
+    """If the same request arrives again, its mails exist, whatever their status."""
     first = plan(request("a@example.com", "b@example.com")).added
     assert plan(request("A@example.com", "b@example.com"), claimed(first[0], NOW), first[1]) == Plan()
 
@@ -83,14 +83,14 @@ def test_the_same_id_of_another_source_is_another_request() -> None:
 
 
 def test_no_source_can_name_a_request_of_another_one() -> None:
-    """A space in a source or an id does not move the border between the two."""
+    """A space in a source or an id does not make it the aggregate of another request."""
     assert request(source="a b", id="c").aggregate != request(source="a", id="b c").aggregate
     assert request(source="a%20b", id="c").aggregate != request(source="a b", id="c").aggregate
     assert request(source="/tickets", id="r1").aggregate == "request:/tickets r1"
 
 
 def test_a_withdrawal_cancels_what_is_unsent() -> None:
-    """Waiting mail of the request is cancelled; what is being handed over is withdrawn if it comes back."""
+    """A mail that waits is cancelled; one that is being handed over is cancelled if it becomes pending again."""
     first = plan(request("a@example.com", "b@example.com")).added
     found = plan(withdrawal(), first[0], claimed(first[1], NOW))
     assert [mail.to for mail in found.changed] == ["a@example.com"]
@@ -100,14 +100,14 @@ def test_a_withdrawal_cancels_what_is_unsent() -> None:
 
 
 def test_a_withdrawal_belongs_to_its_request() -> None:
-    """Request and withdrawal meet where source and id are the same, and only there."""
+    """A withdrawal has the aggregate of the request with the same source and id, and of no other."""
     assert withdrawal().aggregate == request().aggregate
     assert withdrawal(source="/other").aggregate != request().aggregate
     assert withdrawal(request="r2").aggregate != request().aggregate
 
 
 def test_a_request_that_was_withdrawn_before_it_came_mails_nothing() -> None:
-    """The late request's mails are there to be seen, and cancelled."""
+    """The mails of the late request are stored and cancelled."""
     found = plan(request("a@example.com", "b@example.com"), withdrawn=True)
     assert statuses(found.added) == [Status.PENDING] * 2
     assert statuses(found.changed) == [Status.CANCELLED] * 2
@@ -115,13 +115,13 @@ def test_a_request_that_was_withdrawn_before_it_came_mails_nothing() -> None:
 
 
 def test_a_bad_address_of_a_withdrawn_request_stays_failed() -> None:
-    """What has failed already is not withdrawn."""
+    """A mail that has failed already is not cancelled."""
     recipients = (Recipient("nobody", "it has no @"), Recipient("a@example.com"))
     found = plan(request(recipients=recipients), withdrawn=True)
     assert [mail.to for mail in found.changed] == ["a@example.com"]
 
 
 def test_a_message_estimates_the_mails_that_it_writes() -> None:
-    """One for each recipient; a withdrawal names none, and is taken for several."""
+    """It is one for each recipient; a withdrawal, which names none, counts as several."""
     assert request(*(f"p{n}@example.com" for n in range(100))).rows == 100
     assert withdrawal().rows > 1

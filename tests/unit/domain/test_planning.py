@@ -21,7 +21,7 @@ STATE = BookingState(
 
 
 def test_an_erased_address_leaves_whether_it_is_included() -> None:
-    """Neither address nor name nor what was outdone is kept; everything else is."""
+    """Address, names and the outdone message are removed; everything else is kept."""
     left = forgetting(STATE, ASHA, SALT)
     (hashed,) = left.addresses.keys() - {RAVI}
     assert left == replace(
@@ -30,8 +30,8 @@ def test_an_erased_address_leaves_whether_it_is_included() -> None:
     assert "asha" not in repr(left).lower()
 
 
-def test_an_erased_address_is_known_again_when_a_message_names_it() -> None:
-    """It had its confirmation; an address that nobody names stays a hash."""
+def test_an_erased_address_is_recognised_when_a_message_names_it() -> None:
+    """It still counts as confirmed; an address that the message does not name stays a hash."""
     left = forgetting(forgetting(STATE, ASHA, SALT), RAVI, SALT)
     found = recognising(left, {ASHA, "new@example.com"}, SALT)
     assert found.addresses[ASHA] == AddressState("", (), None, included=True)
@@ -40,11 +40,11 @@ def test_an_erased_address_is_known_again_when_a_message_names_it() -> None:
     assert replace(found, addresses={}) == replace(left, addresses={})
 
 
-def test_with_another_salt_nobody_is_known_again() -> None:
-    """The hash alone does not tell whose it is."""
+def test_with_another_salt_no_address_is_recognised() -> None:
+    """The hash depends on the salt."""
     assert ASHA not in recognising(forgetting(STATE, ASHA, SALT), {ASHA}, b"pepper").addresses
 
 
-def test_where_nobody_was_erased_nothing_changes() -> None:
-    """What is known is returned as it is."""
+def test_without_an_erased_address_nothing_changes() -> None:
+    """The state itself is returned."""
     assert recognising(STATE, {ASHA}, SALT) is STATE

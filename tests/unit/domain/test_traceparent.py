@@ -45,7 +45,7 @@ def test_what_is_none_is_none(wrong: Any) -> None:
 
 
 def test_of_a_later_version_the_known_fields_are_passed_on() -> None:
-    """What follows them is not."""
+    """The fields that follow are dropped."""
     later = f"cc-{TRACE_ID}-{PARENT_ID}-03"
     assert traceparent(later) == later
     assert traceparent(f"{later}-what-the-future-brings") == later
@@ -53,5 +53,5 @@ def test_of_a_later_version_the_known_fields_are_passed_on() -> None:
 
 @given(st.text(string.printable) | st.binary() | st.integers() | st.none())
 def test_nothing_is_refused_with_an_error(anything: Any) -> None:
-    """Whatever a publisher puts there."""
+    """Any header value is either valid or ignored."""
     assert traceparent(anything) in (None, anything)

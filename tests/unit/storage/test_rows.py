@@ -100,7 +100,7 @@ def test_a_mail_comes_back_as_it_was_stored(stored: Mail) -> None:
 
 @given(MAILS)
 def test_a_change_writes_the_same_values_as_a_new_row(changed: Mail) -> None:
-    """What a change writes is what the whole row would have in those columns."""
+    """The values of a change are those that the whole row has in the same columns."""
     whole = dict(zip(MAIL_COLUMNS, mail_row(changed, NOW), strict=True))
     assert dict(zip(CHANGING_COLUMNS, change_row(changed, NOW), strict=True)) == {
         column: whole[column] for column in CHANGING_COLUMNS
@@ -108,14 +108,14 @@ def test_a_change_writes_the_same_values_as_a_new_row(changed: Mail) -> None:
 
 
 def test_what_never_changes_is_not_written_again() -> None:
-    """No change touches what a mail is: its id, its content, its times of birth, sending and expiry."""
+    """A change does not touch a mail's id, its content, or its times of creation, sending and expiry."""
     fixed = {"id", "aggregate", "kind", "address", "subject", "content", "created_at", "send_at", "expires_at"}
     assert not fixed & set(CHANGING_COLUMNS)
 
 
 @pytest.mark.parametrize("status", Status)
 def test_a_row_says_whether_it_waits_or_is_finished(status: Status) -> None:
-    """A pending mail has the time it is due, a finished one the time it ended, any other neither."""
+    """A pending mail has the time at which it is due, a finished one the time at which it ended, any other neither."""
     row = dict(zip(MAIL_COLUMNS, mail_row(mail(status=status, next_attempt_at=NOW + timedelta(1)), NOW), strict=True))
     assert row["due_at"] == (millis(NOW + timedelta(1)) if status is Status.PENDING else None)
     assert row["finished_at"] == (millis(NOW) if status in FINISHED else None)
@@ -123,7 +123,7 @@ def test_a_row_says_whether_it_waits_or_is_finished(status: Status) -> None:
 
 @pytest.mark.parametrize("prev", [None, Status.PENDING])
 def test_an_event_comes_back_as_it_was_logged(prev: Status | None) -> None:
-    """An event's row has what filters and brokers look at, and the body untouched."""
+    """An event's row has the fields that filters and brokers need, and the unchanged body."""
     after = claimed(mail(booking="RXJ34P", correlation="c1"), NOW)
     type_ = event_type(prev, after)
     body = encode_event(type_, prev, after, NOW)
@@ -137,6 +137,6 @@ def test_an_event_comes_back_as_it_was_logged(prev: Status | None) -> None:
 
 @given(st.integers(-(10**12), 4 * 10**12))
 def test_a_time_is_kept_to_the_millisecond(value: int) -> None:
-    """A time of whole milliseconds comes back, a finer one is cut and never rounded up."""
+    """A time in whole milliseconds stays the same; a finer one is rounded down."""
     assert millis(moment(value)) == value
     assert millis(moment(value) + timedelta(microseconds=999)) == value

@@ -32,7 +32,7 @@ MUTANTS = (
         "_AMENDABLE = frozenset({Status.SENDING, Status.FAILED, Status.UNCERTAIN})",
         "_AMENDABLE = frozenset({Status.FAILED, Status.UNCERTAIN})",
         (
-            "tests/unit/domain/test_booking.py::test_a_mail_that_was_being_sent_when_its_booking_changed_says_what_holds_now",
+            "tests/unit/domain/test_booking.py::test_a_mail_that_was_being_sent_when_its_booking_changed_gets_the_new_content",
         ),
     ),
     Mutant(
@@ -80,7 +80,7 @@ MUTANTS = (
         ("tests/unit/domain/test_booking.py::test_versions_and_times_mixed_end_in_one_state",),
     ),
     Mutant(
-        "alias-told-to-viewers",
+        "alias-shown-to-viewers",
         "notifier/domain/events.py",
         "return all_masked(without(mail.to, text))",
         "return without(mail.to, text)",
@@ -253,11 +253,13 @@ MUTANTS = (
         ("tests/unit/domain/test_booking.py::test_a_cancellation_notice_can_be_sent_for_a_day_at_least",),
     ),
     Mutant(
-        "farewell-expires-with-the-old-flight",
+        "removal-notice-expires-with-the-old-flight",
         "notifier/domain/drafts.py",
         "last = last_departure((*shown, *self._flights))",
         "last = last_departure(shown)",
-        ("tests/unit/domain/test_booking.py::test_a_farewell_expires_with_the_later_of_the_old_and_new_departures",),
+        (
+            "tests/unit/domain/test_booking.py::test_a_removal_notice_expires_with_the_later_of_the_old_and_new_departures",
+        ),
     ),
     Mutant(
         "farewell-with-two-ids",

@@ -85,7 +85,7 @@ if wanted.since else 0
         """\
 if wanted.since is True else 0
 """,
-        ("tests/unit/storage/sqlite/test_store.py::test_what_is_too_old_is_not_looked_at",),
+        ("tests/unit/storage/sqlite/test_store.py::test_mails_that_are_too_old_are_not_read",),
     ),
     Mutant(
         "due-mails-counted-one-by-one",
@@ -151,7 +151,7 @@ if wanted.since is True else 0
         ("tests/unit/storage/sqlite/test_queries.py::test_no_query_takes_longer_because_there_are_more_mails",),
     ),
     Mutant(
-        "news-overtakes-what-it-changes",
+        "notice-overtakes-the-mail-before-it",
         "notifier/storage/sqlite/claiming.py",
         """\
             if key not in taken:
@@ -162,7 +162,7 @@ if wanted.since is True else 0
         ("tests/unit/storage/sqlite/test_store.py::test_mails_of_one_booking_to_one_address_go_one_after_the_other",),
     ),
     Mutant(
-        "news-before-an-older-mail",
+        "newer-mail-before-an-older-one",
         "notifier/storage/sqlite/claiming.py",
         "chosen.append(one(db, _OLDEST, aggregate, address, at, at))",
         "chosen.append(n)",
@@ -179,14 +179,14 @@ if wanted.since is True else 0
         """\
             return result
 """,
-        ("tests/unit/storage/sqlite/test_connection.py::test_who_leaves_after_asking_leaves_nothing_half_done",),
+        ("tests/unit/storage/sqlite/test_connection.py::test_a_cancelled_call_leaves_nothing_half_done",),
     ),
     Mutant(
         "mail-that-is-pending-again-wakes-nobody",
         "notifier/storage/sqlite/store.py",
         'await self._transact("record", work, wake=any(mail.status is Status.PENDING for mail in changed))',
         'await self._transact("record", work)',
-        ("tests/unit/storage/sqlite/test_connection.py::test_who_leaves_after_asking_leaves_nothing_half_done",),
+        ("tests/unit/storage/sqlite/test_connection.py::test_a_cancelled_call_leaves_nothing_half_done",),
     ),
     Mutant(
         "watchers-use-the-connection-that-writes",
@@ -226,7 +226,7 @@ if wanted.since is True else 0
         """\
         future = None
 """,
-        ("tests/unit/storage/sqlite/test_reader.py::test_watchers_who_ask_the_same_share_an_answer",),
+        ("tests/unit/storage/sqlite/test_reader.py::test_watchers_with_the_same_query_share_an_answer",),
     ),
     Mutant(
         "answer-older-than-the-question",
@@ -296,21 +296,21 @@ if wanted.since is True else 0
         "notifier/storage/sqlite/changes.py",
         "if before[2] == _written(SUPERSEDED):",
         "if False:",
-        ("tests/unit/storage/sqlite/test_store.py::test_a_notice_says_what_one_that_came_back_would_have_said",),
+        ("tests/unit/storage/sqlite/test_store.py::test_a_notice_takes_over_the_changes_of_one_that_came_back",),
     ),
     Mutant(
         "ends-stay-in-the-future",
         "notifier/storage/sqlite/claiming.py",
         '(("mails", "finished_at"), ("messages", "handled_at"))',
         '(("messages", "handled_at"),)',
-        ("tests/unit/storage/sqlite/test_store.py::test_what_a_clock_far_ahead_wrote_is_given_up_and_purged_in_time",),
+        ("tests/unit/storage/sqlite/test_store.py::test_mails_from_a_clock_far_ahead_are_given_up_and_purged_in_time",),
     ),
     Mutant(
         "tries-count-from-the-future",
         "notifier/storage/sqlite/claiming.py",
         '"due_at IS NOT NULL AND attempt > 0", ',
         "",
-        ("tests/unit/storage/sqlite/test_store.py::test_what_a_clock_far_ahead_wrote_is_given_up_and_purged_in_time",),
+        ("tests/unit/storage/sqlite/test_store.py::test_mails_from_a_clock_far_ahead_are_given_up_and_purged_in_time",),
     ),
     Mutant(
         "damaged-mail-stops-all-others",
@@ -467,7 +467,7 @@ if wanted.since is True else 0
         "notifier/storage/sqlite/reader.py",
         "                del queue.waiting[key]\n",
         "                pass\n",
-        ("tests/unit/storage/sqlite/test_reader.py::test_a_query_that_nobody_waits_for_any_more_is_not_begun",),
+        ("tests/unit/storage/sqlite/test_reader.py::test_a_query_that_nobody_waits_for_any_more_does_not_run",),
     ),
     Mutant(
         "deleted-rows-stay-on-disk",

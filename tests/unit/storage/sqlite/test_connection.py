@@ -1,4 +1,4 @@
-"""What is particular to the store in a SQLite file."""
+"""Behaviour that only the store in a SQLite file has."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ from notifier.storage.sqlite.store import SqliteStore
 
 
 async def test_a_second_process_cannot_open_the_file(tmp_path: Path) -> None:
-    """The file belongs to one; who comes second is told so in one line, and can have it afterwards."""
+    """A second process gets an error in one line, and can open the file once the first one has closed it."""
     first = await SqliteStore.open(tmp_path / "n.db")
     with pytest.raises(StoreUnusable, match="another notifier is using this database"):
         await SqliteStore.open(tmp_path / "n.db")
@@ -48,7 +48,7 @@ async def test_a_second_process_cannot_open_the_file_by_another_name(tmp_path: P
 
 
 async def test_a_file_that_is_no_database_is_refused_and_kept(tmp_path: Path) -> None:
-    """Garbage in the file's place is an error that names the file, and stays untouched."""
+    """A file with other content is an error that names the file, and stays as it is."""
     path = tmp_path / "n.db"
     path.write_bytes(b"this is no database at all, but it may be dear to someone" * 40)
     before = path.read_bytes()
@@ -58,13 +58,13 @@ async def test_a_file_that_is_no_database_is_refused_and_kept(tmp_path: Path) ->
 
 
 async def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
-    """A file that cannot be created is one line with the reason."""
+    """If the file cannot be created, the error is one line with the reason."""
     with pytest.raises(StoreUnusable, match="No such file or directory"):
         await SqliteStore.open(tmp_path / "missing" / "n.db")
 
 
 async def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
-    """A database that a newer version wrote is not touched."""
+    """A database of a newer version stays as it is."""
     path = tmp_path / "n.db"
     await (await SqliteStore.open(path)).close()
     with sqlite3.connect(path) as db:
@@ -75,7 +75,7 @@ async def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
 
 
 async def test_commits_are_durable_and_readable_only_by_their_owner(tmp_path: Path) -> None:
-    """The connection syncs every commit to disk; the file holds addresses and is nobody else's."""
+    """Every commit is synced to disk, and only the owner can read the file, which has addresses."""
     store = await SqliteStore.open(tmp_path / "n.db")
     modes = await store._run(
         lambda db: [db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
@@ -86,7 +86,7 @@ async def test_commits_are_durable_and_readable_only_by_their_owner(tmp_path: Pa
 
 
 async def test_a_failing_transaction_changes_nothing_and_shows_as_the_stores_fault(tmp_path: Path) -> None:
-    """An error in the middle rolls back what came before it; not a query, but the next transaction clears the fault."""
+    """An error rolls back the whole transaction; only the next transaction that succeeds clears the fault."""
     store = await SqliteStore.open(tmp_path / "n.db")
 
     def work(db: sqlite3.Connection) -> None:
@@ -135,7 +135,7 @@ async def test_a_version_of_aiosqlite_that_runs_scripts_in_another_way_is_named(
 
 @asynccontextmanager
 async def opened(path: Path) -> AsyncIterator[SqliteStore]:
-    """Hold a store open."""
+    """Open a store for the duration of the block."""
     store = await SqliteStore.open(path)
     try:
         yield store
@@ -144,7 +144,7 @@ async def opened(path: Path) -> AsyncIterator[SqliteStore]:
 
 
 async def cut_off(store: SqliteStore, asked: Coroutine[Any, Any, object]) -> None:
-    """Ask the store for something and leave before it is done; returns when it is."""
+    """Call a method of the store and cancel the call before it is done; return once it is done."""
     go = threading.Event()
     busy = asyncio.create_task(store._run(lambda _: go.wait(10)))
     caller = asyncio.create_task(asked)
@@ -158,8 +158,8 @@ async def cut_off(store: SqliteStore, asked: Coroutine[Any, Any, object]) -> Non
     await store._run(lambda _: None)
 
 
-async def test_who_leaves_after_asking_leaves_nothing_half_done(tmp_path: Path) -> None:
-    """What follows from a commit happens in this process too: sending is paused or woken, and messages are counted."""
+async def test_a_cancelled_call_leaves_nothing_half_done(tmp_path: Path) -> None:
+    """The commit still has its effects in this process: sending is paused or woken, and messages are counted."""
     counted: list[str] = []
     store = await SqliteStore.open(
         tmp_path / "n.db", took=lambda messages, _: counted.extend(each.id for each in messages)
@@ -181,7 +181,7 @@ async def test_who_leaves_after_asking_leaves_nothing_half_done(tmp_path: Path) 
 
 
 async def test_a_claim_shows_whether_sending_is_paused(tmp_path: Path) -> None:
-    """However this process came to think otherwise, it cannot keep claiming mails that it does not start."""
+    """A claim corrects `paused`, so that the sender does not keep claiming mails that it never starts."""
     async with opened(tmp_path / "n.db") as store:
         store.paused = True
         await store.claim(1, 0, NOW)
@@ -189,7 +189,7 @@ async def test_a_claim_shows_whether_sending_is_paused(tmp_path: Path) -> None:
 
 
 def some_message(number: int, chance: random.Random) -> Message:
-    """Make a booking or a request, now and then one that is for the person who will be erased."""
+    """Make a booking or a request, sometimes one for the address that will be erased."""
     email, name = ("asha.rao@example.com", "Asha Rao") if chance.random() < 0.3 else (f"p{number}@example.com", "P")
     booking = {"booking": f"B{chance.randrange(200)}", "passengers": [{"name": name, "email": email}]}
     letter = {"to": email, "subject": f"For {name}", "text": f"Dear {name}. {'x' * chance.randrange(6000)}"}
@@ -202,14 +202,14 @@ def some_message(number: int, chance: random.Random) -> Message:
 
 
 def words_on_disk(folder: Path, *words: str) -> set[str]:
-    """Say which words stand anywhere in the files of a store."""
+    """Return the words that are anywhere in the files of a store."""
     content = b"".join(path.read_bytes() for path in folder.iterdir())
     return {word for word in words if word.encode() in content}
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_what_was_erased_is_nowhere_on_the_disk(tmp_path: Path, seed: int) -> None:
-    """Not in free places, nor in pages that were divided, nor in the log, while the store is open."""
+async def test_an_erased_address_is_nowhere_on_the_disk(tmp_path: Path, seed: int) -> None:
+    """It is not in free pages, in pages that were divided or in the write-ahead log, while the store is open."""
     chance, personal = random.Random(seed), ("asha.rao@", "Asha Rao")  # noqa: S311 - a test that can be repeated
     async with opened(tmp_path / "n.db") as store:
         for batch in range(20):
@@ -234,8 +234,8 @@ async def test_an_address_is_erased_from_a_state_that_never_came_into_force(tmp_
         assert words_on_disk(tmp_path, address, "Mira Secret", "Asha Rao") == {"Asha Rao"}
 
 
-async def test_a_log_that_somebody_reads_is_told_and_emptied_the_next_time(tmp_path: Path) -> None:
-    """A backup under way keeps the old rows in the log: erasing says so, and can be repeated."""
+async def test_a_log_that_is_being_read_is_an_error_and_emptied_the_next_time(tmp_path: Path) -> None:
+    """While a backup runs, the log keeps the old rows: erasing raises an error, and can be repeated."""
     async with opened(tmp_path / "n.db") as store:
         await store._run(lambda db: db.execute("PRAGMA busy_timeout = 50").close())
         await store.add([decode(json.dumps(booking_event()).encode(), Origin(NOW))], RULES, NOW)

@@ -1,4 +1,4 @@
-"""What SQLite is told about the disk: commits are on it when they return, and deleted rows are gone from it."""
+"""Commits are on disk when they return, and deleted rows are no longer on disk."""
 
 import json
 from datetime import timedelta
@@ -20,7 +20,7 @@ def on_disk(path: Path) -> bytes:
 
 
 async def test_purged_mails_are_gone_from_the_disk(tmp_path: Path) -> None:
-    """No file of a closed store has a word of theirs left, also not in its free places."""
+    """No file of a closed store has any of their words, also not in its free pages."""
     path = tmp_path / "n.db"
     store = await SqliteStore.open(path)
     messages = [decode(json.dumps(request(n, subject=f"{WORDS}-{n}")).encode(), Origin(NOW)) for n in range(50)]
@@ -35,7 +35,7 @@ async def test_purged_mails_are_gone_from_the_disk(tmp_path: Path) -> None:
 
 
 async def test_a_commit_is_on_the_disk(tmp_path: Path) -> None:
-    """The write-ahead log is synchronised with every commit (`FULL` is 2)."""
+    """The write-ahead log is synced to disk with every commit (`FULL` is 2)."""
     store = await SqliteStore.open(tmp_path / "n.db")
     names = ("synchronous", "journal_mode", "secure_delete")
     found = [await store._run(lambda db, name=name: db.execute(f"PRAGMA {name}").fetchone()[0]) for name in names]  # type: ignore[misc]

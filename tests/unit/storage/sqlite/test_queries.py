@@ -1,4 +1,4 @@
-"""What a query costs does not depend on how many mails there are: counted in steps of SQLite's machine, not in time."""
+"""The cost of a query does not depend on the number of mails: it is counted in steps of SQLite's virtual machine."""
 
 import json
 import sqlite3
@@ -22,9 +22,9 @@ from notifier.storage.sqlite.store import SqliteStore
 
 FEW = Crowd(10_000, 2_500, 5_000)
 FLOOR = 5000
-"""Steps that any query may take, half a page: below, more steps may only mean more results."""
+"""Steps that any query can take, half a page; below that, more steps can be due to more results."""
 MOST = 150_000
-"""Steps that no query needs, some milliseconds."""
+"""More steps than any query needs; they take some milliseconds."""
 
 
 def wanted(since: datetime | None = None, **fields: Iterable[Any]) -> MailFilter:
@@ -82,7 +82,7 @@ async def purge_starts(store: SqliteStore) -> None:
 
 
 async def add(store: SqliteStore) -> None:
-    """Take a booking in."""
+    """Add a booking."""
     await store.add([decode(json.dumps(booking_event()).encode(), Origin(NOW))], RULES, NOW)
 
 
@@ -116,7 +116,7 @@ OPERATIONS: Mapping[str, Operation] = {
 
 
 class Steps:
-    """Counts what SQLite does for a store."""
+    """Counts the steps of SQLite for a store."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -152,7 +152,7 @@ async def costs(path: Path, crowd: Crowd) -> dict[str, int]:
 
 
 async def test_no_query_takes_longer_because_there_are_more_mails(tmp_path: Path, pytestconfig: pytest.Config) -> None:
-    """From 10,000 mails to 100,000 (with --faults to a million), a quarter of them due, no cost as much as doubles."""
+    """From 10,000 mails to 100,000 (with --faults a million), a quarter of them due, no cost doubles."""
     times = 100 if pytestconfig.getoption("--faults") else 10
     few = await costs(tmp_path / "few.db", FEW)
     many = await costs(tmp_path / "many.db", Crowd(*(times * each for each in FEW)))
@@ -164,7 +164,7 @@ async def test_no_query_takes_longer_because_there_are_more_mails(tmp_path: Path
 
 @pytest.mark.parametrize("left", [0, 5])
 async def test_a_claim_costs_no_more_because_mails_are_due_since_very_many_hours(tmp_path: Path, left: int) -> None:
-    """Requests for times of the whole last year arrive at once: a claim under a short quota stays bounded."""
+    """If requests for times throughout the last year arrive at once, a claim under a short quota stays bounded."""
     path, hours = tmp_path / "n.db", 24 * 365
     await filled(path, Crowd(hours, hours, 0))
     with closing(sqlite3.connect(path)) as db, db:
@@ -176,7 +176,7 @@ async def test_a_claim_costs_no_more_because_mails_are_due_since_very_many_hours
 
 
 async def test_a_short_quota_goes_to_the_earliest_deadlines_of_very_many_hours(tmp_path: Path) -> None:
-    """Whatever the order in which they became due, also if the time of most of them is over."""
+    """The order in which they became due makes no difference, also if most of them became due long ago."""
     async with counted(tmp_path / "n.db") as (store, _):
         asked = [
             request(
@@ -194,7 +194,7 @@ async def test_a_short_quota_goes_to_the_earliest_deadlines_of_very_many_hours(t
 
 
 def test_every_method_of_the_store_is_measured() -> None:
-    """One that is new must be added to the list, or said to be of another kind."""
+    """A new method must be added to OPERATIONS or to the exceptions."""
     methods = {name for name in vars(SqliteStore) if not name.startswith("_")}
     others = {
         "open",
@@ -247,7 +247,7 @@ async def begin(store: SqliteStore) -> None:
 
 @pytest.mark.parametrize("send", [leave, accept, begin])
 async def test_a_message_about_a_booking_costs_no_more_after_many_others(tmp_path: Path, send: Operation) -> None:
-    """Whether their mails wait, are being sent or have been sent, the hundredth one is as cheap as the tenth."""
+    """The hundredth message is as cheap as the tenth, whether their mails wait, are being sent or have been sent."""
     found: list[int] = []
     async with counted(tmp_path / "n.db") as (store, steps):
         for version in range(100):
@@ -259,7 +259,7 @@ async def test_a_message_about_a_booking_costs_no_more_after_many_others(tmp_pat
 
 
 async def test_an_outdated_or_repeated_message_costs_nothing_by_the_size_of_its_booking(tmp_path: Path) -> None:
-    """Nothing that has to be read for it depends on how many mails the booking has."""
+    """The rows that are read for it do not depend on the number of the booking's mails."""
     costs: list[tuple[int, int, int]] = []
     for people, flights in ((1, 1), (100, 20)):
         async with counted(tmp_path / f"{people}.db") as (store, steps):

@@ -1,4 +1,4 @@
-"""Watchers read on a connection of their own, which writes nothing and delays nobody."""
+"""Watchers read on a connection of their own, which writes nothing and delays no actor."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ SLICES, STEPS = 5, 40
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    """Give an empty store."""
+    """Return an empty store."""
     store = await SqliteStore.open(tmp_path / "notifier.db")
     yield store
     await store.close()
@@ -43,7 +43,7 @@ def message(number: int, **data: object) -> Message:
 
 
 def largest(number: int, version: int = 1) -> Message:
-    """Build a booking of the largest permitted size; of each version the departures are others."""
+    """Build a booking of the largest permitted size; each version has other departures."""
     people = [{"name": f"Asha Rao {n}", "email": f"asha{n}@example.com"} for n in range(100)]
     flights = [
         flight_data(number=f"AI{n}", departs_at=f"2026-12-{n + 1:02}T{version:02}:30:00Z", arrives_at=None)
@@ -81,7 +81,7 @@ class Held:
 
 
 async def test_actors_never_wait_for_a_watcher(store: SqliteStore) -> None:
-    """Everything that intake, sender, reporter, broadcaster and purger ask for ends while a query runs."""
+    """Every call of intake, sender, reporter, broadcaster and purger returns while a query runs."""
     async with Held(store), asyncio.timeout(PATIENCE / 2):
         await store.add([message(1), message(2)], RULES, NOW)
         first, second = (start.mail for start in (await store.claim(9, 0, NOW)).starts)
@@ -96,7 +96,7 @@ async def test_actors_never_wait_for_a_watcher(store: SqliteStore) -> None:
 
 
 async def test_the_connection_of_watchers_cannot_write(store: SqliteStore) -> None:
-    """SQLite itself refuses it; what a watcher asks does not make the service unready."""
+    """SQLite itself refuses to write, and the failed query does not make the service unready."""
     await store.add([message(1)], RULES, NOW)
     with pytest.raises(StoreUnusable, match="readonly"):
         await store._reads.query(lambda db: db.execute("DELETE FROM mails").close())
@@ -105,7 +105,7 @@ async def test_the_connection_of_watchers_cannot_write(store: SqliteStore) -> No
 
 
 async def test_a_snapshot_is_one_state_of_the_store(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is committed while it is read is not in it: neither in the totals nor in the page, whatever comes first."""
+    """Commits while it is read are in neither the totals nor the page."""
     loop = asyncio.get_running_loop()
     read = queries.totals
 
@@ -122,8 +122,10 @@ async def test_a_snapshot_is_one_state_of_the_store(store: SqliteStore, monkeypa
     assert len((await store.page(MailFilter(), None, 10)).mails) == 2
 
 
-async def test_watchers_who_ask_the_same_share_an_answer(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hundreds of them cost one query, whose answer has all that was stored when the last one asked."""
+async def test_watchers_with_the_same_query_share_an_answer(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hundreds of them cost one query, whose answer has everything that was stored before the last call."""
     calls: list[MailFilter] = []
     read = queries.page
 
@@ -151,7 +153,7 @@ async def test_watchers_who_ask_the_same_share_an_answer(store: SqliteStore, mon
 
 
 async def test_an_answer_is_not_older_than_its_question(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who asks while the same is being answered gets an answer of its own, with what was stored meanwhile."""
+    """A call during an equal query gets an answer of its own, with the rows that were stored meanwhile."""
     begun, end, read = threading.Event(), threading.Event(), queries.page
 
     def page(*args: Any, **options: Any) -> Page:
@@ -173,8 +175,8 @@ async def test_an_answer_is_not_older_than_its_question(store: SqliteStore, monk
 
 
 @pytest.mark.parametrize("urgent", [False, True])
-async def test_a_query_that_nobody_waits_for_any_more_is_not_begun(store: SqliteStore, *, urgent: bool) -> None:
-    """It is dropped with the last one who asked; one that somebody still waits for is answered."""
+async def test_a_query_that_nobody_waits_for_any_more_does_not_run(store: SqliteStore, *, urgent: bool) -> None:
+    """It is dropped when its last caller is cancelled; a query with another caller is answered."""
     asked: list[str] = []
 
     def query(_: sqlite3.Connection, name: str) -> str:
@@ -199,7 +201,7 @@ async def test_a_query_that_nobody_waits_for_any_more_is_not_begun(store: Sqlite
 async def test_operators_and_the_service_are_answered_before_viewers(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many queries of viewers wait, urgent ones are next, and viewers are answered in the order they asked."""
+    """Urgent queries come before any number of viewers' queries, which are answered in the order of the calls."""
     monkeypatch.setattr(reader, "REST", 0)
     monkeypatch.setattr(reader, "URGENT_REST", 0)
     answered: list[str] = []
@@ -225,7 +227,7 @@ async def test_operators_and_the_service_are_answered_before_viewers(
 async def test_only_the_processor_time_of_a_query_is_rested_and_only_by_its_own_kind(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A query that waits for the disk costs nobody a rest; one that computes delays the next of its kind alone."""
+    """A query that waits for the disk causes no rest; one that computes delays only the next of its kind."""
     monkeypatch.setattr(reader, "REST", 1e6)
     monkeypatch.setattr(reader, "MAX_REST", 2 * PATIENCE)
     began = asyncio.get_running_loop().time()
@@ -242,7 +244,7 @@ async def test_only_the_processor_time_of_a_query_is_rested_and_only_by_its_own_
 
 
 async def test_what_is_counted_and_replayed_is_what_passes_the_filter(store: SqliteStore) -> None:
-    """The database selects the same events as the hub does, in portions that end at multiples of a hundred."""
+    """The database selects the same events as the hub, in slices that end at multiples of 100."""
     await store.add([message(n, to=[f"p{n}.{each}@example.com" for each in range(40)]) for n in range(6)], RULES, NOW)
     await store.add([largest(1)], RULES, NOW)
     first, *_ = (start.mail for start in (await store.claim(99, 0, NOW)).starts)
@@ -271,7 +273,7 @@ async def test_what_is_counted_and_replayed_is_what_passes_the_filter(store: Sql
 
 
 async def test_a_query_that_was_not_begun_when_the_store_closes_ends(tmp_path: Path) -> None:
-    """Whoever asked is told, and nothing is left behind."""
+    """Every caller gets an error, and nothing is left over."""
     store = await SqliteStore.open(tmp_path / "n.db")
     async with Held(store):
         asked = asyncio.create_task(store.totals())
@@ -285,7 +287,7 @@ async def test_a_query_that_was_not_begun_when_the_store_closes_ends(tmp_path: P
 
 
 async def watch(store: SqliteStore, stop: asyncio.Event) -> None:
-    """Ask for one thing after the other that costs much."""
+    """Run one expensive query after the other."""
     step = 0
     while not stop.is_set():
         step += 1
@@ -295,14 +297,14 @@ async def watch(store: SqliteStore, stop: asyncio.Event) -> None:
 
 
 async def work(store: SqliteStore, number: int) -> None:
-    """Take some messages in and send their mails."""
+    """Add some messages and send their mails."""
     await store.add([message(number * 10 + n) for n in range(10)], RULES, NOW)
     for start in (await store.claim(10, 0, NOW)).starts:
         await store.record([sent(start.mail, Reply(250, "OK"), NOW)], NOW)
 
 
 async def test_an_address_can_be_erased_while_watchers_ask_all_the_time(store: SqliteStore, tmp_path: Path) -> None:
-    """No query keeps the write-ahead log from being emptied."""
+    """Queries do not keep the write-ahead log from being emptied."""
     for number in range(20):
         await work(store, number)
     stop = asyncio.Event()
@@ -317,7 +319,7 @@ async def test_an_address_can_be_erased_while_watchers_ask_all_the_time(store: S
 
 
 async def test_sending_and_intake_keep_their_speed_while_watchers_ask_all_the_time(store: SqliteStore) -> None:
-    """With eight of them it is at least 0.7 of what it is without, in medians of alternating slices."""
+    """With eight of them the speed is at least 0.7 of that without, in medians of alternating measurements."""
     for number in range(60):
         await work(store, number)
     stop = asyncio.Event()
@@ -339,7 +341,7 @@ async def test_sending_and_intake_keep_their_speed_while_watchers_ask_all_the_ti
 
 
 async def test_the_copy_that_erasing_makes_is_beside_the_database(store: SqliteStore, tmp_path: Path) -> None:
-    """SQLite would write it to /tmp, which may be small, or memory."""
+    """SQLite would write it to /tmp, which can be small, or memory."""
     # More than SQLite keeps in memory.
     await store.add([message(n, text="x" * 50_000) for n in range(200)], RULES, NOW)
     folders: set[Path] = set()
@@ -354,7 +356,7 @@ async def test_the_copy_that_erasing_makes_is_beside_the_database(store: SqliteS
 
 
 async def test_a_batch_is_divided_by_the_mails_that_it_makes(store: SqliteStore, tmp_path: Path) -> None:
-    """No transaction adds more than PORTION mails, but for a single message that does, which is alone in its own."""
+    """No transaction adds more than MAX_WEIGHT mails, except for a larger message, which has one of its own."""
     sizes: list[int] = []
     seen = 0
 
@@ -396,7 +398,7 @@ async def test_large_mails_weigh_as_much_as_several_in_every_portion(store: Sqli
 
 
 async def test_a_withdrawal_of_large_mails_weighs_as_much_as_they_do(store: SqliteStore) -> None:
-    """It names the request alone, and yet is added alone if that is large."""
+    """It names only the request, and yet it has a transaction of its own if the request is large."""
     people = [f"p{n}@example.com" for n in range(50)]
     asked = [message(n, to=people, text="x" * 100_000) for n in range(2)]
     await store.add(asked, RULES, NOW)
@@ -412,7 +414,7 @@ async def test_a_withdrawal_of_large_mails_weighs_as_much_as_they_do(store: Sqli
 
 
 async def test_a_list_does_not_read_what_mails_say(store: SqliteStore) -> None:
-    """Nothing of it is shown there, and it may be long."""
+    """Lists never show the content, which can be long."""
     await store.add([message(1), message(2)], RULES, NOW)
     shown = await store.listing(MailFilter(), None, 10), (await store.snapshot(MailFilter(), 10)).mails
     await store._run(lambda db: db.execute("UPDATE mails SET content = x'00'").close())
@@ -421,7 +423,7 @@ async def test_a_list_does_not_read_what_mails_say(store: SqliteStore) -> None:
 
 
 async def test_a_batch_is_divided_by_the_mails_that_it_reads(store: SqliteStore) -> None:
-    """Messages that change nothing count by the mails that are read for them, repeats and outdated ones hardly."""
+    """Messages that change nothing count by the mails that they read; repeats and outdated ones count as one."""
     requests = [message(n, to=[f"p{n}.{each}@example.com" for each in range(99)]) for n in range(12)]
     await store.add(requests, RULES, NOW)
     while starts := (await store.claim(500, 0, NOW)).starts:
@@ -440,7 +442,7 @@ async def test_a_batch_is_divided_by_the_mails_that_it_reads(store: SqliteStore)
 
 
 async def test_many_of_the_largest_messages_delay_nobody_for_longer_than_one_of_them(store: SqliteStore) -> None:
-    """While they are taken in, a snapshot, a small message and a claim wait for about one transaction, not for all."""
+    """While they are added, a snapshot, a small message and a claim wait for about one transaction, not for all."""
     began = time.perf_counter()
     await store.add([largest(0)], RULES, NOW)
     alone = time.perf_counter() - began

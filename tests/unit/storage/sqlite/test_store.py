@@ -1,4 +1,4 @@
-"""What every engine of the store must do; run against each of them."""
+"""The behaviour that every engine of the store must have; run against each of them."""
 
 import asyncio
 import json
@@ -44,7 +44,7 @@ LATER = NOW + timedelta(minutes=1)
 
 @asynccontextmanager
 async def opened(folder: Path) -> AsyncIterator[SqliteStore]:
-    """Hold the store open that is kept in a folder."""
+    """Open the store of a folder for the duration of the block."""
     store = await SqliteStore.open(folder / "notifier.db")
     try:
         yield store
@@ -54,7 +54,7 @@ async def opened(folder: Path) -> AsyncIterator[SqliteStore]:
 
 @pytest.fixture(params=["sqlite"])
 async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    """Give an empty store."""
+    """Return an empty store."""
     async with opened(tmp_path) as store:
         yield store
 
@@ -99,7 +99,7 @@ async def test_a_repeated_message_changes_nothing(store: Store) -> None:
 
 
 async def test_a_batch_is_one_transaction(store: Store) -> None:
-    """Messages of one booking in one batch see what those before them planned."""
+    """Messages of one booking in one batch are planned with the mails of those before them."""
     moved = flight_data(departs_at="2026-12-02T09:30:00+05:30")
     change = message(id="v2", type="booking.changed", version=2, flights=[moved])
     await store.add([message(), change], RULES, NOW)
@@ -108,7 +108,7 @@ async def test_a_batch_is_one_transaction(store: Store) -> None:
 
 
 async def test_no_subject_is_rendered_in_a_transaction(store: Store) -> None:
-    """Also if the booking's state decides which subjects are needed: every mail has the one that its template gives."""
+    """Every mail has the subject of its template, also if the booking's state decides which subjects are needed."""
     loop, rendered = threading.get_ident(), list[int]()
 
     def subject(kind: Kind, booking: str, flights: Sequence[Flight], locale: str | None) -> str:
@@ -137,7 +137,7 @@ async def test_no_subject_is_rendered_in_a_transaction(store: Store) -> None:
 
 
 async def test_a_withdrawal_that_comes_first_is_remembered(store: Store) -> None:
-    """A request that was withdrawn before it arrived is stored and at once cancelled."""
+    """A request that was withdrawn before it arrived is stored and cancelled at once."""
     event = {"type": "notification.cancelled", "id": "c1", "source": "/test", "data": {"id": "r1"}}
     await store.add([decode(json.dumps(event).encode(), Origin(NOW))], RULES, NOW)
     await store.add([request(1)], RULES, NOW)
@@ -146,7 +146,7 @@ async def test_a_withdrawal_that_comes_first_is_remembered(store: Store) -> None
 
 
 async def test_a_claim_takes_only_what_is_due_and_asked_for(store: Store) -> None:
-    """The limit holds, mail that is due later stays, and the claim says when it is due."""
+    """The limit is kept, a mail that is due later is not claimed, and the claim says when it is due."""
     soon = NOW + timedelta(seconds=30)
     await store.add([request(n) for n in range(3)] + [request(9, send_at=soon.isoformat())], RULES, NOW)
     assert len(await claimed(store, 2)) == 2
@@ -165,7 +165,7 @@ async def test_a_claim_begins_an_attempt(store: Store) -> None:
 
 
 async def test_the_rate_is_kept_in_the_store(store: Store) -> None:
-    """At 20 a second, two claims at one moment get starts at even distances and no more than may begin soon."""
+    """At 20 per second, two claims at the same time get evenly spaced starts, and only those that can start soon."""
     await store.add([request(n) for n in range(30)], RULES, NOW)
     first = await store.claim(2, 20, NOW)
     second = await store.claim(30, 20, NOW)
@@ -196,7 +196,7 @@ async def test_more_expired_mail_than_one_portion_is_not_claimed_either(store: S
 
 
 async def test_outcomes_are_recorded_together_with_their_events(store: Store) -> None:
-    """Sent, refused for now, refused for good and handed back each leave their status and one event."""
+    """Accepted, temporarily or permanently rejected, and handed back mails have their status and one event each."""
     await store.add([request(n) for n in range(4)], RULES, NOW)
     a, b, c, d = await claimed(store)
     outcomes = [
@@ -225,7 +225,7 @@ async def test_a_change_of_an_outdated_mail_is_ignored(store: Store) -> None:
 
 
 async def test_everything_survives_being_closed_and_opened(tmp_path: Path) -> None:
-    """Mails, what is known, the log, the cursor, the identity and the rate are there after a restart."""
+    """Mails, states, log, cursor, identity and rate are the same after a restart."""
     async with opened(tmp_path) as store:
         await store.add([message(), *[request(n) for n in range(9)]], RULES, NOW)
         claim = await store.claim(100, 20, NOW)
@@ -241,7 +241,7 @@ async def test_everything_survives_being_closed_and_opened(tmp_path: Path) -> No
 
 
 async def test_pages_run_from_the_newest_to_the_oldest(store: Store) -> None:
-    """Every matching mail is on exactly one page, and the last page says that it is the last."""
+    """Every matching mail is on exactly one page, and only the last page has no next one."""
     await store.add([request(n) for n in range(5)], RULES, NOW)
     found: list[str] = []
     before = None
@@ -270,7 +270,7 @@ async def test_a_filter_ands_its_fields_and_ors_their_values(store: Store) -> No
 
 
 async def test_a_snapshot_is_of_one_place_of_the_log(store: Store) -> None:
-    """Totals and mails are those after exactly the events up to its place."""
+    """Totals and mails are those after exactly the events up to its `seq`."""
     await store.add([request(1)], RULES, NOW)
     await claimed(store)
     snapshot = await store.snapshot(MailFilter(), 10)
@@ -279,8 +279,8 @@ async def test_a_snapshot_is_of_one_place_of_the_log(store: Store) -> None:
     assert [mail["status"] for mail in json.loads(snapshot.mails)] == ["sending"]
 
 
-async def test_readers_of_the_log_are_told_that_it_has_grown(store: Store) -> None:
-    """Waiting for the log to go beyond a place ends with the first event behind it."""
+async def test_readers_of_the_log_wait_until_it_grows(store: Store) -> None:
+    """Waiting for the log to go beyond a place ends with the first event after it."""
     waiting = asyncio.create_task(store.beyond(0))
     await store.move_cursor("reader", 0)
     assert not waiting.done()
@@ -291,7 +291,7 @@ async def test_readers_of_the_log_are_told_that_it_has_grown(store: Store) -> No
 
 
 async def test_arriving_mail_wakes_the_sender(store: Store) -> None:
-    """Stored mail sets the signal; a repeat does not."""
+    """New mail sets `wake`; a repeat does not."""
     await store.add([request(1)], RULES, NOW)
     async with asyncio.timeout(5):
         await store.wake.wait()
@@ -307,7 +307,7 @@ async def purge(store: Store, now: datetime, reader: str | None = None) -> int:
 
 
 async def test_purging_forgets_finished_mails_with_their_events_and_nothing_else(store: Store) -> None:
-    """Pending, sending and retrying mails stay, however old; the log says how far it can no longer be replayed."""
+    """Pending, sending and retrying mails stay, however old; `span` says which events can no longer be replayed."""
     await store.add([request(n) for n in range(4)], RULES, NOW)
     a, b, c, d = await claimed(store)
     done = [sent(a, ACCEPTED, NOW), refused(b, None, "x", RETRY, NOW), failed(c, Reply(550, "no"), None)]
@@ -332,8 +332,8 @@ async def test_events_that_were_not_reported_are_not_purged(store: Store) -> Non
     assert await purge(store, later, "reporter") == 1
 
 
-async def test_what_is_known_of_a_booking_outlives_its_mails(store: Store) -> None:
-    """After the mails are purged an old message still plans nothing, until the booking itself is forgotten."""
+async def test_the_state_of_a_booking_outlives_its_mails(store: Store) -> None:
+    """After the mails are purged, an outdated message still plans nothing, until the booking's state is deleted."""
     await store.add([message(id="v5", version=5)], RULES, NOW)
     later = NOW + timedelta(hours=20)
     await store.record([sent(mail, ACCEPTED, NOW) for mail in await claimed(store)], NOW)
@@ -346,7 +346,7 @@ async def test_what_is_known_of_a_booking_outlives_its_mails(store: Store) -> No
 
 
 async def test_a_repeat_after_its_mail_was_purged_makes_no_mail(store: Store) -> None:
-    """The id of a message is remembered for longer than the mail that it made."""
+    """The id of a message is kept for longer than its mail."""
     await store.add([request(1)], RULES, NOW)
     await store.record([sent(mail, ACCEPTED, NOW) for mail in await claimed(store)], NOW)
     later = NOW + timedelta(hours=2)
@@ -371,12 +371,12 @@ DAY = timedelta(hours=24)
 
 
 async def started(store: Store, quota: Quota | None, now: datetime = NOW) -> list[str]:
-    """Claim all that the quota allows; gives the events that caused the mails."""
+    """Claim everything that the quota allows; return the ids of the messages that caused the mails."""
     return [start.mail.event for start in (await store.claim(100, 0, now, quota)).starts]
 
 
 async def test_a_quota_ends_claims_until_its_oldest_start_is_a_day_old(store: Store) -> None:
-    """No 24 hours have more starts than the quota, and the claim says when there is some again."""
+    """No 24 hours have more starts than the quota, and the claim says when some of it is free again."""
     await store.add([request(n) for n in range(9)], RULES, NOW)
     assert (await store.claim(1, 0, NOW, QUOTA)).quota_left == 2
     claim = await store.claim(9, 0, LATER, QUOTA)
@@ -387,7 +387,7 @@ async def test_a_quota_ends_claims_until_its_oldest_start_is_a_day_old(store: St
 
 
 async def test_accounts_have_quotas_of_their_own(store: Store) -> None:
-    """What one account has used is not missing from another."""
+    """Starts of one account do not count against another."""
     await store.add([request(n) for n in range(9)], RULES, NOW)
     assert len(await started(store, QUOTA)) == 3
     assert len(await started(store, Quota("other@mail.example.com:587", 2))) == 2
@@ -395,7 +395,7 @@ async def test_accounts_have_quotas_of_their_own(store: Store) -> None:
 
 
 async def test_a_mail_that_is_handed_back_costs_no_quota(store: Store) -> None:
-    """An attempt that does not count for the mail does not count for the account; one that does stays counted."""
+    """An attempt that does not count for the mail does not count against the quota; other attempts do."""
     await store.add([request(n) for n in range(3)], RULES, NOW)
     a, b, c = [start.mail for start in (await store.claim(3, 0, NOW, QUOTA)).starts]
     await store.record([handed_back(a), refused(b, Reply(450, "later"), None, RETRY, NOW), sent(c, ACCEPTED, NOW)], NOW)
@@ -403,7 +403,7 @@ async def test_a_mail_that_is_handed_back_costs_no_quota(store: Store) -> None:
 
 
 async def test_a_start_can_be_counted_for_another_account(store: Store) -> None:
-    """It costs the first account nothing then; an account that has used up its quota takes no more."""
+    """It no longer counts against the first account; an account that has used up its quota accepts no more."""
     other = Quota("other", 1)
     await store.add([request(n) for n in (1, 2)], RULES, NOW)
     first, second = (start.mail for start in (await store.claim(2, 0, NOW, QUOTA)).starts)
@@ -418,7 +418,7 @@ def after(minutes: int) -> str:
 
 
 async def test_the_mail_on_trial_is_the_one_that_became_due_last(store: Store) -> None:
-    """Mails that wait for another attempt come after those that were not tried yet, and expired ones never."""
+    """Mails that wait for another attempt come after those that were not tried yet; expired ones are never claimed."""
     now = NOW + timedelta(minutes=9)
     expired = request(4, send_at=after(4), expires_at=after(5))
     waiting = [request(number, send_at=after(minute)) for number, minute in ((1, 3), (2, 1), (3, 2))]
@@ -431,7 +431,7 @@ async def test_the_mail_on_trial_is_the_one_that_became_due_last(store: Store) -
 
 
 async def test_the_mail_on_trial_is_within_room_quota_and_turn(store: Store) -> None:
-    """Without room or quota none is claimed; of one booking's mails to an address it is the oldest, one at a time."""
+    """Without room or quota none is claimed; of one booking's mails to an address it is the oldest, one at once."""
     confirmed = message()
     changed = message(type="booking.changed", id="7f0d", version=2, flights=[flight_data(from_="BOM")])
     for each in (confirmed, changed):
@@ -456,7 +456,7 @@ async def test_a_quota_outlives_mails_and_the_process(tmp_path: Path) -> None:
 
 
 async def test_a_short_quota_goes_to_the_earliest_deadlines(store: Store) -> None:
-    """Where not all that is due can go, what expires first goes first; where it can, what is due longest."""
+    """If the quota is too short for all due mails, those that expire first come first; otherwise those due longest."""
     deadlines = {1: 50, 2: 3, 3: None, 4: 2}
     fields = {n: {"expires_at": (NOW + timedelta(hours=h)).isoformat()} if h else {} for n, h in deadlines.items()}
     await store.add([request(n, **each) for n, each in fields.items()], RULES, NOW)
@@ -467,14 +467,14 @@ async def test_a_short_quota_goes_to_the_earliest_deadlines(store: Store) -> Non
 
 
 async def test_a_clock_that_went_wrong_does_not_use_up_a_quota_for_ever(store: Store) -> None:
-    """Starts that lie more than a day ahead are no starts of this day."""
+    """Starts that lie more than a day ahead do not count."""
     await store.add([request(n) for n in range(6)], RULES, NOW)
     assert len(await started(store, QUOTA, NOW + timedelta(days=400))) == 3
     assert len(await started(store, QUOTA, NOW)) == 3
 
 
 async def test_a_clock_that_is_set_back_holds_up_nothing_that_goes_at_once(store: Store) -> None:
-    """What was due at once is still, a pause is as long as it was, and a moment of its own is waited for."""
+    """A mail that was due at once still is, a delay stays as long as it was, and a later `send_at` is waited for."""
     await store.add([request(n) for n in range(2)], RULES, NOW)
     await store.add([request(9, send_at=(NOW + timedelta(minutes=5)).isoformat())], RULES, NOW)
     (first,) = (await store.claim(1, 0, NOW)).starts
@@ -491,7 +491,7 @@ async def test_a_clock_that_is_set_back_holds_up_nothing_that_goes_at_once(store
 async def test_after_a_clock_was_set_back_changes_of_a_mail_do_not_let_it_wait_for_the_old_time(
     store: Store, back: timedelta
 ) -> None:
-    """A mail that is handed back or rewritten is due at once, and one that is retried waits as long as it had to."""
+    """A mail that is handed back or rewritten is due at once, and one that is retried waits as long as before."""
     await store.add([request(1), message()], RULES, NOW)
     other, tried = await claimed(store)
     await store.record([refused(tried, Reply(450, "later"), None, RETRY, NOW), handed_back(other)], NOW)
@@ -516,7 +516,7 @@ async def test_after_a_clock_was_set_back_changes_of_a_mail_do_not_let_it_wait_f
 
 
 async def test_after_a_clock_was_set_back_a_quota_recovers_a_day_after_its_starts(store: Store) -> None:
-    """Its starts are a day old when a day has passed, whatever the clock showed when they were made."""
+    """Starts are a day old after a day, whatever the clock showed when they were made."""
     await store.add([request(n) for n in range(9)], RULES, NOW)
     assert len(await started(store, QUOTA)) == 3
     back = NOW - timedelta(hours=12)
@@ -526,7 +526,7 @@ async def test_after_a_clock_was_set_back_a_quota_recovers_a_day_after_its_start
 
 
 async def test_a_clock_that_was_set_back_between_two_processes_is_noticed(tmp_path: Path) -> None:
-    """A machine that began with a wrong clock and was restarted with the right one."""
+    """A machine starts with a wrong clock and is restarted with the right one."""
     async with opened(tmp_path) as store:
         await store.add([request(1)], RULES, NOW)
     async with opened(tmp_path) as store:
@@ -534,7 +534,7 @@ async def test_a_clock_that_was_set_back_between_two_processes_is_noticed(tmp_pa
 
 
 async def test_a_booking_of_a_flight_that_has_left_mails_nothing(store: Store) -> None:
-    """A departure before the message: its confirmation is stored, and expires unsent."""
+    """If the departure is before the message, the confirmation is stored and expires unsent."""
     left = flight_data(departs_at="2026-11-24T10:00:00Z", arrives_at=None)
     await store.add([message(flights=[left])], RULES, LATER)
     assert await claimed(store, now=LATER) == []
@@ -552,7 +552,7 @@ async def test_of_a_hundred_passengers_one_has_a_bad_address(store: Store) -> No
 
 
 async def test_while_sending_is_paused_nothing_is_claimed_and_expiry_goes_on(store: Store) -> None:
-    """A paused store asks for no timer of its own either, so nobody asks it over and over."""
+    """A claim on a paused store has no `again_at`, so that it is not repeated over and over."""
     await store.add([request(1), request(2, expires_at=LATER.isoformat())], RULES, NOW)
     await store.pause(paused=True)
     claim = await store.claim(9, 0, LATER)
@@ -572,7 +572,7 @@ async def test_one_mail_is_found_by_its_id(store: Store) -> None:
 
 
 async def test_the_history_of_a_mail_is_its_events(store: Store) -> None:
-    """Those of others are not in it."""
+    """Events of other mails are not in it."""
     await store.add([request(1), request(2)], RULES, NOW)
     first, _ = await claimed(store)
     await store.record([sent(first, ACCEPTED, NOW)], NOW)
@@ -594,12 +594,12 @@ async def test_pending_mails_are_counted_by_what_they_wait_for(store: Store) -> 
 
 
 async def mails_of(store: Store) -> dict[str, Mail]:
-    """Give all mails by the message that caused them, of several the newest."""
+    """Return the newest mail of each message."""
     return {mail.event: mail for mail in reversed((await store.page(MailFilter(), None, 500)).mails)}
 
 
 async def test_an_erased_address_leaves_nothing_personal(store: Store) -> None:
-    """Its unsent mails are cancelled, an event each; all lose address, names, subject, text and the server's words."""
+    """Its unsent mails are cancelled, each with an event; all lose address, names, subject, text and SMTP reply."""
     await store.add(
         [message(), request(1, to=["Asha@Example.com", "b@example.com"]), request(2, to="asha@example.com")], RULES, NOW
     )
@@ -607,9 +607,9 @@ async def test_an_erased_address_leaves_nothing_personal(store: Store) -> None:
     await store.record([sent(first, Reply(250, "OK asha"), NOW), failed(second, Reply(550, "no asha"), "asha?")], NOW)
     head = (await store.span()).head
     assert await store.erase("ASHA@example.com", LATER) == Erased(mails=4, cancelled=2, bookings=1, remaining=0)
-    news = await store.events(head, 100)
+    appended = await store.events(head, 100)
     mails = (await store.page(MailFilter(), None, 100)).mails
-    assert [(event.type, event.prev) for event in news] == [("mail.cancelled", Status.PENDING)] * 2
+    assert [(event.type, event.prev) for event in appended] == [("mail.cancelled", Status.PENDING)] * 2
     assert sorted(mail.to for mail in mails) == ["", "", "", "", "b@example.com"]
     assert {mail.error for mail in mails if not mail.to} == {ERASED}
     left = repr([mail for mail in mails if not mail.to]) + repr(
@@ -617,12 +617,12 @@ async def test_an_erased_address_leaves_nothing_personal(store: Store) -> None:
     )
     for word in ("asha", "Asha", "12A", "Number", "Hello", "Booking RXJ34P is"):
         assert word not in left
-    assert json.loads(news[0].body)["data"]["mail"]["to"] == "•••"
+    assert json.loads(appended[0].body)["data"]["mail"]["to"] == "•••"
     assert (await store.totals())[Status.CANCELLED] == 2
 
 
-async def test_what_is_being_handed_over_is_erased_afterwards(store: Store) -> None:
-    """A mail in the middle of its dialogue stays as it is and is counted; its outcome counts, and then it goes."""
+async def test_a_mail_that_is_being_handed_over_is_erased_afterwards(store: Store) -> None:
+    """A mail that is being handed over is counted and stays; once its outcome is recorded, it can be erased."""
     await store.add([request(1), request(2)], RULES, NOW)
     mail, other = await claimed(store)
     assert await store.erase(mail.to, NOW) == Erased(0, 0, 0, remaining=1)
@@ -632,8 +632,8 @@ async def test_what_is_being_handed_over_is_erased_afterwards(store: Store) -> N
     assert (await mails_of(store))["r2"].to == other.to
 
 
-async def test_who_knew_a_mail_before_it_was_erased_cannot_bring_it_back(store: Store) -> None:
-    """A change that was decided on the mail as it was is ignored, so no event shows again what was erased."""
+async def test_a_change_decided_before_a_mail_was_erased_is_ignored(store: Store) -> None:
+    """A change made from the mail as it was is ignored, so that no event shows the erased data again."""
     await store.add([request(1)], RULES, NOW)
     (mail,) = await claimed(store)
     lost = failed(mail, Reply(550, "no"), None)
@@ -645,7 +645,7 @@ async def test_who_knew_a_mail_before_it_was_erased_cannot_bring_it_back(store: 
 
 
 async def test_a_repeat_of_a_message_mails_nothing_after_its_address_was_erased(store: Store) -> None:
-    """The ids of handled messages and what is known of bookings hold, also once the mails are purged."""
+    """The ids of handled messages and the states of bookings are kept, also after the mails are purged."""
     old = [message(id="v2", version=2), request(1, to="asha@example.com")]
     await store.add(old, RULES, NOW)
     await store.erase("asha@example.com", NOW)
@@ -656,7 +656,7 @@ async def test_a_repeat_of_a_message_mails_nothing_after_its_address_was_erased(
 
 
 async def test_a_change_that_names_an_erased_address_mails_it_again(store: Store) -> None:
-    """It is a change notice and new reminders, not a second confirmation; the booking knows the address again."""
+    """It gets a change notice and new reminders, not a second confirmation; the booking has the address again."""
     await store.add([message()], RULES, NOW)
     await store.erase("asha@example.com", NOW)
     await store.add([message(id="v2", version=2, type="booking.changed")], RULES, LATER)
@@ -666,8 +666,8 @@ async def test_a_change_that_names_an_erased_address_mails_it_again(store: Store
     assert (await mails_of(store))["v3"].to == "asha@example.com"
 
 
-async def test_a_booking_that_goes_on_without_an_erased_address_tells_it_nothing(store: Store) -> None:
-    """Neither its removal nor the end of the booking makes a mail to somebody who is no longer known."""
+async def test_a_booking_that_continues_without_an_erased_address_sends_it_nothing(store: Store) -> None:
+    """Neither its removal nor the cancellation makes a mail to an erased address."""
     both = [{"name": "Asha Rao", "email": "asha@example.com"}, {"name": "Ben", "email": "ben@example.com"}]
     await store.add([message(passengers=both)], RULES, NOW)
     await store.erase("asha@example.com", NOW)
@@ -678,10 +678,10 @@ async def test_a_booking_that_goes_on_without_an_erased_address_tells_it_nothing
 
 
 @pytest.mark.parametrize(("before", "notices"), [([], 1), (["booking.cancelled"], 0)])
-async def test_a_cancellation_that_names_an_erased_address_is_told_once(
+async def test_a_cancellation_that_names_an_erased_address_notifies_it_once(
     store: Store, before: list[str], notices: int
 ) -> None:
-    """Whoever was told already that the booking is cancelled is not told again."""
+    """An address that already had its cancellation notice gets no second one."""
     await store.add([message()], RULES, NOW)
     for type_ in before:
         await store.add([message(id="v2", version=2, type=type_)], RULES, NOW)
@@ -693,7 +693,7 @@ async def test_a_cancellation_that_names_an_erased_address_is_told_once(
 async def test_an_address_is_erased_in_more_mails_than_one_portion(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every mail and every booking is looked at."""
+    """Every mail and every booking is searched."""
     monkeypatch.setattr(erasure, "BATCH_SIZE", 3)
     await store.add([request(n, to="asha@example.com") for n in range(7)], RULES, NOW)
     await store.add([message(id=f"b{n}", booking=f"REF{n}") for n in range(7)], RULES, NOW)
@@ -729,8 +729,8 @@ async def test_a_mail_that_comes_back_after_its_booking_was_cancelled_is_cancell
     assert [mail.kind for mail in await claimed(store, now=LATER)] == [Kind.CANCELLATION]
 
 
-async def test_a_mail_that_comes_back_after_its_booking_changed_says_what_holds_now(store: Store) -> None:
-    """Its next attempt, and the event of its return, have the new subject and departure."""
+async def test_a_mail_that_comes_back_after_its_booking_changed_gets_the_new_content(store: Store) -> None:
+    """Its next attempt, and the event with which it becomes pending, have the new subject and departure."""
     await store.add([message()], RULES, NOW)
     (mail,) = await claimed(store)
     await store.add([message(id="v2", type="booking.changed", version=2, flights=[MOVED])], RULES, NOW)
@@ -744,7 +744,7 @@ async def test_a_mail_that_comes_back_after_its_booking_changed_says_what_holds_
 
 
 async def test_a_request_that_was_withdrawn_while_its_mail_was_being_sent_is_not_sent_again(store: Store) -> None:
-    """Also after a crash, when the mail is found as it was being sent."""
+    """This also holds for an orphan after a crash."""
     event = {"type": "notification.cancelled", "id": "c1", "source": "/test", "data": {"id": "r1"}}
     await store.add([request(1)], RULES, NOW)
     await claimed(store)
@@ -756,7 +756,7 @@ async def test_a_request_that_was_withdrawn_while_its_mail_was_being_sent_is_not
 
 
 async def test_a_rewritten_mail_raises_its_revision_and_says_so_in_the_log(store: Store) -> None:
-    """Watchers see what will be sent, and two snapshots of one revision never differ."""
+    """Watchers see the new content, and two snapshots of one revision never differ."""
     await store.add([message()], RULES, NOW)
     before = await the_mail(store, Kind.CONFIRMATION)
     await store.add([message(id="v2", type="booking.changed", version=2, flights=[MOVED])], RULES, NOW)
@@ -769,7 +769,7 @@ async def test_a_rewritten_mail_raises_its_revision_and_says_so_in_the_log(store
 
 
 async def test_a_mail_of_unknown_outcome_is_sent_again_as_it_was(store: Store) -> None:
-    """Whoever may have it gets the same bytes, whatever the booking says by now."""
+    """Its reader may have it, so the same bytes are sent again, whatever the booking's state is now."""
     await store.add([message()], RULES, NOW)
     (mail,) = await claimed(store)
     await store.add([message(id="v2", type="booking.changed", version=2, flights=[MOVED])], RULES, NOW)
@@ -779,7 +779,7 @@ async def test_a_mail_of_unknown_outcome_is_sent_again_as_it_was(store: Store) -
 
 
 async def test_a_confirmation_is_not_lost_to_an_older_mail_with_its_name(store: Store) -> None:
-    """With a retention longer than the memory of bookings, a reference that is given out again is confirmed."""
+    """If mails are kept longer than the states of bookings, a reference that is used again is confirmed."""
     await store.add([message()], RULES, NOW)
     for mail in await claimed(store):
         await store.record([sent(mail, ACCEPTED, NOW)], NOW)
@@ -794,7 +794,7 @@ async def test_a_confirmation_is_not_lost_to_an_older_mail_with_its_name(store: 
 
 
 async def test_an_erased_mail_does_not_come_back_by_an_amendment(store: Store) -> None:
-    """What a newer message would have made of it is forgotten with the address."""
+    """The amendment of a newer message is erased with the address."""
     await store.add([message()], RULES, NOW)
     (mail,) = await claimed(store)
     await store.add([message(id="v2", type="booking.changed", version=2, flights=[MOVED])], RULES, NOW)
@@ -807,7 +807,7 @@ async def test_an_erased_mail_does_not_come_back_by_an_amendment(store: Store) -
 
 
 async def test_mails_of_one_booking_to_one_address_go_one_after_the_other(store: Store) -> None:
-    """A confirmation and the news behind it never overtake each other; other addresses do not wait."""
+    """A confirmation and the notices after it never overtake each other; other addresses do not wait."""
     both = [{"name": "Asha Rao", "email": "asha@example.com"}, {"name": "Ben", "email": "ben@example.com"}]
     await store.add([message(passengers=both)], RULES, NOW)
     await store.add([message(id="v2", version=2, type="booking.changed", passengers=both, flights=[MOVED])], RULES, NOW)
@@ -827,7 +827,7 @@ async def test_mails_of_one_booking_to_one_address_go_one_after_the_other(store:
 
 
 async def test_an_older_mail_that_is_due_again_goes_before_newer_ones(store: Store) -> None:
-    """What was refused and is due again does not follow the news that was stored meanwhile."""
+    """A mail that is due for another attempt is sent before the notices that were stored meanwhile."""
     await store.add([message()], RULES, NOW)
     (mail,) = await claimed(store)
     await store.add([message(id="v2", version=2, type="booking.changed", flights=[MOVED])], RULES, NOW)
@@ -842,7 +842,7 @@ async def test_different_requests_to_one_address_do_not_wait_for_each_other(stor
 
 
 async def test_the_order_of_one_address_holds_under_a_short_quota(store: Store) -> None:
-    """The earliest deadline first, but never the news before what it changes."""
+    """The earliest deadline comes first, but a notice never before the mail that it changes."""
     sooner = flight_data(departs_at="2026-11-25T09:30:00+05:30")
     await store.add([message()], RULES, NOW)
     await store.add([message(id="v2", version=2, type="booking.changed", flights=[sooner])], RULES, NOW)
@@ -851,7 +851,7 @@ async def test_the_order_of_one_address_holds_under_a_short_quota(store: Store) 
 
 @pytest.mark.parametrize("short", [False, True])
 async def test_expired_mail_in_front_does_not_hide_what_can_go(store: Store, *, short: bool) -> None:
-    """Also more than one claim can end; a claim that found nothing for that reason asks to be repeated at once."""
+    """A claim passes over expired mails, also if they are more than `expire` ends at once."""
     await store.add([request(n, expires_at=LATER.isoformat()) for n in range(601)], RULES, NOW)
     await store.add([request(9999), request(9998)], RULES, NOW)
     assert await store.expire(LATER)
@@ -861,7 +861,7 @@ async def test_expired_mail_in_front_does_not_hide_what_can_go(store: Store, *, 
 
 
 async def test_starts_of_an_account_without_a_quota_are_purged(store: Store) -> None:
-    """A quota that was unset leaves nothing behind; one of today still counts."""
+    """Starts older than a day are deleted also if the quota is unset; others still count."""
     await store.add([request(n) for n in range(4)], RULES, NOW)
     assert len(await started(store, Quota("former", 3))) == 3
     assert len(await started(store, Quota("other", 3), NOW + DAY)) == 1
@@ -871,8 +871,10 @@ async def test_starts_of_an_account_without_a_quota_are_purged(store: Store) -> 
     assert (await store.claim(0, 0, NOW + DAY, Quota("other", 3))).quota_left == 2
 
 
-async def test_a_page_that_looked_at_enough_says_where_to_go_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However few of the mails of a booking pass, every one of them is on exactly one page."""
+async def test_a_page_that_has_read_enough_rows_says_where_the_next_one_begins(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every mail that passes is on exactly one page, however few of a booking's mails pass."""
     monkeypatch.setattr(queries, "VISITS", 6)
     people = [{"name": f"P {n}", "email": f"p{n}@example.com"} for n in range(9)]
     await store.add([message(id=f"b{n}", booking=f"B{n}", passengers=people) for n in range(3)], RULES, NOW)
@@ -894,8 +896,8 @@ async def test_a_page_that_looked_at_enough_says_where_to_go_on(store: Store, mo
     assert pages > 9
 
 
-async def test_what_is_too_old_is_not_looked_at(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A list of what was created since a moment ends there, and does not go on through all older mails."""
+async def test_mails_that_are_too_old_are_not_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list of mails created since a time ends there and does not read all older mails."""
     monkeypatch.setattr(queries, "VISITS", 3)
     await store.add([request(n) for n in range(20)], RULES, NOW)
     await store.add([request(n) for n in range(100, 102)], RULES, LATER)
@@ -907,7 +909,7 @@ async def test_what_is_too_old_is_not_looked_at(store: Store, monkeypatch: pytes
 async def test_what_is_due_is_counted_by_the_minute_if_very_many_are_due_in_one(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The count stays bounded; those of the minute that has begun all count as due."""
+    """The count stays bounded; all mails of the current minute count as due."""
     monkeypatch.setattr(queries, "VISITS", 3)
     times = [NOW - timedelta(minutes=5), NOW, *[NOW + timedelta(seconds=30 * n) for n in range(1, 5)]]
     await store.add([request(n, send_at=each.isoformat()) for n, each in enumerate(times)], RULES, NOW)
@@ -923,7 +925,7 @@ async def test_what_is_due_is_counted_by_the_minute_if_very_many_are_due_in_one(
 async def test_a_message_in_the_middle_of_erasing_writes_to_nobody_who_is_erased(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It no longer names the address, which would get a cancellation notice if its booking still had it."""
+    """The message no longer names the address, which would get a cancellation notice if its booking still had it."""
     both = [{"name": "A", "email": "a@example.com"}, {"name": "B", "email": "b@example.com"}]
     await store.add([message(passengers=both)], RULES, NOW)
     await store.record([sent(mail, ACCEPTED, NOW) for mail in await claimed(store)], NOW)
@@ -943,8 +945,8 @@ async def test_a_message_in_the_middle_of_erasing_writes_to_nobody_who_is_erased
     assert {mail.to for mail in page.mails} == {"", "b@example.com"}
 
 
-async def test_a_notice_says_what_one_that_came_back_would_have_said(store: Store) -> None:
-    """A change that was written while another was being sent counts on it, and speaks for it if it comes back."""
+async def test_a_notice_takes_over_the_changes_of_one_that_came_back(store: Store) -> None:
+    """If a change notice was not sent, the newer one that was written meanwhile has the changes of both."""
     await store.add([message()], RULES, NOW)
     await store.record([sent(mail, ACCEPTED, NOW) for mail in await claimed(store)], NOW)
     later = flight_data(departs_at="2026-12-01T11:30:00+05:30", arrives_at="2026-12-01T14:20:00+05:30")
@@ -966,8 +968,8 @@ async def test_a_notice_says_what_one_that_came_back_would_have_said(store: Stor
     assert [flight.seat for flight in second.content.flights] == ["14C"]
 
 
-async def test_what_a_clock_far_ahead_wrote_is_given_up_and_purged_in_time(store: Store) -> None:
-    """After the clock is right again, a mail is tried for as long as any other, and what has ended is forgotten."""
+async def test_mails_from_a_clock_far_ahead_are_given_up_and_purged_in_time(store: Store) -> None:
+    """Once the clock is right, a mail is retried for as long as any other, and finished ones are purged in time."""
     ahead = NOW + timedelta(days=365)
     await store.add([request(1), request(2)], RULES, ahead)
     first, second = await claimed(store, now=ahead)
@@ -982,7 +984,7 @@ async def test_what_a_clock_far_ahead_wrote_is_given_up_and_purged_in_time(store
 
 @pytest.mark.parametrize("again", [request(1), message()])
 async def test_no_id_comes_back_after_everything_was_forgotten(store: Store, again: Message) -> None:
-    """A message that is sent again, long after, makes new mails with ids and events of their own."""
+    """A message that is sent again long after makes new mails with new ids and events."""
     ids: list[str] = []
     for now in (NOW, NOW + timedelta(days=30)):
         (added,) = await store.add([again], RULES, now)
@@ -997,7 +999,7 @@ async def test_no_id_comes_back_after_everything_was_forgotten(store: Store, aga
 
 
 async def test_a_request_that_is_forgotten_but_not_sent_makes_no_second_mail(store: Store) -> None:
-    """It names a time in a month, and is sent again after its id was forgotten."""
+    """The request is for a time in a month, and arrives again after its id was deleted."""
     month = (NOW + timedelta(days=30)).isoformat()
     await store.add([request(1, send_at=month)], RULES, NOW)
     later = NOW + timedelta(days=8)
@@ -1007,7 +1009,7 @@ async def test_a_request_that_is_forgotten_but_not_sent_makes_no_second_mail(sto
 
 
 async def test_an_address_that_no_mail_can_go_to_is_reported_once(store: Store) -> None:
-    """Also if the report was purged before the next change of the booking."""
+    """This also holds if the report was purged before the next change of the booking."""
     people = [{"name": "A", "email": "a@example.com"}, {"name": "B", "email": "no address"}]
     (added,) = await store.add([message(passengers=people)], RULES, NOW)
     assert len(added.mails) == 3
@@ -1019,7 +1021,7 @@ async def test_an_address_that_no_mail_can_go_to_is_reported_once(store: Store) 
 
 @pytest.mark.parametrize("damage", ["content = x'00'", "content = x'00', kind = 'none'"])
 async def test_a_mail_that_cannot_be_decoded_stops_no_other(tmp_path: Path, damage: str) -> None:
-    """It is set aside with an error in the log; other mails are claimed, expire, and their bookings change."""
+    """It becomes failed and is logged as an error; other mails are claimed, expire, and their bookings change."""
     async with opened(tmp_path) as store:
         expires = LATER.isoformat()
         await store.add([request(1), request(2, expires_at=expires), request(3), message()], RULES, NOW)
