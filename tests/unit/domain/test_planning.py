@@ -1,7 +1,12 @@
+import json
+from collections.abc import Sequence
+
+import msgspec
 from msgspec.structs import replace
 from support.samples import NOW, flight
 
-from notifier.domain.planning import AddressState, BookingState, Outdone, forgetting, recognising
+from notifier.domain.mail import Flight, Kind
+from notifier.domain.planning import AddressState, BookingState, Outdone, Subjects, forgetting, recognising
 
 SALT = b"salt"
 ASHA, RAVI = "asha@example.com", "ravi@example.com"
@@ -48,3 +53,31 @@ def test_with_another_salt_no_address_is_recognised() -> None:
 def test_without_an_erased_address_nothing_changes() -> None:
     """The state itself is returned."""
     assert recognising(STATE, {ASHA}, SALT) is STATE
+
+
+def test_a_stored_state_keeps_the_name_of_its_addresses() -> None:
+    """Databases of earlier versions have them as `told`."""
+    stored = msgspec.json.encode(STATE)
+    assert json.loads(stored)["told"].keys() == {ASHA, RAVI}
+    assert msgspec.json.decode(stored, type=BookingState) == STATE
+
+
+def subject(kind: Kind, booking: str, flights: Sequence[Flight], locale: str | None) -> str:
+    return f"{kind} {booking} {len(flights)} {locale}"
+
+
+def test_a_subject_is_rendered_before_it_is_used() -> None:
+    """Until then it is empty and noted as missing, also if it was expected."""
+    subjects = Subjects(subject)
+    keys = [(Kind.CHANGE, "R", (flight(),), locale) for locale in ("en", "de", None)]
+    subjects.expect(keys[:2])
+    lacks = [subjects.lacks]
+    assert [subjects(*key) for key in keys] == ["", "", ""]
+    subjects.render(2)
+    assert [subjects(*key) for key in keys] == [subject(*keys[0]), subject(*keys[1]), ""]
+    lacks.append(subjects.lacks)
+    subjects.render(9)
+    lacks.append(subjects.lacks)
+    assert [subjects(*key) for key in keys] == [subject(*key) for key in keys]
+    subjects.expect(keys)
+    assert [*lacks, subjects.lacks] == [True, True, False, False]

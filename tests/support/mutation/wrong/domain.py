@@ -54,7 +54,7 @@ MUTANTS = (
         "notifier/domain/drafts.py",
         "        if self._sequence:\n",
         "        if self._sequence < 0:\n",
-        ("tests/unit/domain/test_booking.py::test_no_id_is_given_out_again_after_a_purge",),
+        ("tests/unit/domain/test_drafts.py::test_no_id_is_given_out_again_after_a_purge",),
     ),
     Mutant(
         "id-of-a-stored-mail-given-out-again",
@@ -62,7 +62,7 @@ MUTANTS = (
         "named, message.source, message.id) if id_ in self._taken else id_",
         "named, message.source, message.id) if id_ in () else id_",
         (
-            "tests/unit/domain/test_booking.py::test_a_message_that_was_forgotten_makes_mails_with_other_ids_than_those_that_are_stored",
+            "tests/unit/domain/test_drafts.py::test_a_message_that_was_forgotten_makes_mails_with_other_ids_than_those_that_are_stored",
         ),
     ),
     Mutant(
@@ -77,7 +77,7 @@ MUTANTS = (
         "notifier/domain/precedence.py",
         "    if unversioned is None or message.time >= unversioned.time:\n",
         "    if unversioned is None or message.time:\n",
-        ("tests/unit/domain/test_booking.py::test_versions_and_times_mixed_end_in_one_state",),
+        ("tests/unit/domain/test_precedence.py::test_versions_and_times_mixed_end_in_one_state",),
     ),
     Mutant(
         "alias-shown-to-viewers",
@@ -119,7 +119,7 @@ MUTANTS = (
         "notifier/domain/drafts.py",
         "            error=content.note,",
         "            error=message.note,",
-        ("tests/unit/domain/test_booking.py::test_every_notice_keeps_what_was_wrong_with_its_message",),
+        ("tests/unit/domain/test_drafts.py::test_every_notice_keeps_what_was_wrong_with_its_message",),
     ),
     Mutant(
         "ids-limited-in-characters",
@@ -163,7 +163,7 @@ MUTANTS = (
         "notifier/domain/drafts.py",
         "min(max(now, last_departure(flights) or now), _FAR) + policy.remember",
         "max(now, last_departure(flights) or now) + policy.remember",
-        ("tests/unit/domain/test_booking.py::test_every_departure_can_be_planned_with_every_setting",),
+        ("tests/unit/domain/test_drafts.py::test_every_departure_can_be_planned_with_every_setting",),
     ),
     Mutant(
         "far-send-at-leaves-the-calendar",
@@ -206,9 +206,16 @@ MUTANTS = (
         "max((flight.departs_by for flight in flights), default=None)",
         "max((flight.departs_at for flight in flights if flight.departs_at), default=None)",
         (
-            "tests/unit/domain/test_booking.py::test_an_unknown_time_zone_counts_as_the_westernmost",
-            "tests/unit/domain/test_booking.py::test_a_change_of_a_return_from_an_unknown_zone_is_sent_after_the_outbound_departure",
+            "tests/unit/domain/test_drafts.py::test_an_unknown_time_zone_counts_as_the_westernmost",
+            "tests/unit/domain/test_drafts.py::test_a_change_of_a_return_from_an_unknown_zone_is_sent_after_the_outbound_departure",
         ),
+    ),
+    Mutant(
+        "reminders-rendered-in-a-second-try",
+        "notifier/domain/booking_update.py",
+        "                yield Kind.REMINDER, self.booking, (flight,), locale\n",
+        "                pass\n",
+        ("tests/unit/domain/test_booking_update.py::test_the_subjects_of_a_first_message_are_all_expected",),
     ),
     Mutant(
         "outdated-messages-read-mails",
@@ -250,7 +257,7 @@ MUTANTS = (
         "notifier/domain/drafts.py",
         "max(last, self._now + CANCELLATION_NOTICE_LIFETIME) if last and kind",
         "last if last and kind",
-        ("tests/unit/domain/test_booking.py::test_a_cancellation_notice_can_be_sent_for_a_day_at_least",),
+        ("tests/unit/domain/test_drafts.py::test_a_cancellation_notice_can_be_sent_for_a_day_at_least",),
     ),
     Mutant(
         "removal-notice-expires-with-the-old-flight",
@@ -258,7 +265,7 @@ MUTANTS = (
         "last = last_departure((*shown, *self._flights))",
         "last = last_departure(shown)",
         (
-            "tests/unit/domain/test_booking.py::test_a_removal_notice_expires_with_the_later_of_the_old_and_new_departures",
+            "tests/unit/domain/test_drafts.py::test_a_removal_notice_expires_with_the_later_of_the_old_and_new_departures",
         ),
     ),
     Mutant(
@@ -290,7 +297,7 @@ mail.status is Status.PENDING
         """\
         if not in_force:
 """,
-        ("tests/unit/domain/test_booking.py::test_no_id_of_a_restored_state_is_given_out_again_after_a_purge",),
+        ("tests/unit/domain/test_drafts.py::test_no_id_of_a_restored_state_is_given_out_again_after_a_purge",),
     ),
     Mutant(
         "cancellation-refused-for-its-addresses",

@@ -11,6 +11,22 @@ MUTANTS = (
         ("tests/unit/storage/sqlite/test_store.py::test_a_repeat_after_its_mail_was_purged_makes_no_mail",),
     ),
     Mutant(
+        "events-of-a-change-not-returned",
+        "notifier/storage/sqlite/store.py",
+        "return [event for mail in changed for event in changes.change(db, mail, now)]",
+        "return [event for mail in changed for event in changes.change(db, mail, now)[:1]]",
+        (
+            "tests/unit/storage/sqlite/test_store.py::test_a_mail_that_comes_back_after_its_booking_was_cancelled_is_cancelled",
+        ),
+    ),
+    Mutant(
+        "clock-set-back-noticed-by-claims-alone",
+        "notifier/storage/sqlite/store.py",
+        'return await self._follow_clock("expire", now, partial(claiming.expire, now=now))',
+        'return await self._transact("expire", partial(claiming.expire, now=now))',
+        ("tests/unit/storage/sqlite/test_store.py::test_a_clock_that_is_set_back_is_noticed_while_nothing_is_claimed",),
+    ),
+    Mutant(
         "templates-rendered-in-a-transaction",
         "notifier/storage/sqlite/changes.py",
         "    policy = replace(policy, subject=subjects)\n",

@@ -525,6 +525,16 @@ async def test_after_a_clock_was_set_back_a_quota_recovers_a_day_after_its_start
     assert len(await started(store, QUOTA, back + DAY)) == 3
 
 
+async def test_a_clock_that_is_set_back_is_noticed_while_nothing_is_claimed(store: Store) -> None:
+    """While all accounts are paused, only `expire` is called; what it adjusts does not wait for the next claim."""
+    await store.add([request(1)], RULES, NOW)
+    (mail,) = await claimed(store)
+    await store.record([refused(mail, Reply(450, "later"), None, RETRY, NOW)], NOW)
+    back = NOW - DAY
+    await store.expire(back)
+    assert [each.id for each in await claimed(store, now=back + RETRY.delays[0])] == [mail.id]
+
+
 async def test_a_clock_that_was_set_back_between_two_processes_is_noticed(tmp_path: Path) -> None:
     """A machine starts with a wrong clock and is restarted with the right one."""
     async with opened(tmp_path) as store:
