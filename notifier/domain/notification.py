@@ -8,7 +8,15 @@ from msgspec.structs import replace
 
 from notifier.domain.addresses import identity
 from notifier.domain.mail import Kind, Mail, PlainContent, Status, Withdrawn, mail_id
-from notifier.domain.planning import HEAVY, AggregateState, Plan, PlanningPolicy, RequestState, SubjectKey, amendments
+from notifier.domain.planning import (
+    BYTES_PER_MAIL,
+    AggregateState,
+    Plan,
+    PlanningPolicy,
+    RequestState,
+    SubjectKey,
+    amendments,
+)
 
 WITHDRAWN = "the request was withdrawn"
 UNNAMED = 10
@@ -57,7 +65,7 @@ class NotificationRequest(Struct, frozen=True, kw_only=True):
     def rows(self) -> int:
         """An estimate of its cost in mails, by which transactions are bounded; each mail has the whole content."""
         size = len(self.text.encode()) + len((self.html or "").encode())
-        return len(self.recipients) * (1 + size // HEAVY)
+        return len(self.recipients) * (1 + size // BYTES_PER_MAIL)
 
     def subjects(self) -> Iterable[SubjectKey]:
         """List the subjects that must be rendered for it: none."""

@@ -23,7 +23,7 @@ from notifier.domain.mail import (
     rewritten,
 )
 
-HEAVY = 16_384
+BYTES_PER_MAIL = 16_384
 """Bytes of a mail's content that cost the store as much as one more mail."""
 
 Subject = Callable[[Kind, str, Sequence[Flight], str | None], str]

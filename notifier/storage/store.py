@@ -201,8 +201,8 @@ class Store(Protocol):
     async def events(self, after: int, limit: int) -> list[StoredEvent]:
         """Read the log in order and without a gap, from the event after number `after` on; for actors."""
 
-    async def missed(self, after: int, wanted: MailFilter, most: int, *, urgent: bool = False) -> Missed:
-        """Count the matching events after a place, if none of them was deleted and at most `most` events follow."""
+    async def missed(self, after: int, wanted: MailFilter, limit: int, *, urgent: bool = False) -> Missed:
+        """Count the matching events after a place, if none of them was deleted and at most `limit` events follow."""
 
     async def replay(self, after: int, wanted: MailFilter, *, urgent: bool = False) -> LogSlice:
         """Read the next part of the log for a watcher: at most 100 events, whether they match or not.

@@ -16,10 +16,10 @@ from notifier.storage import rows
 from notifier.storage.sqlite.changes import change, set_meta
 from notifier.storage.sqlite.portions import MAX_WEIGHT, portion, weight
 from notifier.storage.sqlite.purging import DAY, forget_starts
-from notifier.storage.sqlite.queries import MINUTE, OPEN, VISITS, is_paused, mails, meta, one, without_content
+from notifier.storage.sqlite.queries import MAX_ROWS, MINUTE, OPEN, is_paused, mails, meta, one, without_content
 
-_HOUR_LONG = 3_600_000
-_HOUR = f"due_at / {_HOUR_LONG}"
+_HOUR_MS = 3_600_000
+_HOUR = f"due_at / {_HOUR_MS}"
 _DEADLINE = "coalesce(expires_at, send_at + 172800000)"
 """When a mail should be sent at the latest: two days after `send_at` if it never expires.
 
@@ -27,9 +27,9 @@ This expression and `_HOUR` are those of the index `mails_deadline`.
 """
 
 UNREADABLE = "the stored mail cannot be decoded"
-_LOOKED_AT = 1000
+_MAX_HOURS = 1000
 """Number of hours with due mails that a claim under a short quota looks at, latest first: at least six weeks."""
-_MERGED = 100
+_MAX_MERGED_HOURS = 100
 """Number of those hours that it chooses from: the ones with the earliest deadlines."""
 
 _LIVE = "due_at <= ? AND (expires_at IS NULL OR expires_at > ?)"
@@ -148,8 +148,8 @@ def _due(db: sqlite3.Connection, limit: int, left: int | None, now: datetime) ->
     sent, so that the mail that is sent last has the latest state. The others can be chosen once an outcome is recorded.
     """
     at = rows.millis(now)
-    most = limit if left is None else min(limit, left)
-    if most == 0:
+    room = limit if left is None else min(limit, left)
+    if room == 0:
         return _Due([], more=False)
     sending = db.execute("SELECT aggregate, address FROM mails INDEXED BY mails_sending WHERE status = 'sending'")
     taken = {(aggregate, identity(address)) for aggregate, address in sending.fetchall()}
@@ -157,7 +157,7 @@ def _due(db: sqlite3.Connection, limit: int, left: int | None, now: datetime) ->
     passed_expired = False
     with ExitStack() as cursors:
         for n, is_due, is_live in _candidates(db, cursors, at, short=left is not None and left < _are_due(db, at)):
-            if len(chosen) == most:
+            if len(chosen) == room:
                 break
             if not is_live:
                 passed_expired = passed_expired or bool(is_due)
@@ -168,7 +168,7 @@ def _due(db: sqlite3.Connection, limit: int, left: int | None, now: datetime) ->
                 taken.add(key)
                 chosen.append(one(db, _OLDEST, aggregate, address, at, at))
     found = [_mail(db, n, now) for n in chosen]
-    return _Due([mail for mail in found if mail], passed_expired or len(chosen) == most)
+    return _Due([mail for mail in found if mail], passed_expired or len(chosen) == room)
 
 
 def _newest(db: sqlite3.Connection, now: datetime) -> _Due:
@@ -183,7 +183,7 @@ def _newest(db: sqlite3.Connection, now: datetime) -> _Due:
     sql = f"{columns} WHERE due_at <= ? ORDER BY due_at DESC, n DESC LIMIT ?"
     chosen: tuple[str, str] | None = None
     passed_expired = False
-    with closing(db.execute(sql, (at, at, at, VISITS))) as found:
+    with closing(db.execute(sql, (at, at, at, MAX_ROWS))) as found:
         for aggregate, address, is_new, is_live in found:
             passed_expired = passed_expired or not is_live
             if is_live and (is_new or chosen is None) and (aggregate, identity(address)) not in taken:
@@ -201,8 +201,8 @@ def _candidates(db: sqlite3.Connection, cursors: ExitStack, at: int, *, short: b
 
     Mails that are not due yet can use up the bound of the order by deadline, so those due longest follow.
     """
-    longest = islice(_by_due_time(db, cursors, at), VISITS)
-    return chain(islice(_by_deadline(db, cursors, at), VISITS), longest) if short else longest
+    longest = islice(_by_due_time(db, cursors, at), MAX_ROWS)
+    return chain(islice(_by_deadline(db, cursors, at), MAX_ROWS), longest) if short else longest
 
 
 def _are_due(db: sqlite3.Connection, at: int) -> int:
@@ -224,7 +224,7 @@ def _by_deadline(db: sqlite3.Connection, cursors: ExitStack, at: int) -> Iterato
     order.
     """
     sql = f"SELECT {_DEADLINE}, n, due_at <= ?, {_LIVE} {_OF_HOUR} = ? ORDER BY {_DEADLINE}, n"
-    earliest = db.execute(_EARLIEST_HOURS, (at // _HOUR_LONG, _LOOKED_AT, _MERGED)).fetchall()
+    earliest = db.execute(_EARLIEST_HOURS, (at // _HOUR_MS, _MAX_HOURS, _MAX_MERGED_HOURS)).fetchall()
     hours = [cursors.enter_context(closing(db.execute(sql, (at, at, at, hour)))) for (hour,) in earliest]
     return (row for _, *row in merge(*hours))
 

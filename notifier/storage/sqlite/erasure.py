@@ -9,7 +9,7 @@ import msgspec
 from notifier.domain.addresses import identity
 from notifier.domain.events import erased_body
 from notifier.domain.mail import ERASED, Mail, Status, cancelled, erased
-from notifier.domain.planning import HEAVY, AggregateState, BookingState, forgetting
+from notifier.domain.planning import BYTES_PER_MAIL, AggregateState, BookingState, forgetting
 from notifier.storage import rows
 from notifier.storage.sqlite.changes import change
 from notifier.storage.sqlite.portions import portion, weight
@@ -68,7 +68,7 @@ def erase_bookings(db: sqlite3.Connection, who: str, after: str) -> Step:
     """Remove an address, given by its identity, from the states of one portion of the bookings; keep a salted hash."""
     sql = "SELECT aggregate, state FROM aggregates WHERE aggregate > ? ORDER BY aggregate LIMIT ?"
     some = portion(
-        ((aggregate, state), len(state) // HEAVY) for aggregate, state in db.execute(sql, (after, BATCH_SIZE))
+        ((aggregate, state), len(state) // BYTES_PER_MAIL) for aggregate, state in db.execute(sql, (after, BATCH_SIZE))
     )
     seen = some.items
     named = msgspec.json.encode(who).decode()

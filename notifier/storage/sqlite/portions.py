@@ -3,14 +3,14 @@
 from collections.abc import Iterable
 from typing import Generic, NamedTuple, TypeVar
 
-from notifier.domain.planning import HEAVY
+from notifier.domain.planning import BYTES_PER_MAIL
 
 MAX_WEIGHT = 500
 """Maximum number of mails that one transaction reads, adds, changes or deletes, unless a single message needs more.
 
 A large mail counts as several, see `weight`.
 """
-EVENTS = 10
+EVENTS_PER_MAIL = 10
 """Number of events that cost as much to delete or to erase as one more mail."""
 
 _T = TypeVar("_T")
@@ -26,7 +26,7 @@ class Portion(NamedTuple, Generic[_T]):
 
 def weight(size: int, events: int = 0) -> int:
     """Return the cost of a row in mails, given the bytes of its largest column and the number of its events."""
-    return 1 + size // HEAVY + events // EVENTS
+    return 1 + size // BYTES_PER_MAIL + events // EVENTS_PER_MAIL
 
 
 def portion(rows: Iterable[tuple[_T, int]]) -> Portion[_T]:

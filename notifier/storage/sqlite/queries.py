@@ -19,14 +19,14 @@ from notifier.storage.store import LogSlice, Missed, Page, Snapshot, Span, Waiti
 
 log = structlog.get_logger(__name__)
 
-VISITS = 5000
+MAX_ROWS = 5000
 """Maximum number of rows that a query reads, so that its time does not depend on the number of mails."""
 BATCH_SIZE = MAX_EVENTS
 """Slices of the log end at multiples of this number; the events of one fit into one frame of the feed."""
 MINUTE = 60_000
 """Milliseconds; the table `waiting` counts by the minute."""
 
-HISTORY = 1000
+MAX_HISTORY = 1000
 """Maximum number of events of one mail that are read."""
 _JITTER = 1000
 """Milliseconds by which a mail's creation time can be earlier than that of the mail before it."""
@@ -115,7 +115,7 @@ def events(db: sqlite3.Connection, after: int, limit: int) -> list[StoredEvent]:
 
 def history(db: sqlite3.Connection, mail: str) -> list[StoredEvent]:
     """Read the latest events of a mail, oldest first."""
-    latest = db.execute(f"{_EVENTS} WHERE mail = ? ORDER BY seq DESC LIMIT ?", (mail, HISTORY)).fetchall()
+    latest = db.execute(f"{_EVENTS} WHERE mail = ? ORDER BY seq DESC LIMIT ?", (mail, MAX_HISTORY)).fetchall()
     return [rows.read_event(row) for row in reversed(latest)]
 
 
@@ -124,10 +124,10 @@ def span(db: sqlite3.Connection) -> Span:
     return Span(int(meta(db, "purged_through") or 0), head(db))
 
 
-def missed(db: sqlite3.Connection, after: int, wanted: MailFilter, most: int) -> Missed:
+def missed(db: sqlite3.Connection, after: int, wanted: MailFilter, limit: int) -> Missed:
     """Count the matching events after a place, if all of them can be replayed."""
     found = span(db)
-    if not 0 <= found.head - after <= most or after < found.purged_through:
+    if not 0 <= found.head - after <= limit or after < found.purged_through:
         return Missed(found, None)
     conditions, args = _conditions(wanted)
     return Missed(found, one(db, f"SELECT count(*) FROM events WHERE seq > ?{conditions}", after, *args))
@@ -178,7 +178,7 @@ def listing(db: sqlite3.Connection, wanted: MailFilter, before: int | None, limi
 def page(db: sqlite3.Connection, wanted: MailFilter, before: int | None, limit: int, *, contents: bool = True) -> Page:
     """Read the newest mails that pass a filter, of those with a number below `before`.
 
-    At most VISITS rows are read, so the page can have fewer mails than `limit` and still a `next`. Without `contents`
+    At most MAX_ROWS rows are read, so the page can have fewer mails than `limit` and still a `next`. Without `contents`
     the mails have an empty text.
     """
     select = _MAILS if contents else _LISTED
@@ -194,7 +194,7 @@ def page(db: sqlite3.Connection, wanted: MailFilter, before: int | None, limit: 
         else:
             candidates, end = merge(*_ranges(db, cursors, wanted, newest, oldest), reverse=True), None
         for n, *row in candidates:
-            if visited == VISITS or len(found) == limit:
+            if visited == MAX_ROWS or len(found) == limit:
                 return Page(_numbered(db, select, found), last)
             visited, last = visited + 1, n
             if _passes(wanted, *row):
@@ -224,9 +224,9 @@ def _of_bookings(
 ) -> tuple[Iterator[_Row], int | None]:
     """Read the newest mails of some bookings; return them and the number at which the list ends (None: complete).
 
-    Each booking has an equal share of VISITS. The list ends with the oldest mail of a booking that has used up its own.
+    Each booking has an equal share of MAX_ROWS. The list ends with the oldest mail of a booking that has used it up.
     """
-    share = VISITS // len(bookings)
+    share = MAX_ROWS // len(bookings)
     of_one = "SELECT n FROM mails WHERE booking = wanted.value AND n < ? AND n >= ? ORDER BY n DESC LIMIT ?"
     sql = f"SELECT {_FILTERED} FROM json_each(?) AS wanted CROSS JOIN mails WHERE n IN ({of_one})"
     args = (json.encode(sorted(bookings)).decode(), newest, oldest, share)
@@ -272,7 +272,7 @@ def _numbered(db: sqlite3.Connection, select: str, numbers: Sequence[int]) -> tu
 def waiting(db: sqlite3.Connection, at: int) -> Waiting:
     """Count what the pending mails wait for at a time (milliseconds), and since when the oldest one is due.
 
-    The current minute is counted mail by mail. If it has more than VISITS mails, all of them count as due.
+    The current minute is counted mail by mail. If it has more than MAX_ROWS mails, all of them count as due.
     """
     due = one(db, "SELECT total(mails) FROM waiting WHERE tried = 0 AND minute < ?", at // MINUTE)
     due += _due_this_minute(db, at)
@@ -287,7 +287,7 @@ def _due_this_minute(db: sqlite3.Connection, at: int) -> int:
     fresh, tried = (
         int(one(db, "SELECT mails FROM waiting WHERE tried = ? AND minute = ?", each, minute) or 0) for each in (0, 1)
     )
-    if fresh + tried > VISITS:
+    if fresh + tried > MAX_ROWS:
         return fresh
     count = "SELECT count(*) FROM mails INDEXED BY {} WHERE due_at >= ? AND due_at <= ?"
     due: int = one(db, count.format("mails_due"), minute * MINUTE, at)

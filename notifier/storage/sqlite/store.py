@@ -40,7 +40,7 @@ from notifier.storage.store import Added, Erased, LogSlice, Missed, Page, Purged
 
 _T = TypeVar("_T")
 
-_STEADY = timedelta(seconds=1)
+_CLOCK_JITTER = timedelta(seconds=1)
 """A clock that goes back by at most this much was not set back."""
 
 _RENDERED = 16
@@ -153,7 +153,7 @@ class SqliteStore:
         set_back = self._latest - now
 
         def adjusted(db: sqlite3.Connection) -> _T:
-            if set_back > _STEADY:
+            if set_back > _CLOCK_JITTER:
                 claiming.follow_clock(db, set_back, now)
             return work(db)
 
@@ -200,8 +200,8 @@ class SqliteStore:
     async def events(self, after: int, limit: int) -> list[StoredEvent]:
         return await self._run(partial(queries.events, after=after, limit=limit))
 
-    async def missed(self, after: int, wanted: MailFilter, most: int, *, urgent: bool = False) -> Missed:
-        return await self._reads.query(queries.missed, after, wanted, most, urgent=urgent)
+    async def missed(self, after: int, wanted: MailFilter, limit: int, *, urgent: bool = False) -> Missed:
+        return await self._reads.query(queries.missed, after, wanted, limit, urgent=urgent)
 
     async def replay(self, after: int, wanted: MailFilter, *, urgent: bool = False) -> LogSlice:
         return await self._reads.query(queries.replay, after, wanted, urgent=urgent)

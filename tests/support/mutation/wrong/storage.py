@@ -107,7 +107,7 @@ if wanted.since is True else 0
         "due-mails-counted-one-by-one",
         "notifier/storage/sqlite/queries.py",
         """\
-    if fresh + tried > VISITS:
+    if fresh + tried > MAX_ROWS:
 """,
         """\
     if fresh + tried < 0:
@@ -133,8 +133,8 @@ if wanted.since is True else 0
     Mutant(
         "every-due-hour-merged",
         "notifier/storage/sqlite/claiming.py",
-        "(at // _HOUR_LONG, _LOOKED_AT, _MERGED)",
-        "(at // _HOUR_LONG, -1, -1)",
+        "(at // _HOUR_MS, _MAX_HOURS, _MAX_MERGED_HOURS)",
+        "(at // _HOUR_MS, -1, -1)",
         (
             "tests/unit/storage/sqlite/test_queries.py::test_a_claim_costs_no_more_because_mails_are_due_since_very_many_hours",
         ),
@@ -266,8 +266,8 @@ if wanted.since is True else 0
     Mutant(
         "large-mails-weigh-as-much-as-small-ones",
         "notifier/storage/sqlite/portions.py",
-        "return 1 + size // HEAVY + events // EVENTS",
-        "return 1 + events // EVENTS",
+        "return 1 + size // BYTES_PER_MAIL + events // EVENTS_PER_MAIL",
+        "return 1 + events // EVENTS_PER_MAIL",
         ("tests/unit/storage/sqlite/test_reader.py::test_large_mails_weigh_as_much_as_several_in_every_portion",),
     ),
     Mutant(

@@ -885,7 +885,7 @@ async def test_a_page_that_has_read_enough_rows_says_where_the_next_one_begins(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every mail that passes is on exactly one page, however few of a booking's mails pass."""
-    monkeypatch.setattr(queries, "VISITS", 6)
+    monkeypatch.setattr(queries, "MAX_ROWS", 6)
     people = [{"name": f"P {n}", "email": f"p{n}@example.com"} for n in range(9)]
     await store.add([message(id=f"b{n}", booking=f"B{n}", passengers=people) for n in range(3)], RULES, NOW)
     for wanted in (
@@ -908,7 +908,7 @@ async def test_a_page_that_has_read_enough_rows_says_where_the_next_one_begins(
 
 async def test_mails_that_are_too_old_are_not_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A list of mails created since a time ends there and does not read all older mails."""
-    monkeypatch.setattr(queries, "VISITS", 3)
+    monkeypatch.setattr(queries, "MAX_ROWS", 3)
     await store.add([request(n) for n in range(20)], RULES, NOW)
     await store.add([request(n) for n in range(100, 102)], RULES, LATER)
     for wanted in (MailFilter(since=LATER), MailFilter(since=LATER, status=frozenset({Status.PENDING, Status.SENT}))):
@@ -920,7 +920,7 @@ async def test_what_is_due_is_counted_by_the_minute_if_very_many_are_due_in_one(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The count stays bounded; all mails of the current minute count as due."""
-    monkeypatch.setattr(queries, "VISITS", 3)
+    monkeypatch.setattr(queries, "MAX_ROWS", 3)
     times = [NOW - timedelta(minutes=5), NOW, *[NOW + timedelta(seconds=30 * n) for n in range(1, 5)]]
     await store.add([request(n, send_at=each.isoformat()) for n, each in enumerate(times)], RULES, NOW)
     assert await store.waiting(NOW) == Waiting(due=2, scheduled=4, retrying=0, oldest_due=times[0])
