@@ -73,6 +73,23 @@ test("a bye sets the time of the next attempt", (t) => {
   assert.equal(feed.retryAt, NOW + 4000);
 });
 
+test("a bye counts only for the connection on which it came", (t) => {
+  const { feed, timers } = opened(t);
+  accept();
+  sockets[0].deliver({ type: "bye", code: 1012, reconnect: true, after_ms: 4000 });
+  drop(1012, "restart");
+  timers.advance(4000);
+  drop();
+  assert.equal(feed.retryAt - timers.now, 500);
+});
+
+test("a connection that was given up can no longer change anything", (t) => {
+  const { feed } = opened(t);
+  feed.open();
+  const [{ isClosed, onopen, onmessage, onclose }] = sockets;
+  assert.deepEqual([isClosed, onopen, onmessage, onclose], [true, null, null, null]);
+});
+
 const REFUSALS = {
   "a close code 44xx": () => drop(4401, "no valid token"),
   "a bye without reconnect": () => {
@@ -129,6 +146,18 @@ test("a filter that is set before hello is sent with hello", (t) => {
   feed.refilter({ status: ["failed"] });
   accept();
   assert.deepEqual(sockets[0].sent.map(({ type, filter }) => [type, filter]), [["hello", { status: ["failed"] }]]);
+});
+
+test("a filter that is set while it connects again is sent with hello, without a cursor", (t) => {
+  const { feed, timers } = opened(t);
+  accept();
+  sockets[0].deliver(snapshot([]));
+  drop();
+  timers.advance(200);
+  feed.refilter({ status: ["failed"] });
+  accept();
+  assert.deepEqual(sockets[1].sent, [{ type: "hello", snapshot: 500, stats: 0, filter: { status: ["failed"] } }]);
+  assert.equal(feed.awaited, null);
 });
 
 test("each command gets its own result", async (t) => {

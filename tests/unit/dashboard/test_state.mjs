@@ -51,6 +51,15 @@ test("only the mails that changed last are kept, and those that are pinned", () 
   assert.equal(state.more, true);
 });
 
+test("mails are forgotten several at once", () => {
+  const state = new State(10);
+  for (let n = 0; n < 12; n += 1) state.apply(events([mail({ id: `m${n}` })], n));
+  assert.equal(state.mails.size, 12);
+  assert.equal(state.more, false);
+  state.apply(events([mail({ id: "m12" })], 12));
+  assert.equal(state.mails.size, 10);
+});
+
 test("pinning never replaces a newer revision", () => {
   const state = new State();
   state.apply(snapshot([mail({ rev: 2 })]));
