@@ -1,4 +1,4 @@
-"""What strangers can make the service remember: memory that many connections take together before their hello."""
+"""The memory that many connections take together before their hello is accepted."""
 
 import asyncio
 import gc
@@ -62,7 +62,7 @@ def many_files() -> Iterator[None]:
 @pytest.mark.usefixtures("many_files")
 @pytest.mark.parametrize("attack", ATTACKS)
 async def test_strangers_take_little_memory(environ: dict[str, str], attack: str) -> None:
-    """Whatever a thousand connections send before a right token, they take a few dozen KiB each, and others get in."""
+    """A thousand connections without a valid token take a few dozen KiB each, and other clients are still served."""
     tokens = {"NOTIFIER_VIEWER_TOKEN": VIEWER_TOKEN, "NOTIFIER_OPERATOR_TOKEN": OPERATOR_TOKEN}
     async with Victim.running({**environ, **tokens}) as victim, AsyncExitStack() as stack:
         before = psutil.Process(victim.pid).memory_info().rss
@@ -94,14 +94,14 @@ async def sent(client: socket.socket, attack: bytes) -> None:
 
 
 def peak(pid: int) -> int:
-    """Give the most memory that a process has had, in bytes."""
+    """Return the most memory that a process has had, in bytes."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     (line,) = [line for line in status.splitlines() if line.startswith("VmHWM:")]
     return int(line.split()[1]) * 1024
 
 
 async def test_clients_that_resume_and_read_nothing_hold_no_events(settings: Settings) -> None:
-    """What they missed is read from the log as they take it, a frame at a time."""
+    """Missed events are read from the log as the clients take them, a frame at a time."""
     async with narrow(settings) as feed, AsyncExitStack() as stack:
         async with FeedClient.connect(feed, filter={"booking": "none"}) as operator:
             cursor = (await wait_frame(operator, lambda frame: frame["type"] == "snapshot"))["cursor"]

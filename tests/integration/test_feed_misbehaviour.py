@@ -1,4 +1,4 @@
-"""Whatever one client does, it costs the others nothing: they go on receiving every event in order."""
+"""A client that misbehaves does not disturb the others: they go on receiving every event in order."""
 
 import asyncio
 import json
@@ -38,7 +38,7 @@ async def poured(client: socket.socket, parts: Iterable[bytes]) -> None:
 
 
 async def never_reads(feed: FeedSettings, others: asyncio.Event) -> None:
-    """Say hello, ask for all there is, and read nothing of it while the others work."""
+    """Send hello and large queries, and read nothing while the others work."""
     asking = b'{"type":"command","id":"%d","name":"mail.list","args":{"limit":500}}'
     async with dialled(feed, UPGRADE, frame(TEXT, HELLO)) as client:
         await poured(client, (frame(TEXT, asking % n) for n in range(300)))
@@ -82,7 +82,7 @@ async def sends_megabytes(feed: FeedSettings, _: asyncio.Event) -> None:
 
 
 async def forges_cursors(feed: FeedSettings, _: asyncio.Event) -> None:
-    """Resume from places that are no places, or another store's."""
+    """Resume with invalid cursors and with those of another store."""
     for cursor in ("garbage", f"{'f' * 32}-1-00000000", f"{'0' * 32}-{'9' * 18}-ffffffff") * 20:
         async with FeedClient.connect(feed, resume=cursor) as client:
             welcome = await next_frame(client)
@@ -90,7 +90,7 @@ async def forges_cursors(feed: FeedSettings, _: asyncio.Event) -> None:
 
 
 async def speaks_nonsense(feed: FeedSettings, _: asyncio.Event) -> None:
-    """Send what is no HTTP, no frame, no UTF-8 and no JSON."""
+    """Send bytes that are neither HTTP nor frames nor UTF-8 nor JSON."""
     for sent in (
         [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"],
         [b"GET / HTTP/1.1\r\n" + b"x" * 70_000],
@@ -143,7 +143,7 @@ async def test_one_client_costs_the_others_nothing(
 
 
 async def test_silent_connections_lock_nobody_out(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where too many wait without a hello the oldest of them is cut off; who says hello stays."""
+    """If too many wait without a hello, the oldest of them is disconnected; clients that have sent hello stay."""
     monkeypatch.setattr(connection_limiter, "MAX_WAITING", 10)
     monkeypatch.setattr(server, "HANDSHAKE_TIMEOUT", 10 * PATIENCE)
     monkeypatch.setattr(session, "HELLO_TIMEOUT", 10 * PATIENCE)
@@ -163,7 +163,7 @@ async def test_silent_connections_lock_nobody_out(settings: Settings, monkeypatc
 async def test_a_flood_from_one_network_closes_its_own_connections(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who comes from elsewhere and is slow to say hello keeps its place, however many others come meanwhile."""
+    """A slow client of another network keeps its place, however many connections a flood opens meanwhile."""
     monkeypatch.setattr(connection_limiter, "MAX_WAITING", 10)
     async with AsyncExitStack() as stack, serving(settings) as feed:
         url = f"ws://127.0.0.1:{feed.port}/feed"
@@ -190,14 +190,14 @@ async def test_a_flood_from_one_network_closes_its_own_connections(
     ],
 )
 def test_a_network_is_what_a_host_cannot_change_at_will(peer: Any, network: str) -> None:
-    """An IPv4 address, or the 64 bits of an IPv6 address that its provider gives."""
+    """The network is an IPv4 address, or the first 64 bits of an IPv6 address."""
     assert limited_connection.network_of(peer) == network
 
 
 async def test_beyond_the_most_viewers_one_is_asked_to_come_later(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """1013 for the one too many, until another has left; operators have places of their own, and as many."""
+    """The client beyond the limit is closed with 1013 until another one leaves; operators have places of their own."""
     monkeypatch.setattr(connection_limiter, "MAX_CLIENTS", 2)
     async with (
         serving(changed(environ, VIEWER_TOKEN=VIEWER_TOKEN, OPERATOR_TOKEN=OPERATOR_TOKEN)) as operators,
@@ -221,7 +221,7 @@ async def test_beyond_the_most_viewers_one_is_asked_to_come_later(
 
 
 async def test_a_client_that_takes_nothing_is_let_go(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However little waits for it: a snapshot that nobody reads ends the session, and its place is free again."""
+    """An unread snapshot closes the session, however small it is, and the place is free again."""
     monkeypatch.setattr(session, "STALLED", 0.5)
     monkeypatch.setattr(session, "CLOSE_TIMEOUT", 0.1)
     monkeypatch.setattr(server, "PING_EVERY", 10 * PATIENCE)
@@ -258,7 +258,7 @@ async def test_a_message_in_parts_is_a_message(settings: Settings) -> None:
 async def test_an_operator_with_too_many_commands_under_way_is_closed(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """More than the most that may be without their result: 4429."""
+    """More commands without their result than the limit close with 4429."""
     monkeypatch.setattr(session, "MAX_COMMANDS", 3)
     asking = json.dumps({"type": "command", "id": 1, "name": "mail.list", "args": {"limit": 500}}).encode()
     async with serving(settings) as feed, dialled(feed, UPGRADE, frame(TEXT, HELLO) + frame(TEXT, asking) * 50) as ws:
@@ -283,7 +283,7 @@ FRAMES = (
 def test_no_frame_is_more_than_refused(
     tmp_path_factory: pytest.TempPathFactory, logged_lines: list[dict[str, Any]], pytestconfig: pytest.Config
 ) -> None:
-    """Whatever stands in a hello, a filter or a command: 4400 or a known code, and never a fault of ours."""
+    """Any hello, filter or command leads to 4400 or a known error code, and never to an internal error."""
     with asyncio.Runner() as runner:
         stack = AsyncExitStack()
         feed = runner.run(stack.enter_async_context(serving(lonely(tmp_path_factory.mktemp("feed")))))
@@ -303,7 +303,7 @@ def test_no_frame_is_more_than_refused(
 
 
 def lonely(folder: Any) -> Settings:
-    """Give the settings of a service that has no peer."""
+    """Return the settings of a service without peers."""
     return load(
         {
             "NOTIFIER_DATABASE_URL": f"sqlite:///{folder / 'notifier.db'}",
@@ -315,7 +315,7 @@ def lonely(folder: Any) -> Settings:
 
 
 async def ended(feed: FeedSettings, sent: list[Any]) -> set[Any]:
-    """Send frames and one that is known to be good; gives every code in the answers that is not known."""
+    """Send frames and a valid one; return every unknown code in the answers."""
     last = {"type": "command", "id": "the last", "name": "mail.list", "args": {"limit": 1}}
     codes = set[Any]()
     async with asyncio.timeout(PATIENCE), connect(f"ws://127.0.0.1:{feed.port}/feed", max_size=None) as ws:

@@ -1,4 +1,4 @@
-"""Which role may use which command: each command by a viewer, by an operator, and by whoever has no valid token.
+"""Which role may use which command: each command by a viewer, by an operator, and without a valid token.
 
 The table must have every command of the service.
 """
@@ -32,14 +32,14 @@ TRIES: Mapping[str, Args] = {
     "send.resume": lambda _: {},
     "send.pause": lambda _: {},
 }
-"""What to ask with each command, in this order, so that an operator gets all of it done."""
+"""Arguments of each command; in this order an operator can carry out all of them."""
 OF_VIEWERS = {"mail.list"}
 """The commands that a viewer may use."""
 
 
 @asynccontextmanager
 async def occupied(environ: Mapping[str, str], sink: Sink, **tokens: str) -> AsyncIterator[tuple[Any, dict[str, str]]]:
-    """Run a service with a mail in each status that a command wants; gives the feed's settings and their ids."""
+    """Run a service with a mail in each status that a command needs; yield the feed's settings and their ids."""
     settings = changed(environ, SMTP_URL=f"smtp+plain://127.0.0.1:{sink.port}", ON_UNCERTAIN="hold", **tokens)
     async with serving(settings) as feed:
         async with FeedClient.connect(feed, snapshot=0) as operator:
@@ -55,13 +55,13 @@ async def occupied(environ: Mapping[str, str], sink: Sink, **tokens: str) -> Asy
 
 @pytest.fixture
 async def sink(tmp_path: Path) -> AsyncIterator[Sink]:
-    """Give an SMTP server that fails as it is told."""
+    """Run an SMTP server that fails as the recipient's address says."""
     async with Sink.running(tmp_path / "journal") as sink:
         yield sink
 
 
 async def outcomes(feed: FeedSettings, ids: Mapping[str, str]) -> dict[str, str]:
-    """Try every command in turn; gives for each the code of its error, or `ok`."""
+    """Try every command in turn; return for each the code of its error, or `ok`."""
     found = {}
     async with FeedClient.connect(feed, snapshot=0) as client:
         for name, args in TRIES.items():
@@ -72,7 +72,7 @@ async def outcomes(feed: FeedSettings, ids: Mapping[str, str]) -> dict[str, str]
 
 
 async def state(feed: FeedSettings) -> Any:
-    """Look at all that a command could change."""
+    """Read everything that a command could change."""
     async with FeedClient.connect(feed, snapshot=500, stats=0.5) as client:
         snapshot = await wait_frame(client, lambda frame: frame["type"] == "snapshot")
         # The first may be those that someone else asked for a moment ago.
@@ -89,7 +89,7 @@ def test_no_command_is_forgotten() -> None:
 
 
 async def test_a_viewer_may_list_mails_and_change_nothing(environ: dict[str, str], sink: Sink) -> None:
-    """Any other command is `forbidden`, and everything is as it was: nothing is submitted, cancelled or paused."""
+    """A viewer's other commands are `forbidden` and change nothing."""
     tokens = {"VIEWER_TOKEN": VIEWER_TOKEN, "OPERATOR_TOKEN": OPERATOR_TOKEN}
     async with occupied(environ, sink, **tokens) as (feed, ids):
         before = await state(feed)
@@ -99,7 +99,7 @@ async def test_a_viewer_may_list_mails_and_change_nothing(environ: dict[str, str
 
 
 async def test_an_operator_may_use_every_command(environ: dict[str, str], sink: Sink) -> None:
-    """Each is done, and its effect is there: the mails have moved on and sending is paused."""
+    """Each command is carried out, and its effect is visible: the mails have changed and sending is paused."""
     tokens = {"VIEWER_TOKEN": VIEWER_TOKEN, "OPERATOR_TOKEN": OPERATOR_TOKEN}
     async with occupied(environ, sink, **tokens) as (feed, ids):
         (before, was_paused), found = await state(feed), await outcomes(feed, ids)
@@ -111,7 +111,7 @@ async def test_an_operator_may_use_every_command(environ: dict[str, str], sink: 
 
 
 async def test_where_no_token_is_set_everyone_is_operator(environ: dict[str, str], sink: Sink) -> None:
-    """On loopback, where the service then listens, every command is done without one."""
+    """On loopback without tokens every command is carried out for everyone."""
     async with occupied(environ, sink) as (feed, ids):
         assert await outcomes(feed, ids) == dict.fromkeys(TRIES, "ok")
 
@@ -132,7 +132,7 @@ async def test_without_a_valid_token_there_is_no_command(environ: dict[str, str]
 
 
 async def test_one_token_alone_lets_in_its_role_only(environ: dict[str, str]) -> None:
-    """Where only a viewer's token is set nobody is operator, and the token of the one is not that of the other."""
+    """If only a viewer's token is set, nobody is operator; a token of one role does not give the other."""
     async with serving(changed(environ, VIEWER_TOKEN=VIEWER_TOKEN)) as feed:
         async with FeedClient.connect(feed) as client:
             assert (await next_frame(client))["role"] == "viewer"

@@ -21,7 +21,7 @@ from notifier.actors import broadcaster
 from notifier.feed import client, session
 
 PATIENCE = 5.0
-"""Seconds without any change after which a view is taken for final."""
+"""Seconds without any change after which a view is considered final."""
 STEPS = 20
 FEW = st.integers(1, 4)
 FLOOD = 250
@@ -44,7 +44,7 @@ _T = TypeVar("_T")
 
 
 class FeedMachine(RuleBasedStateMachine):
-    """One schedule. The loop stands still between two steps, so a schedule is told by its steps alone."""
+    """One schedule. The loop does not run between two steps, so the steps alone determine a schedule."""
 
     def __init__(self, runner: asyncio.Runner, watcher: Watcher) -> None:
         super().__init__()
@@ -151,7 +151,7 @@ class FeedMachine(RuleBasedStateMachine):
     @precondition(lambda self: not self.is_flooded)
     @rule()
     def fall_behind(self) -> None:
-        """More happens than fits into the buffers of a client that does not read: it is let go."""
+        """More events happen than fit into the buffers of a client that does not read, so it is closed."""
         self.is_flooded = True
         self.run(self._fall_behind())
 
@@ -167,7 +167,7 @@ class FeedMachine(RuleBasedStateMachine):
 
     @rule()
     def compare(self) -> None:
-        """After everything has been told, the client's view is the store's."""
+        """After all events have arrived, the client's view is the store's."""
         self.run(self._compare())
 
     async def _compare(self) -> None:
@@ -206,7 +206,7 @@ class FeedMachine(RuleBasedStateMachine):
 
 @pytest.fixture
 def runner(monkeypatch: pytest.MonkeyPatch) -> Iterator[asyncio.Runner]:
-    """Give a loop for all schedules of a test, and a feed that takes no rest."""
+    """Provide one loop for all schedules of a test, and a feed that never waits."""
     monkeypatch.setattr(broadcaster, "BATCH_WINDOW", 0.001)
     monkeypatch.setattr(client, "BACK_OFF", QUICK)
     monkeypatch.setattr(session, "RECONNECT_AFTER", 20)

@@ -218,7 +218,7 @@ def test_every_close_code_is_described() -> None:
 
 
 def test_every_field_of_the_feed_has_a_description() -> None:
-    """So has every struct, except where a frame is narrowed to one command."""
+    """Every struct of the protocol and every field of it is described."""
     for name, schema in schemas().items():
         if name in ("Kind", "Status"):
             continue

@@ -1,4 +1,4 @@
-"""What a wrong token costs whoever gives it, and nobody else."""
+"""Wrong tokens: their answers are delayed, those to other clients are not, and they are counted."""
 
 import asyncio
 import json
@@ -24,13 +24,13 @@ FOREVER = 3600.0
 
 
 def judge(failed: Callable[[], None] = lambda: None, **given: str) -> Tokens:
-    """Make a judge of tokens, with the two of these tests unless others are given."""
+    """Build the Tokens of a service, with the two tokens of these tests unless others are given."""
     known = given or {"VIEWER_TOKEN": VIEWER_TOKEN, "OPERATOR_TOKEN": OPERATOR_TOKEN}
     return Tokens(FeedSettings.model_validate({f"NOTIFIER_{name}": value for name, value in known.items()}), failed)
 
 
 def test_each_further_wrong_token_is_answered_later() -> None:
-    """Twice as late as the one before, up to a limit; after a quiet minute it begins anew."""
+    """Each answer is delayed twice as long as the one before, up to a limit; after a quiet minute delays begin anew."""
     judged = judge()
     delays = [judged.refused(WRONG, "192.0.2.1", 0.1 * n) for n in range(2000)]
     assert delays[:4] == [FIRST_DELAY * factor for factor in (1, 2, 4, 8)]
@@ -40,7 +40,7 @@ def test_each_further_wrong_token_is_answered_later() -> None:
 
 
 def test_a_missing_token_is_no_wrong_one() -> None:
-    """Whoever has yet to ask for the token is told at once that one is needed."""
+    """A client without a token gets at once the answer that one is needed."""
     counted: list[None] = []
     judged = judge(lambda: counted.append(None))
     assert [judged.refused(token, "192.0.2.1", 0) for token in (None, "")] == [0, 0]
@@ -48,7 +48,7 @@ def test_a_missing_token_is_no_wrong_one() -> None:
 
 
 def test_wrong_tokens_of_one_network_cost_another_nothing() -> None:
-    """Unless there are hundreds of them from everywhere: then each is answered late."""
+    """Hundreds of wrong tokens from many networks delay the answer to each of them."""
     judged = judge()
     for _ in range(20):
         judged.refused(WRONG, "192.0.2.1", 0)
@@ -58,7 +58,7 @@ def test_wrong_tokens_of_one_network_cost_another_nothing() -> None:
 
 
 def test_a_guesser_with_many_addresses_fills_no_memory() -> None:
-    """Only the latest networks are known; who is forgotten begins anew."""
+    """Only the latest networks are remembered; the others begin with the first delay again."""
     judged = judge()
     judged.refused(WRONG, "first", 0)
     for n in range(MAX_NETWORKS):
@@ -68,7 +68,7 @@ def test_a_guesser_with_many_addresses_fills_no_memory() -> None:
 
 
 async def say(feed: FeedSettings, token: str) -> int | None:
-    """Say hello; gives the close code."""
+    """Send hello and return the close code."""
     async with connect(f"ws://127.0.0.1:{feed.port}/feed") as ws:
         await ws.send(json.dumps({"type": "hello", "token": token}))
         with pytest.raises(ConnectionClosed):
@@ -80,7 +80,7 @@ async def say(feed: FeedSettings, token: str) -> int | None:
 async def test_wrong_tokens_are_counted_and_logged(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, logged_lines: list[dict[str, Any]]
 ) -> None:
-    """Each in the metric, whether in a hello or as a bearer token; in the log the first, the tenth, the hundredth."""
+    """The metric counts every wrong token, in a hello or as a bearer token; the log has the 1st, 10th and 100th."""
     monkeypatch.setattr(auth, "FIRST_DELAY", 0.0)
     async with serving(changed(environ, VIEWER_TOKEN=VIEWER_TOKEN, OPERATOR_TOKEN=OPERATOR_TOKEN)) as feed:
         for _ in range(10):
@@ -99,7 +99,7 @@ async def test_wrong_tokens_are_counted_and_logged(
 
 
 async def test_a_right_token_is_never_delayed(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """While wrong ones from the same address have no answer; nor do they hold up the end of the service."""
+    """Right tokens are answered at once while wrong ones from the same address wait, and so is the shutdown."""
     monkeypatch.setattr(auth, "FIRST_DELAY", FOREVER)
     monkeypatch.setattr(auth, "MAX_DELAY", FOREVER)
     hello = frame(TEXT, json.dumps({"type": "hello", "token": WRONG}).encode())

@@ -1,4 +1,4 @@
-"""The client and a server that does what ours would never do: what it makes of it is known from its next hello."""
+"""The client with a server that misbehaves as ours never does; its next hello shows what it has concluded."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ Act = Callable[["Visit"], Awaitable[None]]
 
 @pytest.fixture(autouse=True)
 def every_frame_is_described() -> None:
-    """Let frames be as they are: the server is the tests' own."""
+    """Check no frame against the document: the server is the tests' own."""
 
 
 class Visit:
@@ -62,13 +62,13 @@ class Visit:
 
 
 async def rest(visit: Visit) -> None:
-    """Keep the connection, and say nothing."""
+    """Keep the connection, and send nothing."""
     await visit.websocket.wait_closed()
 
 
 @asynccontextmanager
 async def playing(*acts: Act) -> AsyncIterator[tuple[FeedSettings, asyncio.Queue[dict[str, Any]]]]:
-    """Serve each connection by the next of these acts; gives the address and the hellos."""
+    """Serve each connection by the next of these acts; yield the address and the hellos."""
     hellos: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     left = iter(acts)
 
@@ -86,7 +86,7 @@ async def playing(*acts: Act) -> AsyncIterator[tuple[FeedSettings, asyncio.Queue
 async def following(
     feed: FeedSettings, wanted: Any = None
 ) -> AsyncIterator[tuple[ReconnectingClient, asyncio.Queue[Any]]]:
-    """Follow a feed in a task of its own; gives its frames."""
+    """Follow a feed in a task of its own; yield the client and its frames."""
     follower = ReconnectingClient(feed, wanted)
     frames: asyncio.Queue[Any] = asyncio.Queue()
 
@@ -105,7 +105,7 @@ async def following(
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no test wait for a back-off."""
+    """Make the back-off short."""
     monkeypatch.setattr(client, "BACK_OFF", (0.01,))
 
 
@@ -116,8 +116,8 @@ async def until(frames: asyncio.Queue[Any], type_: type[_Frame]) -> _Frame:
     return frame
 
 
-async def test_a_silent_connection_is_taken_for_lost() -> None:
-    """After 2.5 heartbeats without any frame it connects anew, and resumes where it was."""
+async def test_a_silent_connection_is_considered_lost() -> None:
+    """After 2.5 heartbeats without any frame the client connects again and resumes."""
 
     async def silent(visit: Visit) -> None:
         await visit.welcome("c1", heartbeat=0.05)
@@ -161,8 +161,8 @@ async def test_any_frame_breaks_the_silence() -> None:
     assert received == [Welcome, Snapshot, Events]
 
 
-async def test_a_goodbye_for_good_ends_the_following() -> None:
-    """A server that does not want its client back is not asked again."""
+async def test_a_bye_without_reconnect_ends_the_client() -> None:
+    """After a `bye` with `reconnect: false` the client does not connect again."""
 
     async def farewell(visit: Visit) -> None:
         await visit.welcome("c1")
@@ -176,8 +176,8 @@ async def test_a_goodbye_for_good_ends_the_following() -> None:
         assert hellos.qsize() == 1
 
 
-async def test_a_goodbye_says_when_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its time counts and not the back-off, also where it is none at all."""
+async def test_a_bye_says_when_to_reconnect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client waits as long as `bye` says instead of the back-off, even if that is no time at all."""
     monkeypatch.setattr(client, "BACK_OFF", (3600.0,))
 
     async def farewell(visit: Visit) -> None:
@@ -191,7 +191,7 @@ async def test_a_goodbye_says_when_to_come_back(monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_a_cursor_of_another_filter_is_never_used() -> None:
-    """Where the connection goes before the new filter is answered, the next hello has it and no cursor."""
+    """If the connection is lost before the new filter is answered, the next hello has the filter and no cursor."""
 
     async def stubborn(visit: Visit) -> None:
         await visit.welcome("old")
@@ -210,8 +210,8 @@ async def test_a_cursor_of_another_filter_is_never_used() -> None:
         assert isinstance(await frames.get(), Lost)
 
 
-async def test_what_belongs_to_the_filter_before_is_not_told() -> None:
-    """Between a new filter and its own snapshot there is nothing to see; the cursor that counts is the new one."""
+async def test_frames_of_the_filter_before_are_not_yielded() -> None:
+    """Between a new filter and its snapshot no frame with a cursor is yielded, and only the new cursor is used."""
 
     async def slow(visit: Visit) -> None:
         await visit.welcome("old")
@@ -232,7 +232,7 @@ async def test_what_belongs_to_the_filter_before_is_not_told() -> None:
 
 
 async def test_a_filter_that_changes_while_connecting_is_asked_for() -> None:
-    """The hello that is under way has the old one, so a `filter` follows it."""
+    """A hello that is being sent has the old filter, so a `filter` frame follows it."""
     arrived, go_on = asyncio.Event(), asyncio.Event()
 
     async def greeting(visit: Visit) -> None:
@@ -257,15 +257,15 @@ async def test_a_filter_that_changes_while_connecting_is_asked_for() -> None:
 
 
 async def test_a_proxy_of_the_environment_is_not_asked(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The service is a neighbour: whoever has a proxy for the outside still reaches it."""
+    """The service is reached directly, even if the environment sets a proxy for other hosts."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.delenv("no_proxy", raising=False)
     async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as connected:
         assert (await next_frame(connected))["type"] == "welcome"
 
 
-async def test_a_fault_of_the_caller_stays_its_own(settings: Settings) -> None:
-    """What goes wrong with the frames, such as a closed pipe, is not taken for a service that cannot be reached."""
+async def test_an_error_of_the_caller_is_raised_unchanged(settings: Settings) -> None:
+    """An error in the caller's block, such as a closed pipe, is raised unchanged and not as an unreachable service."""
     async with serving(settings) as feed:
         with pytest.raises(BrokenPipeError):
             async with FeedClient.connect(feed, snapshot=0):
@@ -274,7 +274,7 @@ async def test_a_fault_of_the_caller_stays_its_own(settings: Settings) -> None:
 
 @pytest.mark.parametrize("token", ["пароль-пароль-пароль", "é" * 20 + "à", "correct horse battery staple", "🔑" * 16])
 async def test_a_token_of_any_letters_is_known_on_every_way(settings: Settings, token: str) -> None:
-    """As a bearer token and in the feed's hello."""
+    """A token of any letters is valid as a bearer token and in the hello."""
     feed = settings.feed.model_copy(update={"operator_token": token})
     async with serving(settings._replace(feed=feed)) as here:
         health = await asyncio.to_thread(readiness, here)

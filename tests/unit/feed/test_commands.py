@@ -1,4 +1,4 @@
-"""What operators ask of the service, through the feed."""
+"""The commands, as clients of the feed use them."""
 
 import json
 import tracemalloc
@@ -28,7 +28,7 @@ FAR = "2126-01-01T00:00:00Z"
 async def test_a_mail_that_others_rewrite_meanwhile_is_looked_at_again(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, rivals: int
 ) -> None:
-    """The command does what it is for on the mail as it is then; it gives up only if that never ends."""
+    """The command changes the mail as it is by then, and fails only after three attempts."""
     get, left = SqliteStore.get, [rivals]
 
     async def overtaken(store: SqliteStore, *args: Any, **options: Any) -> Any:
@@ -53,7 +53,7 @@ async def test_a_mail_that_others_rewrite_meanwhile_is_looked_at_again(
 async def test_a_mail_that_has_ended_meanwhile_is_a_conflict(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It says as what the mail has ended, and leaves it so."""
+    """The error names the status in which the mail has ended, and the mail keeps it."""
     get, left = SqliteStore.get, [1]
 
     async def overtaken(store: SqliteStore, *args: Any, **options: Any) -> Any:
@@ -72,7 +72,7 @@ async def test_a_mail_that_has_ended_meanwhile_is_a_conflict(
 
 
 async def test_a_failed_mail_of_a_cancelled_booking_cannot_be_retried(environ: dict[str, str]) -> None:
-    """Nobody wants to read by now that the booking is confirmed: a conflict that says why."""
+    """A confirmation is useless once its booking is cancelled: the command fails with a conflict that says so."""
     async with Inbox(reply=lambda phase, _: "550 5.1.1 no such user" if phase == "RCPT" else None) as inbox:
         settings = changed(environ, SMTP_URL=inbox.url)
         async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
@@ -152,7 +152,7 @@ async def test_nothing_is_built_of_arguments_that_a_list_does_not_have() -> None
 @pytest.mark.parametrize("name", ["mail.list", "mail.show"])
 @pytest.mark.parametrize("args", [b"[]", b"5", b"[" * 2000 + b"]" * 2000, b'{"filter":[]}', b'{"limit":"x"}'])
 async def test_arguments_of_a_wrong_kind_are_invalid(name: str, args: bytes) -> None:
-    """They are a result that is not ok, and do not end the connection."""
+    """Invalid arguments are answered with `invalid`, and the connection stays open."""
     nothing: Any = None
     _, run = commands(nothing, nothing, nothing, nothing)[name]
     with pytest.raises(CommandError, match="args") as refused:

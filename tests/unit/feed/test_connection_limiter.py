@@ -36,7 +36,7 @@ def test_the_busiest_network_loses_its_oldest_connection(monkeypatch: pytest.Mon
 
 
 def test_viewers_and_operators_have_places_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full house of viewers has places for operators; a place is free again when its client leaves."""
+    """If all places of viewers are taken, operators have theirs; a place is free again when its client leaves."""
     monkeypatch.setattr(connection_limiter, "MAX_CLIENTS", 1)
     limiter = ConnectionLimiter()
     viewer, other, operator = (Connection(limiter) for _ in range(3))

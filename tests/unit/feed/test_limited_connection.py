@@ -20,7 +20,7 @@ OPERATOR = frame(TEXT, json.dumps({"type": "hello", "snapshot": 0, "token": OPER
 
 
 async def until(client: socket.socket, wanted: bytes) -> bytes:
-    """Read until something has come; gives all of it."""
+    """Read until the wanted bytes have come; return everything that was read."""
     got = b""
     async with asyncio.timeout(PATIENCE):
         while wanted not in got:
@@ -89,7 +89,7 @@ def test_the_header_of_a_frame_is_that_of_the_library(size: int, length: int) ->
 
 
 def test_the_hosts_of_one_ipv6_network_count_as_one() -> None:
-    """They can change their address at will, but not the first 64 bits of it."""
+    """A host can change the last 64 bits of its IPv6 address at will, but not the first 64."""
     assert network_of(("2001:db8::1", 1)) == network_of(("2001:db8::ffff:2", 2)) == "2001:db8::/64"
     assert network_of(("::ffff:192.0.2.1", 1)) == network_of(("192.0.2.1", 2)) == "192.0.2.1"
     assert network_of(None) == ""

@@ -49,7 +49,7 @@ FAR = "2126-01-01T00:00:00Z"
 
 @asynccontextmanager
 async def greeted(feed: FeedSettings, token: str | None = None, **hello: Any) -> AsyncIterator[ClientConnection]:
-    """Connect and say hello."""
+    """Connect and send hello."""
     async with connect(f"ws://127.0.0.1:{feed.port}/feed", max_size=None) as ws:
         shown = {} if token is None else {"token": token}
         await ws.send(json.dumps({"type": "hello", "snapshot": 0, **shown, **hello}))
@@ -66,7 +66,7 @@ async def until_result(ws: ClientConnection, id_: str) -> dict[str, Any]:
 
 
 async def close_code(ws: ClientConnection) -> int | None:
-    """Read until the server closes; gives its code."""
+    """Read until the server closes; return its close code."""
     with pytest.raises(ConnectionClosed):
         async with asyncio.timeout(PATIENCE):
             while True:
@@ -80,7 +80,7 @@ def listing(id_: str, **args: Any) -> str:
 
 
 async def test_a_slow_hello_is_waited_for(settings: Settings) -> None:
-    """Who takes half of the ten seconds is welcomed."""
+    """A client that takes half of the ten seconds is welcomed."""
     async with serving(settings) as feed, connect(f"ws://127.0.0.1:{feed.port}/feed") as ws:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(5):
@@ -101,7 +101,7 @@ async def test_a_slow_hello_is_waited_for(settings: Settings) -> None:
 async def test_a_hello_asks_for_no_more_than_there_is(
     settings: Settings, within: dict[str, Any], beyond: dict[str, Any]
 ) -> None:
-    """What is within a limit is welcomed, what is beyond it is 4400; the same in a later filter."""
+    """Values within the limits are accepted, and larger ones close with 4400, in a hello and in a later filter."""
     async with serving(settings) as feed:
         async with greeted(feed, **within) as ws:
             assert json.loads(await ws.recv())["type"] == "welcome"
@@ -118,14 +118,14 @@ async def test_a_hello_asks_for_no_more_than_there_is(
 
 @pytest.mark.parametrize(("limit", "ok"), [(0, False), (1, True), (500, True), (501, False)])
 async def test_a_list_has_no_more_than_five_hundred_mails(settings: Settings, limit: int, *, ok: bool) -> None:
-    """One to five hundred can be asked for; any other number is a result that is not ok."""
+    """A limit of 1 to 500 is accepted; any other number is answered with an error."""
     async with serving(settings) as feed, greeted(feed) as ws:
         await ws.send(listing("l", limit=limit))
         assert (await until_result(ws, "l"))["ok"] is ok
 
 
 async def test_a_viewer_may_send_fifty_frames_in_ten_seconds(environ: dict[str, str]) -> None:
-    """The fiftieth is answered, the next one is 4429."""
+    """The fiftieth frame is answered, and the next one closes with 4429."""
     async with serving(changed(environ, VIEWER_TOKEN=VIEWER_TOKEN, OPERATOR_TOKEN=OPERATOR_TOKEN)) as feed:
         async with greeted(feed, VIEWER_TOKEN) as ws:
             for _ in range(49):
@@ -142,7 +142,7 @@ async def test_a_viewer_may_send_fifty_frames_in_ten_seconds(environ: dict[str, 
 
 
 async def test_a_viewer_may_send_512_kib_in_ten_seconds(environ: dict[str, str]) -> None:
-    """Eight frames of 63 KiB are read, the next one is 4429; an operator may send more."""
+    """Eight frames of 63 KiB are read, and the next one closes with 4429; an operator may send more."""
     large = json.dumps({"type": "other", "x": "x" * 63 * 1024})
     async with serving(changed(environ, VIEWER_TOKEN=VIEWER_TOKEN, OPERATOR_TOKEN=OPERATOR_TOKEN)) as feed:
         for token, limited in ((VIEWER_TOKEN, True), (OPERATOR_TOKEN, False)):
@@ -162,7 +162,7 @@ async def test_a_viewer_may_send_512_kib_in_ten_seconds(environ: dict[str, str])
 async def test_an_operator_may_have_five_hundred_commands_under_way(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So many are all answered; a few more without a result are 4429."""
+    """Five hundred commands are all answered; a few more without their result close with 4429."""
     read, go_on = SqliteStore.listing, asyncio.Event()
 
     async def list_later(*args: Any, **options: Any) -> Any:
@@ -187,7 +187,7 @@ async def test_an_operator_may_have_five_hundred_commands_under_way(
 
 @pytest.mark.parametrize(("size", "ok"), [(512 * 1024, True), (512 * 1024 + 1, False)])
 async def test_a_frame_has_at_most_half_a_megabyte(settings: Settings, size: int, *, ok: bool) -> None:
-    """A larger one is 1009."""
+    """A larger frame closes with 1009."""
     async with serving(settings) as feed, greeted(feed) as ws:
         await json_frame(ws, "welcome")
         start, end = '{"type":"other","x":"', '"}'
@@ -201,7 +201,7 @@ async def test_a_frame_has_at_most_half_a_megabyte(settings: Settings, size: int
 
 @pytest.mark.parametrize(("size", "ok"), [(64 * 1024, True), (64 * 1024 + 1, False)])
 async def test_a_frame_of_a_viewer_has_at_most_64_kib(environ: dict[str, str], size: int, *, ok: bool) -> None:
-    """A larger one is 1009; a filter with as many values as it may have fits in."""
+    """A larger frame closes with 1009; a filter with as many values as it may have fits in."""
     wanted = {name: [f"{n:036}" for n in range(500)] for name in ("booking", "mail")}
     async with (
         serving(changed(environ, VIEWER_TOKEN=VIEWER_TOKEN, OPERATOR_TOKEN=OPERATOR_TOKEN)) as feed,
@@ -222,7 +222,7 @@ async def test_a_frame_of_a_viewer_has_at_most_64_kib(environ: dict[str, str], s
 async def test_all_viewers_together_occupy_a_bounded_number_of_bytes(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever occupies most is disconnected; the others and operators are not, and in the end nothing is counted."""
+    """The viewer with most bytes is disconnected and no other client; at the end nothing is counted."""
     monkeypatch.setattr(connection_limiter, "MAX_INCOMING", 150_000)
     entrance = connection_limiter.ConnectionLimiter()
     monkeypatch.setattr(server, "ConnectionLimiter", lambda: entrance)
@@ -287,7 +287,7 @@ async def json_frame(ws: ClientConnection, type_: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("pings", "ok"), [(1000, True), (1001, False)])
 async def test_a_thousand_pings_are_answered(settings: Settings, pings: int, *, ok: bool) -> None:
-    """One more in ten seconds ends the connection without a word."""
+    """One more ping in ten seconds ends the connection without a close code."""
     command = b'{"type":"command","id":"l","name":"mail.list","args":{}}'
     async with serving(settings) as feed:
         parts = (UPGRADE, frame(TEXT, HELLO), frame(PING) * pings, frame(TEXT, command))
@@ -305,8 +305,10 @@ async def test_a_thousand_pings_are_answered(settings: Settings, pings: int, *, 
     assert (b'"result"' in got) is ok
 
 
-async def test_a_client_that_reads_too_slowly_is_told_so(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once it is too far behind it is closed with 4508, and what it reads before that has no gap."""
+async def test_a_client_that_reads_too_slowly_is_closed_with_4508(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that is too far behind is closed with 4508, and the events that it has read until then have no gap."""
     monkeypatch.setattr(session, "CLOSE_TIMEOUT", PATIENCE)
     monkeypatch.setattr(server, "CLOSE_TIMEOUT", PATIENCE)
     async with serving(settings) as feed, dialled(feed, UPGRADE, frame(TEXT, HELLO)) as lazy:
@@ -392,7 +394,7 @@ async def test_what_was_purged_cannot_be_replayed(tmp_path: Path) -> None:
 
 
 async def test_a_client_has_its_place_until_it_leaves(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many as may wait without a hello wait undisturbed."""
+    """The promised number of connections can wait without a hello, and all of them are welcomed then."""
     monkeypatch.setattr(connection_limiter, "MAX_WAITING", 5)
     async with AsyncExitStack() as stack, serving(settings) as feed:
         waiting = [await stack.enter_async_context(dialled(feed, UPGRADE)) for _ in range(5)]
@@ -462,13 +464,13 @@ LIMITS: Mapping[tuple[ModuleType, str], float] = {
 CLOSE_CODES = {
     1009: "tests/unit/feed/test_limits.py::test_a_frame_has_at_most_half_a_megabyte",
     1011: "tests/unit/feed/test_session.py::test_a_fault_of_ours_in_a_session_ends_only_that",
-    1012: "tests/unit/feed/test_session.py::test_clients_are_told_when_the_service_ends",
+    1012: "tests/unit/feed/test_session.py::test_clients_get_a_bye_when_the_service_ends",
     1013: "tests/integration/test_feed_misbehaviour.py::test_beyond_the_most_viewers_one_is_asked_to_come_later",
     4400: "tests/unit/feed/test_session.py::test_a_first_frame_that_is_no_proper_hello_is_closed_with_4400",
     4401: "tests/unit/feed/test_session.py::test_tokens_decide_who_may_do_what",
     4408: "tests/unit/feed/test_session.py::test_who_says_no_hello_is_closed_with_4408",
     4429: "tests/unit/feed/test_limits.py::test_a_viewer_may_send_fifty_frames_in_ten_seconds",
-    4508: "tests/unit/feed/test_limits.py::test_a_client_that_reads_too_slowly_is_told_so",
+    4508: "tests/unit/feed/test_limits.py::test_a_client_that_reads_too_slowly_is_closed_with_4508",
 }
 """The codes that a client can be closed with, and a test of each."""
 

@@ -1,4 +1,4 @@
-"""The plain GET pages beside the feed."""
+"""The HTTP pages beside the feed."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ from notifier.settings import FeedSettings, Settings
 
 
 async def test_health_and_readiness(settings: Settings) -> None:
-    """/healthz answers while the process lives; /readyz tells the state of every part."""
+    """/healthz answers while the process lives; /readyz shows the state of every part."""
     async with serving(settings) as feed:
         assert (await get(feed, "/healthz"))[0] == 200
         status, headers, body = await get(feed, "/readyz")
@@ -47,7 +47,7 @@ async def test_the_page_and_its_parts_are_served_under_a_strict_policy(settings:
 
 @pytest.mark.parametrize("path", ["/nothing", "/../settings.py", "/dashboard/index.html", "/frames.d.ts", "/feed/x"])
 async def test_anything_else_is_not_found(settings: Settings, path: str) -> None:
-    """There are no other pages, and no way to other files."""
+    """Other paths are answered with 404, also those that point at other files."""
     async with serving(settings) as feed:
         assert (await get(feed, path))[0] == 404
 
@@ -59,7 +59,7 @@ async def test_the_feed_tells_a_plain_client_what_it_is(settings: Settings) -> N
 
 
 async def test_a_foreign_host_name_is_not_served_without_tokens(settings: Settings) -> None:
-    """A page whose name was pointed at loopback cannot read anything."""
+    """A page whose host name was pointed at loopback can read nothing."""
     async with serving(settings) as feed:
         assert (await get(feed, "/readyz", Host="evil.example"))[0] == 403
 
@@ -108,7 +108,7 @@ async def test_asking_a_service_that_is_not_there_is_unreachable(settings: Setti
 
 
 async def test_the_page_of_a_mail_can_be_got_once(settings: Settings) -> None:
-    """It comes sandboxed, may run nothing and load nothing, and only our own page may frame it."""
+    """The preview is sandboxed, runs and loads nothing, and only our own page may frame it."""
     message = booking_event()
     async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
         id_ = (await submit(client, message))["mails"][0]
@@ -129,7 +129,7 @@ async def test_the_page_of_a_mail_can_be_got_once(settings: Settings) -> None:
 
 
 class Browser:
-    """A caller that is never made to wait."""
+    """A caller whose answers are never delayed."""
 
     network = "127.0.0.1"
 

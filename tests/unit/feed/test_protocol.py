@@ -112,7 +112,7 @@ def test_nothing_is_built_of_what_is_not_asked_for(text: str) -> None:
 
 @pytest.mark.parametrize("type_", ["", "HELLO", "welcome", "later"])
 def test_an_unknown_type_is_ignored(type_: str) -> None:
-    """A frame of a type that this version does not know is nothing, and no fault."""
+    """A frame of an unknown type is skipped."""
     assert read_frame(frame(type=type_, filter=5)) is None
 
 
@@ -168,7 +168,7 @@ def test_a_frame_that_breaks_the_protocol_is_bad(text: str | bytes, says: str) -
     ],
 )
 def test_a_filter_that_breaks_the_protocol_is_bad(given_filter: Any, says: str) -> None:
-    """It is decoded when the client is let in, and says then what is wrong; so does one that is decoded already."""
+    """The error says what is wrong with a filter, whether it is given as JSON or as a mapping."""
     with pytest.raises(BadFrame, match=says):
         read(Hello, type="hello", filter=given_filter).wanted()
     with pytest.raises(BadFrame, match=says):
@@ -253,7 +253,7 @@ def test_a_cursor_comes_back_as_it_went(seq: int, wanted: MailFilter) -> None:
 
 @given(FILTERS, FILTERS)
 def test_another_filter_makes_another_cursor(one: MailFilter, other: MailFilter) -> None:
-    """A cursor tells its filter from any other."""
+    """Cursors of two filters differ, unless the filters are equal."""
     assert (filter_hash(one) == filter_hash(other)) is (one == other)
 
 
@@ -272,13 +272,13 @@ def test_another_filter_makes_another_cursor(one: MailFilter, other: MailFilter)
     ],
 )
 def test_what_is_no_cursor_is_none(text: str) -> None:
-    """A cursor of another make is told apart and never trusted."""
+    """A text that is not a cursor of this version is recognised and never used."""
     assert read_cursor(text) is None
 
 
 @given(st.text())
 def test_no_text_breaks_the_reading_of_cursors(text: str) -> None:
-    """Whatever a client keeps as its cursor, it is a place or nothing."""
+    """Any text is read as a cursor or as None, without an error."""
     found = read_cursor(text)
     assert found is None or found.seq >= 0
 
@@ -291,7 +291,7 @@ def test_a_server_s_frame_has_its_type_first() -> None:
 
 @pytest.mark.parametrize(("id_", "ids"), [(None, {}), (5, {"id": 5}), (0, {"id": 0}), ("", {"id": ""})])
 def test_a_snapshot_shows_public_mails(id_: Any, ids: dict[str, Any]) -> None:
-    """A snapshot has cursor, totals, masked mails and whether there are more; the id only where one was given."""
+    """A snapshot has cursor, totals, masked mails and `more`; it has an id only if the filter had one."""
     found = json.loads(
         b"".join(
             write_snapshot(
@@ -312,7 +312,7 @@ def test_a_snapshot_shows_public_mails(id_: Any, ids: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_events_carry_the_encoded_bodies(count: int) -> None:
-    """The bodies are put into the frame as they are, also none of them."""
+    """The encoded bodies are put into the frame unchanged, even if there are none."""
     event = StoredEvent(
         1, b'{"a":1}', "mail.sent", "m.1", "m", None, Status.SENT, Kind.CHANGE, None, NOW - timedelta(1), "e", None
     )

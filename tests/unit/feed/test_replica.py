@@ -49,7 +49,7 @@ def test_an_older_revision_is_not_taken() -> None:
 
 @pytest.mark.parametrize("status", [Status.PENDING, [Status.PENDING], [Status.FAILED, Status.PENDING]])
 def test_a_mail_that_leaves_the_filter_leaves_the_view(status: Status | list[Status]) -> None:
-    """It is reported as changed once more, and comes back when its status passes again."""
+    """The mail is reported as changed once more, and comes back when its status passes again."""
     replica = Replica(FilterFields(status=status, kind=[Kind.NOTIFICATION]))
     left, back = shown("m", 2, "sending"), shown("m", 3, "pending")
     replica.apply(snapshot(shown("m", 1, "pending")))

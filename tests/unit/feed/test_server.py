@@ -36,7 +36,7 @@ def closing(code: int, reason: str = "") -> bytes:
 @pytest.mark.parametrize("size", [MAX_HELLO, MAX_FRAME + 1])
 @pytest.mark.parametrize("parts", [1, 3])
 async def test_a_hello_that_is_too_large_is_closed_with_1009(settings: Settings, size: int, parts: int) -> None:
-    """In one frame or in several that are too large together; the service does not wait for the rest of it."""
+    """One frame or several together are too large; the service closes without waiting for the remaining bytes."""
     text = json.dumps({"type": "hello", "snapshot": 0, "filter": {"booking": "x" * size}}).encode()
     step = len(text) // parts
     sent = [frame(TEXT if at == 0 else CONTINUED, text[at : at + step], fin=False) for at in range(0, len(text), step)]
@@ -70,7 +70,7 @@ async def test_a_frame_of_a_client_that_is_too_large_is_closed_with_1009(setting
 
 
 async def test_a_request_with_large_headers_is_refused_with_431(settings: Settings) -> None:
-    """As soon as there is too much of it, in one line or in many."""
+    """A request that is too large is refused at once, whether in one line or in many."""
     head = UPGRADE.removesuffix(b"\r\n")
     async with serving(settings) as feed:
         for lines in ((b"x: " + b"y" * 1000 + b"\r\n") * (MAX_HANDSHAKE // 1000 + 1), b"x: " + b"y" * MAX_HANDSHAKE):
@@ -84,7 +84,7 @@ async def test_a_request_with_large_headers_is_refused_with_431(settings: Settin
 async def test_a_client_that_does_not_answer_pings_is_closed_with_1011(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may be gone, with nobody to say so."""
+    """A client that answers no ping can be gone without having closed the connection."""
     monkeypatch.setattr(server, "PING_EVERY", 0.1)
     monkeypatch.setattr(server, "PONG_WITHIN", 0.2)
     async with serving(settings) as feed, dialled(feed, UPGRADE, frame(TEXT, HELLO)) as client:
@@ -102,7 +102,7 @@ async def test_a_client_that_does_not_answer_pings_is_closed_with_1011(
      '{"type":"filter","id":' + "[" * 985 + "]" * 985 + "}"],
 )  # fmt: skip
 async def test_a_frame_that_breaks_the_protocol_is_closed_with_4400(settings: Settings, sent: Any) -> None:
-    """After a good hello as much as before it, and a second hello too."""
+    """Bad frames close with 4400 before and after a valid hello, and so does a second hello."""
     async with serving(settings) as feed, raw(feed) as ws:
         await ws.send(WELCOMED)
         await ws.send(sent)
@@ -112,7 +112,7 @@ async def test_a_frame_that_breaks_the_protocol_is_closed_with_4400(settings: Se
 async def test_a_client_that_says_nothing_is_closed_with_4408(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also one that never ends what it began to say."""
+    """A client that begins a hello and never completes it is closed as well."""
     monkeypatch.setattr(session, "HELLO_TIMEOUT", 0.2)
     async with serving(settings) as feed:
         async with raw(feed) as ws:
@@ -125,7 +125,7 @@ async def test_a_client_that_says_nothing_is_closed_with_4408(
 async def test_a_client_that_is_turned_away_hears_why_although_it_goes_on_sending(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, refused: int
 ) -> None:
-    """What it sent behind its hello is read and discarded: unread, it would reset the connection before that."""
+    """Bytes behind a refused hello are read and discarded; unread, they would reset the connection before the close."""
     monkeypatch.setattr(session, "HELLO_TIMEOUT", 0.2)
     first = {4400: b"nonsense", 4401: b'{"type":"hello","token":"not-one-of-the-tokens"}', 4408: b""}[refused]
     settings = changed(environ, VIEWER_TOKEN=VIEWER_TOKEN, OPERATOR_TOKEN=OPERATOR_TOKEN)
@@ -141,7 +141,7 @@ async def test_a_client_that_is_turned_away_hears_why_although_it_goes_on_sendin
 async def test_a_client_that_reads_too_slowly_is_closed_with_4508(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, limit: str, value: float
 ) -> None:
-    """By bytes, by events, or since it has taken nothing for too long; it can read the reason behind what waited."""
+    """A client is too slow by bytes, by events or by time; it can read the close code behind the waiting frames."""
     for name in ("MAX_BEHIND", "MAX_EVENTS_BEHIND", "STALLED"):
         monkeypatch.setattr(session, name, value if name == limit else MUCH)
     monkeypatch.setattr(session, "CLOSE_TIMEOUT", PATIENCE)
@@ -164,7 +164,7 @@ async def test_a_client_that_reads_too_slowly_is_closed_with_4508(
 async def test_a_client_that_takes_no_results_is_closed_with_4508(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it asks for itself counts as well: it is sent one answer at a time, for as long as it takes some of it."""
+    """Its own answers count as well: they are sent one at a time, as long as the client reads some of each."""
     monkeypatch.setattr(session, "STALLED", 1.0)
     write, stuck = session.FeedSession._write, asyncio.Event()
 
@@ -212,7 +212,7 @@ async def test_a_client_that_is_too_slow_in_two_ways_is_counted_once(
 async def test_missed_events_that_are_deleted_meanwhile_close_with_4508(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It resumed and then read so slowly that a purge came before it: nothing is left out without a word."""
+    """A client that reads so slowly that missed events are purged is closed, instead of missing them silently."""
     replay = SqliteStore.replay
 
     async def purged(store: SqliteStore, *args: Any, **options: Any) -> LogSlice:

@@ -44,7 +44,7 @@ from notifier.storage.store import Missed
 
 
 async def refusal(client: FeedClient, name: str, args: dict[str, Any]) -> str:
-    """Send a command that is refused; gives the error's code."""
+    """Send a command that is refused; return the error's code."""
     id_ = await client.command(name, args)
     frame = await wait_frame(client, lambda frame: frame["type"] == "result" and frame["id"] == id_)
     assert frame["error"]["message"]
@@ -122,8 +122,10 @@ async def test_a_cursor_that_cannot_be_resumed_is_refused_with_the_reason(settin
     assert reasons == wrong
 
 
-async def test_a_purge_while_a_client_resumes_is_told(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Events that are deleted before they are counted are not taken for none: its cursor has expired."""
+async def test_a_purge_while_a_client_resumes_expires_its_cursor(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If missed events are deleted before they are counted, the cursor has expired."""
     look = SqliteStore.missed
 
     async def purge_and_look(store: SqliteStore, *args: Any, **options: Any) -> Missed:
@@ -158,7 +160,7 @@ async def test_a_client_sees_only_what_its_filter_lets_pass(settings: Settings) 
 
 
 async def test_stats_tell_how_the_service_is(settings: Settings) -> None:
-    """Who asks for stats gets them: totals, rates, broker, transports, the oldest due mail."""
+    """A client that asks for stats gets totals, rates, broker, transports and the oldest due mail."""
     async with serving(settings) as feed, FeedClient.connect(feed, stats=0.5) as client:
         stats = await wait_frame(client, lambda frame: frame["type"] == "stats")
     assert stats["broker"] == {"state": "off", "since": None}
@@ -203,7 +205,7 @@ async def test_a_fault_of_ours_in_the_stats_of_a_session_ends_only_that(
 
 
 async def test_mails_can_be_listed_page_by_page(settings: Settings) -> None:
-    """mail.list gives the newest first, and its `next` leads to the rest."""
+    """mail.list returns the newest mails first, and `next` continues with the older ones."""
     async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
         for n in range(3):
             await submit(client, request(n))
@@ -231,7 +233,7 @@ async def test_mails_can_be_listed_page_by_page(settings: Settings) -> None:
     ],
 )
 async def test_a_command_that_cannot_be_done_says_why(settings: Settings, name: str, args: Any, code: str) -> None:
-    """Its result is not ok and carries a code and a sentence; the session goes on."""
+    """The result has a code and a sentence, and the session goes on."""
     async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
         assert await refusal(client, name, args) == code
         await submit(client, request(2))
@@ -243,14 +245,14 @@ async def test_a_command_that_cannot_be_done_says_why(settings: Settings, name: 
      '{"type":"hello","filter":{"status":["lost"]}}', '{"type":"hello","token":7}', "[" * 20_000],
 )  # fmt: skip
 async def test_a_first_frame_that_is_no_proper_hello_is_closed_with_4400(settings: Settings, frame: Any) -> None:
-    """Whatever comes first and is not a hello ends the session with a code that says: change something."""
+    """A first frame that is not a valid hello closes the session with 4400."""
     async with serving(settings) as feed, raw(feed) as ws:
         await ws.send(frame)
         assert await close_code(ws) == 4400
 
 
 async def test_a_second_hello_is_closed_with_4400(settings: Settings) -> None:
-    """There is one hello a session."""
+    """A second hello closes with 4400."""
     async with serving(settings) as feed, raw(feed) as ws:
         await ws.send('{"type":"hello"}')
         await ws.send('{"type":"hello"}')
@@ -269,7 +271,7 @@ async def test_unknown_frames_and_fields_are_ignored(settings: Settings) -> None
 
 
 async def test_who_says_no_hello_is_closed_with_4408(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection must say what it wants."""
+    """A connection without a hello is closed after the time limit."""
     monkeypatch.setattr(session, "HELLO_TIMEOUT", 1.0)
     async with serving(settings) as feed, raw(feed) as ws:
         assert await close_code(ws) == 4408
@@ -294,7 +296,7 @@ async def test_a_waiting_mail_can_be_cancelled_once(settings: Settings) -> None:
 
 
 async def test_a_whole_mail_is_shown_to_an_operator(settings: Settings) -> None:
-    """Its address, all that has happened to it with the server's words, and its headers, text and HTML as sent."""
+    """It has the address, the history with the server's replies, and headers, text and HTML as sent."""
     async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
         await client.command("submit", {"message": request(1, html="<p>Hello.</p>")})
         sent = await wait_event(client, "mail.sent")
@@ -311,7 +313,7 @@ async def test_a_whole_mail_is_shown_to_an_operator(settings: Settings) -> None:
 
 
 async def test_sending_is_paused_until_an_operator_resumes_it(environ: dict[str, str], inbox: Inbox) -> None:
-    """No mail is begun, also by the next process; `stats` says so; afterwards all goes."""
+    """While paused no mail is begun, even after a restart, and `stats` shows it; after `send.resume` all are sent."""
     settings = changed(environ)
     async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
         assert await result(client, await client.command("send.pause", {})) == {"paused": True}
@@ -326,7 +328,7 @@ async def test_sending_is_paused_until_an_operator_resumes_it(environ: dict[str,
 
 
 async def test_a_failed_mail_can_be_retried(environ: dict[str, str]) -> None:
-    """After the reason is mended the same mail goes, under the same id."""
+    """After its cause is fixed the same mail is sent, under the same id."""
     refusals = iter(["550 5.1.1 no such user"])
     async with Inbox(reply=lambda phase, _: next(refusals, None) if phase == "RCPT" else None) as inbox:
         settings = changed(environ, SMTP_URL=inbox.url)
@@ -339,7 +341,7 @@ async def test_a_failed_mail_can_be_retried(environ: dict[str, str]) -> None:
 
 
 async def test_a_mail_that_waits_for_its_next_attempt_is_tried_at_once(environ: dict[str, str]) -> None:
-    """Retried by an operator it does not wait out its delay; one that waits for its time is left alone."""
+    """A retry by an operator skips the delay; a mail that waits for its `send_at` is refused."""
     refusals = iter(["450 4.2.0 busy"])
     async with Inbox(reply=lambda phase, _: next(refusals, None) if phase == "RCPT" else None) as inbox:
         settings = changed(environ, SMTP_URL=inbox.url, RETRY_DELAYS="1h")
@@ -358,7 +360,7 @@ async def test_a_mail_that_waits_for_its_next_attempt_is_tried_at_once(environ: 
 async def test_an_uncertain_mail_is_resolved_by_an_operator(
     environ: dict[str, str], inbox: Inbox, answer: str, received: int
 ) -> None:
-    """As sent it is closed without another mail; to be resent it goes once more."""
+    """Resolved as sent, no further mail is sent; resolved as resend, it is sent once more."""
     async with serving(changed(environ, SMTP_URL="smtp+plain://127.0.0.1:1")) as feed:
         async with FeedClient.connect(feed, snapshot=0) as client:
             (id_,) = (await submit(client, request(1)))["mails"]
@@ -376,7 +378,7 @@ async def test_an_uncertain_mail_is_resolved_by_an_operator(
 
 
 async def test_a_fault_of_ours_is_a_result_too(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever goes wrong inside a command, its sender hears of it, and the log has the trace."""
+    """An unexpected error in a command is answered with `internal`, and the log has the traceback."""
     async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
         await next_frame(client)
         monkeypatch.setattr(SqliteStore, "listing", lambda *_, **__: 1 / 0)
@@ -421,7 +423,7 @@ async def test_tokens_decide_who_may_do_what(environ: dict[str, str]) -> None:
 
 
 async def test_a_viewer_that_sends_too_much_is_closed_with_4429(environ: dict[str, str]) -> None:
-    """More than fifty frames in ten seconds are too many for someone who only watches."""
+    """More than fifty frames of a viewer in ten seconds close its session with 4429."""
     settings = changed(environ, VIEWER_TOKEN=VIEWER_TOKEN, OPERATOR_TOKEN=OPERATOR_TOKEN)
     async with serving(settings) as feed, raw(feed) as ws:
         await ws.send(json.dumps({"type": "hello", "token": VIEWER_TOKEN}))
@@ -431,7 +433,7 @@ async def test_a_viewer_that_sends_too_much_is_closed_with_4429(environ: dict[st
 
 
 async def test_foreign_pages_cannot_open_the_feed(settings: Settings) -> None:
-    """A page of another origin is turned away with 403."""
+    """A page of another origin is refused with HTTP 403."""
     async with serving(settings) as feed:
         with pytest.raises(InvalidStatus) as refused:
             async with raw(feed, origin="http://evil.example"):
@@ -448,8 +450,8 @@ async def test_allowed_origins_can_open_the_feed(environ: dict[str, str]) -> Non
                 assert ws.subprotocol == PROTOCOL
 
 
-async def test_clients_are_told_when_the_service_ends(settings: Settings) -> None:
-    """They get a bye that says to come back, and then the close code for a restart."""
+async def test_clients_get_a_bye_when_the_service_ends(settings: Settings) -> None:
+    """They get a `bye` that asks them to reconnect, and then the close code for a restart."""
     async with serving(settings) as feed:
         ws = await connect(f"ws://127.0.0.1:{feed.port}/feed")
         await ws.send('{"type":"hello","snapshot":0}')
@@ -462,7 +464,7 @@ async def test_clients_are_told_when_the_service_ends(settings: Settings) -> Non
 
 
 async def stuck(feed: FeedSettings) -> socket.socket:
-    """Open the feed, say hello, and never read again."""
+    """Open the feed, send hello, and never read again."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     client.setblocking(False)  # noqa: FBT003 - the signature is socket's
@@ -478,7 +480,7 @@ async def stuck(feed: FeedSettings) -> socket.socket:
 
 
 async def test_a_stuck_client_neither_slows_others_nor_hangs_the_end(settings: Settings) -> None:
-    """A client that stops reading is let go at the limit; another one sees every event; the service still ends."""
+    """A client that stops reading is closed at the limit; another one gets every event, and the service still ends."""
     tomorrow = timestamp(clock.now() + timedelta(days=1))
     seen = 0
     async with asyncio.timeout(60), serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
@@ -501,7 +503,7 @@ async def test_a_stuck_client_neither_slows_others_nor_hangs_the_end(settings: S
 
 
 async def test_the_client_follows_across_a_restart(settings: Settings) -> None:
-    """A follower says that it lost the service, connects again and goes on without losing or repeating an event."""
+    """A reconnecting client reports the loss, connects again, and neither loses nor repeats an event."""
     seen: list[str] = []
     async with serving(settings) as feed:
         fixed = settings._replace(feed=settings.feed.model_copy(update={"port": feed.port}))
@@ -524,7 +526,7 @@ async def test_the_client_follows_across_a_restart(settings: Settings) -> None:
 
 
 async def test_a_rejected_client_does_not_try_again(environ: dict[str, str]) -> None:
-    """A wrong token ends a follower with the server's reason."""
+    """A wrong token ends a reconnecting client with the server's reason."""
     settings = changed(environ, VIEWER_TOKEN=VIEWER_TOKEN, OPERATOR_TOKEN=OPERATOR_TOKEN)
     async with serving(settings) as feed:
         wrong = feed.model_copy(update={"viewer_token": "wrong", "operator_token": None})

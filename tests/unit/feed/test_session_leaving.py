@@ -1,4 +1,4 @@
-"""What remains of clients that hang up or fall silent, and of those that come as the service ends: nothing."""
+"""Clients that disconnect, fall silent, or come during the shutdown leave nothing behind."""
 
 import asyncio
 import json
@@ -23,12 +23,12 @@ OPERATOR = frame(TEXT, json.dumps({"type": "hello", "snapshot": 0, "token": OPER
 
 
 def with_tokens(environ: dict[str, str]) -> Settings:
-    """Make viewers and operators two kinds of clients."""
+    """Set both tokens."""
     return changed(environ, VIEWER_TOKEN=VIEWER_TOKEN, OPERATOR_TOKEN=OPERATOR_TOKEN)
 
 
 async def until(client: socket.socket, wanted: bytes) -> bytes:
-    """Read until something has come; gives all of it."""
+    """Read until the wanted bytes have come; return everything that was read."""
     got = b""
     async with asyncio.timeout(PATIENCE):
         while wanted not in got:
@@ -39,7 +39,7 @@ async def until(client: socket.socket, wanted: bytes) -> bytes:
 
 
 def hung_up(client: socket.socket) -> None:
-    """Break the connection off."""
+    """Reset the connection."""
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
     client.close()
 
@@ -47,7 +47,7 @@ def hung_up(client: socket.socket) -> None:
 async def test_a_viewer_that_hangs_up_takes_its_query_with_it(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its session ends while the query waits, not when it is answered; and so does the service."""
+    """The session of a viewer that disconnects ends while its query still waits, and so can the service."""
     with Gate.before(monkeypatch, "snapshot") as gate:
         async with asyncio.timeout(PATIENCE):
             async with serving(with_tokens(environ)) as feed:
@@ -61,7 +61,7 @@ async def test_a_viewer_that_hangs_up_takes_its_query_with_it(
 
 
 async def connected(feed: Any, sent: bytes = b"") -> socket.socket:
-    """Connect, without a block at whose end the connection would be closed."""
+    """Connect; the caller closes the connection."""
     client = socket.socket()
     client.setblocking(False)  # noqa: FBT003 - the signature is socket's
     await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", feed.port))
@@ -72,7 +72,7 @@ async def connected(feed: Any, sent: bytes = b"") -> socket.socket:
 async def test_what_an_operator_has_begun_is_done_although_it_hangs_up(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of ten mails whose withdrawal is ordered those are cancelled whose command had begun, and no other one."""
+    """Of ten mail.cancel commands exactly those are completed that had begun before the disconnection."""
     async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as watcher:
         ids = (await submit(watcher, request(1, to=[f"{n}@example.com" for n in range(10)], send_at=FAR)))["mails"]
         orders = [json.dumps({"type": "command", "id": id_, "name": "mail.cancel", "args": {"id": id_}}) for id_ in ids]
@@ -95,7 +95,7 @@ async def test_what_an_operator_has_begun_is_done_although_it_hangs_up(
 async def test_a_command_that_takes_too_long_does_not_delay_the_end(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The service ends although what an operator has begun does not."""
+    """A command of an operator that does not end is cancelled at the end of the service."""
     monkeypatch.setattr(server, "CLOSE_TIMEOUT", 0.2)
     with Gate.before(monkeypatch, "pause") as gate:
         async with asyncio.timeout(PATIENCE):
@@ -109,7 +109,7 @@ async def test_a_command_that_takes_too_long_does_not_delay_the_end(
 async def test_a_handshake_that_completes_as_the_feed_closes_is_cut(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who says hello while the others are told goodbye is not welcomed, and the service does not wait for it."""
+    """A client that sends hello during the shutdown is not welcomed, and the service does not wait for it."""
     leave, handshake = session.FeedSession.leave, limited_connection.LimitedConnection.handshake
     held, go_on = asyncio.Event(), asyncio.Event()
     got: list[bytes] = []
@@ -144,7 +144,7 @@ async def test_a_handshake_that_completes_as_the_feed_closes_is_cut(
 async def test_a_client_that_downloads_its_own_answer_is_not_too_slow(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However large it is: events wait behind it, and only they count. Answers come one after the other."""
+    """An answer of any size does not count as waiting, only events behind it do. Answers come one after the other."""
     asking = b'{"type":"command","id":%d,"name":"mail.list","args":{"limit":500}}'
     async with narrow(settings) as feed, FeedClient.connect(feed, snapshot=0) as watcher:
         for number in range(5):

@@ -1,4 +1,4 @@
-"""How many questions the store is asked at once on behalf of the clients of the feed."""
+"""How many queries of the store the clients of the feed have under way at once."""
 
 import asyncio
 import sqlite3
@@ -39,7 +39,7 @@ async def with_role(environ: dict[str, str], role: str) -> AsyncIterator[FeedCli
 async def test_a_client_has_few_queries_under_way(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, role: str, most: int
 ) -> None:
-    """A viewer one, an operator some: further ones wait, and all of them are answered in their order."""
+    """A viewer has one query under way, an operator several; further ones wait, and all are answered in order."""
     async with with_role(environ, role) as client:
         with Gate.before(monkeypatch, "listing") as gate:
             asked = [await client.command("mail.list", {"limit": 1}) for _ in range(20)]
@@ -52,7 +52,7 @@ async def test_a_client_has_few_queries_under_way(
 
 
 async def test_a_filter_waits_for_the_query_before_it(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The snapshot that it brings is a query of the same client."""
+    """The snapshot that answers a filter counts as a query of the client."""
     async with with_role(environ, "viewer") as client:
         with Gate.before(monkeypatch, "listing") as lists, Gate.before(monkeypatch, "snapshot") as snapshots:
             await client.command("mail.list", {"limit": 1})
@@ -98,7 +98,7 @@ async def test_what_operators_ask_goes_before_what_viewers_ask(
 
 
 async def test_those_who_come_back_at_once_share_an_answer(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many clients ask for the same at the same moment, it is read and encoded once; mail is taken in."""
+    """A snapshot for many clients at the same moment is read and encoded once, and messages are stored meanwhile."""
     calls = [0]
     read = queries.snapshot
 

@@ -8,7 +8,7 @@ from notifier.feed.share import MAX_RATE, MIN_ANSWER, Share
 
 
 async def test_all_viewers_together_are_sent_a_bounded_share() -> None:
-    """A second's bytes are there at once; what is beyond is sent in the order in which it was asked, at the rate."""
+    """The bytes of one second are sent at once, and further ones in order, at the rate."""
     share = Share()
     full = [share.reserve(MAX_RATE // 4, 100.0) for _ in range(8)]
     assert full == pytest.approx([0, 0, 0, 0, 0.25, 0.5, 0.75, 1])
@@ -28,7 +28,7 @@ async def test_an_answer_waits_until_its_turn() -> None:
 
 
 async def test_an_answer_that_nobody_waits_for_any_more_costs_no_share() -> None:
-    """Those who hang up while their answer waits for its turn leave their turn to the others."""
+    """Viewers that disconnect while their answer waits give its bytes back."""
     share = Share()
     await share.take(MAX_RATE)
     gone = [asyncio.create_task(share.take(100 * MAX_RATE)) for _ in range(5)]

@@ -1,4 +1,4 @@
-"""What Prometheus scrapes of a running service, and who may."""
+"""The metrics of a running service, and who may scrape them."""
 
 import asyncio
 import re
@@ -34,7 +34,7 @@ OPERATIONS = DOCS / "operations.md"
 
 
 def read(readiness: Readiness, stats: Stats | None) -> dict[tuple[str, ...], float]:
-    """Give the gauges by name and label values."""
+    """Return the gauges by name and label values."""
     found = gauges("1.2.3", readiness, stats, 20, 4)
     return {(each.name, *each.labels.values()): each.value for family in found for each in family.samples}
 
@@ -67,7 +67,7 @@ def test_gauges_say_what_stats_and_readiness_say() -> None:
 
 
 def test_without_a_broker_or_a_due_mail_there_is_no_gauge_or_no_age() -> None:
-    """No broker is no broker that is away; nothing due is an age of nothing."""
+    """A service without a broker has no gauge of it; if no mail is due, the age is 0."""
     found = read(
         replace(READINESS, broker=BrokerState(state="off", since=None)), replace(STATS, queue=None, oldest_due=None)
     )
@@ -76,7 +76,7 @@ def test_without_a_broker_or_a_due_mail_there_is_no_gauge_or_no_age() -> None:
 
 
 def test_a_store_that_cannot_be_read_leaves_the_rest() -> None:
-    """What the peers and actors do is told all the same, and no old figure stands for a new one."""
+    """The gauges of peers and actors are still there, and those of the store are missing instead of outdated."""
     found = read(READINESS, None)
     assert found["notifier_ready",] == 0
     assert "notifier_transport_ready" in {name for name, *_ in found}
@@ -84,7 +84,7 @@ def test_a_store_that_cannot_be_read_leaves_the_rest() -> None:
 
 
 async def test_what_went_through_a_service_is_counted(environ: dict[str, str], inbox: Inbox, rabbit: Rabbit) -> None:
-    """Messages by result, letters by code, changes by type, an answer a phase, a transaction an operation."""
+    """The counters and histograms have what went through: messages, dead letters, changes, replies, transactions."""
     await rabbit.prepare()
     settings = changed({**environ, **rabbit.environ}, SEND_QUOTA="50")
     async with serving(settings) as feed, FeedClient.connect(feed) as client:
@@ -119,7 +119,7 @@ async def test_what_went_through_a_service_is_counted(environ: dict[str, str], i
 
 
 async def test_a_flaw_that_lost_no_booking_is_counted(environ: dict[str, str]) -> None:
-    """A departure at an airport that nobody knows: taken, and told by the metric."""
+    """A departure from an unknown airport is stored, and the metric counts it once."""
     flight = {"number": "XX1", "from": "QQQ", "to": "BLR", "departs_at": "2030-01-01T10:00"}
     data = {"booking": "B1", "passengers": [{"name": "A", "email": "a@example.com"}], "flights": [flight]}
     booking = {"type": "booking.confirmed", "id": "b1", "source": "/test", "data": data}
@@ -130,7 +130,7 @@ async def test_a_flaw_that_lost_no_booking_is_counted(environ: dict[str, str]) -
 
 
 async def test_a_store_that_is_busy_does_not_hold_up_a_scrape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While one request keeps it busy the rest is told without it; afterwards its figures are there again."""
+    """While a query keeps the store busy, a scrape lacks only the store's gauges; afterwards it has them again."""
     monkeypatch.setattr(service, "SCRAPE_TIMEOUT", 0.2)
     store, done = await SqliteStore.open(tmp_path / "n.db"), threading.Event()
     figures, hub = ServiceStatus(store, None, [], Supervisor()), Hub(store.id, 0)
@@ -146,7 +146,7 @@ async def test_a_store_that_is_busy_does_not_hold_up_a_scrape(tmp_path: Path, mo
 
 
 def test_names_are_as_prometheus_wants_them() -> None:
-    """Counters end in _total, times are in _seconds, everything has help, and no series tells when another began."""
+    """Counters end in _total, durations in _seconds, everything has help, and there are no _created series."""
     text = Metrics().page(gauges("1", READINESS, STATS, 20, 0)).decode()
     families = [each for each in text_string_to_metric_families(text) if each.name.startswith("notifier_")]
     assert len(families) >= 20
@@ -205,7 +205,7 @@ async def test_without_tokens_metrics_are_open_on_this_machine(settings: Setting
 
 
 async def test_a_loop_that_is_held_up_shows_as_late() -> None:
-    """What blocks the loop for a while is in the next look, and the look is over when the block is."""
+    """Time for which the loop was blocked is in the next measurement, and measuring ends with the block."""
     seen: list[float] = []
     looked = asyncio.Event()
 

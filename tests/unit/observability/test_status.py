@@ -1,4 +1,4 @@
-"""What the service says of itself, compared with what is known: `stats`, `/readyz`, `/metrics` and `health`.
+"""`stats`, `/readyz`, `/metrics` and `health`, compared with a known state of the service.
 
 The tables must have every field of `stats` and `/readyz` and every metric that the service gives.
 """
@@ -34,14 +34,14 @@ FAR = "2126-01-01T00:00:00Z"
 
 
 def reply(phase: str, address: str) -> str | None:
-    """Refuse one recipient for good and another one for now."""
+    """Reject one recipient permanently and another one temporarily."""
     refusals = {"failed@example.com": "550 5.1.1 no such user", "busy@example.com": "450 4.2.0 busy"}
     return refusals.get(address) if phase == "RCPT" else None
 
 
 @asynccontextmanager
 async def occupied(environ: Mapping[str, str], rabbit: Rabbit) -> AsyncIterator[tuple[FeedSettings, FeedClient, str]]:
-    """Run a service in a known situation; gives the feed's settings, a watcher and the name of the account.
+    """Run a service in a known state; yield the feed's settings, a client and the name of the account.
 
     Two mails are sent, one has failed, one waits for its next attempt, three for their time and one is due while
     sending is paused. Of the account's eleven mails a day seven are left.
@@ -67,7 +67,7 @@ async def stats_when(client: FeedClient, wanted: Callable[[Mapping[str, Any]], A
 
 
 async def test_stats_say_how_the_service_is(environ: dict[str, str], rabbit: Rabbit) -> None:
-    """Every figure of them, in a situation that is known."""
+    """Every field of `stats` is right in a known state of the service."""
     async with occupied(environ, rabbit) as (_, client, account):
         stats = await stats_when(client, lambda frame: frame["oldest_due"] and any(frame["rates"].values()))
         listed = await result(client, await client.command("mail.list", {"filter": {"status": "pending"}}))
@@ -121,7 +121,7 @@ async def test_the_queue_is_counted(environ: dict[str, str], rabbit: Rabbit, mon
 
 
 async def test_the_metrics_say_how_the_service_is(environ: dict[str, str], rabbit: Rabbit) -> None:
-    """Every sample of every metric, in a situation that is known; of what takes time, how often it was done."""
+    """Every sample of every metric is right in a known state of the service; of durations only the count."""
     async with occupied(environ, rabbit) as (feed, _, account):
         for message in (request(6), b"{", b'{"type":"booking.lost","id":"x","data":{}}'):
             await rabbit.publish(message)
@@ -176,7 +176,7 @@ COUNTED: dict[tuple[str, ...], float] = {
 TIMES = ("notifier_smtp_phase_seconds", "notifier_store_transaction_seconds", "notifier_loop_lag_seconds")
 """Metrics that measure how long something takes."""
 UNSTEADY = ("notifier_oldest_due_age_seconds", "notifier_loop_lag_seconds_count", "notifier_queue_messages")
-"""What is never the same twice."""
+"""Samples that differ in every run."""
 ELSEWHERE = {
     "notifier_flawed_messages": "unit/observability/test_gauges.py::test_a_flaw_that_lost_no_booking_is_counted",
     "notifier_feed_auth_failures": "unit/feed/test_auth.py::test_wrong_tokens_are_counted_and_logged",
@@ -187,7 +187,7 @@ ELSEWHERE = {
 
 
 def counted(found: Scrape, account: str) -> dict[tuple[str, ...], float]:
-    """Give the samples by name and labels; left out are zeros, measured times, and what is never the same twice."""
+    """Return the samples by name and labels, without zeros, measured times and what differs in every run."""
     kept = {}
     for each in found.samples:
         labels = {name: value.replace(account, "ACCOUNT") for name, value in each.labels.items()}
@@ -199,7 +199,7 @@ def counted(found: Scrape, account: str) -> dict[tuple[str, ...], float]:
 
 
 def test_no_metric_is_forgotten() -> None:
-    """Every metric that the service can give has a value above, or a test elsewhere that is there."""
+    """Every metric of the service has a value above or an existing test elsewhere."""
     text = Metrics().page(gauges("1", READINESS, STATS, 20, 0)).decode()
     given = {name.removesuffix("_total") for name in re.findall(r"^# TYPE (notifier_\w+)", text, re.MULTILINE)}
     valued = {re.sub("_(total|count)$", "", name) for name, *_ in COUNTED}
@@ -248,7 +248,7 @@ async def readiness(feed: FeedSettings, wanted: Callable[[dict[str, Any]], bool]
 
 
 async def test_a_service_whose_peers_are_unavailable_is_ready_and_says_which(environ: dict[str, str]) -> None:
-    """Broker and SMTP server are normal states: 200, `connecting` and `paused`; the metrics say the same."""
+    """An unavailable broker or SMTP server is a normal state: 200, `connecting` and `paused`, also in the metrics."""
     smtp_port, amqp_port = free_ports(2)
     away = {"SMTP_URL": f"smtp+plain://127.0.0.1:{smtp_port}", "AMQP_URL": f"amqp://127.0.0.1:{amqp_port}/"}
     async with serving(changed(environ, **away, SMTP_PAUSES="1h")) as feed:
@@ -294,7 +294,7 @@ async def test_a_service_that_cannot_write_is_not_ready_until_it_can(environ: di
 async def test_a_service_of_which_an_actor_fails_is_not_ready(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A fault of ours in one actor is 503, and names it; the others go on."""
+    """An internal error in one actor makes `/readyz` 503 and names the actor; the others go on."""
 
     async def fail(*_: Any) -> None:
         raise ZeroDivisionError

@@ -64,7 +64,7 @@ def test_what_nobody_asks_for_takes_no_more_memory() -> None:
 
 @given(st.integers(1, 40), st.integers(SPAN, 3 * SPAN), st.floats(0, 0.99))
 def test_a_steady_stream_has_its_rate(per_second: int, seconds: int, into: float) -> None:
-    """So many events in each second are so many a second, however long it goes on."""
+    """A steady number of events in each second is that rate, however long it goes on."""
     meter = Throughput()
     for second in range(seconds):
         meter.count([SENT] * per_second, second + into)

@@ -35,14 +35,14 @@ MUTANTS = (
         "notifier/feed/client.py",
         "not (self._awaited and isinstance(frame, Snapshot | Events))",
         "True",
-        ("tests/unit/feed/test_client.py::test_what_belongs_to_the_filter_before_is_not_told",),
+        ("tests/unit/feed/test_client.py::test_frames_of_the_filter_before_are_not_yielded",),
     ),
     Mutant(
         "silence-not-noticed",
         "notifier/feed/client.py",
         "limit = SILENCES * heartbeat",
         "limit = 3600.0",
-        ("tests/unit/feed/test_client.py::test_a_silent_connection_is_taken_for_lost",),
+        ("tests/unit/feed/test_client.py::test_a_silent_connection_is_considered_lost",),
     ),
     Mutant(
         "large-first-frame",
@@ -393,7 +393,7 @@ MUTANTS = (
         "notifier/feed/session.py",
         "            self._spawn(self._close(*_SLOW))\n",
         '            self._spawn(self._close(CloseCode.BAD_FRAME, "reads too slowly"))\n',
-        (f"{_LIMITS}::test_a_client_that_reads_too_slowly_is_told_so",),
+        (f"{_LIMITS}::test_a_client_that_reads_too_slowly_is_closed_with_4508",),
     ),
     Mutant(
         "gone-clients-still-counted",
