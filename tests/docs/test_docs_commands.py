@@ -101,7 +101,7 @@ NOT_RUN_HERE = {
         "takes minutes; tests/unit/demo/test_command.py runs a shorter one"
     ),
     """rabbitmqctl set_policy notifier '^notifier.requests$' '{"delivery-limit":1000000}' --apply-to queues""": (
-        "would change the broker of all tests; tests/unit/gateways/test_rabbitmq.py compares it with the log"
+        "would change the broker of all tests; tests/unit/gateways/test_topology.py compares it with the log"
     ),
     "./scripts/crowd --watchers 1000 --stuck 10 --rate 100": "takes minutes; tests/unit/support/test_crowd.py does",
     "export NOTIFIER_SMTP_URL='smtp://you%40gmail.com:abcdefghijklmnop@smtp.gmail.com:587'": (

@@ -48,7 +48,7 @@ def folder(tmp_path: Path, files: Mapping[str, str]) -> Path:
 def test_a_subject_says_what_the_mail_says(
     kind: Kind, flights: Sequence[Flight], locale: str | None, says: str
 ) -> None:
-    """A subject names the event, the first flight, its departure and the number of others, in the reader's language."""
+    """A subject names the event, the first flight, its departure and how many more there are, in the right language."""
     found = WORDING.subject(kind, "R", flights, locale)
     assert found.startswith(says)
     assert (" and 1 more flight" in found) is (len(flights) > 1)
