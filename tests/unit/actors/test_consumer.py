@@ -433,9 +433,9 @@ async def test_what_could_not_be_committed_is_delivered_again(rabbit: Rabbit, st
     await _refuse(store, writes=False)
     await rabbit.publish(request(2))
     async with consuming(rabbit, store), asyncio.timeout(PATIENCE):
-        while "r2" not in (told := [event.event for event in await store.events(0, 10)]):
-            await store.beyond(len(told))
-    assert told == ["r1", "r2"]
+        while "r2" not in (logged := [event.event for event in await store.events(0, 10)]):
+            await store.beyond(len(logged))
+    assert logged == ["r1", "r2"]
 
 
 async def _refuse(store: SqliteStore, *, writes: bool) -> None:
@@ -456,10 +456,10 @@ async def test_a_session_resumes_when_the_store_does(
         while not await rabbit.ready():  # noqa: ASYNC110 - the broker sends no signal
             await asyncio.sleep(0.01)
         await _refuse(store, writes=False)
-        while len(told := await store.events(0, 10)) < 2:
-            await store.beyond(len(told))
+        while len(logged := await store.events(0, 10)) < 2:
+            await store.beyond(len(logged))
         assert not task.done()
-    assert [event.event for event in told] == ["r0", "r1"]
+    assert [event.event for event in logged] == ["r0", "r1"]
     assert [line["event"].partition(";")[0] for line in logged_lines] == [
         "store cannot be written",
         "store can be written again",
@@ -473,8 +473,8 @@ async def test_held_dead_letters_are_delivered_again_after_a_stop(
     await rabbit.prepare()
     dead = await rabbit.listen(DEAD, "fanout")
     await rabbit.publish(b"{", message_id="first")
-    (nobody,) = free_ports(1)
-    async with consuming(rabbit, store, f"amqp://127.0.0.1:{nobody}/") as task:
+    (unused,) = free_ports(1)
+    async with consuming(rabbit, store, f"amqp://127.0.0.1:{unused}/") as task:
         async with asyncio.timeout(PATIENCE):
             while not logged_lines:  # noqa: ASYNC110 - a log sends no signal
                 await asyncio.sleep(0.01)
@@ -603,9 +603,9 @@ async def test_letters_of_a_closed_channel_are_not_held(
     ids = {f"bad{number}" for number in range(3)}
     for id_ in sorted(ids):
         await rabbit.channel.basic_publish(b"{", routing_key=extra, properties=Basic.Properties(message_id=id_))
-    (nobody,) = free_ports(1)
+    (unused,) = free_ports(1)
     sessions: list[ConsumerSession] = []
-    async with consuming(rabbit, store, f"amqp://127.0.0.1:{nobody}/", extra=extra, sessions=sessions) as task:
+    async with consuming(rabbit, store, f"amqp://127.0.0.1:{unused}/", extra=extra, sessions=sessions) as task:
         (session,) = sessions
         async with asyncio.timeout(PATIENCE):
             for _ in range(3):
@@ -624,11 +624,11 @@ async def test_letters_of_a_closed_channel_are_not_held(
 async def test_valid_messages_pass_many_held_dead_letters(rabbit: Rabbit, store: SqliteStore) -> None:
     """A valid message behind twice as many invalid ones as the prefetch is stored in the same session."""
     await rabbit.prepare()
-    (nobody,) = free_ports(1)
+    (unused,) = free_ports(1)
     for number in range(20):
         await rabbit.publish(b"{", message_id=f"bad{number}")
     await rabbit.publish(request(1))
-    async with consuming(rabbit, store, f"amqp://127.0.0.1:{nobody}/", prefetch=10) as task, asyncio.timeout(PATIENCE):
+    async with consuming(rabbit, store, f"amqp://127.0.0.1:{unused}/", prefetch=10) as task, asyncio.timeout(PATIENCE):
         while not await store.events(0, 10):
             await store.beyond(0)
         assert not task.done()
