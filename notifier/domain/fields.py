@@ -123,7 +123,7 @@ def address(given: str) -> tuple[str, str | None]:
 
 
 def recipients(where: str, addresses: Sequence[str]) -> tuple[Recipient, ...]:
-    """Return the recipients of a request, at least one of whom must have a valid address."""
+    """Return the recipients of a request. If no address is valid, the fault of the first one is reported at `where`."""
     found = tuple(Recipient(*address(each)) for each in addresses)
     if all(recipient.fault for recipient in found):
         raise Refused("invalid", f"{where}: {found[0].fault}")

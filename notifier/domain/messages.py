@@ -151,12 +151,13 @@ def _price(given: PriceData) -> Price:
 
 def _request(event: Event, origin: Origin) -> NotificationRequest:
     data = fields.shaped(event.data, RequestData, "data")
+    to, where = ([data.to], "data.to") if isinstance(data.to, str) else (data.to, "data.to[0]")
     return NotificationRequest(
         id=event.id or "",
         source=event.source,
         correlation=origin.correlation_id,
         traceparent=event.traceparent,
-        recipients=fields.recipients("data.to", [data.to] if isinstance(data.to, str) else data.to),
+        recipients=fields.recipients(where, to),
         subject=fields.line("data.subject", data.subject),
         text=fields.text("data.text", data.text),
         html=fields.text("data.html", data.html) if data.html else None,

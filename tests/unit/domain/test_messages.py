@@ -498,3 +498,9 @@ def test_a_good_message_with_any_one_field_replaced_is_read_or_refused(
         return data.draw(JSON)
 
     returns_or_refuses(json.dumps(wild(event)).encode())
+
+
+@pytest.mark.parametrize(("to", "field"), [("nobody", "data.to"), (["nobody", "no one"], "data.to[0]")])
+def test_an_invalid_address_of_a_request_is_named_with_its_place(to: Any, field: str) -> None:
+    """In a list of which no address is valid, the detail names the first one."""
+    assert refusal(json.dumps(request_event(to=to)).encode())[1].startswith(f"{field}: ")
