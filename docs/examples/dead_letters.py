@@ -1,11 +1,11 @@
-"""Look at the messages that notifier could not use, take them out to be mended, and publish them again.
+"""List dead letters, move them to a file where they can be corrected, and publish them again.
 
-python dead_letters.py look            prints them, one JSON object a line, and leaves them where they are
-python dead_letters.py take FILE       moves them to the end of FILE, as the same lines
+python dead_letters.py look            prints them, one JSON object per line, and leaves them in the queue
+python dead_letters.py take FILE       appends them to FILE, in the same form, and removes them from the queue
 python dead_letters.py publish FILE    publishes every line of FILE to NOTIFIER_AMQP_EXCHANGE (default bookings)
 
-NOTIFIER_AMQP_URL is the broker, DEAD_LETTERS (default notifier.dead) the queue; aiormq, which notifier itself uses, is
-all that is needed. In a line only `body` and `routing_key` need mending; `error` and `detail` say why.
+NOTIFIER_AMQP_URL is the broker, and DEAD_LETTERS (default notifier.dead) is the queue. The only requirement is aiormq,
+which notifier itself uses. Correct `body` and `routing_key` of a line; `error` and `detail` say what is wrong.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ QUEUE = os.environ.get("DEAD_LETTERS", "notifier.dead")
 
 
 def line(letter: DeliveredMessage) -> str:
-    """Write one letter; a body that is JSON as such, so that it can be mended with an editor."""
+    """Return one dead letter as a line of JSON. A body that is JSON is not quoted, so that an editor can correct it."""
     properties, text = letter.header.properties, letter.body.decode(errors="replace")
     headers = {name: value for name, value in (properties.headers or {}).items() if isinstance(value, str)}
     try:
@@ -47,7 +47,7 @@ def line(letter: DeliveredMessage) -> str:
 
 
 async def letters(channel: AbstractChannel) -> list[DeliveredMessage]:
-    """Get all that is there now; what is not acknowledged goes back when the connection closes."""
+    """Return all dead letters of the queue. Unless acknowledged, they return to it when the connection closes."""
     found = []
     while (letter := await channel.basic_get(QUEUE)).delivery_tag:
         found.append(letter)
@@ -55,7 +55,7 @@ async def letters(channel: AbstractChannel) -> list[DeliveredMessage]:
 
 
 async def take(channel: AbstractChannel, file: Path) -> int:
-    """Acknowledge the letters only when they are on the disk."""
+    """Append all dead letters to a file, and acknowledge them once they are on disk. Return their number."""
     found = await letters(channel)
     with file.open("a", encoding="utf-8") as out:
         out.writelines(f"{line(letter)}\n" for letter in found)
@@ -67,7 +67,10 @@ async def take(channel: AbstractChannel, file: Path) -> int:
 
 
 async def publish(channel: AbstractChannel, file: Path) -> int:
-    """Publish every line, each confirmed; what no queue takes raises PublishError. Doing it twice does no harm."""
+    """Publish every line with a confirmation and return their number. Doing it twice does no harm.
+
+    Raises PublishError if no queue is bound for a message.
+    """
     exchange = os.environ.get("NOTIFIER_AMQP_EXCHANGE", "bookings")
     lines = [each for each in file.read_text(encoding="utf-8").splitlines() if each.strip()]  # noqa: ASYNC240 - nobody waits
     for each in map(json.loads, lines):
@@ -87,7 +90,7 @@ async def publish(channel: AbstractChannel, file: Path) -> int:
 
 
 async def main() -> None:
-    """Do what the arguments say."""
+    """Run the command that the arguments name."""
     connection = await aiormq.connect(os.environ["NOTIFIER_AMQP_URL"])
     channel = await connection.channel()
     match sys.argv[1:]:

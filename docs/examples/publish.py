@@ -1,9 +1,9 @@
-"""Book flights, and tell notifier of every booking: a transactional outbox, with aio-pika.
+"""Book flights and publish each booking for notifier: a transactional outbox, with aio-pika.
 
-python publish.py [HOW_MANY]     books so many flights (default 1), then publishes what the outbox holds
+python publish.py [HOW_MANY]     books that many flights (default 1), then publishes the outbox
 
-NOTIFIER_AMQP_URL is the broker, NOTIFIER_AMQP_EXCHANGE (default bookings) the exchange, OUTBOX (default outbox.db)
-the SQLite file that stands for the booking service's own database.
+NOTIFIER_AMQP_URL is the broker, NOTIFIER_AMQP_EXCHANGE (default bookings) the exchange. OUTBOX (default outbox.db) is
+an SQLite file that takes the place of the booking service's own database.
 """
 
 import asyncio
@@ -28,11 +28,11 @@ PENDING = "SELECT n, id, type, body FROM outbox WHERE published_at IS NULL ORDER
 
 
 def book(db: sqlite3.Connection, email: str, departs_at: str) -> None:
-    """Store a booking and the message about it in one transaction: both are there, or neither is."""
+    """Store a booking and the message about it in one transaction, so that neither exists without the other."""
     reference, id_ = uuid.uuid4().hex[:6].upper(), str(uuid.uuid4())
     event = {
         "specversion": "1.0",
-        "id": id_,  # made once, here: however often it is published, it is the same message
+        "id": id_,  # created once, so that every repetition is the same message
         "source": "/booking-service",
         "type": "booking.confirmed",
         "time": datetime.now(UTC).isoformat(),
@@ -50,10 +50,10 @@ def book(db: sqlite3.Connection, email: str, departs_at: str) -> None:
 
 
 async def publish_pending(db: sqlite3.Connection, exchange: AbstractExchange) -> None:
-    """Publish what is not marked, and mark it once the broker has confirmed it.
+    """Publish the messages that are not marked as published, and mark them once the broker has confirmed them.
 
-    Killed between the two, the next run publishes it again, which changes nothing. Where the broker could not take
-    one (DeliveryError) or no queue is bound (mandatory), nothing of the batch is marked.
+    If the process is killed in between, the next run publishes them again, which changes nothing. If the broker
+    rejects a message (DeliveryError) or no queue is bound (mandatory), no message of the batch is marked.
     """
     while rows := db.execute(PENDING).fetchall():
         try:
@@ -70,7 +70,7 @@ async def publish_pending(db: sqlite3.Connection, exchange: AbstractExchange) ->
 
 
 async def main() -> None:
-    """Book, then publish; a real service publishes in a loop of its own, and after every loss connects again."""
+    """Book, then publish. A real service publishes in a separate loop, which reconnects whenever it must."""
     db = sqlite3.connect(os.environ.get("OUTBOX", "outbox.db"))
     db.executescript(SCHEMA)
     departs_at = (datetime.now(UTC) + timedelta(days=2)).isoformat()
