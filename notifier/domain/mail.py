@@ -376,7 +376,7 @@ def cancelled(mail: Mail, reason: str) -> Mail:
 
 
 def rewritten(mail: Mail, amendment: Rewritten) -> Mail:
-    """Give a waiting mail a new content; it keeps its status, and `rev` is raised so that watchers see the change."""
+    """Replace the content of a waiting mail; its status stays, and `rev` is raised so that watchers see the change."""
     return replace(_saying(mail, amendment), rev=mail.rev + 1)
 
 

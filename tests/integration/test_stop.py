@@ -1,4 +1,4 @@
-"""How `notifier serve` ends: what is under way is finished and told first, and a second signal ends it at once."""
+"""How `notifier serve` ends: what is under way is finished and reported first, and a second signal ends it at once."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ FAR = "2126-01-01T00:00:00Z"
 
 @pytest.fixture
 async def slow(tmp_path: Path) -> AsyncIterator[Sink]:
-    """Give an SMTP server that takes its time for the reply to a message."""
+    """An SMTP server that replies to each message after 2.5 s."""
     async with Sink.running(tmp_path / "journal", delay=2.5) as sink:
         yield sink
 
@@ -34,7 +34,7 @@ async def being_sent(victim: Victim, sink: Sink) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_what_is_finished_at_the_stop_is_still_told(
+async def test_an_outcome_at_the_stop_is_still_published(
     environ: dict[str, str], slow: Sink, rabbit: Rabbit, number: signal.Signals
 ) -> None:
     """The reply to a message that has gone is waited for, and its result is on notifier.events before the exit."""
@@ -45,14 +45,14 @@ async def test_what_is_finished_at_the_stop_is_still_told(
         os.kill(victim.pid, number)
         assert await victim.ended() == 0
         async with asyncio.timeout(PATIENCE):
-            told = await results.get()
-    assert json.loads(told.body)["data"]["mail"]["event"] == "r1"
+            published = await results.get()
+    assert json.loads(published.body)["data"]["mail"]["event"] == "r1"
     assert victim.lines[-1]["event"] == "stopped"
     assert not slow.unanswered
 
 
-async def test_watchers_are_told_what_is_finished_at_the_stop(environ: dict[str, str], slow: Sink) -> None:
-    """A watcher sees the mail sent before it is told that the service restarts."""
+async def test_clients_see_an_outcome_at_the_stop(environ: dict[str, str], slow: Sink) -> None:
+    """A client sees that the mail was sent before it gets the frame that announces the restart."""
     environ = {**environ, "NOTIFIER_SMTP_URL": f"smtp+plain://127.0.0.1:{slow.port}"}
     async with Victim.running(environ) as victim:
         await being_sent(victim, slow)

@@ -216,7 +216,7 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> Iterator[asyncio.Runner]:
 
 
 def schedules(config: pytest.Config, few: int) -> settings:
-    """Give the number of schedules: a few, or with --faults 2,000."""
+    """Return the number of schedules: a few, or with --faults 2,000."""
     return settings(
         max_examples=2000 if config.getoption("--faults") else few,
         stateful_step_count=STEPS,

@@ -55,7 +55,7 @@ class _Outcome(NamedTuple):
 class Reader:
     """Answers one query at a time: urgent ones first, then the others.
 
-    The queries of operators and of the service itself are urgent. Each of the two queues rests after its own queries
+    The queries of operators and of the service itself are urgent. Each of the two queues pauses after its own queries
     only, so an urgent query waits for at most one other query, and urgent queries cannot starve the others.
     """
 
@@ -139,7 +139,7 @@ class Reader:
                     await self._answer_next()
 
     def _next(self) -> _Queue | None:
-        """Return the queue whose turn it is; None while every queue that has queries rests."""
+        """Return the queue whose turn it is; None while every queue that has queries pauses."""
         now = asyncio.get_running_loop().time()
         ready = (each for each in (self._urgent, self._others) if each.waiting and each.rested_at <= now)
         return next(ready, None)

@@ -56,7 +56,7 @@ def test_without_an_erased_address_nothing_changes() -> None:
 
 
 def test_a_stored_state_keeps_the_name_of_its_addresses() -> None:
-    """Databases of earlier versions have them as `told`."""
+    """Databases of earlier versions use the same key in their JSON."""
     stored = msgspec.json.encode(STATE)
     assert json.loads(stored)["told"].keys() == {ASHA, RAVI}
     assert msgspec.json.decode(stored, type=BookingState) == STATE

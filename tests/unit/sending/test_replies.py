@@ -142,7 +142,7 @@ def test_a_broken_dialogue_is_retried(phase: Phase) -> None:
 
 @pytest.mark.parametrize("code", [500, 501, 502, 503, 504])
 @pytest.mark.parametrize("phase", [Phase.RCPT, Phase.DATA, Phase.DOT])
-def test_a_syntax_code_never_fails_the_mail_by_itself(phase: Phase, code: int) -> None:
+def test_a_syntax_code_never_fails_the_mail(phase: Phase, code: int) -> None:
     """500 to 504 are about the command and not about the mail."""
     assert disposition(phase, Reply(code, "5.5.1 command not understood")) is not Disposition.FAIL
 
