@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -11,8 +11,6 @@ import structlog
 from msgspec import UNSET
 from websockets.asyncio.connection import broadcast
 from websockets.exceptions import ConnectionClosed
-from websockets.frames import Frame, Opcode
-from websockets.protocol import State
 
 from notifier import clock
 from notifier.domain.events import MailFilter
@@ -22,6 +20,7 @@ from notifier.feed.auth import Tokens
 from notifier.feed.commands import CommandHandler
 from notifier.feed.frame_rate import FRAME_RATE, MAX_FRAMES, FrameRate
 from notifier.feed.limited_connection import LimitedConnection
+from notifier.feed.outbox import Outbox, TooSlow
 from notifier.feed.protocol import (
     BadFrame,
     Bye,
@@ -49,11 +48,6 @@ log = structlog.get_logger(__name__)
 
 HELLO_TIMEOUT = 10.0
 """Seconds in which a client must send its hello."""
-MAX_BEHIND = 1024 * 1024
-MAX_EVENTS_BEHIND = 1000
-"""A client is closed if more than MAX_BEHIND bytes or MAX_EVENTS_BEHIND events wait for it to read them."""
-STALLED = 60.0
-"""Seconds after which a client that reads nothing of what waits for it is closed, however little that is."""
 MAX_COMMANDS = 500
 """Commands of an operator that may be without their result."""
 MAX_OPERATOR_QUERIES = 4
@@ -119,21 +113,13 @@ class FeedSession:
         self._role: Role | None = None
         self._queries = asyncio.Semaphore(1)
         self._is_dropped = False
-        self._behind = 0
-        self._clear_at = asyncio.get_running_loop().time()
         self._tasks: set[asyncio.Task[None]] = set()
         self._begun: set[asyncio.Task[tuple[bytes, ...]]] = set()
-        self._turn = asyncio.Lock()
-        self._under_way = 0
+        self._outbox = Outbox(websocket, feed.viewers)
         self._rate = FrameRate()
         self.wanted = MailFilter()
         self.filter_hash = protocol.filter_hash(self.wanted)
         self.after = 0
-
-    @property
-    def _waiting(self) -> int:
-        """Bytes that wait for the client to read, without the answer that is being sent, which may be large."""
-        return max(0, self._websocket.transport.get_write_buffer_size() - self._under_way)
 
     @property
     def _is_operator(self) -> bool:
@@ -163,14 +149,11 @@ class FeedSession:
 
     def push(self, frame: bytes, events: int) -> None:
         """Queue a frame of events without waiting. A client that reads too slowly is closed instead; it can resume."""
-        waiting, now = self._waiting, asyncio.get_running_loop().time()
-        self._behind = self._behind + events if waiting else events
-        self._clear_at = self._clear_at if waiting else now
-        if waiting > MAX_BEHIND or self._behind > MAX_EVENTS_BEHIND or now - self._clear_at > STALLED:
+        try:
+            self._outbox.push(frame, events)
+        except TooSlow:
             self._feed.hub.remove(self)
             self._spawn(self._close(*_SLOW))
-        elif self._websocket.protocol.state is State.OPEN:
-            self._websocket.transport.write(_framed(frame))
 
     def fail(self) -> None:
         """Close the connection: an event could not be pushed, and the client gets it when it resumes."""
@@ -248,13 +231,14 @@ class FeedSession:
             async with self._queries:
                 portion = await self._feed.store.replay(self.after, self.wanted, urgent=self._is_operator)
                 if portion.purged_through > self.after:  # the client reads so slowly that missed events were deleted
-                    raise _Close(*_SLOW)
+                    raise TooSlow
                 self.after = portion.seq
                 if portion.events:
                     at = protocol.cursor(self._feed.store.id, self.after, self.filter_hash)
                     await self._answer(protocol.write_bodies(at, portion.bodies))
-        self._clear_at = asyncio.get_running_loop().time()
-        hub.add(self, self._clear_at)
+        now = asyncio.get_running_loop().time()
+        self._outbox.go_live(now)
+        hub.add(self, now)
 
     async def _handle(self, frame: ClientFrame | None, size: int) -> None:
         """Do what a frame of `size` bytes asks for; the bytes count as unhandled until that is done."""
@@ -332,33 +316,10 @@ class FeedSession:
             await asyncio.sleep(every)
 
     async def _send(self, frame: ServerFrame) -> None:
-        await self._write((protocol.write(frame),))
+        await self._outbox.send((protocol.write(frame),))
 
     async def _answer(self, parts: Sequence[bytes]) -> None:
-        """Send the answer to a frame of the client, one at a time; those to viewers within the share of all viewers."""
-        size = sum(map(len, parts))
-        with self._websocket.answering(max(parts, key=len)):
-            if not self._is_operator:
-                await self._feed.viewers.take(size)
-            async with self._turn:
-                try:
-                    await self._write(parts, answer=size)
-                finally:
-                    self._under_way = 0
-
-    async def _write(self, parts: Sequence[bytes], answer: int = 0) -> None:
-        """Send a frame and wait until the client takes it. Close a client that does not, or for which too much waits.
-
-        `answer` is how many of the bytes belong to an answer: they do not count as waiting.
-        """
-        if self._waiting > MAX_BEHIND:
-            raise _Close(*_SLOW)
-        self._under_way += answer
-        try:
-            async with asyncio.timeout(STALLED):
-                await self._websocket.send_parts(parts)
-        except TimeoutError:
-            raise _Close(*_SLOW) from None
+        await self._outbox.answer(parts, is_viewer=not self._is_operator)
 
     def _count_frame(self, size: int) -> None:
         """Close a client that sends too much; `size` is the bytes of its latest frame."""
@@ -389,6 +350,8 @@ class FeedSession:
             await work
         except _Close as close:
             await self._close(close.code, close.reason)
+        except TooSlow:
+            await self._close(*_SLOW)
         except BadFrame as bad:
             await self._close(CloseCode.BAD_FRAME, str(bad)[:120])
         except ConnectionClosed:
@@ -411,9 +374,3 @@ async def _cancelled(*tasks: asyncio.Task[Any]) -> None:
 
 def _failed(command: Command, code: str, message: str) -> Result:
     return Result(id=command.id, ok=False, error=Failure(code=code, message=message))
-
-
-@lru_cache(maxsize=32)
-def _framed(frame: bytes) -> bytes:
-    """Write a WebSocket frame once for all clients that get the same: it is neither masked nor compressed."""
-    return Frame(Opcode.TEXT, frame).serialize(mask=False, extensions=None)

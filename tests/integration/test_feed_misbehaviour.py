@@ -21,7 +21,7 @@ from websockets.exceptions import ConnectionClosed
 
 from notifier.actors import broadcaster
 from notifier.errors import Unreachable
-from notifier.feed import connection_limiter, limited_connection, server, session
+from notifier.feed import connection_limiter, limited_connection, outbox, server, session
 from notifier.feed.client import FeedClient
 from notifier.settings import FeedSettings, Settings, load
 
@@ -222,7 +222,7 @@ async def test_beyond_the_most_viewers_one_is_asked_to_come_later(
 
 async def test_a_client_that_takes_nothing_is_let_go(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """An unread snapshot closes the session, however small it is, and the place is free again."""
-    monkeypatch.setattr(session, "STALLED", 0.5)
+    monkeypatch.setattr(outbox, "STALLED", 0.5)
     monkeypatch.setattr(session, "CLOSE_TIMEOUT", 0.1)
     monkeypatch.setattr(server, "PING_EVERY", 10 * PATIENCE)
     monkeypatch.setattr(broadcaster, "HEARTBEAT", 10 * PATIENCE)

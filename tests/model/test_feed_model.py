@@ -18,7 +18,7 @@ from support.model.stage import OUTCOMES, Stage
 from support.model.watchers import QUICK, PageWatcher, PythonWatcher, Watcher
 
 from notifier.actors import broadcaster
-from notifier.feed import client, session
+from notifier.feed import client, outbox, session
 
 PATIENCE = 5.0
 """Seconds without any change after which a view is considered final."""
@@ -210,7 +210,7 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> Iterator[asyncio.Runner]:
     monkeypatch.setattr(broadcaster, "BATCH_WINDOW", 0.001)
     monkeypatch.setattr(client, "BACK_OFF", QUICK)
     monkeypatch.setattr(session, "RECONNECT_AFTER", 20)
-    monkeypatch.setattr(session, "MAX_EVENTS_BEHIND", 20)
+    monkeypatch.setattr(outbox, "MAX_EVENTS_BEHIND", 20)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         yield runner
 

@@ -12,7 +12,7 @@ from support.parts import PATIENCE, changed, next_frame, request, serving, submi
 from support.privacy import OPERATOR_TOKEN, VIEWER_TOKEN
 from support.wire import CLOSE, CONTINUED, HELLO, TEXT, UPGRADE, close_code, dialled, drained, frame, narrow, raw
 
-from notifier.feed import server, session
+from notifier.feed import outbox, server, session
 from notifier.feed.client import FeedClient
 from notifier.feed.limited_connection import MAX_HANDSHAKE, MAX_HELLO
 from notifier.feed.protocol import CloseCode
@@ -143,7 +143,7 @@ async def test_a_client_that_reads_too_slowly_is_closed_with_4508(
 ) -> None:
     """A client is too slow by bytes, by events or by time; it can read the close code behind the waiting frames."""
     for name in ("MAX_BEHIND", "MAX_EVENTS_BEHIND", "STALLED"):
-        monkeypatch.setattr(session, name, value if name == limit else MUCH)
+        monkeypatch.setattr(outbox, name, value if name == limit else MUCH)
     monkeypatch.setattr(session, "CLOSE_TIMEOUT", PATIENCE)
     async with narrow(settings) as feed, dialled(feed, UPGRADE, frame(TEXT, HELLO)) as slow:
         async with asyncio.timeout(PATIENCE), FeedClient.connect(feed, filter={"mail": "none"}) as operator:
@@ -165,15 +165,15 @@ async def test_a_client_that_takes_no_results_is_closed_with_4508(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its own answers count as well: they are sent one at a time, as long as the client reads some of each."""
-    monkeypatch.setattr(session, "STALLED", 1.0)
-    write, stuck = session.FeedSession._write, asyncio.Event()
+    monkeypatch.setattr(outbox, "STALLED", 1.0)
+    write, stuck = outbox.Outbox.send, asyncio.Event()
 
-    async def noted(self: session.FeedSession, parts: Any, answer: int = 0) -> None:
+    async def noted(self: outbox.Outbox, parts: Any, answer: int = 0) -> None:
         if self._websocket.transport.get_write_buffer_size() and answer:
             stuck.set()
         await write(self, parts, answer)
 
-    monkeypatch.setattr(session.FeedSession, "_write", noted)
+    monkeypatch.setattr(outbox.Outbox, "send", noted)
     monkeypatch.setattr(session, "CLOSE_TIMEOUT", PATIENCE)
     async with narrow(settings) as feed, FeedClient.connect(feed, snapshot=0) as operator:
         await submit(operator, request(1, to=[f"{n}@example.com" for n in range(100)], send_at=FAR))

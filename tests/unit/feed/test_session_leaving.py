@@ -13,7 +13,7 @@ from support.parts import PATIENCE, changed, request, serving, submit, wait_even
 from support.privacy import OPERATOR_TOKEN, VIEWER_TOKEN
 from support.wire import HELLO, TEXT, UPGRADE, dialled, frame, narrow
 
-from notifier.feed import limited_connection, server, session
+from notifier.feed import limited_connection, outbox, server, session
 from notifier.feed.client import FeedClient
 from notifier.settings import Settings
 
@@ -149,7 +149,7 @@ async def test_a_client_that_downloads_its_own_answer_is_not_too_slow(
     async with narrow(settings) as feed, FeedClient.connect(feed, snapshot=0) as watcher:
         for number in range(5):
             await submit(watcher, request(number, to=[f"{n}@example.com" for n in range(100)], send_at=FAR))
-        monkeypatch.setattr(session, "MAX_BEHIND", 20_000)
+        monkeypatch.setattr(outbox, "MAX_BEHIND", 20_000)
         async with dialled(feed, UPGRADE, frame(TEXT, HELLO)) as client:
             await until(client, b'"mails":[]')
             for number in range(4):

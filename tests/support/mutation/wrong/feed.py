@@ -208,8 +208,8 @@ MUTANTS = (
     ),
     Mutant(
         "viewers-are-sent-all-they-ask-for",
-        "notifier/feed/session.py",
-        "await self._feed.viewers.take(size)",
+        "notifier/feed/outbox.py",
+        "await self._viewers.take(size)",
         "pass",
         ("tests/unit/feed/test_session_queries.py::test_the_share_of_viewers_concerns_their_answers_alone",),
     ),
@@ -334,8 +334,8 @@ MUTANTS = (
     ),
     Mutant(
         "download-of-an-answer-is-slowness",
-        "notifier/feed/session.py",
-        "get_write_buffer_size() - self._under_way)",
+        "notifier/feed/outbox.py",
+        "get_write_buffer_size() - self._answering)",
         "get_write_buffer_size())",
         ("tests/unit/feed/test_session_leaving.py::test_a_client_that_downloads_its_own_answer_is_not_too_slow",),
     ),
