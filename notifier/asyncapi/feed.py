@@ -8,32 +8,32 @@ import msgspec
 from notifier.asyncapi.schemas import REFS, Schema, constant, ref
 from notifier.feed.protocol import (
     COMMANDS,
-    Bye,
+    ByeFrame,
     CloseCode,
-    Command,
+    CommandFrame,
     CommandSpec,
-    Events,
+    EventsFrame,
     FilterFields,
-    Hello,
+    FilterFrame,
+    HelloFrame,
     PublicEvent,
-    Refilter,
-    Result,
-    Snapshot,
-    Stats,
-    Welcome,
+    ResultFrame,
+    SnapshotFrame,
+    StatsFrame,
+    WelcomeFrame,
 )
-from notifier.feed.protocol.frames import Error
+from notifier.feed.protocol.frames import ErrorFrame
 
-CLIENT: dict[str, type[msgspec.Struct]] = {"hello": Hello, "filter": Refilter, "command": Command}
+CLIENT: dict[str, type[msgspec.Struct]] = {"hello": HelloFrame, "filter": FilterFrame, "command": CommandFrame}
 """What a client sends, by the `type` of the frame."""
 SERVER: dict[str, type[msgspec.Struct]] = {
-    "welcome": Welcome,
-    "snapshot": Snapshot,
-    "events": Events,
-    "stats": Stats,
-    "result": Result,
-    "error": Error,
-    "bye": Bye,
+    "welcome": WelcomeFrame,
+    "snapshot": SnapshotFrame,
+    "events": EventsFrame,
+    "stats": StatsFrame,
+    "result": ResultFrame,
+    "error": ErrorFrame,
+    "bye": ByeFrame,
 }
 """What the server sends, by the `type` of the frame."""
 
@@ -46,7 +46,7 @@ def schemas() -> dict[str, Schema]:
     _, found = msgspec.json.schema_components(types, ref_template=REFS + "{name}")
     named: dict[str, Schema] = json.loads(json.dumps(found))
     # A reader can leave the field out, which changes nothing, but whoever writes the frame means to set a filter.
-    named["Refilter"]["required"].append("filter")
+    named["FilterFrame"]["required"].append("filter")
     return named
 
 
@@ -74,7 +74,7 @@ def _summary(type_: type[msgspec.Struct]) -> str:
 
 def _command(named: dict[str, Schema], name: str, spec: CommandSpec) -> Schema:
     """Narrow the frame of a command to one name and its arguments; args without a required field can be left out."""
-    frame, args = named["Command"], spec.args.__name__
+    frame, args = named["CommandFrame"], spec.args.__name__
     properties = {**frame["properties"], "name": constant(name), "args": ref(args)}
     required = ["type", "name", *(["args"] if named[args]["required"] else [])]
     return {**frame, "title": name, "description": f"{spec.summary} ({spec.role})", "properties": properties} | {
@@ -83,11 +83,11 @@ def _command(named: dict[str, Schema], name: str, spec: CommandSpec) -> Schema:
 
 
 def _success(named: dict[str, Schema], value: str) -> Schema:
-    return _narrowed(named["Result"], value, ok=True, value=ref(value))
+    return _narrowed(named["ResultFrame"], value, ok=True, value=ref(value))
 
 
 def _failure(named: dict[str, Schema]) -> Schema:
-    return _narrowed(named["Result"], "Failure", ok=False, error=ref("Failure"))
+    return _narrowed(named["ResultFrame"], "Failure", ok=False, error=ref("Failure"))
 
 
 def _narrowed(result: Schema, title: str, *, ok: bool, **content: Schema) -> Schema:

@@ -12,7 +12,7 @@ from notifier.domain.events import timestamp
 from notifier.domain.mail import FINISHED
 from notifier.errors import NotifierError, Unreachable
 from notifier.feed.client import FeedClient, Lost, ReconnectingClient
-from notifier.feed.protocol import COMMANDS, MAX_MAILS, Events, FilterFields, PublicMail, Result, ServerFrame
+from notifier.feed.protocol import COMMANDS, MAX_MAILS, EventsFrame, FilterFields, PublicMail, ResultFrame, ServerFrame
 from notifier.feed.protocol.commands import ErasedAddress, ListArgs, Pausing, Submitted
 from notifier.feed.protocol.mails import MailList, WholeMail
 from notifier.feed.replica import Replica
@@ -67,7 +67,7 @@ async def _fetch(client: FeedClient, ids: Sequence[str], wanted: frozenset[str],
     id_ = await client.command("mail.list", ListArgs(filter=wanted_now, limit=MAX_MAILS))
     async for frame in client:
         list(_newer(frame, wanted, mails))
-        if isinstance(frame, Result) and frame.id == id_:
+        if isinstance(frame, ResultFrame) and frame.id == id_:
             for mail in msgspec.json.decode(_value(frame), type=MailList).mails:
                 _keep(mail, mails)
             return
@@ -75,7 +75,7 @@ async def _fetch(client: FeedClient, ids: Sequence[str], wanted: frozenset[str],
 
 def _newer(frame: ServerFrame, wanted: frozenset[str], mails: dict[str, PublicMail]) -> Iterator[PublicMail]:
     """Keep the wanted mails whose newer state is in a frame, and yield them."""
-    for event in frame.events if isinstance(frame, Events) else ():
+    for event in frame.events if isinstance(frame, EventsFrame) else ():
         mail = event.data.mail
         if mail.id in wanted and _keep(mail, mails):
             yield mail
@@ -145,12 +145,12 @@ async def watch(settings: FeedSettings, *, as_json: bool) -> None:
 
 async def _result(client: FeedClient, id_: str) -> msgspec.Raw:
     async for frame in client:
-        if isinstance(frame, Result) and frame.id == id_:
+        if isinstance(frame, ResultFrame) and frame.id == id_:
             return _value(frame)
     raise Unreachable("the service closed the connection before it answered")
 
 
-def _value(result: Result) -> msgspec.Raw:
+def _value(result: ResultFrame) -> msgspec.Raw:
     if result.error:
         raise NotifierError(f"{result.error.code}: {result.error.message}")
     return result.value or msgspec.Raw(b"null")

@@ -20,7 +20,7 @@ from notifier.demo.process import ServiceProcess, serving
 from notifier.demo.publisher import booking, publish
 from notifier.errors import NotifierError
 from notifier.feed.client import FeedClient
-from notifier.feed.protocol import Events, Result
+from notifier.feed.protocol import EventsFrame, ResultFrame
 from notifier.gateways.connection import connect
 from notifier.gateways.topology import declare
 from notifier.settings import FeedSettings, load, load_group
@@ -153,7 +153,7 @@ async def _submit(run: Run, rate: float, messages: Iterator[Mapping[str, Any]]) 
             await client.command("submit", {"message": message})
         # The results come in order, so the last one means that every booking is stored.
         async for frame in client:
-            if isinstance(frame, Result) and frame.id == str(len(run.published)):
+            if isinstance(frame, ResultFrame) and frame.id == str(len(run.published)):
                 return
 
 
@@ -185,7 +185,7 @@ async def _watch_reminders(run: Run) -> None:
     """Count scheduled reminders from the events of the feed."""
     async with FeedClient.connect(feed_settings(run), snapshot=0, filter={"kind": "flight.reminder"}) as client:
         async for frame in client:
-            if isinstance(frame, Events):
+            if isinstance(frame, EventsFrame):
                 run.reminders.update(event.data.mail.id for event in frame.events)
 
 

@@ -18,18 +18,18 @@ from notifier.feed.protocol import (
     HEARTBEAT,
     PROTOCOL,
     BadFrame,
-    Bye,
+    ByeFrame,
     ClientFrame,
     CloseCode,
-    Command,
-    Events,
+    CommandFrame,
+    EventsFrame,
     FilterFields,
-    Hello,
+    FilterFrame,
+    HelloFrame,
     ReadinessStates,
-    Refilter,
     ServerFrame,
-    Snapshot,
-    Welcome,
+    SnapshotFrame,
+    WelcomeFrame,
     read_server_frame,
     write,
 )
@@ -100,7 +100,7 @@ class FeedClient:
             async with websocket:
                 client = cls(websocket)
                 token = settings.operator_token or settings.viewer_token or None
-                hello = Hello(token=token, resume=resume, snapshot=snapshot, stats=stats)
+                hello = HelloFrame(token=token, resume=resume, snapshot=snapshot, stats=stats)
                 await client._send(msgspec.structs.replace(hello, filter=_encoded(filter)) if filter else hello)
                 yield client
         except ConnectionClosed as closed:
@@ -134,21 +134,21 @@ class FeedClient:
             except TimeoutError:
                 self._websocket.transport.abort()
                 raise Unreachable(f"no frame was received for {limit:g} s") from None
-            if isinstance(frame, Welcome):
+            if isinstance(frame, WelcomeFrame):
                 heartbeat = frame.heartbeat
-            if isinstance(frame, Snapshot | Events):
+            if isinstance(frame, SnapshotFrame | EventsFrame):
                 limit = SILENCES * heartbeat
             if frame is not None:
                 yield frame
 
     async def filter(self, id_: str, wanted: Wanted, snapshot: int | None) -> None:
         """Change the filter; the `snapshot` that follows has the same id."""
-        await self._send(Refilter(id=id_, filter=_encoded(wanted), snapshot=snapshot))
+        await self._send(FilterFrame(id=id_, filter=_encoded(wanted), snapshot=snapshot))
 
     async def command(self, name: str, args: Struct | Mapping[str, object]) -> str:
         """Send a command; return the id that its `result` frame will have."""
         self._last_id += 1
-        await self._send(Command(id=str(self._last_id), name=name, args=_encoded(args)))
+        await self._send(CommandFrame(id=str(self._last_id), name=name, args=_encoded(args)))
         return str(self._last_id)
 
     async def _send(self, frame: ClientFrame) -> None:
@@ -191,10 +191,10 @@ class ReconnectingClient:
                     async for frame in client.live_frames():
                         if not self._is_current(frame):
                             continue
-                        if isinstance(frame, Snapshot | Events):
+                        if isinstance(frame, SnapshotFrame | EventsFrame):
                             self._cursor, attempts = frame.cursor, 0
                         yield frame
-                        if isinstance(frame, Bye):
+                        if isinstance(frame, ByeFrame):
                             pause = _pause(frame)
             except Unreachable as error:
                 if not was_connected:
@@ -228,9 +228,9 @@ class ReconnectingClient:
 
     def _is_current(self, frame: ServerFrame) -> bool:
         """Return whether a frame belongs to the latest filter; cursors before its snapshot belong to the one before."""
-        if self._awaited and isinstance(frame, Snapshot) and frame.id == self._awaited:
+        if self._awaited and isinstance(frame, SnapshotFrame) and frame.id == self._awaited:
             self._awaited = None
-        return not (self._awaited and isinstance(frame, Snapshot | Events))
+        return not (self._awaited and isinstance(frame, SnapshotFrame | EventsFrame))
 
 
 class Health(NamedTuple):
@@ -279,7 +279,7 @@ def _read(text: str | bytes) -> ServerFrame | None:
         raise Rejected(str(error)) from error
 
 
-def _pause(bye: Bye) -> float:
+def _pause(bye: ByeFrame) -> float:
     """Return the seconds that the server asks the client to wait; raise Rejected if it must not reconnect."""
     if not bye.reconnect:
         raise Rejected(f"the service ended the connection for good ({bye.code})")

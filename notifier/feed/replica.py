@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from notifier.feed.protocol import Events, FilterFields, PublicMail, Snapshot
+from notifier.feed.protocol import EventsFrame, FilterFields, PublicMail, SnapshotFrame
 
 
 class Replica:
@@ -15,10 +15,10 @@ class Replica:
     def apply(self, frame: object) -> list[PublicMail]:
         """Apply a frame of any type; return the mails that it has added or changed, the latest last."""
         match frame:
-            case Snapshot():
+            case SnapshotFrame():
                 before, self.mails = self.mails, {mail.id: mail for mail in frame.mails}
                 return [mail for mail in reversed(frame.mails) if _is_newer(mail, before)]
-            case Events():
+            case EventsFrame():
                 return [event.data.mail for event in frame.events if self._change(event.data.mail)]
         return []
 

@@ -23,21 +23,21 @@ from notifier.feed.limited_connection import LimitedConnection
 from notifier.feed.outbox import Outbox, TooSlow
 from notifier.feed.protocol import (
     BadFrame,
-    Bye,
+    ByeFrame,
     ClientFrame,
     CloseCode,
-    Command,
     CommandError,
+    CommandFrame,
     Failure,
+    FilterFrame,
     FrameId,
-    Hello,
-    Refilter,
-    Result,
+    HelloFrame,
+    ResultFrame,
     Role,
     ServerFrame,
-    Stats,
+    StatsFrame,
     Totals,
-    Welcome,
+    WelcomeFrame,
     moment,
 )
 from notifier.feed.resume import resumption
@@ -83,7 +83,7 @@ class Feed(NamedTuple):
 
     store: Store
     hub: LiveEvents
-    stats: Callable[[], Awaitable[Stats]]
+    stats: Callable[[], Awaitable[StatsFrame]]
     commands: Mapping[str, CommandHandler]
     server: str
     dropped: Callable[[], None]
@@ -163,18 +163,18 @@ class FeedSession:
         """Send `bye` and close, because the service ends."""
         broadcast(
             [self._websocket],
-            protocol.write(Bye(code=CloseCode.RESTARTING, reconnect=True, after_ms=RECONNECT_AFTER)),
+            protocol.write(ByeFrame(code=CloseCode.RESTARTING, reconnect=True, after_ms=RECONNECT_AFTER)),
             text=True,
         )
         await self._close(CloseCode.RESTARTING, "the service is restarting")
 
-    async def _hello(self) -> Hello:
+    async def _hello(self) -> HelloFrame:
         try:
             async with asyncio.timeout(HELLO_TIMEOUT):
                 hello = protocol.read_frame(await self._websocket.recv())
         except TimeoutError:
             raise _Close(CloseCode.NO_HELLO, "no hello within 10 s") from None
-        if not isinstance(hello, Hello):
+        if not isinstance(hello, HelloFrame):
             raise BadFrame("the first frame must be hello")
         role = self._feed.tokens.role(hello.token)
         if role is None:
@@ -188,12 +188,12 @@ class FeedSession:
             self._queries = asyncio.Semaphore(MAX_OPERATOR_QUERIES)
         return hello
 
-    async def _greet(self, hello: Hello) -> None:
+    async def _greet(self, hello: HelloFrame) -> None:
         self._watch(hello.wanted())
         async with self._queries:
             found = await resumption(self._feed.store, hello.resume, self.wanted, urgent=self._is_operator)
         await self._send(
-            Welcome(
+            WelcomeFrame(
                 protocol=1,
                 server=self._feed.server,
                 role=self._role or "viewer",
@@ -242,13 +242,13 @@ class FeedSession:
 
     async def _handle(self, frame: ClientFrame | None, size: int) -> None:
         """Do what a frame of `size` bytes asks for; the bytes count as unhandled until that is done."""
-        if isinstance(frame, Command):
+        if isinstance(frame, CommandFrame):
             self._spawn(self._command(frame, size))
             return
         match frame:
-            case Hello():
+            case HelloFrame():
                 raise BadFrame("a second hello")
-            case Refilter():
+            case FilterFrame():
                 self._feed.hub.remove(self)
                 self._watch(frame.wanted())
                 await self._send_snapshot(frame.id, frame.mails)
@@ -262,13 +262,13 @@ class FeedSession:
         while not self._is_operator and len(self._tasks) > MAX_FRAMES:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
 
-    async def _command(self, command: Command, size: int) -> None:
+    async def _command(self, command: CommandFrame, size: int) -> None:
         try:
             await self._run(command)
         finally:
             self._websocket.release(size)
 
-    async def _run(self, command: Command) -> None:
+    async def _run(self, command: CommandFrame) -> None:
         try:
             run = self._permitted(command)
         except CommandError as error:
@@ -278,7 +278,7 @@ class FeedSession:
         async with nullcontext() if command.name == "submit" else self._queries:
             await self._answer(await self._completed(command, run))
 
-    async def _completed(self, command: Command, run: _Run) -> tuple[bytes, ...]:
+    async def _completed(self, command: CommandFrame, run: _Run) -> tuple[bytes, ...]:
         """Return the result of a command. A command of an operator is completed even if the client disconnects."""
         if self._feed.commands[command.name or ""].role != "operator":
             return await self._result(command, run)
@@ -287,7 +287,7 @@ class FeedSession:
         working.add_done_callback(self._begun.discard)
         return await asyncio.shield(working)
 
-    async def _result(self, command: Command, run: _Run) -> tuple[bytes, ...]:
+    async def _result(self, command: CommandFrame, run: _Run) -> tuple[bytes, ...]:
         try:
             return protocol.write_result(command.id, await run())
         except CommandError as error:
@@ -299,7 +299,7 @@ class FeedSession:
             failure = _failed(command, "internal", "internal error of notifier; its log has the details")
         return (protocol.write(failure),)
 
-    def _permitted(self, command: Command) -> _Run:
+    def _permitted(self, command: CommandFrame) -> _Run:
         name = command.name or ""
         if name not in self._feed.commands:
             raise CommandError("unknown_command", f"{name[:40]!r} is no command")
@@ -372,5 +372,5 @@ async def _cancelled(*tasks: asyncio.Task[Any]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _failed(command: Command, code: str, message: str) -> Result:
-    return Result(id=command.id, ok=False, error=Failure(code=code, message=message))
+def _failed(command: CommandFrame, code: str, message: str) -> ResultFrame:
+    return ResultFrame(id=command.id, ok=False, error=Failure(code=code, message=message))

@@ -6,10 +6,10 @@ from datetime import datetime
 from msgspec.structs import asdict
 from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, Metric
 
-from notifier.feed.protocol import Readiness, Stats
+from notifier.feed.protocol import Readiness, StatsFrame
 
 
-def gauges(version: str, readiness: Readiness, stats: Stats | None, rate: float, clients: int) -> Iterator[Metric]:
+def gauges(version: str, readiness: Readiness, stats: StatsFrame | None, rate: float, clients: int) -> Iterator[Metric]:
     """Yield the gauges; without `stats`, because the store cannot be read, those that need it are missing.
 
     What does not exist has no gauge: the broker of a service without one, the quota of a
@@ -32,7 +32,7 @@ def gauges(version: str, readiness: Readiness, stats: Stats | None, rate: float,
         yield from _of_the_store(stats)
 
 
-def _of_the_store(stats: Stats) -> Iterator[Metric]:
+def _of_the_store(stats: StatsFrame) -> Iterator[Metric]:
     yield _gauges("mails", "Mails in the store, by status.", "status", asdict(stats.totals).items())
     yield _gauges("pending_mails", "Pending mails, by what they wait for.", "waits_for", asdict(stats.pending).items())
     yield _gauge("oldest_due_age_seconds", "How long the longest waiting due mail has been due.", _age(stats))
@@ -42,7 +42,7 @@ def _of_the_store(stats: Stats) -> Iterator[Metric]:
         yield _gauge("queue_consumers", "Consumers of the broker's queue.", stats.queue.consumers)
 
 
-def _age(stats: Stats) -> float:
+def _age(stats: StatsFrame) -> float:
     """Return how many seconds before `stats` its oldest due mail became due; 0 if no mail is due."""
     if stats.oldest_due is None:
         return 0.0

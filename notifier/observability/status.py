@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from notifier import clock
 from notifier.domain.addresses import all_masked
 from notifier.domain.events import StoredEvent, timestamp
-from notifier.feed.protocol import Readiness, Stats, Totals, moment
+from notifier.feed.protocol import Readiness, StatsFrame, Totals, moment
 from notifier.feed.protocol.status import (
     ActorState,
     BrokerState,
@@ -38,14 +38,14 @@ class ServiceStatus:
         self._supervisor = supervisor
         self._meter = Throughput()
         self._asking = asyncio.Lock()
-        self._latest: Stats | None = None
+        self._latest: StatsFrame | None = None
         self._asked_at = float("-inf")
 
     def observe(self, events: Sequence[StoredEvent]) -> None:
         """Count events for the rates."""
         self._meter.count(events, asyncio.get_running_loop().time())
 
-    async def stats(self) -> Stats:
+    async def stats(self) -> StatsFrame:
         """Return the feed's `stats` frame; callers within FRESH seconds get the same one."""
         async with self._asking:
             now = asyncio.get_running_loop().time()
@@ -54,14 +54,14 @@ class ServiceStatus:
                 self._asked_at = now
             return self._latest
 
-    async def _collect(self) -> Stats:
+    async def _collect(self) -> StatsFrame:
         now = clock.now()
         queue = self._broker.queue if self._broker else None
         # Read concurrently, so that a store that is busy with something slow is waited for once.
         totals, waiting, paused = await asyncio.gather(
             self._store.totals(), self._store.waiting(now), self._store.is_paused()
         )
-        return Stats(
+        return StatsFrame(
             at=moment(now),
             totals=Totals.of(totals),
             pending=PendingMails(due=waiting.due, scheduled=waiting.scheduled, retrying=waiting.retrying),

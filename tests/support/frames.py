@@ -7,7 +7,7 @@ from support.readings import STATS
 from support.samples import mail as stored_mail
 
 from notifier.domain.mail import Status
-from notifier.feed.protocol import Events, PublicEvent, PublicMail, Snapshot, public_mail
+from notifier.feed.protocol import EventsFrame, PublicEvent, PublicMail, SnapshotFrame, public_mail
 from notifier.feed.protocol.mails import EventData
 
 AT = "2026-11-24T10:00:00.000Z"
@@ -31,11 +31,11 @@ def event(mail: PublicMail) -> PublicEvent:
     )
 
 
-def events(*mails: PublicMail) -> Events:
+def events(*mails: PublicMail) -> EventsFrame:
     """Build a frame with the latest event of each mail."""
-    return Events(cursor="c", events=[event(mail) for mail in mails])
+    return EventsFrame(cursor="c", events=[event(mail) for mail in mails])
 
 
-def snapshot(*mails: PublicMail) -> Snapshot:
+def snapshot(*mails: PublicMail) -> SnapshotFrame:
     """Build a snapshot."""
-    return Snapshot(cursor="c", totals=STATS.totals, mails=list(mails), more=False)
+    return SnapshotFrame(cursor="c", totals=STATS.totals, mails=list(mails), more=False)

@@ -1,6 +1,6 @@
 """The state of a service that never ran, for tests of what shows it."""
 
-from notifier.feed.protocol import Readiness, Stats, Totals
+from notifier.feed.protocol import Readiness, StatsFrame, Totals
 from notifier.feed.protocol.status import (
     ActorState,
     BrokerState,
@@ -28,7 +28,7 @@ READINESS = Readiness(
     dead_letters=DeadLettersState(state="ok", waiting=0, reason=None),
     smtp=TRANSPORTS,
 )
-STATS = Stats(
+STATS = StatsFrame(
     at="2026-11-24T10:01:30.500Z",
     totals=Totals(pending=3, sending=0, sent=5, failed=0, cancelled=0, expired=0, uncertain=0),
     pending=PendingMails(due=1, scheduled=2, retrying=0),

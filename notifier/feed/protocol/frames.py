@@ -54,7 +54,7 @@ class _Watch(Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=
         return DEFAULT_MAILS if self.snapshot is None else self.snapshot
 
 
-class Hello(_Watch, frozen=True, kw_only=True, tag="hello", omit_defaults=True):
+class HelloFrame(_Watch, frozen=True, kw_only=True, tag="hello", omit_defaults=True):
     """The first frame of a client, within 10 s, once."""
 
     token: Annotated[str | None, Meta(description="A viewer's or an operator's token, if the service needs one")] = None
@@ -65,13 +65,13 @@ class Hello(_Watch, frozen=True, kw_only=True, tag="hello", omit_defaults=True):
     ] = None
 
 
-class Refilter(_Watch, frozen=True, kw_only=True, tag="filter", omit_defaults=True):
+class FilterFrame(_Watch, frozen=True, kw_only=True, tag="filter", omit_defaults=True):
     """Watch other mails from now on; a snapshot with the same `id` follows."""
 
     id: Annotated[FrameId, Meta(description="A mark of the client's own, repeated in the snapshot")] = None
 
 
-class Command(Struct, frozen=True, kw_only=True, tag_field="type", tag="command"):
+class CommandFrame(Struct, frozen=True, kw_only=True, tag_field="type", tag="command"):
     """Have something done; a result with the same `id` follows."""
 
     # `args` is decoded by the handler of the command, once the command is permitted.
@@ -80,10 +80,10 @@ class Command(Struct, frozen=True, kw_only=True, tag_field="type", tag="command"
     args: Annotated[msgspec.Raw | UnsetType, Meta(description="Arguments of the command")] = UNSET
 
 
-ClientFrame = Hello | Refilter | Command
+ClientFrame = HelloFrame | FilterFrame | CommandFrame
 
 
-class Welcome(Struct, frozen=True, kw_only=True, tag_field="type", tag="welcome"):
+class WelcomeFrame(Struct, frozen=True, kw_only=True, tag_field="type", tag="welcome"):
     """The answer to hello."""
 
     protocol: Annotated[Literal[1], Meta(description="Version of the protocol")]
@@ -96,7 +96,7 @@ class Welcome(Struct, frozen=True, kw_only=True, tag_field="type", tag="welcome"
     now: Annotated[Time, Meta(description="The service's time")]
 
 
-class Snapshot(Struct, frozen=True, kw_only=True, tag_field="type", tag="snapshot"):
+class SnapshotFrame(Struct, frozen=True, kw_only=True, tag_field="type", tag="snapshot"):
     """The state that replaces everything the client has."""
 
     id: Annotated[FrameId | UnsetType, Meta(description="The id of the filter frame that it answers")] = UNSET
@@ -106,14 +106,14 @@ class Snapshot(Struct, frozen=True, kw_only=True, tag_field="type", tag="snapsho
     more: Annotated[bool, Meta(description="Whether further mails match")]
 
 
-class Events(Struct, frozen=True, kw_only=True, tag_field="type", tag="events"):
+class EventsFrame(Struct, frozen=True, kw_only=True, tag_field="type", tag="events"):
     """Changes. Apply an event if its mail's rev is newer than yours, then keep the cursor."""
 
     cursor: Annotated[str, Meta(description="Cursor after these events")]
     events: Annotated[list[PublicEvent], Meta(max_length=MAX_EVENTS, description="Events that match, oldest first")]
 
 
-class Stats(Struct, frozen=True, kw_only=True, tag_field="type", tag="stats"):
+class StatsFrame(Struct, frozen=True, kw_only=True, tag_field="type", tag="stats"):
     """The state of the service; the latest frame counts."""
 
     at: Annotated[Time, Meta(description="When the figures were read")]
@@ -140,7 +140,7 @@ class Failure(Struct, frozen=True, kw_only=True):
     message: Annotated[str, Meta(description="The same for people")]
 
 
-class Result(Struct, frozen=True, kw_only=True, tag_field="type", tag="result"):
+class ResultFrame(Struct, frozen=True, kw_only=True, tag_field="type", tag="result"):
     """The answer to a command: `value` if it was carried out, `error` if not."""
 
     id: Annotated[FrameId, Meta(description="The id of the command")]
@@ -149,7 +149,7 @@ class Result(Struct, frozen=True, kw_only=True, tag_field="type", tag="result"):
     error: Annotated[Failure | UnsetType, Meta(description="Why it was not carried out")] = UNSET
 
 
-class Error(Struct, frozen=True, kw_only=True, tag_field="type", tag="error"):
+class ErrorFrame(Struct, frozen=True, kw_only=True, tag_field="type", tag="error"):
     """What is wrong with a frame that is not a command. This version closes the connection instead."""
 
     id: Annotated[FrameId | UnsetType, Meta(description="The id of the frame")] = UNSET
@@ -157,7 +157,7 @@ class Error(Struct, frozen=True, kw_only=True, tag_field="type", tag="error"):
     message: Annotated[str, Meta(description="The same for people")]
 
 
-class Bye(Struct, frozen=True, kw_only=True, tag_field="type", tag="bye"):
+class ByeFrame(Struct, frozen=True, kw_only=True, tag_field="type", tag="bye"):
     """The announcement of a planned close."""
 
     code: Annotated[int, Meta(description="The close code that follows")]
@@ -165,7 +165,7 @@ class Bye(Struct, frozen=True, kw_only=True, tag_field="type", tag="bye"):
     after_ms: Annotated[Count, Meta(description="Milliseconds to wait before that")]
 
 
-ServerFrame = Welcome | Snapshot | Events | Stats | Result | Error | Bye
+ServerFrame = WelcomeFrame | SnapshotFrame | EventsFrame | StatsFrame | ResultFrame | ErrorFrame | ByeFrame
 
 
 class _Frame(Struct, frozen=True):
@@ -174,9 +174,9 @@ class _Frame(Struct, frozen=True):
 
 _read_type = msgspec.json.Decoder(_Frame).decode
 _read_client: Mapping[str, Callable[[str], ClientFrame]] = {
-    "hello": msgspec.json.Decoder(Hello).decode,
-    "filter": msgspec.json.Decoder(Refilter).decode,
-    "command": msgspec.json.Decoder(Command).decode,
+    "hello": msgspec.json.Decoder(HelloFrame).decode,
+    "filter": msgspec.json.Decoder(FilterFrame).decode,
+    "command": msgspec.json.Decoder(CommandFrame).decode,
 }
 _server_types = frozenset(("welcome", "snapshot", "events", "stats", "result", "error", "bye"))
 _read_server: Callable[[str | bytes], ServerFrame] = msgspec.json.Decoder(ServerFrame).decode

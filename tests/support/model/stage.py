@@ -32,7 +32,7 @@ from notifier.domain.mail import (
 from notifier.domain.messages import Message, Origin, decode
 from notifier.feed.auth import Tokens
 from notifier.feed.pages import Pages
-from notifier.feed.protocol import HEARTBEAT, Stats, read_filter
+from notifier.feed.protocol import HEARTBEAT, StatsFrame, read_filter
 from notifier.feed.server import serve_feed
 from notifier.feed.session import Feed
 from notifier.feed.share import Share
@@ -170,7 +170,7 @@ class Stage:
         await self.store.record([way(mail) for mail in found], clock.now())
 
 
-async def _stats() -> Stats:
+async def _stats() -> StatsFrame:
     return STATS
 
 

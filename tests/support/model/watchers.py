@@ -10,7 +10,7 @@ from support.model.stage import Stage, View
 from support.parts import PATIENCE
 
 from notifier.feed.client import ReconnectingClient
-from notifier.feed.protocol import FilterFields, Welcome
+from notifier.feed.protocol import FilterFields, WelcomeFrame
 from notifier.feed.replica import Replica
 
 Wanted = Mapping[str, Any]
@@ -107,7 +107,7 @@ class PythonWatcher:
             async for frame in frames:
                 self._is_there.set()
                 await self._reads.wait()
-                if isinstance(frame, Welcome) and frame.reason:
+                if isinstance(frame, WelcomeFrame) and frame.reason:
                     self._refusals.append(frame.reason)
                 self._replica.apply(frame)
         finally:

@@ -26,18 +26,18 @@ from notifier.errors import Refused
 from notifier.feed.commands import commands
 from notifier.feed.protocol import (
     COMMANDS,
-    Bye,
+    ByeFrame,
     CloseCode,
-    Command,
-    Events,
+    CommandFrame,
+    EventsFrame,
     Failure,
-    Hello,
+    FilterFrame,
+    HelloFrame,
     PublicEvent,
-    Refilter,
-    Result,
+    ResultFrame,
     ServerFrame,
-    Snapshot,
-    Welcome,
+    SnapshotFrame,
+    WelcomeFrame,
     public_mail,
     read_frame,
     read_server_frame,
@@ -45,7 +45,7 @@ from notifier.feed.protocol import (
     write_result,
 )
 from notifier.feed.protocol.commands import ErasedAddress, Pausing, Submitted
-from notifier.feed.protocol.frames import Error
+from notifier.feed.protocol.frames import ErrorFrame
 from notifier.feed.protocol.mails import CalendarFile, MailList, SmtpReply, TimelineStep, WholeMail
 
 WHOLE = document()
@@ -143,7 +143,7 @@ WHOLE_MAIL = WholeMail(
     preview="/preview/x",
 )
 FRAMES: dict[str, ServerFrame] = {
-    "welcome": Welcome(
+    "welcome": WelcomeFrame(
         protocol=1,
         server="notifier/1",
         role="viewer",
@@ -153,12 +153,12 @@ FRAMES: dict[str, ServerFrame] = {
         heartbeat=20,
         now="2026-11-24T10:00:00.000Z",
     ),
-    "snapshot": Snapshot(id="f", cursor="c", totals=STATS.totals, mails=[SHOWN], more=False),
-    "events": Events(cursor="c", events=[msgspec.json.decode(EVENT, type=PublicEvent)]),
+    "snapshot": SnapshotFrame(id="f", cursor="c", totals=STATS.totals, mails=[SHOWN], more=False),
+    "events": EventsFrame(cursor="c", events=[msgspec.json.decode(EVENT, type=PublicEvent)]),
     "stats": STATS,
-    "result": Result(id=1, ok=False, error=Failure(code="not_found", message="there is no mail 'x'")),
-    "error": Error(id=1, code="invalid", message="what is wrong"),
-    "bye": Bye(code=CloseCode.RESTARTING, reconnect=True, after_ms=1000),
+    "result": ResultFrame(id=1, ok=False, error=Failure(code="not_found", message="there is no mail 'x'")),
+    "error": ErrorFrame(id=1, code="invalid", message="what is wrong"),
+    "bye": ByeFrame(code=CloseCode.RESTARTING, reconnect=True, after_ms=1000),
 }
 VALUES: dict[str, tuple[object, msgspec.Struct]] = {
     "submit": ({"message": {}}, Submitted(mails=["m"], repeated=False)),
@@ -189,8 +189,8 @@ def test_every_frame_of_the_server_is_described() -> None:
 def test_every_frame_of_a_client_is_described() -> None:
     """Whatever a client writes is valid by the document, with the fewest fields and with all of them."""
     wanted = msgspec.Raw(b'{"booking":"R","mail":["m"],"since":"2026-11-24T10:00:00Z"}')
-    hello = Hello(token="t", resume="c", filter=wanted, snapshot=0, stats=2)
-    for frame in (Hello(), hello, Refilter(filter=wanted), Refilter(id="f", filter=wanted, snapshot=5)):
+    hello = HelloFrame(token="t", resume="c", filter=wanted, snapshot=0, stats=2)
+    for frame in (HelloFrame(), hello, FilterFrame(filter=wanted), FilterFrame(id="f", filter=wanted, snapshot=5)):
         described = json.loads(write(frame))
         validator(described["type"]).validate(described)
         assert read_frame(write(frame).decode()) is not None
@@ -202,7 +202,7 @@ def test_every_command_and_value_is_described() -> None:
     assert set(VALUES) == set(COMMANDS)
     for name, (args, value) in VALUES.items():
         assert type(value) is COMMANDS[name].value
-        command = write(Command(id=1, name=name, args=msgspec.Raw(msgspec.json.encode(args))))
+        command = write(CommandFrame(id=1, name=name, args=msgspec.Raw(msgspec.json.encode(args))))
         validator("command").validate(json.loads(command))
         assert msgspec.json.decode(msgspec.json.encode(args), type=COMMANDS[name].args)
         validator("result").validate(json.loads(b"".join(write_result(1, value))))

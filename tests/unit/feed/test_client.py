@@ -18,7 +18,7 @@ from notifier.domain.events import MAX_EVENTS
 from notifier.domain.mail import Status
 from notifier.feed import client
 from notifier.feed.client import FeedClient, Lost, ReconnectingClient, Rejected, readiness
-from notifier.feed.protocol import MAX_MAILS, PROTOCOL, Events, Snapshot, Welcome
+from notifier.feed.protocol import MAX_MAILS, PROTOCOL, EventsFrame, SnapshotFrame, WelcomeFrame
 from notifier.settings import FeedSettings, Settings
 
 _Frame = TypeVar("_Frame")
@@ -140,8 +140,8 @@ async def test_a_client_that_waits_for_its_first_state_does_not_give_up(monkeypa
         await rest(visit)
 
     async with playing(busy) as (feed, hellos), following(feed) as (_, frames):
-        assert isinstance(await frames.get(), Welcome)
-        assert (await until(frames, Snapshot)).cursor == "c1"
+        assert isinstance(await frames.get(), WelcomeFrame)
+        assert (await until(frames, SnapshotFrame)).cursor == "c1"
         assert hellos.qsize() == 1
 
 
@@ -158,7 +158,7 @@ async def test_any_frame_breaks_the_silence() -> None:
 
     async with playing(chatty) as (feed, _), following(feed) as (_, frames):
         received = [type(await frames.get()) for _ in range(3)]
-    assert received == [Welcome, Snapshot, Events]
+    assert received == [WelcomeFrame, SnapshotFrame, EventsFrame]
 
 
 async def test_a_bye_without_reconnect_ends_the_client() -> None:
@@ -203,7 +203,7 @@ async def test_a_cursor_of_another_filter_is_never_used() -> None:
 
     async with playing(stubborn, rest) as (feed, hellos), following(feed) as (follower, frames):
         assert (await hellos.get())["filter"] == {}
-        await until(frames, Snapshot)
+        await until(frames, SnapshotFrame)
         await follower.refilter({"status": "sent"})
         hello = await hellos.get()
         assert (hello["filter"], "resume" in hello) == ({"status": "sent"}, False)
@@ -223,7 +223,7 @@ async def test_frames_of_the_filter_before_are_not_yielded() -> None:
 
     async with playing(slow, rest) as (feed, hellos), following(feed) as (follower, frames):
         await hellos.get()
-        await until(frames, Snapshot)
+        await until(frames, SnapshotFrame)
         await follower.refilter({"status": "sent"})
         await follower.refilter({"status": "failed"})
         assert (await frames.get()).cursor == "second"
@@ -253,7 +253,7 @@ async def test_a_filter_that_changes_while_connecting_is_asked_for() -> None:
             await arrived.wait()
             await follower.refilter({"status": "sent"})
             go_on.set()
-            assert (await until(frames, Snapshot)).cursor == "new"
+            assert (await until(frames, SnapshotFrame)).cursor == "new"
 
 
 async def test_a_proxy_of_the_environment_is_not_asked(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

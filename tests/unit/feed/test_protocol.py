@@ -16,13 +16,13 @@ from notifier.domain.mail import Kind, Status
 from notifier.feed.protocol import (
     MAX_MAILS,
     BadFrame,
-    Bye,
+    ByeFrame,
     CloseCode,
-    Command,
+    CommandFrame,
     Cursor,
-    Hello,
-    Refilter,
-    Result,
+    FilterFrame,
+    HelloFrame,
+    ResultFrame,
     Totals,
     cursor,
     filter_hash,
@@ -35,7 +35,7 @@ from notifier.feed.protocol import (
 )
 
 STORE = "0123456789abcdef" * 2
-_Frame = TypeVar("_Frame", Hello, Refilter, Command)
+_Frame = TypeVar("_Frame", HelloFrame, FilterFrame, CommandFrame)
 FILTERS = st.builds(
     MailFilter,
     status=st.frozensets(st.sampled_from(Status)),
@@ -59,30 +59,32 @@ def read(type_: type[_Frame], **fields: Any) -> _Frame:
 def test_a_bare_hello_asks_for_the_usual() -> None:
     """Without any field, or with nulls, a client gets no stats, two hundred mails, and all events."""
     for nulls in ({}, dict.fromkeys(["token", "resume", "filter", "snapshot", "stats"])):
-        found = read(Hello, type="hello", **nulls)
+        found = read(HelloFrame, type="hello", **nulls)
         assert (found.token, found.resume, found.wanted(), found.mails) == (None, None, MailFilter(), 200)
         assert not found.stats
 
 
 def test_a_hello_says_all_that_a_client_wants() -> None:
     """Token, cursor, filter, snapshot and stats are read; unknown fields are ignored."""
-    found = read(Hello, type="hello", token="t", resume="c", filter={"status": "sent"}, snapshot=0, stats=2, new=[1])
+    found = read(
+        HelloFrame, type="hello", token="t", resume="c", filter={"status": "sent"}, snapshot=0, stats=2, new=[1]
+    )
     assert (found.token, found.resume, found.mails, found.stats) == ("t", "c", 0, 2.0)
     assert found.wanted() == MailFilter(status=frozenset({Status.SENT}))
 
 
 def test_a_filter_frame_is_read() -> None:
     """A client may ask for other mails at any time."""
-    found = read(Refilter, type="filter", id=5, filter={"kind": ["notification"]}, snapshot=MAX_MAILS)
+    found = read(FilterFrame, type="filter", id=5, filter={"kind": ["notification"]}, snapshot=MAX_MAILS)
     assert (found.id, found.wanted(), found.mails) == (5, MailFilter(kind=frozenset({Kind.NOTIFICATION})), 500)
 
 
 def test_a_command_is_read() -> None:
     """A command has an id, a name and arguments, which are decoded later."""
-    found = read(Command, type="command", id="a", name="mail.show", args={"id": "m"})
+    found = read(CommandFrame, type="command", id="a", name="mail.show", args={"id": "m"})
     assert isinstance(found.args, Raw)
     assert (found.id, found.name, json.loads(bytes(found.args))) == ("a", "mail.show", {"id": "m"})
-    bare = read(Command, type="command")
+    bare = read(CommandFrame, type="command")
     assert (bare.id, bare.name, bare.args) == (None, None, UNSET)
 
 
@@ -107,7 +109,7 @@ def test_nothing_is_built_of_what_is_not_asked_for(text: str) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 4 * len(text)
-    assert found is None or isinstance(found, Hello | Command)
+    assert found is None or isinstance(found, HelloFrame | CommandFrame)
 
 
 @pytest.mark.parametrize("type_", ["", "HELLO", "welcome", "later"])
@@ -170,7 +172,7 @@ def test_a_frame_that_breaks_the_protocol_is_bad(text: str | bytes, says: str) -
 def test_a_filter_that_breaks_the_protocol_is_bad(given_filter: Any, says: str) -> None:
     """The error says what is wrong with a filter, whether it is given as JSON or as a mapping."""
     with pytest.raises(BadFrame, match=says):
-        read(Hello, type="hello", filter=given_filter).wanted()
+        read(HelloFrame, type="hello", filter=given_filter).wanted()
     with pytest.raises(BadFrame, match=says):
         read_filter(given_filter)
 
@@ -194,15 +196,15 @@ def test_no_json_does_more_than_be_bad(type_: str, fields: dict[str, Any]) -> No
     raises_only_bad_frame(lambda: read_frame(json.dumps(fields)))
 
 
-def raises_only_bad_frame(reading: Callable[[], Hello | Refilter | Command | None]) -> None:
+def raises_only_bad_frame(reading: Callable[[], HelloFrame | FilterFrame | CommandFrame | None]) -> None:
     try:
         found = reading()
-        if isinstance(found, Hello | Refilter):
+        if isinstance(found, HelloFrame | FilterFrame):
             found.wanted()
     except BadFrame as bad:
         assert str(bad)  # noqa: PT017 - both ends are allowed
     else:
-        assert found is None or isinstance(found, Hello | Refilter | Command)
+        assert found is None or isinstance(found, HelloFrame | FilterFrame | CommandFrame)
 
 
 @pytest.mark.parametrize("id_", [None, "", "a", 0, -5, 2.5, 2**70])
@@ -210,8 +212,8 @@ def test_an_id_comes_back_as_it_was_given(id_: str | float | None) -> None:
     """A string or a number is returned unchanged in the answer; a missing id is null."""
     for type_ in ("command", "filter"):
         found = read_frame(frame(type=type_, id=id_))
-        assert isinstance(found, Command | Refilter)
-        assert json.loads(write(Result(id=found.id, ok=True)))["id"] == id_
+        assert isinstance(found, CommandFrame | FilterFrame)
+        assert json.loads(write(ResultFrame(id=found.id, ok=True)))["id"] == id_
 
 
 @pytest.mark.parametrize("id_", ["true", "{}", "[]", *("[" * depth + "]" * depth for depth in (500, 985, 5000))])
@@ -285,7 +287,7 @@ def test_no_text_breaks_the_reading_of_cursors(text: str) -> None:
 
 def test_a_server_s_frame_has_its_type_first() -> None:
     """A frame is one JSON object that begins with its type."""
-    bye = Bye(code=CloseCode.RESTARTING, reconnect=True, after_ms=5)
+    bye = ByeFrame(code=CloseCode.RESTARTING, reconnect=True, after_ms=5)
     assert write(bye) == b'{"type":"bye","code":1012,"reconnect":true,"after_ms":5}'
 
 

@@ -7,7 +7,7 @@ from support.frames import AT, events, shown, snapshot
 from support.readings import STATS
 
 from notifier.domain.mail import Kind, Status
-from notifier.feed.protocol import FilterFields, Result, Welcome
+from notifier.feed.protocol import FilterFields, ResultFrame, WelcomeFrame
 from notifier.feed.replica import Replica
 
 STATUSES = (Status.PENDING, Status.SENDING, Status.SENT, Status.FAILED)
@@ -78,7 +78,7 @@ def test_a_snapshot_replaces_everything() -> None:
 def test_frames_of_other_types_change_nothing() -> None:
     """Only snapshots and events carry mails."""
     replica = Replica()
-    welcome = Welcome(protocol=1, server="s", role="viewer", resumed=True, replay=0, heartbeat=20, now=AT)
-    for frame in (welcome, STATS, Result(id=1, ok=True), None):
+    welcome = WelcomeFrame(protocol=1, server="s", role="viewer", resumed=True, replay=0, heartbeat=20, now=AT)
+    for frame in (welcome, STATS, ResultFrame(id=1, ok=True), None):
         assert replica.apply(frame) == []
     assert replica.mails == {}

@@ -35,7 +35,7 @@ from notifier.demo.inbox import Inbox
 from notifier.domain.events import timestamp
 from notifier.feed import session
 from notifier.feed.client import FeedClient, ReconnectingClient, Rejected
-from notifier.feed.protocol import PROTOCOL, Events, read_cursor
+from notifier.feed.protocol import PROTOCOL, EventsFrame, read_cursor
 from notifier.observability.status import ServiceStatus
 from notifier.settings import FeedSettings, Settings
 from notifier.storage.sqlite import queries
@@ -489,7 +489,7 @@ async def test_a_stuck_client_neither_slows_others_nor_hangs_the_end(settings: S
             addresses = [f"p{n}.{i}@example.com" for i in range(100)]
             await client.command("submit", {"message": request(n, to=addresses, send_at=tomorrow)})
         async for frame in client:
-            seen += len(frame.events) if isinstance(frame, Events) else 0
+            seen += len(frame.events) if isinstance(frame, EventsFrame) else 0
             if seen == 10_000:
                 break
         found = await scrape(feed)
@@ -518,7 +518,7 @@ async def test_the_client_follows_across_a_restart(settings: Settings) -> None:
             async with FeedClient.connect(fixed.feed, snapshot=0) as client:
                 await submit(client, request(2))
             async for frame in following:
-                seen += [event.id for event in frame.events] if isinstance(frame, Events) else []
+                seen += [event.id for event in frame.events] if isinstance(frame, EventsFrame) else []
                 if len(seen) == 6:
                     break
     await following.aclose()

@@ -20,7 +20,7 @@ from notifier.actors.broadcaster import Hub
 from notifier.demo.inbox import Inbox
 from notifier.domain.mail import Status
 from notifier.feed.client import FeedClient
-from notifier.feed.protocol import Readiness, Stats
+from notifier.feed.protocol import Readiness, StatsFrame
 from notifier.feed.protocol.status import BrokerState
 from notifier.observability import loop_lag
 from notifier.observability.counters import Metrics
@@ -33,7 +33,7 @@ from notifier.supervisor import Supervisor
 OPERATIONS = DOCS / "operations.md"
 
 
-def read(readiness: Readiness, stats: Stats | None) -> dict[tuple[str, ...], float]:
+def read(readiness: Readiness, stats: StatsFrame | None) -> dict[tuple[str, ...], float]:
     """Return the gauges by name and label values."""
     found = gauges("1.2.3", readiness, stats, 20, 4)
     return {(each.name, *each.labels.values()): each.value for family in found for each in family.samples}

@@ -33,7 +33,7 @@ MUTANTS = (
     Mutant(
         "cursor-of-another-filter",
         "notifier/feed/client.py",
-        "not (self._awaited and isinstance(frame, Snapshot | Events))",
+        "not (self._awaited and isinstance(frame, SnapshotFrame | EventsFrame))",
         "True",
         ("tests/unit/feed/test_client.py::test_frames_of_the_filter_before_are_not_yielded",),
     ),
