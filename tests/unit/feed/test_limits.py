@@ -1,4 +1,4 @@
-"""The limits of the feed: what is just within each of them is done, and what is just beyond it is not.
+"""The promised limits of the feed: a value just within each of them is accepted, and one just beyond it is not.
 
 The tables must have every limit and every close code.
 """
