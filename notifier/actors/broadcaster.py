@@ -50,7 +50,7 @@ class Hub:
         self._last_push[subscriber] = now
 
     def remove(self, subscriber: Subscriber) -> None:
-        """Remove a subscriber; does nothing if it is not there."""
+        """Remove a subscriber, if it is there."""
         self._last_push.pop(subscriber, None)
 
     @property

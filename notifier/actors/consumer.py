@@ -78,7 +78,7 @@ class _Chunk:
         return not self.messages or within
 
     def add(self, delivery: IncomingMessage, message: Message) -> None:
-        """Add a message."""
+        """Add a message and its delivery."""
         self.messages.append((delivery, message))
         self._rows += message.rows
         self._bytes += len(delivery.body)
