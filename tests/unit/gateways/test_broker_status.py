@@ -26,6 +26,11 @@ def test_a_queue_that_is_consumed_again_is_logged_once(logged_lines: list[dict[s
     assert [line["log_level"] for line in logged_lines] == ["warning", "info", "warning"]
 
 
+def state(broker: BrokerStatus) -> tuple[bool, QueueStatus | None, HeldDeadLetters]:
+    """Return what a session changes."""
+    return broker.connected, broker.queue, broker.held
+
+
 def test_the_end_of_a_session_resets_its_status() -> None:
     """The queue is unknown and nothing is held; `since` changes only together with `connected`."""
     broker = BrokerStatus()
@@ -35,7 +40,8 @@ def test_the_end_of_a_session_resets_its_status() -> None:
     broker.changed(connected=True)
     began = broker.since
     broker.queue, broker.held = QueueStatus(4, 1), HeldDeadLetters(2, "full")
-    assert (broker.connected, began >= since) == (True, True)
+    assert state(broker) == (True, QueueStatus(4, 1), HeldDeadLetters(2, "full"))
+    assert began >= since
     broker.changed(connected=False)
-    assert (broker.connected, broker.queue, broker.held) == (False, None, HeldDeadLetters(0, None))
+    assert state(broker) == (False, None, HeldDeadLetters(0, None))
     assert broker.since >= began
