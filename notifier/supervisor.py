@@ -110,7 +110,7 @@ class Supervisor:
             try:
                 await actor(running, stop)
                 if not stop.is_set():
-                    self._failed(name, RuntimeError("the actor returned although nobody had stopped it"))
+                    self._failed(name, RuntimeError("the actor returned before it was stopped"))
             except GeneratorExit:
                 raise
             except BaseException as error:
@@ -127,7 +127,7 @@ class Supervisor:
     def _ended(self, name: str) -> None:
         self.conditions[name] = Condition("stopped", clock.now())
         if not self._stops[name].is_set():
-            log.error("actor ended although nobody had stopped it", actor=name)
+            log.error("actor ended before it was stopped", actor=name)
 
     def _failed(self, name: str, error: BaseException) -> None:
         """Note a failure, and log it unless the previous one had the same reason."""

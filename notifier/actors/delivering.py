@@ -39,10 +39,12 @@ class NoSlotError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Account:
-    """An SMTP account: its connections, and what is known about its health."""
+    """An SMTP account as the sender uses it."""
 
     pool: SmtpPool
+    """Its connections."""
     health: TransportHealth
+    """What is known about it, and whether it may be used."""
 
     def room(self, connections: int) -> int:
         """Return how many more mails can be handed over now, with at most so many `connections` to the account."""
@@ -50,10 +52,12 @@ class Account:
 
 
 class Claimed(NamedTuple):
-    """A mail to be sent, when it may start, and `since` when (event loop's clock, seconds) it has waited for that."""
+    """A mail that was claimed and has not started yet."""
 
     start: Start
+    """The mail, and its slot."""
     since: float
+    """When it was claimed, by the event loop's clock in seconds."""
 
     @property
     def mail(self) -> Mail:
@@ -62,11 +66,14 @@ class Claimed(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """How many connections an account may have, how many mails it may start a second (0: any), and when to retry."""
+    """The configured limits of sending."""
 
     connections: int
+    """The most connections of an account."""
     rate: float
+    """The most mails that an account starts in a second; 0 means no limit."""
     retry: RetryPolicy
+    """When a mail is tried again, and when it is given up."""
 
 
 class Deliverer:

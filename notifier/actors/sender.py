@@ -143,7 +143,7 @@ class Sender:
                     waits.append(stalls_in or health.stalls_in(_monotonic()))
                 break
         breakers = [account.health.breaker for account in self._accounts]
-        waits += [wait for breaker in breakers if (wait := breaker.wait(_monotonic())) is not None]
+        waits += [wait for breaker in breakers if (wait := breaker.seconds_until_login(_monotonic())) is not None]
         return min(waits, default=None)
 
     async def _claim_for(self, account: Account, room: int) -> Claim:
@@ -181,8 +181,8 @@ class Sender:
 
     def _probe_paused(self) -> None:
         for account in self._accounts:
-            if account.health.breaker.wait(_monotonic()) == 0:
-                account.health.breaker.probe()
+            if account.health.breaker.seconds_until_login(_monotonic()) == 0:
+                account.health.breaker.begin_probe()
                 _spawn(self._probe(account), self._probes)
 
     async def _probe(self, account: Account) -> None:
@@ -190,7 +190,7 @@ class Sender:
         try:
             await account.pool.probe()
         except asyncio.CancelledError:
-            health.breaker.abandon_probe()
+            health.breaker.cancel_probe()
             raise
         except Exception as error:
             if not isinstance(error, Unreachable):
@@ -199,7 +199,7 @@ class Sender:
             if health.pause(str(error) or type(error).__name__, clock.now(), _monotonic(), said=said):
                 log_pause(health)
         else:
-            if health.breaker.admitted():
+            if health.breaker.login_succeeded():
                 log.info("SMTP account ready again", transport=health.name)
         self._store.wake.set()
 

@@ -104,20 +104,20 @@ class CircuitBreaker:
         self._pause, self._retry_at = pause, monotonic + pause.total_seconds()
         self.state, self.reason, self.until = State.OPEN, reason, now + pause
 
-    def wait(self, monotonic: float) -> float | None:
+    def seconds_until_login(self, monotonic: float) -> float | None:
         """Return the seconds until the next login is due; None if the breaker is not open."""
         return max(0.0, self._retry_at - monotonic) if self.state is State.OPEN else None
 
-    def probe(self) -> None:
+    def begin_probe(self) -> None:
         """Note that a login is under way."""
         self.state = State.PROBING
 
-    def abandon_probe(self) -> None:
+    def cancel_probe(self) -> None:
         """Note that the login was cancelled, so that the next one is due at once."""
         if self.state is State.PROBING:
             self.state = State.OPEN
 
-    def admitted(self) -> bool:
+    def login_succeeded(self) -> bool:
         """End the pause after a login, for one mail at a time; return whether that ends a fault.
 
         The login does not end a fault that came while it was under way, such as a late reply to an earlier mail.

@@ -37,50 +37,59 @@ STALL_TIMEOUT = 30.0
 
 
 class Situation(NamedTuple):
-    """When a dialogue ended, and what decides what its result means apart from the account.
-
-    `now` is UTC, `monotonic` the event loop's clock in seconds. `retry` says when a mail is tried again. `elsewhere`
-    is when the first other account can be used (UTC; None: there is no other): a mail that paused this account
-    waits no longer than that.
-    """
+    """When a dialogue ended, and what decides what its result means apart from the account."""
 
     now: datetime
+    """When it ended, in UTC."""
     monotonic: float
+    """When it ended, by the event loop's clock in seconds."""
     retry: RetryPolicy
+    """When a mail is tried again, and when it is given up."""
     elsewhere: datetime | None = None
+    """When the first other account can be used (UTC; None: there is no other).
+
+    A mail that paused this account waits no longer than that.
+    """
 
 
 class Judgement(NamedTuple):
-    """What a result means: the mails that it changes, as they are afterwards, and whether to report a pause."""
+    """What the result of a dialogue means."""
 
     outcomes: list[Mail]
+    """The mails that it changes, as they are afterwards."""
     paused: bool = False
+    """Whether it paused the account and that should be reported."""
 
 
 @dataclass
 class TransportHealth:
     """What is known about one SMTP account.
 
-    `name` is what the account is called in logs and statistics, and `breaker` decides whether it may be used.
-    `quota_left` (None: there is no quota) and `used_up_until`, the time at which a quota that is used up has some
-    left again, are as of the latest claim, or the latest mail that was booked over from another account.
-    `rejections`, `breaks` and `deferrals` are permanent rejections, broken dialogues and rejections for now in a
-    row; `suspects` are recipients that pause the account while mails to others are accepted. `under_way` counts
-    deliveries from the claim until the outcome is recorded; `moved_at` is when the latest of them ended, or the
-    first one began (event loop's clock, seconds). Other times are UTC.
+    The quota is known as of the latest claim, or the latest mail that was booked over from another account.
     """
 
     name: str
+    """What the account is called in the log and in statistics."""
     breaker: CircuitBreaker
+    """Decides whether the account may be used."""
     quota: Quota | None = None
+    """How many mails the account may start in any 24 hours; None if there is no limit."""
     quota_left: int | None = None
+    """How many of them are left; None if there is no limit, or nothing has been claimed yet."""
     used_up_until: datetime | None = None
+    """When the quota has some left again (UTC); None if it has some left."""
     rejections: RefusalStreak = field(default_factory=RefusalStreak)
+    """Permanent rejections in a row."""
     suspects: Suspects = field(default_factory=Suspects)
+    """Recipients that pause the account although mails to others are accepted."""
     breaks: Streak = field(default_factory=Streak)
+    """Broken dialogues in a row."""
     deferrals: Streak = field(default_factory=Streak)
+    """Rejections for now in a row."""
     under_way: int = 0
+    """Deliveries from their claim until their outcome is recorded."""
     moved_at: float = 0.0
+    """When the latest delivery ended, or the first one under way began (event loop's clock, seconds)."""
 
     def quota_used_up(self, now: datetime) -> bool:
         """Return whether the quota is used up, as far as is known."""

@@ -130,7 +130,7 @@ async def test_other_addresses_in_a_servers_words_are_masked(environ: dict[str, 
 async def test_addresses_in_the_reason_of_a_pause_or_a_failure_are_masked(tmp_path: Path) -> None:
     """Servers name the account that cannot log in, and libraries quote whatever they were given."""
     breaker = CircuitBreaker([timedelta(minutes=1)])
-    breaker.probe()
+    breaker.begin_probe()
     breaker.fault("AUTH: 535 5.7.8 bad password for our.account@example.org", 0, clock.now())
     health = TransportHealth("mail.example.org:587", breaker)
     supervisor = Supervisor()

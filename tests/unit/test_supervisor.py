@@ -179,7 +179,7 @@ async def test_an_actor_that_returns_before_its_stop_is_restarted(logged_lines: 
     async with asyncio.timeout(5):
         await runs.wait()
     await supervisor.stop("purger", grace=PATIENCE)
-    assert "nobody had stopped it" in logged_lines[0]["reason"]
+    assert "before it was stopped" in logged_lines[0]["reason"]
 
 
 async def test_an_actor_without_a_task_is_not_healthy(logged_lines: list[Any]) -> None:

@@ -38,8 +38,8 @@ def ended(
 
 def healthy() -> TransportHealth:
     breaker = CircuitBreaker([STEP])
-    breaker.probe()
-    breaker.admitted()
+    breaker.begin_probe()
+    breaker.login_succeeded()
     breaker.worked()
     return TransportHealth(NAME, breaker)
 
@@ -142,8 +142,8 @@ def test_the_same_rejection_for_several_recipients_reprieves_their_mails() -> No
 
 def reopened(health: TransportHealth) -> None:
     """End the pause with a login; no mail has been accepted yet."""
-    health.breaker.probe()
-    health.breaker.admitted()
+    health.breaker.begin_probe()
+    health.breaker.login_succeeded()
 
 
 NO_SUCH_USER = ended(Phase.RCPT, Reply(550, "5.1.1 no such user"))
@@ -333,8 +333,8 @@ LIMITED = Reply(550, "5.7.1 rate limit exceeded")
 
 def resumed(health: TransportHealth) -> None:
     """End the pause, and let a mail to another recipient be accepted."""
-    health.breaker.probe()
-    health.breaker.admitted()
+    health.breaker.begin_probe()
+    health.breaker.login_succeeded()
     judge(health, ended(Phase.DOT, OK), n=1)
 
 
@@ -388,8 +388,8 @@ def test_rejections_at_the_same_time_are_one_pause() -> None:
 def test_what_a_mail_on_trial_shows(result: DialogueResult, state: State) -> None:
     """A mail that is accepted, or rejected for a reason of its own, closes the breaker."""
     breaker = CircuitBreaker([STEP])
-    breaker.probe()
-    breaker.admitted()
+    breaker.begin_probe()
+    breaker.login_succeeded()
     judge(TransportHealth(NAME, breaker), result)
     assert breaker.state is state
 

@@ -347,7 +347,7 @@ MUTANTS = (
     Mutant(
         "given-up-login-waited-for",
         "notifier/actors/sender.py",
-        "            health.breaker.abandon_probe()\n",
+        "            health.breaker.cancel_probe()\n",
         "",
         ("tests/unit/actors/test_sender_pauses.py::test_a_cancelled_login_is_tried_again_by_the_next_run",),
     ),
