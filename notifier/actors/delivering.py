@@ -104,7 +104,7 @@ class Deliverer:
             await asyncio.sleep(ABANDON_AGAIN)
 
     async def deliver(self, account: Account, claimed: Claimed, trial: Trial | None) -> list[Mail]:
-        """Deliver one mail; return it as it is afterwards, and other mails on which its result sheds another light.
+        """Deliver one mail; return it as it is afterwards, and other mails whose status its result changes.
 
         `trial` is the account's trial if the mail is the one on trial.
         """

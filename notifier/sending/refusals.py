@@ -60,9 +60,9 @@ class Streak:
     addresses, with no other mail beside them, would pause it again and again.
 
     An accepted mail clears the account. The recipients of the streak do not count in later ones, and the next
-    streak must have twice as many recipients more than this one. Otherwise a batch of mails that are all rejected
-    would interrupt the mails behind it every few recipients. Each mail that is accepted after that makes the
-    required length one shorter again, down to the limit.
+    streak must exceed its limit by twice as many recipients as this one had. Otherwise a batch of mails that are
+    all rejected would interrupt the mails behind it every few recipients. Each mail that is accepted after that
+    makes the required length one shorter again, down to the limit.
     """
 
     def __init__(self) -> None:
