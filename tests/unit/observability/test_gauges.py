@@ -8,21 +8,17 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
-from support.pages import get, scrape
-from support.parts import PATIENCE, changed, events_until, request, serving, submit, wait_event
+from support.pages import get
+from support.parts import PATIENCE, changed, serving
 from support.places import DOCS
 from support.privacy import OPERATOR_TOKEN, VIEWER_TOKEN
-from support.rabbit import Rabbit
 from support.readings import READINESS, STATS
 
 from notifier import service
 from notifier.actors.broadcaster import Hub
-from notifier.demo.inbox import Inbox
 from notifier.domain.mail import Status
-from notifier.feed.client import FeedClient
 from notifier.feed.protocol import Readiness, StatsFrame
 from notifier.feed.protocol.status import BrokerState
-from notifier.observability import loop_lag
 from notifier.observability.counters import Metrics
 from notifier.observability.gauges import gauges
 from notifier.observability.status import ServiceStatus
@@ -81,52 +77,6 @@ def test_a_store_that_cannot_be_read_leaves_the_rest() -> None:
     assert found["notifier_ready",] == 0
     assert "notifier_transport_ready" in {name for name, *_ in found}
     assert not [name for name, *_ in found if name.startswith(("notifier_mails", "notifier_oldest"))]
-
-
-async def test_what_went_through_a_service_is_counted(environ: dict[str, str], inbox: Inbox, rabbit: Rabbit) -> None:
-    """The counters and histograms have what went through: messages, dead letters, changes, replies, transactions."""
-    await rabbit.prepare()
-    settings = changed({**environ, **rabbit.environ}, SEND_QUOTA="50")
-    async with serving(settings) as feed, FeedClient.connect(feed) as client:
-        fresh = await scrape(feed)
-        for message in (request(1), request(1), b"{", request(2)):
-            await rabbit.publish(message)
-        await wait_event(client, "mail.sent", event="r2")
-        await submit(client, request(3))
-        await events_until(client, "mail.sent")
-        found = await scrape(feed, lambda found: found.get("notifier_mails", status="sent") == 3)
-    name = f"127.0.0.1:{inbox.port}"
-    grown = {
-        "stored": found.get("notifier_messages_total", result="stored"),
-        "repeated": found.get("notifier_messages_total", result="repeated"),
-        "dead-lettered": found.get("notifier_messages_total", result="dead_lettered"),
-        "not JSON": found.get("notifier_dead_letters_total", code="not_json"),
-        "too large": found.get("notifier_dead_letters_total", code="too_large"),
-        "pending": found.get("notifier_transitions_total", type="mail.pending"),
-        "sent": found.get("notifier_transitions_total", type="mail.sent"),
-        "failed": found.get("notifier_transitions_total", type="mail.failed"),
-    }
-    assert list(grown.values()) == [3, 1, 1, 1, 0, 3, 3, 0]
-    assert fresh.get("notifier_messages_total", result="stored") == 0
-    for phase in ("MAIL", "RCPT", "DATA", "DOT"):
-        assert found.get("notifier_smtp_phase_seconds_count", transport=name, phase=phase) == 3
-    assert found.get("notifier_smtp_phase_seconds_count", transport=name, phase="CONNECT") >= 1
-    assert found.get("notifier_store_transaction_seconds_count", operation="record") >= 1
-    assert found.get("notifier_transport_quota_left_mails", transport=name) == 47
-    assert found.get("notifier_broker_connected") == 1
-    assert found.get("notifier_feed_clients") == 1
-    assert found.get("notifier_loop_lag_seconds_count") > fresh.get("notifier_loop_lag_seconds_count")
-
-
-async def test_a_flaw_that_lost_no_booking_is_counted(environ: dict[str, str]) -> None:
-    """A departure from an unknown airport is stored, and the metric counts it once."""
-    flight = {"number": "XX1", "from": "QQQ", "to": "BLR", "departs_at": "2030-01-01T10:00"}
-    data = {"booking": "B1", "passengers": [{"name": "A", "email": "a@example.com"}], "flights": [flight]}
-    booking = {"type": "booking.confirmed", "id": "b1", "source": "/test", "data": data}
-    async with serving(changed(environ)) as feed, FeedClient.connect(feed) as client:
-        for _ in range(2):
-            await submit(client, booking)
-        assert (await scrape(feed)).get("notifier_flawed_messages_total") == 1
 
 
 async def test_a_store_that_is_busy_does_not_hold_up_a_scrape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,21 +152,3 @@ async def test_without_tokens_metrics_are_open_on_this_machine(settings: Setting
     assert (status, foreign) == (200, 403)
     assert headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert b"@" not in body
-
-
-async def test_a_loop_that_is_held_up_shows_as_late() -> None:
-    """Time for which the loop was blocked is in the next measurement, and measuring ends with the block."""
-    seen: list[float] = []
-    looked = asyncio.Event()
-
-    def observe(seconds: float) -> None:
-        seen.append(seconds)
-        looked.set()
-
-    with loop_lag.measured(observe):
-        blocked_until = asyncio.get_running_loop().time() + loop_lag.INTERVAL + 0.2
-        while asyncio.get_running_loop().time() < blocked_until:
-            pass
-        async with asyncio.timeout(PATIENCE):
-            await looked.wait()
-    assert seen[0] >= 0.15

@@ -178,7 +178,7 @@ TIMES = ("notifier_smtp_phase_seconds", "notifier_store_transaction_seconds", "n
 UNSTEADY = ("notifier_oldest_due_age_seconds", "notifier_loop_lag_seconds_count", "notifier_queue_messages")
 """Samples that differ in every run."""
 ELSEWHERE = {
-    "notifier_flawed_messages": "unit/observability/test_gauges.py::test_a_flaw_that_lost_no_booking_is_counted",
+    "notifier_flawed_messages": "unit/observability/test_counters.py::test_a_flaw_that_lost_no_booking_is_counted",
     "notifier_feed_auth_failures": "unit/feed/test_auth.py::test_wrong_tokens_are_counted_and_logged",
     "notifier_feed_drops": "unit/feed/test_session.py::test_a_stuck_client_neither_slows_others_nor_hangs_the_end",
     "notifier_queue_messages": "unit/observability/test_status.py::test_the_queue_is_counted",
