@@ -40,14 +40,16 @@ MUTANTS = (
         "notifier/domain/mail.py",
         "        case Rewritten() if not mail.maybe_sent:\n",
         "        case Rewritten():\n",
-        ("tests/unit/storage/sqlite/test_store.py::test_a_mail_of_unknown_outcome_is_sent_again_as_it_was",),
+        ("tests/unit/storage/sqlite/test_changes.py::test_a_mail_of_unknown_outcome_is_sent_again_as_it_was",),
     ),
     Mutant(
         "rewritten-without-a-revision",
         "notifier/domain/mail.py",
         "    return replace(_saying(mail, amendment), rev=mail.rev + 1)\n",
         "    return _saying(mail, amendment)\n",
-        ("tests/unit/storage/sqlite/test_store.py::test_a_rewritten_mail_raises_its_revision_and_says_so_in_the_log",),
+        (
+            "tests/unit/storage/sqlite/test_changes.py::test_a_rewritten_mail_raises_its_revision_and_says_so_in_the_log",
+        ),
     ),
     Mutant(
         "id-of-a-reminder-given-out-again",
@@ -133,14 +135,14 @@ MUTANTS = (
         "notifier/domain/notification.py",
         ", now.isoformat())",
         ")",
-        ("tests/unit/storage/sqlite/test_store.py::test_no_id_comes_back_after_everything_was_forgotten",),
+        ("tests/unit/storage/sqlite/test_purging.py::test_no_id_comes_back_after_everything_was_forgotten",),
     ),
     Mutant(
         "ids-of-bookings-come-back",
         "notifier/domain/drafts.py",
         "(message.source, message.id, now.isoformat())",
         "(message.source, message.id)",
-        ("tests/unit/storage/sqlite/test_store.py::test_no_id_comes_back_after_everything_was_forgotten",),
+        ("tests/unit/storage/sqlite/test_purging.py::test_no_id_comes_back_after_everything_was_forgotten",),
     ),
     Mutant(
         "forgotten-request-makes-a-second-mail",
@@ -148,7 +150,7 @@ MUTANTS = (
         "if who not in present and mail.id not in stored",
         "if mail.id not in stored",
         (
-            "tests/unit/storage/sqlite/test_store.py::test_a_request_that_is_forgotten_but_not_sent_makes_no_second_mail",
+            "tests/unit/storage/sqlite/test_purging.py::test_a_request_that_is_forgotten_but_not_sent_makes_no_second_mail",
         ),
     ),
     Mutant(
@@ -156,7 +158,7 @@ MUTANTS = (
         "notifier/domain/booking.py",
         "    reported |= addresses.keys()\n",
         "",
-        ("tests/unit/storage/sqlite/test_store.py::test_an_address_that_no_mail_can_go_to_is_reported_once",),
+        ("tests/unit/storage/sqlite/test_purging.py::test_an_address_that_no_mail_can_go_to_is_reported_once",),
     ),
     Mutant(
         "far-departure-leaves-the-calendar",
@@ -249,7 +251,7 @@ MUTANTS = (
         "return replace(state, outdone=None) if in_outdone else state",
         "return state",
         (
-            "tests/unit/storage/sqlite/test_connection.py::test_an_address_is_erased_from_a_state_that_never_came_into_force",
+            "tests/unit/storage/sqlite/test_erasure.py::test_an_address_is_erased_from_a_state_that_never_came_into_force",
         ),
     ),
     Mutant(

@@ -8,7 +8,7 @@ MUTANTS = (
         "notifier/storage/sqlite/changes.py",
         'if one(db, "SELECT 1 FROM messages',
         'if False and one(db, "SELECT 1 FROM messages',
-        ("tests/unit/storage/sqlite/test_store.py::test_a_repeat_after_its_mail_was_purged_makes_no_mail",),
+        ("tests/unit/storage/sqlite/test_purging.py::test_a_repeat_after_its_mail_was_purged_makes_no_mail",),
     ),
     Mutant(
         "events-of-a-change-not-returned",
@@ -16,7 +16,7 @@ MUTANTS = (
         "return [event for mail in changed for event in changes.change(db, mail, now)]",
         "return [event for mail in changed for event in changes.change(db, mail, now)[:1]]",
         (
-            "tests/unit/storage/sqlite/test_store.py::test_a_mail_that_comes_back_after_its_booking_was_cancelled_is_cancelled",
+            "tests/unit/storage/sqlite/test_changes.py::test_a_mail_that_comes_back_after_its_booking_was_cancelled_is_cancelled",
         ),
     ),
     Mutant(
@@ -24,28 +24,30 @@ MUTANTS = (
         "notifier/storage/sqlite/store.py",
         'return await self._follow_clock("expire", now, partial(claiming.expire, now=now))',
         'return await self._transact("expire", partial(claiming.expire, now=now))',
-        ("tests/unit/storage/sqlite/test_store.py::test_a_clock_that_is_set_back_is_noticed_while_nothing_is_claimed",),
+        (
+            "tests/unit/storage/sqlite/test_claiming_clock.py::test_a_clock_that_is_set_back_is_noticed_while_nothing_is_claimed",
+        ),
     ),
     Mutant(
         "templates-rendered-in-a-transaction",
         "notifier/storage/sqlite/changes.py",
         "    policy = replace(policy, subject=subjects)\n",
         "",
-        ("tests/unit/storage/sqlite/test_store.py::test_no_subject_is_rendered_in_a_transaction",),
+        ("tests/unit/storage/sqlite/test_changes.py::test_no_subject_is_rendered_in_a_transaction",),
     ),
     Mutant(
         "mails-without-the-subject-that-was-missing",
         "notifier/storage/sqlite/changes.py",
         "    if subjects.lacks:\n        return None\n",
         "",
-        ("tests/unit/storage/sqlite/test_store.py::test_no_subject_is_rendered_in_a_transaction",),
+        ("tests/unit/storage/sqlite/test_changes.py::test_no_subject_is_rendered_in_a_transaction",),
     ),
     Mutant(
         "outdated-outcome-wins",
         "notifier/storage/sqlite/changes.py",
         'rev = ? AND address = ?"\n    before = db.execute(sql, (mail.id, mail.rev - 1, mail.to))',
         'address = ?"\n    before = db.execute(sql, (mail.id, mail.to))',
-        ("tests/unit/storage/sqlite/test_store.py::test_a_change_of_an_outdated_mail_is_ignored",),
+        ("tests/unit/storage/sqlite/test_changes.py::test_a_change_of_an_outdated_mail_is_ignored",),
     ),
     Mutant(
         "sent-mail-goes-again-after-a-restart",
@@ -60,21 +62,21 @@ MUTANTS = (
         "notifier/storage/sqlite/claiming.py",
         "reserve_slots(datetime.fromisoformat(next_start) if next_start else None, len(due.mails), rate, now)",
         "reserve_slots(None, len(due.mails), rate, now)",
-        ("tests/unit/storage/sqlite/test_store.py::test_the_rate_is_kept_in_the_store",),
+        ("tests/unit/storage/sqlite/test_claiming.py::test_the_rate_is_kept_in_the_store",),
     ),
     Mutant(
         "expired-mail-claimed",
         "notifier/storage/sqlite/claiming.py",
         '_LIVE = "due_at <= ? AND (expires_at IS NULL OR expires_at > ?)"',
         '_LIVE = "due_at <= ? AND ? > 0"',
-        ("tests/unit/storage/sqlite/test_store.py::test_more_expired_mail_than_one_portion_is_not_claimed_either",),
+        ("tests/unit/storage/sqlite/test_claiming.py::test_more_expired_mail_than_one_portion_is_not_claimed_either",),
     ),
     Mutant(
         "quota-of-this-process-alone",
         "notifier/storage/sqlite/store.py",
         "    migrate(db)\n",
         '    migrate(db)\n    db.execute("DELETE FROM starts")\n',
-        ("tests/unit/storage/sqlite/test_store.py::test_a_quota_outlives_mails_and_the_process",),
+        ("tests/unit/storage/sqlite/test_claiming_quota.py::test_a_quota_outlives_mails_and_the_process",),
     ),
     Mutant(
         "newer-messages-ignored-on-return",
@@ -82,7 +84,7 @@ MUTANTS = (
         "returns = mail.status is Status.PENDING and amendment is not None",
         "returns = False",
         (
-            "tests/unit/storage/sqlite/test_store.py::test_a_mail_that_comes_back_after_its_booking_was_cancelled_is_cancelled",
+            "tests/unit/storage/sqlite/test_changes.py::test_a_mail_that_comes_back_after_its_booking_was_cancelled_is_cancelled",
         ),
     ),
     Mutant(
@@ -101,7 +103,7 @@ if wanted.since else 0
         """\
 if wanted.since is True else 0
 """,
-        ("tests/unit/storage/sqlite/test_store.py::test_mails_that_are_too_old_are_not_read",),
+        ("tests/unit/storage/sqlite/test_queries_answers.py::test_mails_that_are_too_old_are_not_read",),
     ),
     Mutant(
         "due-mails-counted-one-by-one",
@@ -113,7 +115,7 @@ if wanted.since is True else 0
     if fresh + tried < 0:
 """,
         (
-            "tests/unit/storage/sqlite/test_store.py::test_what_is_due_is_counted_by_the_minute_if_very_many_are_due_in_one",
+            "tests/unit/storage/sqlite/test_queries_answers.py::test_what_is_due_is_counted_by_the_minute_if_very_many_are_due_in_one",
         ),
     ),
     Mutant(
@@ -128,7 +130,7 @@ if wanted.since is True else 0
         "notifier/storage/sqlite/claiming.py",
         "short=left is not None and left < _are_due(db, at)",
         "short=False",
-        ("tests/unit/storage/sqlite/test_store.py::test_a_short_quota_goes_to_the_earliest_deadlines",),
+        ("tests/unit/storage/sqlite/test_claiming_quota.py::test_a_short_quota_goes_to_the_earliest_deadlines",),
     ),
     Mutant(
         "every-due-hour-merged",
@@ -157,7 +159,7 @@ if wanted.since is True else 0
         """\
                 0,
 """,
-        ("tests/unit/storage/sqlite/test_store.py::test_starts_of_an_account_without_a_quota_are_purged",),
+        ("tests/unit/storage/sqlite/test_purging.py::test_starts_of_an_account_without_a_quota_are_purged",),
     ),
     Mutant(
         "purge-looks-at-all-that-is-unreported",
@@ -175,14 +177,16 @@ if wanted.since is True else 0
         """\
             if n not in chosen:
 """,
-        ("tests/unit/storage/sqlite/test_store.py::test_mails_of_one_booking_to_one_address_go_one_after_the_other",),
+        (
+            "tests/unit/storage/sqlite/test_claiming.py::test_mails_of_one_booking_to_one_address_go_one_after_the_other",
+        ),
     ),
     Mutant(
         "newer-mail-before-an-older-one",
         "notifier/storage/sqlite/claiming.py",
         "chosen.append(one(db, _OLDEST, aggregate, address, at, at))",
         "chosen.append(n)",
-        ("tests/unit/storage/sqlite/test_store.py::test_an_older_mail_that_is_due_again_goes_before_newer_ones",),
+        ("tests/unit/storage/sqlite/test_claiming.py::test_an_older_mail_that_is_due_again_goes_before_newer_ones",),
     ),
     Mutant(
         "effects-of-a-commit-left-to-the-caller",
@@ -195,14 +199,14 @@ if wanted.since is True else 0
         """\
             return result
 """,
-        ("tests/unit/storage/sqlite/test_connection.py::test_a_cancelled_call_leaves_nothing_half_done",),
+        ("tests/unit/storage/sqlite/test_store.py::test_a_cancelled_call_leaves_nothing_half_done",),
     ),
     Mutant(
         "mail-that-is-pending-again-wakes-nobody",
         "notifier/storage/sqlite/store.py",
         'await self._transact("record", work, wake=any(mail.status is Status.PENDING for mail in changed))',
         'await self._transact("record", work)',
-        ("tests/unit/storage/sqlite/test_connection.py::test_a_cancelled_call_leaves_nothing_half_done",),
+        ("tests/unit/storage/sqlite/test_store.py::test_a_cancelled_call_leaves_nothing_half_done",),
     ),
     Mutant(
         "watchers-use-the-connection-that-writes",
@@ -261,21 +265,21 @@ if wanted.since is True else 0
         "notifier/storage/sqlite/portions.py",
         "MAX_WEIGHT = 500\n",
         "MAX_WEIGHT = 500_000\n",
-        ("tests/unit/storage/sqlite/test_reader.py::test_a_batch_is_divided_by_the_mails_that_it_makes",),
+        ("tests/unit/storage/sqlite/test_portions.py::test_a_batch_is_divided_by_the_mails_that_it_makes",),
     ),
     Mutant(
         "large-mails-weigh-as-much-as-small-ones",
         "notifier/storage/sqlite/portions.py",
         "return 1 + size // BYTES_PER_MAIL + events // EVENTS_PER_MAIL",
         "return 1 + events // EVENTS_PER_MAIL",
-        ("tests/unit/storage/sqlite/test_reader.py::test_large_mails_weigh_as_much_as_several_in_every_portion",),
+        ("tests/unit/storage/sqlite/test_portions.py::test_large_mails_weigh_as_much_as_several_in_every_portion",),
     ),
     Mutant(
         "withdrawals-of-large-mails-weigh-nothing",
         "notifier/storage/sqlite/changes.py",
         "rows=max(message.rows, read))",
         "rows=message.rows)",
-        ("tests/unit/storage/sqlite/test_reader.py::test_a_withdrawal_of_large_mails_weighs_as_much_as_they_do",),
+        ("tests/unit/storage/sqlite/test_portions.py::test_a_withdrawal_of_large_mails_weighs_as_much_as_they_do",),
     ),
     Mutant(
         "lists-read-what-mails-say",
@@ -304,7 +308,7 @@ if wanted.since is True else 0
             place, bookings = step.next, bookings + step.bookings
 """,
         (
-            "tests/unit/storage/sqlite/test_store.py::test_a_message_in_the_middle_of_erasing_writes_to_nobody_who_is_erased",
+            "tests/unit/storage/sqlite/test_erasure.py::test_a_message_in_the_middle_of_erasing_writes_to_nobody_who_is_erased",
         ),
     ),
     Mutant(
@@ -312,35 +316,39 @@ if wanted.since is True else 0
         "notifier/storage/sqlite/changes.py",
         "if before[2] == _written(SUPERSEDED):",
         "if False:",
-        ("tests/unit/storage/sqlite/test_store.py::test_a_notice_takes_over_the_changes_of_one_that_came_back",),
+        ("tests/unit/storage/sqlite/test_changes.py::test_a_notice_takes_over_the_changes_of_one_that_came_back",),
     ),
     Mutant(
         "ends-stay-in-the-future",
         "notifier/storage/sqlite/claiming.py",
         '(("mails", "finished_at"), ("messages", "handled_at"))',
         '(("messages", "handled_at"),)',
-        ("tests/unit/storage/sqlite/test_store.py::test_mails_from_a_clock_far_ahead_are_given_up_and_purged_in_time",),
+        (
+            "tests/unit/storage/sqlite/test_claiming_clock.py::test_mails_from_a_clock_far_ahead_are_given_up_and_purged_in_time",
+        ),
     ),
     Mutant(
         "tries-count-from-the-future",
         "notifier/storage/sqlite/claiming.py",
         '"due_at IS NOT NULL AND attempt > 0", ',
         "",
-        ("tests/unit/storage/sqlite/test_store.py::test_mails_from_a_clock_far_ahead_are_given_up_and_purged_in_time",),
+        (
+            "tests/unit/storage/sqlite/test_claiming_clock.py::test_mails_from_a_clock_far_ahead_are_given_up_and_purged_in_time",
+        ),
     ),
     Mutant(
         "damaged-mail-stops-all-others",
         "notifier/storage/sqlite/queries.py",
         "except (ValueError, TypeError) as error:",
         "except ZeroDivisionError as error:",
-        ("tests/unit/storage/sqlite/test_store.py::test_a_mail_that_cannot_be_decoded_stops_no_other",),
+        ("tests/unit/storage/sqlite/test_claiming.py::test_a_mail_that_cannot_be_decoded_stops_no_other",),
     ),
     Mutant(
         "damaged-mail-comes-up-again",
         "notifier/storage/sqlite/claiming.py",
         "change(db, failed(attempt, None, UNREADABLE), now)",
         "pass",
-        ("tests/unit/storage/sqlite/test_store.py::test_a_mail_that_cannot_be_decoded_stops_no_other",),
+        ("tests/unit/storage/sqlite/test_claiming.py::test_a_mail_that_cannot_be_decoded_stops_no_other",),
     ),
     Mutant(
         "large-messages-queue-before-everybody",
@@ -348,7 +356,7 @@ if wanted.since is True else 0
         "some = await self._add_some(rest, policy, now, subjects, large=False)",
         "some = await self._add_some(rest, policy, now, subjects, large=True)",
         (
-            "tests/unit/storage/sqlite/test_reader.py::test_many_of_the_largest_messages_delay_nobody_for_longer_than_one_of_them",
+            "tests/unit/storage/sqlite/test_portions.py::test_many_of_the_largest_messages_delay_nobody_for_longer_than_one_of_them",
         ),
     ),
     Mutant(
@@ -356,7 +364,7 @@ if wanted.since is True else 0
         "notifier/storage/sqlite/store.py",
         "PRAGMA temp_store_directory = ",
         "PRAGMA no_such_pragma = ",
-        ("tests/unit/storage/sqlite/test_reader.py::test_the_copy_that_erasing_makes_is_beside_the_database",),
+        ("tests/unit/storage/sqlite/test_erasure.py::test_the_copy_that_erasing_makes_is_beside_the_database",),
     ),
     Mutant(
         "full-disk-looks-healthy",
@@ -370,7 +378,7 @@ if wanted.since is True else 0
             return result
 """,
         (
-            "tests/unit/storage/sqlite/test_connection.py::test_a_failing_transaction_changes_nothing_and_shows_as_the_stores_fault",
+            "tests/unit/storage/sqlite/test_store.py::test_a_failing_transaction_changes_nothing_and_shows_as_the_stores_fault",
         ),
     ),
     Mutant(
@@ -378,7 +386,7 @@ if wanted.since is True else 0
         "notifier/storage/sqlite/claiming.py",
         "                if is_new:\n                    break\n",
         "                break\n",
-        ("tests/unit/storage/sqlite/test_store.py::test_the_mail_on_trial_is_the_one_that_became_due_last",),
+        ("tests/unit/storage/sqlite/test_claiming.py::test_the_mail_on_trial_is_the_one_that_became_due_last",),
     ),
     Mutant(
         "finished-mails-read-for-each-message",
@@ -392,7 +400,7 @@ if wanted.since is True else 0
         "notifier/storage/sqlite/changes.py",
         "spent += max(work.read + done.wrote, 1)",
         "spent += max(done.wrote, 1)",
-        ("tests/unit/storage/sqlite/test_reader.py::test_a_batch_is_divided_by_the_mails_that_it_reads",),
+        ("tests/unit/storage/sqlite/test_portions.py::test_a_batch_is_divided_by_the_mails_that_it_reads",),
     ),
     Mutant(
         "handed-back-mail-waits-for-the-old-time",
@@ -404,7 +412,7 @@ if wanted.since is True else 0
         at = max(at, mail.send_at)
 """,
         (
-            "tests/unit/storage/sqlite/test_store.py::test_after_a_clock_was_set_back_changes_of_a_mail_do_not_let_it_wait_for_the_old_time",
+            "tests/unit/storage/sqlite/test_claiming_clock.py::test_after_a_clock_was_set_back_changes_of_a_mail_do_not_let_it_wait_for_the_old_time",
         ),
     ),
     Mutant(
@@ -413,7 +421,7 @@ if wanted.since is True else 0
         'due_at - ?, next_attempt_at = next_attempt_at - ?"',
         'due_at - ?, next_attempt_at = next_attempt_at + 0 * ?"',
         (
-            "tests/unit/storage/sqlite/test_store.py::test_after_a_clock_was_set_back_changes_of_a_mail_do_not_let_it_wait_for_the_old_time",
+            "tests/unit/storage/sqlite/test_claiming_clock.py::test_after_a_clock_was_set_back_changes_of_a_mail_do_not_let_it_wait_for_the_old_time",
         ),
     ),
     Mutant(
@@ -422,7 +430,7 @@ if wanted.since is True else 0
         "UPDATE starts SET at = at - ? WHERE",
         "UPDATE starts SET at = at - 0 * ? WHERE",
         (
-            "tests/unit/storage/sqlite/test_store.py::test_after_a_clock_was_set_back_a_quota_recovers_a_day_after_its_starts",
+            "tests/unit/storage/sqlite/test_claiming_clock.py::test_after_a_clock_was_set_back_a_quota_recovers_a_day_after_its_starts",
         ),
     ),
     Mutant(
@@ -434,14 +442,14 @@ if wanted.since is True else 0
         """\
     path = path.absolute()
 """,
-        ("tests/unit/storage/sqlite/test_connection.py::test_a_second_process_cannot_open_the_file_by_another_name",),
+        ("tests/unit/storage/sqlite/test_store.py::test_a_second_process_cannot_open_the_file_by_another_name",),
     ),
     Mutant(
         "hard-link-is-another-file",
         "notifier/storage/sqlite/store.py",
         'for each in (Path(f"{path}.lock"), path):',
         'for each in (Path(f"{path}.lock"),):',
-        ("tests/unit/storage/sqlite/test_connection.py::test_a_second_process_cannot_open_the_file_by_another_name",),
+        ("tests/unit/storage/sqlite/test_store.py::test_a_second_process_cannot_open_the_file_by_another_name",),
     ),
     Mutant(
         "capital-letters-not-erased",
@@ -449,7 +457,7 @@ if wanted.since is True else 0
         "in written.decode().lower() else None",
         "in written.decode() else None",
         (
-            "tests/unit/storage/sqlite/test_connection.py::test_an_address_is_erased_from_a_state_that_never_came_into_force",
+            "tests/unit/storage/sqlite/test_erasure.py::test_an_address_is_erased_from_a_state_that_never_came_into_force",
         ),
     ),
     Mutant(
@@ -490,13 +498,13 @@ if wanted.since is True else 0
         "notifier/storage/sqlite/store.py",
         "PRAGMA secure_delete = ON",
         "PRAGMA secure_delete = OFF",
-        ("tests/unit/storage/sqlite/test_erasure.py::test_purged_mails_are_gone_from_the_disk",),
+        ("tests/unit/storage/sqlite/test_purging.py::test_purged_mails_are_gone_from_the_disk",),
     ),
     Mutant(
         "commits-not-synchronised",
         "notifier/storage/sqlite/store.py",
         "PRAGMA synchronous = FULL",
         "PRAGMA synchronous = NORMAL",
-        ("tests/unit/storage/sqlite/test_erasure.py::test_a_commit_is_on_the_disk",),
+        ("tests/unit/storage/sqlite/test_store.py::test_a_commit_is_on_the_disk",),
     ),
 )

@@ -5,53 +5,27 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import Awaitable
 from datetime import timedelta
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import pytest
-from support.parts import PATIENCE, request
-from support.samples import NOW, RULES, booking_event, flight_data
+from support.parts import PATIENCE
+from support.samples import NOW, RULES
+from support.stores import largest, request
 
 from notifier.domain.events import MailFilter
-from notifier.domain.mail import Kind, Reply, Status, failed, sent
-from notifier.domain.messages import Message, Origin, decode
+from notifier.domain.mail import Kind, Reply, Status, sent
 from notifier.errors import StoreUnusable
 from notifier.storage.sqlite import queries, reader
-from notifier.storage.sqlite.portions import MAX_WEIGHT
 from notifier.storage.sqlite.reader import MAX_REST, REST
 from notifier.storage.sqlite.store import SqliteStore
 from notifier.storage.store import Page
 
 SLICES, STEPS = 5, 40
 """Pairs of measurements of which the medians are compared, and what is worked on in each: many queries long."""
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    """Return an empty store."""
-    store = await SqliteStore.open(tmp_path / "notifier.db")
-    yield store
-    await store.close()
-
-
-def message(number: int, **data: object) -> Message:
-    """Build a request for a mail."""
-    return decode(json.dumps(request(number, **data)).encode(), Origin(NOW))
-
-
-def largest(number: int, version: int = 1) -> Message:
-    """Build a booking of the largest permitted size; each version has other departures."""
-    people = [{"name": f"Asha Rao {n}", "email": f"asha{n}@example.com"} for n in range(100)]
-    flights = [
-        flight_data(number=f"AI{n}", departs_at=f"2026-12-{n + 1:02}T{version:02}:30:00Z", arrives_at=None)
-        for n in range(20)
-    ]
-    kind = "booking.confirmed" if version == 1 else "booking.changed"
-    fields = {"booking": f"B{number}", "version": version, "passengers": people, "flights": flights}
-    return decode(json.dumps(booking_event(id=f"b{number}.{version}", type=kind, **fields)).encode(), Origin(NOW))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -83,7 +57,7 @@ class Held:
 async def test_actors_never_wait_for_a_watcher(store: SqliteStore) -> None:
     """Every call of intake, sender, reporter, broadcaster and purger returns while a query runs."""
     async with Held(store), asyncio.timeout(PATIENCE / 2):
-        await store.add([message(1), message(2)], RULES, NOW)
+        await store.add([request(1), request(2)], RULES, NOW)
         first, second = (start.mail for start in (await store.claim(9, 0, NOW)).starts)
         await store.mark(first)
         assert len(await store.sending()) == 2
@@ -97,7 +71,7 @@ async def test_actors_never_wait_for_a_watcher(store: SqliteStore) -> None:
 
 async def test_the_connection_of_watchers_cannot_write(store: SqliteStore) -> None:
     """SQLite itself refuses to write, and the failed query does not make the service unready."""
-    await store.add([message(1)], RULES, NOW)
+    await store.add([request(1)], RULES, NOW)
     with pytest.raises(StoreUnusable, match="readonly"):
         await store._reads.query(lambda db: db.execute("DELETE FROM mails").close())
     assert store.fault is None
@@ -111,10 +85,10 @@ async def test_a_snapshot_is_one_state_of_the_store(store: SqliteStore, monkeypa
 
     def slowly(db: sqlite3.Connection) -> dict[Status, int]:
         found = read(db)
-        asyncio.run_coroutine_threadsafe(store.add([message(2)], RULES, NOW), loop).result(PATIENCE)
+        asyncio.run_coroutine_threadsafe(store.add([request(2)], RULES, NOW), loop).result(PATIENCE)
         return found
 
-    await store.add([message(1)], RULES, NOW)
+    await store.add([request(1)], RULES, NOW)
     monkeypatch.setattr(queries, "totals", slowly)
     snapshot = await store.snapshot(MailFilter(), 10)
     monkeypatch.undo()
@@ -141,7 +115,7 @@ async def test_watchers_with_the_same_query_share_an_answer(
         other = asyncio.create_task(store.snapshot(MailFilter(kind=frozenset({Kind.CHANGE})), 200))
         await asyncio.sleep(0)
         early.pop().cancel()
-        await store.add([message(1)], RULES, NOW)
+        await store.add([request(1)], RULES, NOW)
         late = [asyncio.create_task(store.snapshot(MailFilter(), 200)) for _ in range(200)]
         await asyncio.sleep(0)
     async with asyncio.timeout(PATIENCE):
@@ -165,7 +139,7 @@ async def test_an_answer_is_not_older_than_its_question(store: SqliteStore, monk
     monkeypatch.setattr(queries, "page", page)
     first = asyncio.create_task(store.snapshot(MailFilter(), 200))
     await asyncio.to_thread(begun.wait, PATIENCE)
-    await store.add([message(1)], RULES, NOW)
+    await store.add([request(1)], RULES, NOW)
     second = asyncio.create_task(store.snapshot(MailFilter(), 200))
     await asyncio.sleep(0)
     end.set()
@@ -245,7 +219,7 @@ async def test_only_the_processor_time_of_a_query_is_rested_and_only_by_its_own_
 
 async def test_what_is_counted_and_replayed_is_what_passes_the_filter(store: SqliteStore) -> None:
     """The database selects the same events as the hub, in slices that end at multiples of 100."""
-    await store.add([message(n, to=[f"p{n}.{each}@example.com" for each in range(40)]) for n in range(6)], RULES, NOW)
+    await store.add([request(n, to=[f"p{n}.{each}@example.com" for each in range(40)]) for n in range(6)], RULES, NOW)
     await store.add([largest(1)], RULES, NOW)
     first, *_ = (start.mail for start in (await store.claim(99, 0, NOW)).starts)
     await store.record([sent(first, Reply(250, "OK"), NOW)], NOW)
@@ -298,7 +272,7 @@ async def watch(store: SqliteStore, stop: asyncio.Event) -> None:
 
 async def work(store: SqliteStore, number: int) -> None:
     """Add some messages and send their mails."""
-    await store.add([message(number * 10 + n) for n in range(10)], RULES, NOW)
+    await store.add([request(number * 10 + n) for n in range(10)], RULES, NOW)
     for start in (await store.claim(10, 0, NOW)).starts:
         await store.record([sent(start.mail, Reply(250, "OK"), NOW)], NOW)
 
@@ -340,129 +314,10 @@ async def test_sending_and_intake_keep_their_speed_while_watchers_ask_all_the_ti
     assert share >= 0.7, seconds
 
 
-async def test_the_copy_that_erasing_makes_is_beside_the_database(store: SqliteStore, tmp_path: Path) -> None:
-    """SQLite would write it to /tmp, which can be small, or memory."""
-    # More than SQLite keeps in memory.
-    await store.add([message(n, text="x" * 50_000) for n in range(200)], RULES, NOW)
-    folders: set[Path] = set()
-
-    def look() -> None:
-        files = [each.resolve() for each in Path("/proc/self/fd").iterdir()]
-        folders.update(file.parent for file in files if file.name.startswith("etilqs_"))
-
-    await store._writer.set_progress_handler(look, 1000)
-    await store.erase("p1@example.com", NOW)
-    assert folders == {tmp_path}
-
-
-async def test_a_batch_is_divided_by_the_mails_that_it_makes(store: SqliteStore, tmp_path: Path) -> None:
-    """No transaction adds more than MAX_WEIGHT mails, except for a larger message, which has one of its own."""
-    sizes: list[int] = []
-    seen = 0
-
-    def note(operation: str, _: float) -> None:
-        nonlocal seen
-        with sqlite3.connect(tmp_path / "notifier.db") as db:
-            (now,) = db.execute("SELECT count(*) FROM mails").fetchone()
-        db.close()
-        if operation == "add":
-            sizes.append(now - seen)
-        seen = now
-
-    store._transacted = note
-    several = [message(n, to=[f"p{n}.{each}@example.com" for each in range(99)]) for n in range(12)]
-    added = await store.add([*several, largest(1), message(99)], RULES, NOW)
-    assert [len(each.mails) for each in added] == [99] * 12 + [2100, 1]
-    assert [each for each in sizes if each] == [5 * 99, 5 * 99, 2 * 99, 2100, 1]
-    assert 5 * 99 <= MAX_WEIGHT < 6 * 99
-    assert all(each.repeated for each in await store.add([*several, largest(1), message(99)], RULES, NOW))
-
-
-async def test_large_mails_weigh_as_much_as_several_in_every_portion(store: SqliteStore) -> None:
-    """Taking in, expiring, purging and erasing 90 mails of 100 kB each take two transactions, as 630 small ones do."""
-    later, done = NOW + timedelta(hours=2), list[str]()
-    store._transacted = lambda operation, _: done.append(operation)
-
-    async def add(first: int) -> None:
-        long = {"to": "asha@example.com", "text": "x" * 100_000, "expires_at": (NOW + timedelta(hours=1)).isoformat()}
-        await store.add([message(n, **long) for n in range(first, first + 90)], RULES, NOW)
-
-    await add(0)
-    assert [await store.expire(later) for _ in range(3)] == [True, False, False]
-    purged = [await store.purge(later + timedelta(hours=1), NOW, None, later) for _ in range(3)]
-    assert [each.mails for each in purged] == [71, 19, 0]
-    await add(100)
-    assert (await store.erase("asha@example.com", NOW)).mails == 90
-    of_bookings = 1
-    assert [done.count(each) for each in ("add", "expire", "purge", "erase")] == [2 * 2, 3, 3, 2 + of_bookings]
-
-
-async def test_a_withdrawal_of_large_mails_weighs_as_much_as_they_do(store: SqliteStore) -> None:
-    """It names only the request, and yet it has a transaction of its own if the request is large."""
-    people = [f"p{n}@example.com" for n in range(50)]
-    asked = [message(n, to=people, text="x" * 100_000) for n in range(2)]
-    await store.add(asked, RULES, NOW)
-    withdrawals = [
-        {"type": "notification.cancelled", "id": f"c{n}", "source": each.source, "data": {"id": each.id}}
-        for n, each in enumerate(asked)
-    ]
-    done: list[str] = []
-    store._transacted = lambda operation, _: done.append(operation)
-    await store.add([decode(json.dumps(each).encode(), Origin(NOW)) for each in withdrawals], RULES, NOW)
-    assert (await store.totals())[Status.CANCELLED] == 100
-    assert len(done) == 2
-
-
 async def test_a_list_does_not_read_what_mails_say(store: SqliteStore) -> None:
     """Lists never show the content, which can be long."""
-    await store.add([message(1), message(2)], RULES, NOW)
+    await store.add([request(1), request(2)], RULES, NOW)
     shown = await store.listing(MailFilter(), None, 10), (await store.snapshot(MailFilter(), 10)).mails
     await store._run(lambda db: db.execute("UPDATE mails SET content = x'00'").close())
     assert (await store.listing(MailFilter(), None, 10), (await store.snapshot(MailFilter(), 10)).mails) == shown
     assert shown[0].count(b'"kind":"notification"') == 2
-
-
-async def test_a_batch_is_divided_by_the_mails_that_it_reads(store: SqliteStore) -> None:
-    """Messages that change nothing count by the mails that they read; repeats and outdated ones count as one."""
-    requests = [message(n, to=[f"p{n}.{each}@example.com" for each in range(99)]) for n in range(12)]
-    await store.add(requests, RULES, NOW)
-    while starts := (await store.claim(500, 0, NOW)).starts:
-        await store.record([failed(start.mail, Reply(550, "no"), None) for start in starts], NOW)
-    withdrawals = [
-        {"type": "notification.cancelled", "id": f"c{n}", "source": each.source, "data": {"id": each.id}}
-        for n, each in enumerate(requests)
-    ]
-    transactions: list[str] = []
-    store._transacted = lambda operation, _: transactions.append(operation)
-    await store.add([decode(json.dumps(each).encode(), Origin(NOW)) for each in withdrawals], RULES, NOW)
-    assert transactions == ["add"] * 3
-    transactions.clear()
-    await store.add([decode(json.dumps(each).encode(), Origin(NOW)) for each in withdrawals], RULES, NOW)
-    assert transactions == ["add"]
-
-
-async def test_many_of_the_largest_messages_delay_nobody_for_longer_than_one_of_them(store: SqliteStore) -> None:
-    """While they are added, a snapshot, a small message and a claim wait for about one transaction, not for all."""
-    began = time.perf_counter()
-    await store.add([largest(0)], RULES, NOW)
-    alone = time.perf_counter() - began
-    adding = [asyncio.create_task(store.add([largest(n)], RULES, NOW)) for n in range(1, 9)]
-    waits: dict[str, list[float]] = {"snapshot": [], "message": [], "claim": []}
-    number = 0
-    try:
-        while not all(task.done() for task in adding):
-            number += 1
-            for name, asked in (
-                ("snapshot", store.snapshot(MailFilter(), 200)),
-                ("message", store.add([message(number)], RULES, NOW)),
-                ("claim", store.claim(1, 0, NOW)),
-            ):
-                began = time.perf_counter()
-                await asked
-                waits[name].append(time.perf_counter() - began)
-    finally:
-        await asyncio.gather(*adding)
-    print({name: f"{max(each):.2f} s" for name, each in waits.items()}, f"one message: {alone:.2f} s")  # noqa: T201 - pytest shows it beside a failure
-    assert number >= 4
-    for name, each in waits.items():
-        assert max(each) < 4 * alone, (name, alone, waits)
