@@ -1,6 +1,6 @@
 """The promised limits of the feed: a value just within each of them is accepted, and one just beyond it is not.
 
-The tables must have every limit and every close code.
+The table must have every limit.
 """
 
 import asyncio
@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from support.pages import scrape
 from support.parts import PATIENCE, changed, events_until, next_frame, request, result, serving, submit, wait_frame
-from support.places import ROOT
 from support.privacy import OPERATOR_TOKEN, VIEWER_TOKEN
 from support.samples import NOW, RULES
 from support.wire import HELLO, PING, TEXT, UPGRADE, dialled, frame
@@ -38,7 +37,7 @@ from notifier.feed import (
     share,
 )
 from notifier.feed.client import FeedClient
-from notifier.feed.protocol import CloseCode, fields, frames
+from notifier.feed.protocol import fields, frames
 from notifier.gateways import dead_letters, properties, smtp_dialogue
 from notifier.settings import FeedSettings, Settings
 from notifier.storage.sqlite import changes
@@ -462,19 +461,6 @@ LIMITS: Mapping[tuple[ModuleType, str], float] = {
 }
 """The limits that users are promised. Their effects are tested here and elsewhere, often with a smaller one."""
 
-CLOSE_CODES = {
-    1009: "tests/unit/feed/test_limits.py::test_a_frame_has_at_most_half_a_megabyte",
-    1011: "tests/unit/feed/test_session.py::test_a_fault_of_ours_in_a_session_ends_only_that",
-    1012: "tests/unit/feed/test_session.py::test_clients_get_a_bye_when_the_service_ends",
-    1013: "tests/integration/test_feed_misbehaviour.py::test_beyond_the_most_viewers_one_is_asked_to_come_later",
-    4400: "tests/unit/feed/test_session.py::test_a_first_frame_that_is_no_proper_hello_is_closed_with_4400",
-    4401: "tests/unit/feed/test_session.py::test_tokens_decide_who_may_do_what",
-    4408: "tests/unit/feed/test_session.py::test_who_says_no_hello_is_closed_with_4408",
-    4429: "tests/unit/feed/test_limits.py::test_a_viewer_may_send_fifty_frames_in_ten_seconds",
-    4508: "tests/unit/feed/test_limits.py::test_a_client_that_reads_too_slowly_is_closed_with_4508",
-}
-"""The codes that a client can be closed with, and a test of each."""
-
 
 @pytest.mark.parametrize(("module", "name"), LIMITS, ids=lambda part: getattr(part, "__name__", part))
 def test_a_limit_is_what_users_are_promised(module: ModuleType, name: str) -> None:
@@ -504,17 +490,6 @@ def test_no_limit_is_forgotten() -> None:
     )
     found = {name for each in modules for name in vars(each) if name.startswith("MAX_")}
     assert found <= {name for _, name in LIMITS}  # a module that uses a limit of another one has its name too
-
-
-def test_no_close_code_is_forgotten() -> None:
-    """The documentation has every close code, and each has a test."""
-    documented = (ROOT / "docs" / "feed.md").read_text(encoding="utf-8").partition("| code | meaning |")[2]
-    table = documented.partition("\n\n")[0]
-    assert set(CLOSE_CODES) == {int(code) for code in re.findall(r"\b[14]\d{3}\b", table.replace("1,000", ""))}
-    assert set(CLOSE_CODES) == set(CloseCode)
-    for test in CLOSE_CODES.values():
-        file, _, function = test.partition("::")
-        assert f"def {function}(" in (ROOT / file).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", ["id", "subject"])

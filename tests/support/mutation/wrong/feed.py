@@ -161,7 +161,7 @@ MUTANTS = (
         "notifier/feed/protocol/fields.py",
         "FrameId = str | int | float | None",
         "FrameId = str | int | float | bool | list[object] | dict[str, object] | None",
-        ("tests/unit/feed/test_protocol.py::test_an_id_of_any_other_type_is_bad",),
+        ("tests/unit/feed/protocol/test_frames.py::test_an_id_of_any_other_type_is_bad",),
     ),
     Mutant(
         "malformed-host-is-our-fault",
@@ -246,7 +246,7 @@ MUTANTS = (
         "notifier/feed/protocol/frames.py",
         "        type_ = _read_type(text).type\n",
         '        type_ = msgspec.json.decode(text)["type"]\n',
-        ("tests/unit/feed/test_protocol.py::test_nothing_is_built_of_what_is_not_asked_for",),
+        ("tests/unit/feed/protocol/test_frames.py::test_nothing_is_built_of_what_is_not_asked_for",),
     ),
     Mutant(
         "arguments-of-viewers-decoded-at-will",

@@ -1,14 +1,17 @@
+"""Frames that clients write are read or refused; frames of the server are written."""
+
 import json
 import tracemalloc
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET, Raw
 from support.any_json import FIELDS, JSON
+from support.client_frames import frame, read
 from support.samples import NOW, mail
 
 from notifier.domain.events import MailFilter, StoredEvent, public
@@ -19,41 +22,15 @@ from notifier.feed.protocol import (
     ByeFrame,
     CloseCode,
     CommandFrame,
-    Cursor,
     FilterFrame,
     HelloFrame,
     ResultFrame,
     Totals,
-    cursor,
-    filter_hash,
-    read_cursor,
-    read_filter,
     read_frame,
     write,
     write_events,
     write_snapshot,
 )
-
-STORE = "0123456789abcdef" * 2
-_Frame = TypeVar("_Frame", HelloFrame, FilterFrame, CommandFrame)
-FILTERS = st.builds(
-    MailFilter,
-    status=st.frozensets(st.sampled_from(Status)),
-    kind=st.frozensets(st.sampled_from(Kind)),
-    booking=st.frozensets(st.text(max_size=8), max_size=3),
-    mail=st.frozensets(st.text(max_size=8), max_size=3),
-    since=st.none() | st.datetimes(datetime(1971, 1, 1), datetime(9998, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - hypothesis adds the zone
-)
-
-
-def frame(**fields: Any) -> str:
-    return json.dumps(fields)
-
-
-def read(type_: type[_Frame], **fields: Any) -> _Frame:
-    found = read_frame(frame(**fields))
-    assert isinstance(found, type_)
-    return found
 
 
 def test_a_bare_hello_asks_for_the_usual() -> None:
@@ -151,32 +128,6 @@ def test_a_frame_that_breaks_the_protocol_is_bad(text: str | bytes, says: str) -
         read_frame(text)
 
 
-@pytest.mark.parametrize(
-    ("given_filter", "says"),
-    [
-        ([], "filter: .*object"),
-        ({"status": "done"}, "filter: .*done"),
-        ({"status": {}}, "filter"),
-        ({"kind": ["x"]}, "filter"),
-        ({"booking": [5]}, "filter"),
-        ({"mail": [[]]}, "filter"),
-        ({"mail": ["x"] * 501}, "filter: .*500"),
-        ({"since": "yesterday"}, "filter"),
-        ({"since": "2026-11-24T10:00:00"}, "since needs an offset"),
-        ({"since": 5}, "filter"),
-        ({"since": {}}, "filter"),
-        ({"since": ["2026-11-24T10:00:00Z"] * 20}, "filter"),
-        ({"since": {str(n): n for n in range(20)}}, "filter"),
-    ],
-)
-def test_a_filter_that_breaks_the_protocol_is_bad(given_filter: Any, says: str) -> None:
-    """The error says what is wrong with a filter, whether it is given as JSON or as a mapping."""
-    with pytest.raises(BadFrame, match=says):
-        read(HelloFrame, type="hello", filter=given_filter).wanted()
-    with pytest.raises(BadFrame, match=says):
-        read_filter(given_filter)
-
-
 def test_a_huge_number_is_a_bad_frame() -> None:
     """A number that fits into no float is refused like any other wrong value."""
     with pytest.raises(BadFrame, match="stats"):
@@ -222,67 +173,6 @@ def test_an_id_of_any_other_type_is_bad(id_: str) -> None:
     for type_ in ("command", "filter"):
         with pytest.raises(BadFrame):
             read_frame(f'{{"type":"{type_}","id":{id_}}}')
-
-
-def test_no_filter_is_every_mail() -> None:
-    """Without a filter, or with an empty one, nothing is left out."""
-    assert read_filter(None) == read_filter({}) == read_filter({"status": [], "kind": None}) == MailFilter()
-
-
-def test_a_filter_takes_a_value_or_a_list() -> None:
-    """A single value is a list of one, and `since` becomes UTC."""
-    found = read_filter(
-        {
-            "status": "sent",
-            "kind": ["booking.change", "notification"],
-            "booking": "R",
-            "since": "2026-11-24T15:30+05:30",
-        }
-    )
-    assert found == MailFilter(
-        status=frozenset({Status.SENT}),
-        kind=frozenset({Kind.CHANGE, Kind.NOTIFICATION}),
-        booking=frozenset({"R"}),
-        since=NOW,
-    )
-
-
-@given(st.integers(0, 10**18 - 1), FILTERS)
-def test_a_cursor_comes_back_as_it_went(seq: int, wanted: MailFilter) -> None:
-    """Store, place and filter are read from a cursor as they were written."""
-    assert read_cursor(cursor(STORE, seq, filter_hash(wanted))) == Cursor(STORE, seq, filter_hash(wanted))
-
-
-@given(FILTERS, FILTERS)
-def test_another_filter_makes_another_cursor(one: MailFilter, other: MailFilter) -> None:
-    """Cursors of two filters differ, unless the filters are equal."""
-    assert (filter_hash(one) == filter_hash(other)) is (one == other)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "-",
-        "1",
-        f"{STORE}-1",
-        f"{STORE}--0000000f",
-        f"{STORE}-1-0000000g",
-        f"{STORE}-{'9' * 19}-00000000",
-        f"{STORE}-1-00000000\n",
-        f"{STORE[:-1]}-1-00000000",
-    ],
-)
-def test_what_is_no_cursor_is_none(text: str) -> None:
-    """A text that is not a cursor of this version is recognised and never used."""
-    assert read_cursor(text) is None
-
-
-@given(st.text())
-def test_no_text_breaks_the_reading_of_cursors(text: str) -> None:
-    """Any text is read as a cursor or as None, without an error."""
-    found = read_cursor(text)
-    assert found is None or found.seq >= 0
 
 
 def test_a_server_s_frame_has_its_type_first() -> None:

@@ -1,0 +1,31 @@
+"""Every close code has a meaning, a test, and a place in the documentation."""
+
+import re
+
+from support.places import ROOT
+
+from notifier.feed.protocol import CloseCode
+
+CLOSE_CODES = {
+    1009: "tests/unit/feed/test_limits.py::test_a_frame_has_at_most_half_a_megabyte",
+    1011: "tests/unit/feed/test_session.py::test_a_fault_of_ours_in_a_session_ends_only_that",
+    1012: "tests/unit/feed/test_session.py::test_clients_get_a_bye_when_the_service_ends",
+    1013: "tests/integration/test_feed_misbehaviour.py::test_beyond_the_most_viewers_one_is_asked_to_come_later",
+    4400: "tests/unit/feed/test_session.py::test_a_first_frame_that_is_no_proper_hello_is_closed_with_4400",
+    4401: "tests/unit/feed/test_session.py::test_tokens_decide_who_may_do_what",
+    4408: "tests/unit/feed/test_session.py::test_who_says_no_hello_is_closed_with_4408",
+    4429: "tests/unit/feed/test_limits.py::test_a_viewer_may_send_fifty_frames_in_ten_seconds",
+    4508: "tests/unit/feed/test_limits.py::test_a_client_that_reads_too_slowly_is_closed_with_4508",
+}
+"""The codes that a client can be closed with, and a test of each."""
+
+
+def test_no_close_code_is_forgotten() -> None:
+    """The documentation has every close code, and each has a test."""
+    documented = (ROOT / "docs" / "feed.md").read_text(encoding="utf-8").partition("| code | meaning |")[2]
+    table = documented.partition("\n\n")[0]
+    assert set(CLOSE_CODES) == {int(code) for code in re.findall(r"\b[14]\d{3}\b", table.replace("1,000", ""))}
+    assert set(CLOSE_CODES) == set(CloseCode)
+    for test in CLOSE_CODES.values():
+        file, _, function = test.partition("::")
+        assert f"def {function}(" in (ROOT / file).read_text(encoding="utf-8")
