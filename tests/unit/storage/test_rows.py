@@ -1,21 +1,16 @@
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.samples import NOW, mail
+from support.any_mail import MAILS
+from support.samples import NOW, TRACE, mail
 
 from notifier.domain.events import encode_event, event_id, event_type
 from notifier.domain.mail import (
     FINISHED,
-    AirportTime,
-    Flight,
-    Itinerary,
     Kind,
     Mail,
-    PlainContent,
-    Price,
-    Reply,
     Status,
     claimed,
 )
@@ -23,70 +18,16 @@ from notifier.storage.rows import (
     CHANGING_COLUMNS,
     EVENT_COLUMNS,
     MAIL_COLUMNS,
+    PERSONAL_COLUMNS,
     change_row,
     event_row,
     mail_row,
     millis,
     moment,
+    personal_row,
     read_event,
     read_mail,
-)
-
-TIMES = st.integers(0, 4 * 10**12).map(moment)
-WORDS = st.text(max_size=20)
-CLOCKS = st.datetimes(datetime(1971, 1, 1), datetime(9998, 1, 1))  # noqa: DTZ001 - what an airport's clock shows
-AIRPORT_TIMES = st.builds(
-    AirportTime,
-    at=st.none() | CLOCKS.map(lambda clock: clock.replace(tzinfo=UTC)),
-    clock=CLOCKS,
-    zone=st.none() | WORDS,
-)
-FLIGHTS = st.builds(
-    Flight,
-    number=WORDS,
-    origin=WORDS,
-    destination=WORDS,
-    departs=AIRPORT_TIMES,
-    arrives=st.none() | AIRPORT_TIMES,
-    seat=st.none() | WORDS,
-    gate=st.none() | WORDS,
-)
-ITINERARIES = st.builds(
-    Itinerary,
-    names=st.lists(WORDS, max_size=3).map(tuple),
-    flights=st.lists(FLIGHTS, max_size=3).map(tuple),
-    price=st.none() | st.builds(Price, WORDS, WORDS),
-    locale=st.none() | WORDS,
-    note=st.none() | WORDS,
-    sequence=st.integers(0, 99),
-    before=st.lists(FLIGHTS, max_size=2).map(tuple),
-    leaves_soon=st.booleans(),
-)
-MAILS = st.builds(
-    Mail,
-    id=WORDS,
-    rev=st.integers(1, 99),
-    aggregate=WORDS,
-    kind=st.sampled_from(Kind),
-    status=st.sampled_from(Status),
-    to=WORDS,
-    subject=WORDS,
-    content=ITINERARIES | st.builds(PlainContent, WORDS, st.none() | WORDS),
-    booking=st.none() | WORDS,
-    flight=st.none() | FLIGHTS,
-    event=WORDS,
-    correlation=st.none() | WORDS,
-    traceparent=st.none() | WORDS,
-    message_id=WORDS,
-    attempt=st.integers(0, 99),
-    created_at=TIMES,
-    send_at=TIMES,
-    expires_at=st.none() | TIMES,
-    next_attempt_at=st.none() | TIMES,
-    first_attempt_at=st.none() | TIMES,
-    sent_at=st.none() | TIMES,
-    smtp=st.none() | st.builds(Reply, st.integers(200, 599), WORDS),
-    error=st.none() | WORDS,
+    rewrite_row,
 )
 
 
@@ -107,6 +48,15 @@ def test_a_change_writes_the_same_values_as_a_new_row(changed: Mail) -> None:
     }
 
 
+@given(MAILS)
+def test_rewriting_and_erasing_write_the_same_values_as_a_new_row(changed: Mail) -> None:
+    """Their values are those of the whole row in the same columns, and then the mail's id."""
+    whole = dict(zip(MAIL_COLUMNS, mail_row(changed, NOW), strict=True))
+    rewritten = ("subject", "content", "flight", "expires_at")
+    for columns, row in ((rewritten, rewrite_row(changed)), (PERSONAL_COLUMNS, personal_row(changed))):
+        assert row == (*(whole[column] for column in columns), changed.id)
+
+
 def test_what_never_changes_is_not_written_again() -> None:
     """A change does not touch a mail's id, its content, or its times of creation, sending and expiry."""
     fixed = {"id", "aggregate", "kind", "address", "subject", "content", "created_at", "send_at", "expires_at"}
@@ -121,10 +71,17 @@ def test_a_row_says_whether_it_waits_or_is_finished(status: Status) -> None:
     assert row["finished_at"] == (millis(NOW) if status in FINISHED else None)
 
 
+@pytest.mark.parametrize(("wait", "due"), [(timedelta(0), timedelta(-1)), (timedelta(1), timedelta(1))])
+def test_a_mail_without_a_wait_is_due_at_once_although_the_clock_was_set_back(wait: timedelta, due: timedelta) -> None:
+    """A day back, a mail for the time of its creation is due now, and one for a later time is due at that time."""
+    row = dict(zip(MAIL_COLUMNS, mail_row(mail(send_at=NOW + wait), NOW - timedelta(1)), strict=True))
+    assert row["due_at"] == millis(NOW + due)
+
+
 @pytest.mark.parametrize("prev", [None, Status.PENDING])
 def test_an_event_comes_back_as_it_was_logged(prev: Status | None) -> None:
     """An event's row has the fields that filters and brokers need, and the unchanged body."""
-    after = claimed(mail(booking="RXJ34P", correlation="c1"), NOW)
+    after = claimed(mail(booking="RXJ34P", correlation="c1", traceparent=TRACE), NOW)
     type_ = event_type(prev, after)
     body = encode_event(type_, prev, after, NOW)
     row = event_row(type_, prev, after, body)
@@ -133,6 +90,7 @@ def test_an_event_comes_back_as_it_was_logged(prev: Status | None) -> None:
     assert (found.seq, found.body, found.type, found.id) == (7, body, type_, event_id(after))
     assert (found.mail, found.prev, found.status, found.kind) == (after.id, prev, Status.SENDING, Kind.NOTIFICATION)
     assert (found.booking, found.created_at, found.event, found.correlation) == ("RXJ34P", NOW, "r1", "c1")
+    assert found.traceparent == TRACE
 
 
 @given(st.integers(-(10**12), 4 * 10**12))

@@ -5,6 +5,7 @@ import re
 from support.places import ROOT
 
 from notifier.feed.protocol import CloseCode
+from notifier.feed.protocol.close_codes import is_refusal
 
 CLOSE_CODES = {
     1009: "tests/unit/feed/test_limits.py::test_a_frame_has_at_most_half_a_megabyte",
@@ -29,3 +30,15 @@ def test_no_close_code_is_forgotten() -> None:
     for test in CLOSE_CODES.values():
         file, _, function = test.partition("::")
         assert f"def {function}(" in (ROOT / file).read_text(encoding="utf-8")
+
+
+def test_after_a_refusal_a_client_must_change_something() -> None:
+    """The codes from 4400 to 4499 are refusals; after any other code the client connects again and resumes."""
+    assert {int(code) for code in CloseCode if is_refusal(code)} == {4400, 4401, 4408, 4429}
+    assert [is_refusal(code) for code in (1000, 4399, 4400, 4499, 4500)] == [False, False, True, True, False]
+
+
+def test_a_code_has_a_meaning_of_its_own() -> None:
+    """A member is its number, and no two members mean the same."""
+    assert int(CloseCode.RESTARTING) == 1012
+    assert len({code.meaning for code in CloseCode}) == len(CloseCode)

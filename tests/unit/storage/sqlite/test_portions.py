@@ -7,14 +7,40 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
+from hypothesis import given
+from hypothesis import strategies as st
 from support.samples import NOW, RULES
 from support.stores import largest, request
 
 from notifier.domain.events import MailFilter
 from notifier.domain.mail import Reply, Status, failed
 from notifier.domain.messages import Origin, decode
-from notifier.storage.sqlite.portions import MAX_WEIGHT
+from notifier.domain.planning import BYTES_PER_MAIL
+from notifier.storage.sqlite.portions import EVENTS_PER_MAIL, MAX_WEIGHT, portion, weight
 from notifier.storage.sqlite.store import SqliteStore
+
+
+def test_a_mail_weighs_by_its_size_and_its_events() -> None:
+    """It counts as one mail, and as one more for each 16 KiB of its largest column and for each ten events."""
+    assert (MAX_WEIGHT, BYTES_PER_MAIL, EVENTS_PER_MAIL) == (500, 16 * 1024, 10)
+    assert [weight(size) for size in (0, 16_383, 16_384, 160 * 1024)] == [1, 1, 2, 11]
+    assert [weight(0, events) for events in (0, 9, 10, 1000)] == [1, 1, 2, 101]
+    assert weight(16_384, 10) == 3
+
+
+@given(st.lists(st.integers(1, 2 * MAX_WEIGHT), max_size=30))
+def test_portions_have_every_item_once_and_in_order(weights: list[int]) -> None:
+    """Each portion is as large as MAX_WEIGHT permits, but has at least one item, and says whether more follow."""
+    rest = list(enumerate(weights))
+    more = True
+    while more:
+        items, more = portion(rest)
+        taken, rest = rest[: len(items)], rest[len(items) :]
+        assert items == [item for item, _ in taken]
+        assert more is bool(rest)
+        spent = sum(weighs for _, weighs in taken)
+        assert len(items) <= 1 or spent <= MAX_WEIGHT
+        assert not more or (items and spent + rest[0][1] > MAX_WEIGHT)
 
 
 async def test_a_batch_is_divided_by_the_mails_that_it_makes(store: SqliteStore, tmp_path: Path) -> None:

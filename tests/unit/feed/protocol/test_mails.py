@@ -1,0 +1,48 @@
+"""Clients read mails and events as the service writes them."""
+
+import json
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+from support.any_mail import MAILS
+from support.samples import NOW, flight, mail
+
+from notifier.domain.events import encode_event, event_id, event_type
+from notifier.domain.mail import Mail, Status
+from notifier.feed.protocol import PublicEvent, public_mail
+from notifier.feed.protocol.mails import MailContent
+
+
+@given(MAILS, st.none() | st.sampled_from(Status))
+def test_an_event_is_read_as_it_was_stored(stored: Mail, prev: Status | None) -> None:
+    """For any mail, the structs have every field that is written, and no other."""
+    type_ = event_type(prev, stored)
+    body = encode_event(type_, prev, stored, NOW)
+    event = msgspec.json.decode(body, type=PublicEvent)
+    assert json.loads(msgspec.json.encode(event)) == json.loads(body)
+    assert event.data.mail == public_mail(stored)
+    assert (event.id, event.type, event.data.prev) == (event_id(stored), type_, prev)
+
+
+def test_a_flight_has_the_names_of_a_booking_message() -> None:
+    """Its airports are `from` and `to`, and its departure is in UTC."""
+    shown = public_mail(mail(flight=flight())).flight
+    assert msgspec.to_builtins(shown) == {
+        "number": "AI101",
+        "from": "DEL",
+        "to": "BLR",
+        "departs_at": "2026-12-01T04:00:00.000Z",
+    }
+
+
+def test_a_recipient_is_masked_and_the_content_left_out() -> None:
+    """A public mail shows the first letter and the domain of its address, and nothing of its text."""
+    shown = public_mail(mail())
+    assert shown.to == "a•••@example.com"
+    assert "It is ready." not in repr(shown)
+
+
+def test_the_content_of_an_erased_mail_is_empty() -> None:
+    """Without an address there are no headers, texts or attachments."""
+    assert msgspec.to_builtins(MailContent()) == {"headers": [], "text": None, "html": None, "calendars": []}
