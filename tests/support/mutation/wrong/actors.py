@@ -24,7 +24,7 @@ MUTANTS = (
         await self._session.acknowledge([letter.delivery for letter in batch])
         reasons = await self._session.dead_letter(batch)
 """,
-        ("tests/unit/actors/test_consumer.py::test_held_dead_letters_are_delivered_again_after_a_stop",),
+        ("tests/unit/actors/test_dead_letters.py::test_held_dead_letters_are_delivered_again_after_a_stop",),
     ),
     Mutant(
         "orphans-forgotten",
@@ -139,42 +139,42 @@ MUTANTS = (
         "notifier/actors/dead_letters.py",
         "[letter for letter, reason in zip(batch, reasons, strict=True) if reason is None]",
         "list(batch)",
-        ("tests/unit/actors/test_consumer.py::test_a_rejected_letter_is_held_and_published_later",),
+        ("tests/unit/actors/test_dead_letters.py::test_a_rejected_letter_is_held_and_published_later",),
     ),
     Mutant(
         "refused-letter-keeps-others-back",
         "notifier/actors/dead_letters.py",
         "            self._batch_size = 1\n",
         "",
-        ("tests/unit/actors/test_consumer.py::test_a_letter_that_is_always_rejected_delays_no_other",),
+        ("tests/unit/actors/test_dead_letters.py::test_a_letter_that_is_always_rejected_delays_no_other",),
     ),
     Mutant(
         "held-without-bound",
         "notifier/actors/dead_letters.py",
         "        within = len(self._waiting) <= MAX_HELD and self._bytes <= MAX_HELD_BYTES\n",
         "        within = True\n",
-        ("tests/unit/actors/test_consumer.py::test_too_many_held_letters_make_no_room",),
+        ("tests/unit/actors/test_dead_letters.py::test_too_many_held_letters_make_no_room",),
     ),
     Mutant(
         "letters-not-bounded-by-bytes",
         "notifier/actors/dead_letters.py",
         "if batch and size > BATCH_BYTES:",
         "if batch and size < 0:",
-        ("tests/unit/actors/test_consumer.py::test_letters_share_a_confirmation",),
+        ("tests/unit/actors/test_dead_letters.py::test_letters_share_a_confirmation",),
     ),
     Mutant(
         "headers-of-held-letters-not-counted",
         "notifier/actors/dead_letters.py",
         "return len(delivery.body) + len(delivery.wire)",
         "return len(delivery.body)",
-        ("tests/unit/actors/test_consumer.py::test_headers_count_as_bodies_do",),
+        ("tests/unit/actors/test_dead_letters.py::test_headers_count_as_bodies_do",),
     ),
     Mutant(
         "letters-of-a-closed-channel-held",
         "notifier/actors/dead_letters.py",
         "if not self._session.will_return(letter.delivery)]",
         "if letter]",
-        ("tests/unit/actors/test_consumer.py::test_a_held_message_that_is_delivered_again_is_one_letter",),
+        ("tests/unit/actors/test_dead_letters.py::test_a_held_message_that_is_delivered_again_is_one_letter",),
     ),
     Mutant(
         "refused-results-repeat-the-confirmed-ones",
