@@ -1,8 +1,8 @@
 """Sessions of the RabbitMQ gateway on the queues of a test."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from support.rabbit import Rabbit
@@ -48,3 +48,15 @@ async def until_probed(session: ConsumerSession) -> None:
 
 async def keep(_: Any) -> None:
     """Receive a message without acknowledging it."""
+
+
+@contextmanager
+def stuck(session: ConsumerSession) -> Iterator[None]:
+    """Fill aiormq's write queue of a session, as if its writer had been cancelled."""
+    (ours,) = session.consumers
+    channel: Any = ours.channel
+    full: asyncio.Queue[None] = asyncio.Queue(maxsize=1)
+    full.put_nowait(None)
+    queue, channel.write_queue = channel.write_queue, full
+    yield
+    channel.write_queue = queue

@@ -10,6 +10,7 @@ from pamqp import decode, frame
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 from support.parts import fastest
+from support.tables import counted
 
 from notifier.gateways.dead_letters import letter_head
 from notifier.gateways.pamqp_tolerance import tolerate_malformed_properties, wire
@@ -17,11 +18,6 @@ from notifier.gateways.properties import find_header, made_readable, split_prope
 
 FRAME = 131_000
 """Bytes of headers that fit into one frame."""
-
-
-def counted(value: bytes) -> bytes:
-    """Write the length of a value and the value."""
-    return struct.pack(">I", len(value)) + value
 
 
 def content_header(flags: int, properties: bytes) -> bytes:
@@ -129,18 +125,3 @@ def test_a_header_is_found_among_others() -> None:
     for before in (b"", nested, number, longer, nested + number + longer):
         assert find_header(content_header(flags, counted(before + wanted + nested)), b"traceparent") == b"wanted"
         assert find_header(content_header(flags, counted(before)), b"traceparent") is None
-
-
-def deep(levels: int) -> bytes:
-    """Return a table with this many levels of nested tables."""
-    table = b""
-    for _ in range(levels):
-        table = b"\x01aF" + counted(table)
-    return counted(table)
-
-
-def test_a_letter_carries_headers_that_any_client_can_read() -> None:
-    """Headers nested as deep as pamqp can read are kept; deeper ones are left out."""
-    (kept, none_changed), (_, changed) = (made_readable({"headers": deep(levels)}) for levels in (199, 10_000))
-    assert (none_changed, changed) == ([], ["headers"])
-    assert decode.field_table(kept["headers"])
