@@ -23,11 +23,6 @@ def record(required: dict[str, Schema], optional: dict[str, Schema] | None = Non
     return {"type": "object", "required": [*required], "properties": {**required, **(optional or {})}}
 
 
-def nullable(schema: Schema) -> Schema:
-    """Describe a value that can be null."""
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
 def constant(value: Any) -> Schema:
     """Describe exactly one value."""
     return {"const": value}

@@ -9,6 +9,8 @@ import jsonschema_rs
 
 from notifier.asyncapi.document import document
 
+WHOLE = document()
+
 
 @cache
 def validator(message: str) -> Any:
@@ -44,3 +46,11 @@ def check_event(body: bytes) -> None:
     """Assert that a published result matches the document."""
     fault = next(validator("changed").iter_errors(json.loads(body)), None)
     assert fault is None, f"event at {list(fault.instance_path)}: {fault.message}"
+
+
+def referenced(reference: str) -> Any:
+    """Return the part of the document to which a reference leads."""
+    part: Any = WHOLE
+    for name in reference.removeprefix("#/").split("/"):
+        part = part[name]
+    return part

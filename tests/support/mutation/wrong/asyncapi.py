@@ -8,6 +8,6 @@ MUTANTS = (
         "notifier/domain/message_shapes.py",
         '    source: Identifier = "/"',
         '    source: str = "/"',
-        ("tests/unit/asyncapi/test_document.py::test_the_document_takes_what_the_decoder_takes",),
+        ("tests/unit/asyncapi/test_amqp.py::test_the_document_takes_what_the_decoder_takes",),
     ),
 )
