@@ -9,7 +9,7 @@ from notifier.settings import SmtpServer
 class Provider(NamedTuple):
     """A mail provider.
 
-    `servers` are suffixes of the names of its servers. `spf` is the domain that a sender's SPF record must include,
+    `servers` are domains to which its servers belong. `spf` is the domain that a sender's SPF record must include,
     `selectors` are those of its DKIM keys. `free` are its own domains, in which anybody can have an address. `allows`
     describes the limits; `daily` (for a domain in `free`, `daily_free`) and `rate` are mails per day and per second,
     or None if the provider does not publish a number. `rewrites_from` means that it replaces a foreign From.
@@ -68,8 +68,8 @@ PROVIDERS: Sequence[Provider] = (
 
 def provider_of(server: SmtpServer) -> Provider | None:
     """Return the provider of a server, or None if it is not a known one."""
-    host = server.host.lower()
-    return next((each for each in PROVIDERS if host.endswith(each.servers)), None)
+    host = f".{server.host.lower()}"
+    return next((each for each in PROVIDERS if any(host.endswith(f".{name}") for name in each.servers)), None)
 
 
 def host_of_domain(domain: str) -> Provider | None:
