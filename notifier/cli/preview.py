@@ -15,7 +15,7 @@ from notifier.composing.sample import sample_mail
 from notifier.composing.templates import KINDS, MailTemplates
 from notifier.domain.mail import Itinerary, Kind
 from notifier.errors import NotifierError
-from notifier.settings import PreviewSettings, Sender, load_group
+from notifier.settings import NamedAddress, PreviewSettings, load_group
 
 
 def preview(
@@ -32,7 +32,9 @@ def preview(
         typer.echo(path)
 
 
-def write_sample(kind: Kind, locale: str, templates: MailTemplates, sender: Sender, folder: Path) -> Iterator[Path]:
+def write_sample(
+    kind: Kind, locale: str, templates: MailTemplates, sender: NamedAddress, folder: Path
+) -> Iterator[Path]:
     """Write the page, the text, the whole message and the calendar files of a sample; yield each path once written.
 
     The folder is created if it does not exist. Raises NotifierError if a file cannot be written.

@@ -21,7 +21,7 @@ from notifier.composing.reservation import reservations
 from notifier.composing.templates import MailTemplates
 from notifier.domain.drafts import confirmation_id
 from notifier.domain.mail import Itinerary, Kind, Mail
-from notifier.settings import Sender
+from notifier.settings import NamedAddress
 
 FOLD_AT = 78
 """Characters that a header line should not exceed (RFC 5322 section 2.1.1)."""
@@ -34,7 +34,7 @@ _ATOMS = re.compile(r"[A-Za-z0-9 !#$%&'*+/=?^_`{|}~-]+")
 _PART = 'Content-Type: text/{subtype}; charset="utf-8"\r\nContent-Transfer-Encoding: quoted-printable\r\n'
 
 
-def compose(mail: Mail, templates: MailTemplates, sender: Sender, reply_to: Sender | None = None) -> bytes:
+def compose(mail: Mail, templates: MailTemplates, sender: NamedAddress, reply_to: NamedAddress | None = None) -> bytes:
     """Return the message of a mail with CRLF line ends: text, HTML if the mail has it, and calendar files.
 
     Bodies are quoted-printable or base64, so their lines have at most 76 characters
@@ -86,7 +86,7 @@ def _attachment(calendar: Calendar) -> bytes:
     return head.encode() + b"".join(b2a_base64(line, newline=False) + b"\r\n" for line in lines)
 
 
-def _headers(mail: Mail, sender: Sender, reply_to: Sender | None) -> Iterator[str]:
+def _headers(mail: Mail, sender: NamedAddress, reply_to: NamedAddress | None) -> Iterator[str]:
     yield _address("From", sender.name, sender.address)
     yield _address("To", _addressee(mail), mail.to)
     if reply_to:

@@ -66,7 +66,7 @@ class Inbox:
         self._starttls = None if implicit_tls else tls
         self._listen_tls = tls if implicit_tls else None
         self._arrived = asyncio.Condition()
-        self._open: WeakSet[_Connection] = WeakSet()
+        self._open: WeakSet[_InboxConnection] = WeakSet()
 
     @property
     def url(self) -> str:
@@ -103,7 +103,7 @@ class Inbox:
 
     def _connected(self) -> SMTP:
         self.connections += 1
-        connection = _Connection(
+        connection = _InboxConnection(
             _Dialogue(self),
             hostname="inbox",
             enable_SMTPUTF8=True,
@@ -124,7 +124,7 @@ class Inbox:
         return AuthResult(success=self.credentials in (None, offered), handled=False)
 
 
-class _Connection(SMTP):
+class _InboxConnection(SMTP):
     """An aiosmtpd connection whose task ends with it."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from notifier.doctor.finding import Finding, fault, note, ok, warning
 from notifier.doctor.providers import Provider, host_of_domain, provider_of
-from notifier.settings import MailSettings, Sender, SmtpServer
+from notifier.settings import MailSettings, NamedAddress, SmtpServer
 
 TOPIC = "sender"
 
 
-def account(sender: Sender, server: SmtpServer) -> Finding:
+def account(sender: NamedAddress, server: SmtpServer) -> Finding:
     """Check that the account is allowed to send mails with this From."""
     provider, home = provider_of(server), host_of_domain(sender.domain)
     if home and provider is not home and server.security != "plain":

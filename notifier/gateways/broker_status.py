@@ -10,7 +10,7 @@ from notifier import clock
 log = structlog.get_logger(__name__)
 
 
-class QueueStatus(NamedTuple):
+class QueueCounts(NamedTuple):
     """How many messages wait in our queue, and how many consumers it has, including ours."""
 
     messages: int
@@ -32,7 +32,7 @@ class BrokerStatus:
         """Whether a session consumes our queue."""
         self.since: datetime = clock.now()
         """When `connected` has changed last, or the service started (UTC)."""
-        self.queue: QueueStatus | None = None
+        self.queue: QueueCounts | None = None
         """Our queue as the watchdog last saw it; None without a session."""
         self.held = HeldDeadLetters(0, None)
         """The dead letters that wait in the present session."""

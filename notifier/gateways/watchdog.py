@@ -6,7 +6,7 @@ import structlog
 from aiormq.abc import AbstractChannel, AbstractConnection
 
 from notifier.errors import Unreachable
-from notifier.gateways.broker_status import BrokerStatus, QueueStatus
+from notifier.gateways.broker_status import BrokerStatus, QueueCounts
 from notifier.gateways.connection import open_channel
 from notifier.gateways.consumer_session import ConsumerSession
 from notifier.gateways.queue_consumer import QueueConsumer
@@ -74,7 +74,7 @@ class Watchdog:
         found = await self._session.calls.answered(looking, PROBE_TIMEOUT)
         messages, consumers = found.message_count or 0, found.consumer_count or 0
         if consumer.queue == self._own_queue:
-            self._broker.queue = QueueStatus(messages, consumers)
+            self._broker.queue = QueueCounts(messages, consumers)
         # The answer says nothing if consuming was suspended or resumed meanwhile.
         if tag and tag == consumer.tag:
             # A queue that is busy with large messages counts a new consumer late.

@@ -17,7 +17,7 @@ from notifier.settings.groups import (
     StoreSettings,
 )
 from notifier.settings.loading import load, load_group, unknown
-from notifier.settings.senders import Sender
+from notifier.settings.senders import NamedAddress
 from notifier.settings.smtp import SmtpServer
 from notifier.settings.values import MAX_LENGTH, SLOWEST, BadValue, check_token, is_loopback
 
@@ -31,8 +31,8 @@ __all__ = [
     "FeedSettings",
     "LogSettings",
     "MailSettings",
+    "NamedAddress",
     "PreviewSettings",
-    "Sender",
     "Settings",
     "SmtpServer",
     "SmtpSettings",

@@ -14,8 +14,8 @@ _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"|\([^()]*\)|\[[^\]]*\]')
 """The parts of `Name <address>` that can contain separators: a quoted name, a comment, an IP address behind the @."""
 
 
-class Sender(NamedTuple):
-    """The sender of a mail: the display name, which can be empty, and the address."""
+class NamedAddress(NamedTuple):
+    """The value of From or Reply-To: a display name, which can be empty, and an address."""
 
     name: str
     address: str
@@ -41,14 +41,14 @@ def _sender(text: Any) -> Any:
         )
     ((name, address),) = found
     try:
-        return Sender(str(Address(name).display_name), normalised(address))
+        return NamedAddress(str(Address(name).display_name), normalised(address))
     except ValueError as error:
         raise BadValue(f"{text!r} has no valid address: {str(error).rstrip('.')}", "write Name <address>") from None
 
 
 def _reply_to(text: Any) -> Any:
     found = _sender(text)
-    if isinstance(found, Sender) and not found.address.isascii():
+    if isinstance(found, NamedAddress) and not found.address.isascii():
         # Sender and recipient alone decide whether a server is asked for SMTPUTF8.
         raise BadValue(
             f"{text!r} has letters before the @ that many servers do not accept",
@@ -57,5 +57,5 @@ def _reply_to(text: Any) -> Any:
     return found
 
 
-From = Annotated[Sender, BeforeValidator(_sender), shown_as(lambda it: f"{it.name} <{it.address}>".strip())]
-ReplyTo = Annotated[Sender, BeforeValidator(_reply_to), shown_as(lambda it: it and it.address)]
+From = Annotated[NamedAddress, BeforeValidator(_sender), shown_as(lambda it: f"{it.name} <{it.address}>".strip())]
+ReplyTo = Annotated[NamedAddress, BeforeValidator(_reply_to), shown_as(lambda it: it and it.address)]

@@ -23,11 +23,10 @@ from notifier.sending.circuit_breaker import CircuitBreaker
 from notifier.sending.dialogue import ComposedMail
 from notifier.sending.pacing import BurstGuard
 from notifier.sending.transport_health import TransportHealth
-from notifier.settings import Sender as From
-from notifier.settings import load
+from notifier.settings import NamedAddress, load
 from notifier.storage.sqlite.store import SqliteStore
 
-SENDER = From("Air", "fly@example.org")
+SENDER = NamedAddress("Air", "fly@example.org")
 PAUSES = (timedelta(milliseconds=50), timedelta(milliseconds=100))
 MAIL = ComposedMail("fly@example.org", "asha@example.com", b"Subject: hello\r\n\r\nhello\r\n")
 DELAYS, GIVE_UP_AFTER = (timedelta(milliseconds=200),), timedelta(hours=1)

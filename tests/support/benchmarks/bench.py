@@ -46,14 +46,14 @@ from notifier.gateways.publisher import Publisher
 from notifier.gateways.rabbitmq import consume
 from notifier.gateways.smtp_pool import smtp_pools
 from notifier.sending.dialogue import ComposedMail
-from notifier.settings import AmqpSettings, Sender, SmtpSettings
+from notifier.settings import AmqpSettings, NamedAddress, SmtpSettings
 from notifier.storage.sqlite.store import SqliteStore
 
 TURNS = 5
 BATCH = 100
 WORDING = MailTemplates()
 RULES = PlanningPolicy("example.org", timedelta(hours=3), timedelta(days=7), WORDING.subject)
-FROM = Sender("Demo Airline", "demo@example.org")
+FROM = NamedAddress("Demo Airline", "demo@example.org")
 
 Work = Callable[[int], Awaitable[None]]
 """Do the job this many times."""

@@ -17,9 +17,9 @@ from notifier.cli.preview import write_sample
 from notifier.composing.templates import KINDS
 from notifier.domain.mail import Kind
 from notifier.errors import NotifierError
-from notifier.settings import Sender
+from notifier.settings import NamedAddress
 
-SENDER = Sender("Example Air", "fly@example.org")
+SENDER = NamedAddress("Example Air", "fly@example.org")
 PREVIEWS = PICTURES / "previews"
 SIZES = {"wide": 600, "phone": 375}
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")

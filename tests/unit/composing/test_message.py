@@ -21,9 +21,9 @@ from notifier.composing.reservation import reservations
 from notifier.composing.templates import KINDS, MailTemplates
 from notifier.domain.drafts import confirmation_id
 from notifier.domain.mail import Itinerary, Kind, Mail, PlainContent, Price, claimed
-from notifier.settings import Sender
+from notifier.settings import NamedAddress
 
-SENDER = Sender("Example Air", "fly@example.org")
+SENDER = NamedAddress("Example Air", "fly@example.org")
 AS = (WORDING, SENDER)
 CONFIRMATION = mail(
     kind=Kind.CONFIRMATION,
@@ -93,7 +93,7 @@ def header_names(message: bytes) -> list[str]:
 
 def test_a_mail_has_the_headers_of_the_contract() -> None:
     """Every header of the contract is there exactly once."""
-    message = compose(CONFIRMATION, WORDING, SENDER, Sender("", "help@example.org"))
+    message = compose(CONFIRMATION, WORDING, SENDER, NamedAddress("", "help@example.org"))
     assert mailbox(message, "From") == ("Example Air", "fly@example.org")
     assert mailbox(message, "To") == ("Asha Rao", "asha@example.com")
     assert mailbox(message, "Reply-To") == ("", "help@example.org")
@@ -310,9 +310,15 @@ def test_a_booking_s_mail_is_what_was_written(
 
 
 @given(
-    WORDS, WORDS, TEXTS, st.none() | TEXTS.filter(bool), st.sampled_from([SENDER, Sender("Größe, Inc.", "a@b.example")])
+    WORDS,
+    WORDS,
+    TEXTS,
+    st.none() | TEXTS.filter(bool),
+    st.sampled_from([SENDER, NamedAddress("Größe, Inc.", "a@b.example")]),
 )
-def test_the_same_mail_has_the_same_bytes(name: str, subject: str, text: str, html: str | None, sender: Sender) -> None:
+def test_the_same_mail_has_the_same_bytes(
+    name: str, subject: str, text: str, html: str | None, sender: NamedAddress
+) -> None:
     """Composing a mail again results in the same bytes."""
 
     def twice(given_mail: Mail) -> bool:

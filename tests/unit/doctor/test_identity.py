@@ -5,7 +5,7 @@ import pytest
 from notifier.doctor.finding import Level
 from notifier.doctor.identity import account, dkim, dmarc, quota, spf
 from notifier.doctor.providers import Provider, provider_of
-from notifier.settings import MailSettings, Sender, SmtpServer
+from notifier.settings import MailSettings, NamedAddress, SmtpServer
 
 
 def server(host: str, username: str | None = None) -> SmtpServer:
@@ -35,7 +35,7 @@ def test_from_is_compared_with_the_account(
     address: str, host: str, username: str | None, level: Level, says: str
 ) -> None:
     """The account's address is right, a foreign one a warning, and a free domain from another server a fault."""
-    found = account(Sender("", address), server(host, username))
+    found = account(NamedAddress("", address), server(host, username))
     assert found.level is level
     assert says in found.says
     assert bool(found.remedy) is (level in (Level.WARNING, Level.FAULT))

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from notifier.gateways.broker_status import BrokerStatus, HeldDeadLetters, QueueStatus
+from notifier.gateways.broker_status import BrokerStatus, HeldDeadLetters, QueueCounts
 
 
 def test_a_warning_is_logged_once_across_sessions(logged_lines: list[dict[str, Any]]) -> None:
@@ -26,7 +26,7 @@ def test_a_queue_that_is_consumed_again_is_logged_once(logged_lines: list[dict[s
     assert [line["log_level"] for line in logged_lines] == ["warning", "info", "warning"]
 
 
-def state(broker: BrokerStatus) -> tuple[bool, QueueStatus | None, HeldDeadLetters]:
+def state(broker: BrokerStatus) -> tuple[bool, QueueCounts | None, HeldDeadLetters]:
     """Return what a session changes."""
     return broker.connected, broker.queue, broker.held
 
@@ -39,8 +39,8 @@ def test_the_end_of_a_session_resets_its_status() -> None:
     assert (broker.connected, broker.since) == (False, since)
     broker.changed(connected=True)
     began = broker.since
-    broker.queue, broker.held = QueueStatus(4, 1), HeldDeadLetters(2, "full")
-    assert state(broker) == (True, QueueStatus(4, 1), HeldDeadLetters(2, "full"))
+    broker.queue, broker.held = QueueCounts(4, 1), HeldDeadLetters(2, "full")
+    assert state(broker) == (True, QueueCounts(4, 1), HeldDeadLetters(2, "full"))
     assert began >= since
     broker.changed(connected=False)
     assert state(broker) == (False, None, HeldDeadLetters(0, None))

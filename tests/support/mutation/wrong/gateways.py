@@ -454,8 +454,8 @@ MUTANTS = (
     Mutant(
         "messages-and-consumers-mixed-up",
         "notifier/gateways/watchdog.py",
-        "QueueStatus(messages, consumers)",
-        "QueueStatus(consumers, messages)",
+        "QueueCounts(messages, consumers)",
+        "QueueCounts(consumers, messages)",
         (f"{_FIGURES}::test_the_queue_is_counted",),
     ),
     Mutant(
