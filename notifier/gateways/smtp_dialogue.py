@@ -171,6 +171,7 @@ class SmtpConnection:
         if self._phase is not Phase.DOT:
             try:
                 await self.client.rset()
+                check_in_step(self.client)
             except BROKEN:
                 return ConnectionState.OUT_OF_STEP
         return ConnectionState.IN_STEP

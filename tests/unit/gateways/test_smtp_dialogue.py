@@ -77,6 +77,18 @@ async def test_a_second_reply_is_never_taken_for_that_of_another_command(
     assert server.connections == 2
 
 
+async def test_a_second_reply_to_rset_is_never_taken_for_that_of_the_next_mail() -> None:
+    """After a rejection the server is out of step, too: the next mail has a new connection and is accepted at once."""
+    says = {"RCPT": [b"550 5.1.1 no\r\n"], "RSET": [b"250 OK\r\n550 no\r\n"]}
+    answer: Answer = lambda at, _line: says[at].pop() if says.get(at) else None  # noqa: E731
+    async with Scripted.running(answer) as server, smtp_pool(server.url) as pool:
+        first = await pool.deliver(MAIL)
+        second = await pool.deliver(MAIL)
+    assert (first.phase, first.reply and first.reply.code) == (Phase.RCPT, 550)
+    assert second.accepted
+    assert server.connections == 2
+
+
 async def test_a_server_that_reads_no_more_is_cut_off_at_once() -> None:
     """After the time limit nothing more of the message is sent, even if the server begins to read again."""
     read_on, size = asyncio.Event(), 0

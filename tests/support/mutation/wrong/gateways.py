@@ -43,6 +43,15 @@ MUTANTS = (
         ("tests/unit/gateways/test_smtp_dialogue.py::test_a_second_reply_is_never_taken_for_that_of_another_command",),
     ),
     Mutant(
+        "second-reply-to-rset-taken-for-the-next",
+        "notifier/gateways/smtp_dialogue.py",
+        "                await self.client.rset()\n                check_in_step(self.client)\n",
+        "                await self.client.rset()\n",
+        (
+            "tests/unit/gateways/test_smtp_dialogue.py::test_a_second_reply_to_rset_is_never_taken_for_that_of_the_next_mail",
+        ),
+    ),
+    Mutant(
         "smtputf8-is-the-mail-s-rejection",
         "notifier/gateways/smtp_dialogue.py",
         "unsupported=True)",
