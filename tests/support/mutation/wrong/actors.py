@@ -89,7 +89,7 @@ MUTANTS = (
         "stop-waits-for-logins",
         "notifier/actors/delivering.py",
         "        while self._waiting:\n",
-        "        while not self._deliveries:\n",
+        "        while False:\n",
         ("tests/unit/actors/test_delivering.py::test_a_stop_abandons_mails_that_wait_for_a_connection",),
     ),
     Mutant(
@@ -362,7 +362,7 @@ MUTANTS = (
         "nothing-expires-while-all-accounts-are-paused",
         "notifier/actors/sender.py",
         "if await self._store.expire(clock.now()) else []",
-        "if self._lanes[0].circuit.state is State.READY and await self._store.expire(clock.now()) else []",
+        "if self._accounts[0].health.breaker.state is State.CLOSED and await self._store.expire(clock.now()) else []",
         (f"{_WIRING}::test_mail_expires_while_no_account_can_send_it",),
     ),
     Mutant(

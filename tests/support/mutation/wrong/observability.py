@@ -30,8 +30,8 @@ MUTANTS = (
     Mutant(
         "quota-shown-as-used-up-for-ever",
         "notifier/observability/status.py",
-        "    if lane.quota_used_up(clock.now()) and not reason:\n",
-        "    if lane.used_up_until and not reason:\n",
+        "    if health.quota_used_up(clock.now()) and not reason:\n",
+        "    if health.used_up_until and not reason:\n",
         ("tests/unit/sending/test_transport_health.py::test_a_used_up_quota_is_shown_until_its_time",),
     ),
     Mutant(
@@ -58,7 +58,7 @@ MUTANTS = (
     Mutant(
         "quota-left-not-shown",
         "notifier/observability/status.py",
-        "quota_left=lane.quota_left,",
+        "quota_left=health.quota_left,",
         "quota_left=None,",
         (f"{_FIGURES}::test_stats_say_how_the_service_is",),
     ),
