@@ -506,6 +506,24 @@ async def test_a_mark_that_cannot_be_made_sends_nothing(
     assert (len(inbox.received), mail.attempt) == (1, 1)
 
 
+@pytest.mark.parametrize("hold", [True, False])
+async def test_a_mail_is_marked_before_data_if_its_outcome_must_not_be_in_doubt(
+    store: SqliteStore, *, hold: bool
+) -> None:
+    """With `hold`, a crash from DATA on leaves a mail that is known to be in doubt; otherwise nothing is written."""
+    marked: dict[str, list[bool]] = {"RCPT": [], "DATA": []}
+
+    async def answer(phase: str, _line: bytes) -> bytes | None:
+        if phase in marked:
+            marked[phase] += [mail.past_data for mail in await store.sending()]
+        return None
+
+    async with Scripted.running(answer) as server, sending(store, [server.url], hold=hold):
+        await add(store, 1)
+        await logged(store, "mail.sent")
+    assert marked == {"RCPT": [False], "DATA": [hold]}
+
+
 async def test_a_stop_waits_for_the_reply_to_a_message(store: SqliteStore) -> None:
     """A mail whose final dot was sent before the stop is recorded as the server then replies."""
     gone, answer = asyncio.Event(), asyncio.Event()

@@ -51,6 +51,15 @@ MUTANTS = (
         ("tests/unit/actors/test_sender.py::test_a_mail_whose_reply_was_lost_is_sent_again_with_the_same_bytes",),
     ),
     Mutant(
+        "message-in-doubt-is-not-marked",
+        "notifier/actors/delivering.py",
+        "                        await self._store.mark(claimed.mail)\n",
+        "                        pass\n",
+        (
+            "tests/unit/actors/test_delivering.py::test_a_mail_is_marked_before_data_if_its_outcome_must_not_be_in_doubt",
+        ),
+    ),
+    Mutant(
         "no-guard-after-a-stall",
         "notifier/actors/delivering.py",
         "        self._burst_guard.started(_monotonic())\n",
