@@ -109,9 +109,10 @@ def _duration(text: Any) -> Any:
     seconds = float(match[1]) * _UNITS[match[2]]
     if seconds > MAX_LENGTH.total_seconds():
         raise BadValue(f"{text!r} is too long", f"use at most {MAX_LENGTH.days}d")
-    if not seconds:
+    duration = timedelta(seconds=seconds)
+    if not duration:  # also what is shorter than the microsecond that timedelta counts in
         raise BadValue(f"{text!r} is no time at all", "use a duration greater than 0")
-    return timedelta(seconds=seconds)
+    return duration
 
 
 def _durations(text: Any) -> Any:

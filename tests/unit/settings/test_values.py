@@ -30,6 +30,14 @@ def test_a_duration_of_more_than_100_years_is_a_problem(name: str, text: str) ->
     assert loaded(**{name: "36500d"}).shown()[f"NOTIFIER_{name}"] == "36500d"
 
 
+@pytest.mark.parametrize("text", ["0s", "0.0001ms", "0.0000004s"])
+@pytest.mark.parametrize("name", OF_DURATIONS)
+def test_a_duration_of_less_than_a_microsecond_is_a_problem(name: str, text: str) -> None:
+    """Durations are counted in microseconds, so that it would be 0: every SMTP reply would come too late."""
+    (problem,) = problems(**{name: text})
+    assert str(problem) == f"NOTIFIER_{name}: {text!r} is no time at all; use a duration greater than 0"
+
+
 def test_every_duration_has_a_bound() -> None:
     """Every setting that is shown as a duration is in the list of those whose limit is tested."""
     shown = loaded().shown()
