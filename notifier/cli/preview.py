@@ -47,7 +47,10 @@ def write_sample(
         f"{kind}.html": (page or "").encode(),
         f"{kind}.txt": text.encode(),
         f"{kind}.eml": compose(mail, templates, sender),
-        **{f"{kind}.{each.method.lower()}.ics": each.body for each in calendars(mail, sender.address)},
+        **{
+            f"{kind}.{each.method.lower()}.ics": each.body
+            for each in calendars(mail, sender.address, templates.labels(mail))
+        },
     }
     for name, content in files.items():
         try:

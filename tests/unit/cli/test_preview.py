@@ -71,6 +71,15 @@ def test_a_preview_is_the_mail_in_files(kind: Kind, tmp_path: Path) -> None:
         assert Calendar.from_ical(found[".ics"].read_bytes()).events
 
 
+@pytest.mark.parametrize("locale", ["en", "de"])
+def test_the_calendar_file_is_the_one_in_the_mail(locale: str, tmp_path: Path) -> None:
+    """It has the labels of the mail's locale, as the attachment has."""
+    found = files(Kind.CONFIRMATION, locale, tmp_path)
+    message = message_from_bytes(found[".eml"].read_bytes(), policy=policy.default)
+    (attachment,) = message.iter_attachments()
+    assert attachment.get_payload(decode=True) == found[".ics"].read_bytes()
+
+
 def test_the_command_prints_what_it_wrote(tmp_path: Path) -> None:
     """Each path is a line on stdout; an unknown kind is exit 2 and the message lists the known kinds."""
     code, out, err = run("preview", "flight.reminder", "--locale", "de", "--out", str(tmp_path / "new"))
