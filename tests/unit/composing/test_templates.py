@@ -53,6 +53,14 @@ def test_a_subject_says_what_the_mail_says(
     assert (" and 1 more flight" in found) is (len(flights) > 1)
 
 
+@pytest.mark.parametrize("locale", WORDING.locales)
+def test_a_confirmation_does_not_say_how_early_the_reminder_comes(locale: str) -> None:
+    """NOTIFIER_REMIND_BEFORE decides that, which templates do not know."""
+    mail = sample_mail(Kind.CONFIRMATION, locale)
+    for part in WORDING.body(mail):
+        assert not re.search("hours?|Stunden?", part or "")
+
+
 def test_a_flight_without_a_zone_has_local_time() -> None:
     """The subject says that the time is local."""
     found = WORDING.subject(Kind.CONFIRMATION, "R", (flight(departs_at=None),), "en")
