@@ -12,8 +12,8 @@ _LEAP_YEAR = 2028
 """Any leap year: together its days have every weekday, every month and every day of the month."""
 
 
-class LocaleStrings(Struct, frozen=True):
-    """The words of one locale that its templates share."""
+class LocaleStrings(Struct, frozen=True, eq=False):
+    """The words of one locale that its templates share. Two of them are never equal, so each can be a key."""
 
     weekdays: tuple[str, ...]
     """Seven names, from Monday on."""

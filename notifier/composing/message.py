@@ -10,10 +10,11 @@ The message is written by hand, because the standard library takes 3 ms for what
 import re
 from binascii import b2a_base64, b2a_qp
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from email import message_from_bytes
-from email.header import Header
 from email.policy import default
 from email.utils import format_datetime, quote
+from functools import lru_cache
 from typing import Any
 
 from notifier.composing.calendar import Calendar, calendars
@@ -30,6 +31,11 @@ _CRLF = "\r\n"
 _FOLD = "\r\n "
 _BASE64_OCTETS = 57
 """Octets that base64 turns into a line of 76 characters."""
+_ENCODED_WORD = "=?utf-8?b?%s?="
+_ENCODED_LINE = 76
+"""Characters of a header line with an encoded word (RFC 2047 section 2)."""
+_ENCODED_OCTETS = 45
+"""Octets that fit into an encoded word, which has at most 75 characters (RFC 2047 section 2)."""
 _ATOMS = re.compile(r"[A-Za-z0-9 !#$%&'*+/=?^_`{|}~-]+")
 _PART = 'Content-Type: text/{subtype}; charset="utf-8"\r\nContent-Transfer-Encoding: quoted-printable\r\n'
 
@@ -92,7 +98,7 @@ def _headers(mail: Mail, sender: NamedAddress, reply_to: NamedAddress | None) ->
     if reply_to:
         yield _address("Reply-To", reply_to.name, reply_to.address)
     yield _header("Subject", mail.subject)
-    yield _header("Date", format_datetime(mail.first_attempt_at or mail.send_at))
+    yield _header("Date", _date((mail.first_attempt_at or mail.send_at).replace(microsecond=0)))
     # An identifier is never folded or encoded, however long it is, so that readers can compare it.
     yield f"Message-ID: {mail.message_id}\r\n"
     if mail.booking and mail.kind is not Kind.CONFIRMATION:
@@ -141,11 +147,33 @@ def _plain(value: str) -> bool:
 
 
 def _folded(name: str, value: str) -> str:
-    return Header(value, "us-ascii", maxlinelen=FOLD_AT, header_name=name).encode(linesep=_CRLF)
+    """Divide plain text into lines of at most FOLD_AT characters, unless a single word is longer."""
+    lines, room = [""], FOLD_AT - len(f"{name}: ")
+    for word in value.split(" "):
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > room:
+            lines.append(word)
+            room = FOLD_AT - 1
+        else:
+            lines[-1] += f" {word}" if lines[-1] else word
+    return _FOLD.join(lines)
 
 
 def _encoded(name: str, value: str) -> str:
-    return Header(value, "utf-8", maxlinelen=FOLD_AT - 2, header_name=name).encode(linesep=_CRLF)
+    """Return text as encoded words of whole characters, one on each line (RFC 2047 section 2)."""
+    octets = value.encode()
+    words: list[str] = []
+    room = (_ENCODED_LINE - len(f"{name}: ") - len(_ENCODED_WORD)) // 4 * 3
+    while octets:
+        # An incomplete character at the end is left to the next word.
+        part = octets[:room].decode(errors="ignore").encode()
+        words.append(_ENCODED_WORD % b2a_base64(part, newline=False).decode())
+        octets, room = octets[len(part) :], _ENCODED_OCTETS
+    return _FOLD.join(words)
+
+
+@lru_cache(maxsize=64)  # the mails of one second share it
+def _date(at: datetime) -> str:
+    return format_datetime(at)
 
 
 def _quoted(body: str) -> bytes:

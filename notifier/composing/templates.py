@@ -206,7 +206,9 @@ def _built_in_templates() -> MailTemplates:
 
 def _line(found: str) -> str:
     """Return a rendered text as one line of at most MAX_SUBJECT characters."""
-    return " ".join("".join(char if char.isprintable() else " " for char in found).split())[:MAX_SUBJECT]
+    if not found.isprintable():
+        found = "".join(char if char.isprintable() else " " for char in found)
+    return " ".join(found.split())[:MAX_SUBJECT]
 
 
 def _where(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from notifier.composing.locale_strings import LocaleStrings
@@ -95,6 +96,7 @@ def _keys(flights: Iterable[Flight]) -> list[tuple[str, int]]:
     return [(number, numbers[:place].count(number)) for place, number in enumerate(numbers)]
 
 
+@lru_cache(maxsize=1024)  # the mails of a booking share their flights, and each has a subject, a text and a page
 def _flight(flight: Flight, words: LocaleStrings) -> FlightView:
     arrives, departs = flight.arrives, flight.departs
     took = arrives.at - departs.at if arrives and arrives.at and departs.at else None

@@ -4,6 +4,7 @@ A mail is immutable: each function here returns the mail as it is after a step, 
 writes it only if the stored `rev` is still the one before, so of two writers one wins and the other changes nothing.
 """
 
+import hashlib
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ from typing import Self
 from msgspec import Struct
 from msgspec.structs import replace
 
-_NAMESPACE = uuid.UUID("7f1c1f0e-6f0b-5a55-9f0e-3c1b7d4f2a10")
+_NAMESPACE = uuid.UUID("7f1c1f0e-6f0b-5a55-9f0e-3c1b7d4f2a10").bytes
 
 
 class Kind(StrEnum):
@@ -287,7 +288,12 @@ class RetryPolicy(Struct, frozen=True):
 
 def mail_id(*what: str) -> str:
     """Return the id of a mail, a UUIDv5 of what it is: if a message arrives twice, its mails have the same ids."""
-    return str(uuid.uuid5(_NAMESPACE, "\x1f".join(what)))
+    # What uuid.uuid5 does (RFC 9562 section 5.5), in less than half of its time: a booking needs six of them.
+    digest = bytearray(hashlib.sha1(_NAMESPACE + "\x1f".join(what).encode(), usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    found = digest.hex()
+    return f"{found[:8]}-{found[8:12]}-{found[12:16]}-{found[16:20]}-{found[20:]}"
 
 
 def claimed(mail: Mail, now: datetime) -> Mail:

@@ -1,5 +1,6 @@
 import re
 import timeit
+from base64 import b64decode
 from datetime import timedelta
 from email import message_from_bytes
 from email.header import decode_header, make_header
@@ -266,6 +267,23 @@ def test_no_words_break_the_head(name: str, subject: str, event: str) -> None:
     ):
         assert found.split() == given_words.split()
     assert max(map(len, head_and_body(message)[0].split("\r\n"))) <= 450
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Zl", "Zp")), min_size=1).filter(str.strip))
+@example("é" * 200)
+@example("😀" * 200)
+@example("x" * 76 + " " + "y" * 77 + " z")
+def test_long_words_are_folded_between_characters(subject: str) -> None:
+    """No line exceeds the standard's length, unless a word of ASCII is longer; each encoded word decodes on its own."""
+    head = head_and_body(compose(replace(CONFIRMATION, subject=subject), WORDING, SENDER))[0]
+    (written,) = re.findall(r"^(Subject: [^\r\n]*(?:\r\n [^\r\n]*)*)", head, re.MULTILINE)
+    lines = written.split("\r\n")
+    encoded = re.findall(r"=\?utf-8\?b\?([^?]*)\?=", written)
+    if encoded:
+        assert "".join(b64decode(word).decode() for word in encoded) == subject
+        assert max(map(len, lines)) <= 76
+    else:
+        assert all(len(line) <= 78 or " " not in line.removeprefix("Subject: ").strip() for line in lines)
 
 
 @given(TEXTS, st.none() | TEXTS.filter(bool))

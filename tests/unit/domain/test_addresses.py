@@ -11,7 +11,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from support.places import DATA
 
-from notifier.domain.addresses import _international, all_masked, hashed, identity, masked, normalised, without
+from notifier.domain.addresses import (
+    MAX_LOCAL_PART,
+    _international,
+    _plain_domain,
+    all_masked,
+    hashed,
+    identity,
+    masked,
+    normalised,
+    without,
+)
 
 ATOM = st.text(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-/=?^_`{|}~", min_size=1, max_size=20
@@ -88,6 +98,30 @@ def test_an_international_domain_is_checked_as_a_whole_address_is(local: str, do
             normalised(address)
     else:
         assert normalised(address) == (found.ascii_email or found.normalized)
+
+
+@given(
+    LOCAL | st.sampled_from(["Info", "SALES", "a..b", ".a", '"a b"', "a" * 65, "a" * 64]), DOMAIN | st.text(max_size=20)
+)
+@example("a" * 64, ".".join(["b" * 60] * 3) + ".example")
+def test_an_ascii_address_is_checked_as_a_whole_address_is(local: str, domain: str) -> None:
+    """Checking a domain only once accepts the same addresses, in the same form."""
+    address = f"{local}@{domain}"
+    try:
+        found = validate_email(address, check_deliverability=False, test_environment=True, globally_deliverable=False)
+    except EmailNotValidError:
+        with pytest.raises(ValueError, match=r"\w"):
+            normalised(address)
+    else:
+        assert len(local) > MAX_LOCAL_PART or normalised(address) == (found.ascii_email or found.normalized)
+
+
+def test_a_plain_domain_is_checked_once() -> None:
+    """Checking it takes longer than all the rest, and most passengers share a few domains."""
+    _plain_domain.cache_clear()
+    for number in range(100):
+        normalised(f"asha{number}@one.example")
+    assert _plain_domain.cache_info().misses == 1
 
 
 def test_an_international_domain_is_checked_once() -> None:

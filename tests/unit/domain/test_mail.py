@@ -1,3 +1,4 @@
+import uuid
 from datetime import UTC, datetime, timedelta
 from itertools import product
 
@@ -256,6 +257,13 @@ def test_a_mail_s_id_is_what_it_is(what: list[str]) -> None:
     assert mail_id(*what) == mail_id(*what)
     assert mail_id(*what) != mail_id(*what, "x")
     assert mail_id(*what, "a", "b") != mail_id(*what, "ab")
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]))))
+def test_a_mail_s_id_is_a_uuid_of_version_5(what: list[str]) -> None:
+    """Ids are those of the standard library, so that an upgrade computes the same ones again."""
+    namespace = uuid.UUID("7f1c1f0e-6f0b-5a55-9f0e-3c1b7d4f2a10")
+    assert mail_id(*what) == str(uuid.uuid5(namespace, "\x1f".join(what)))
 
 
 def test_the_next_attempt_is_not_before_the_time_that_the_server_asked_for() -> None:

@@ -4,6 +4,13 @@ from support.mutation.mutant import Mutant
 
 MUTANTS = (
     Mutant(
+        "character-divided-between-encoded-words",
+        "notifier/composing/message.py",
+        'part = octets[:room].decode(errors="ignore").encode()',
+        "part = octets[:room]",
+        ("tests/unit/composing/test_message.py::test_long_words_are_folded_between_characters",),
+    ),
+    Mutant(
         "new-message-id-per-attempt",
         "notifier/composing/message.py",
         'f"Message-ID: {mail.message_id}',

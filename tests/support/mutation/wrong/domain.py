@@ -98,9 +98,30 @@ MUTANTS = (
     Mutant(
         "domain-checked-each-time",
         "notifier/domain/addresses.py",
-        "@lru_cache(maxsize=1024)",
-        "@lru_cache(maxsize=0)",
+        "@lru_cache(maxsize=1024)\ndef _international",
+        "@lru_cache(maxsize=0)\ndef _international",
         ("tests/unit/domain/test_addresses.py::test_an_international_domain_is_checked_once",),
+    ),
+    Mutant(
+        "plain-domain-checked-each-time",
+        "notifier/domain/addresses.py",
+        "@lru_cache(maxsize=1024)\ndef _plain_domain",
+        "@lru_cache(maxsize=0)\ndef _plain_domain",
+        ("tests/unit/domain/test_addresses.py::test_a_plain_domain_is_checked_once",),
+    ),
+    Mutant(
+        "capital-role-addresses-kept",
+        "notifier/domain/addresses.py",
+        """_PLAIN_LOCAL = re.compile(r"[a-z0-9""",
+        """_PLAIN_LOCAL = re.compile(r"[A-Za-z0-9""",
+        ("tests/unit/domain/test_addresses.py::test_an_ascii_address_is_checked_as_a_whole_address_is",),
+    ),
+    Mutant(
+        "address-of-any-length-with-a-plain-name",
+        "notifier/domain/addresses.py",
+        "if len(address) <= MAX_LENGTH and _PLAIN",
+        "if _PLAIN",
+        ("tests/unit/domain/test_addresses.py::test_an_ascii_address_is_checked_as_a_whole_address_is",),
     ),
     Mutant(
         "kelvin-sign-in-a-domain",
