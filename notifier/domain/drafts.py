@@ -2,7 +2,6 @@
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from zlib import crc32
 
 from msgspec.structs import replace
 
@@ -22,12 +21,8 @@ from notifier.domain.mail import (
 )
 from notifier.domain.planning import AddressState, BookingState, PlanningPolicy
 from notifier.domain.precedence import InForce
+from notifier.domain.reminder_time import is_before_window, is_in_window, reminder_time
 
-SPREAD = timedelta(minutes=50)
-"""Reminders of one flight are spread over this long, so that a full aircraft is no burst.
-
-Their window is one hour; ten minutes of it are left for sending.
-"""
 CANCELLATION_NOTICE_LIFETIME = timedelta(hours=24)
 """How long a cancellation notice can be sent at least, also after the departure."""
 NO_LONGER_FITS = Withdrawn("no longer fits the booking")
@@ -183,19 +178,18 @@ class Drafts:
     def is_in_time(self, reminder: Mail) -> bool:
         """Return whether a reminder's window has not begun yet; inside it, the notice itself is the reminder."""
         departs_at = reminder.expires_at
-        return departs_at is not None and self._now < departs_at - self._policy.remind_before
+        return departs_at is not None and is_before_window(departs_at, self._policy.remind_before, self._now)
 
     def _reminder(self, addressee: AddressState, flight: Flight, departs_at: datetime) -> Mail:
         what: tuple[str, ...] = ("reminder", flight.number, departs_at.isoformat(), identity(addressee.address))
-        late = timedelta(seconds=crc32("\x1f".join((self._message.booking, *what)).encode()) % SPREAD.seconds)
+        send_at = reminder_time(departs_at, self._policy.remind_before, self._message.booking, *what)
         if self._sequence:
             # The departure can have moved and come back, and the cancelled reminder can have been purged by now.
             what = (*what, f"#{self._sequence}")
-        opens = departs_at - self._policy.remind_before
         content = Itinerary(
             addressee.names, (flight,), self._message.price, addressee.locale, thread=addressee.confirmation
         )
-        return self._mail(Kind.REMINDER, addressee, *what, content=content, send_at=opens + late, expires_at=departs_at)
+        return self._mail(Kind.REMINDER, addressee, *what, content=content, send_at=send_at, expires_at=departs_at)
 
     def _itinerary(self, addressee: AddressState) -> Itinerary:
         message, flights = self._message, self._flights
@@ -212,7 +206,7 @@ class Drafts:
 
     def _leaves_soon(self, flight: Flight) -> bool:
         departs_at = flight.departs_at
-        return departs_at is not None and departs_at - self._policy.remind_before <= self._now < departs_at
+        return departs_at is not None and is_in_window(departs_at, self._policy.remind_before, self._now)
 
     def _subject(self, kind: Kind, flights: tuple[Flight, ...], addressee: AddressState) -> str:
         return self._policy.subject(kind, self._message.booking, flights, addressee.locale)

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from support.bookings import ASHA, EVENING, LATER_ON, MORNING, RAVI, Shelf, changed, confirmed, ended, kinds
 from support.samples import DEPARTURE, NOW, RULES, flight
 
-from notifier.domain.booking import Change, Passenger
+from notifier.domain.booking import Change
 from notifier.domain.mail import (
     Flight,
     Itinerary,
@@ -18,31 +18,6 @@ from notifier.domain.mail import (
 )
 from notifier.domain.planning import AddressState, BookingState
 from notifier.settings import MAX_LENGTH
-
-
-@given(st.text("ABCDEFGHJKLMNPQRSTUVWXYZ23456789", min_size=5, max_size=6), st.integers(1, 10**7), st.emails())
-def test_a_reminder_goes_out_in_its_window(booking: str, ahead: int, address: str) -> None:
-    """Every reminder is sent between three and two hours before departure, and expires with the departure."""
-    departs = NOW + timedelta(hours=3, seconds=ahead)
-    message = confirmed(booking=booking, passengers=(Passenger("A", address),), flights=(flight(departs_at=departs),))
-    reminder = Shelf().deliver(message).added[1]
-    assert departs - timedelta(hours=3) <= reminder.send_at <= departs - timedelta(hours=2)
-    assert (reminder.expires_at, reminder.flight) == (departs, message.flights[0])
-
-
-def test_reminders_of_one_flight_are_spread() -> None:
-    """The reminders of a full aircraft are no burst: they are sent at many different times."""
-    crowd = tuple(Passenger(f"P{n}", f"p{n}@example.com") for n in range(100))
-    added = Shelf().deliver(confirmed(passengers=crowd)).added
-    assert len({mail.send_at for mail in added if mail.kind is Kind.REMINDER}) > 80
-
-
-@pytest.mark.parametrize("ahead", [timedelta(hours=3), timedelta(hours=2), timedelta(minutes=1), timedelta(0)])
-def test_inside_the_window_there_is_no_reminder(ahead: timedelta) -> None:
-    """The notice of such a late booking or change says itself when the flight leaves."""
-    late = confirmed(flights=(flight(departs_at=NOW + ahead),))
-    assert kinds(Shelf().deliver(late).added) == [Kind.CONFIRMATION]
-    assert kinds(Shelf(confirmed()).deliver(changed(flights=late.flights)).added) == [Kind.CHANGE]
 
 
 def test_a_flight_without_a_known_moment_has_no_reminder() -> None:
@@ -153,17 +128,6 @@ def test_a_change_notice_has_the_flights_before() -> None:
     content = Shelf(confirmed()).deliver(changed(flights=(EVENING,))).added[0].content
     assert isinstance(content, Itinerary)
     assert (content.flights, content.before) == ((EVENING,), (MORNING,))
-
-
-@pytest.mark.parametrize(
-    ("ahead", "soon"),
-    [(timedelta(hours=3, seconds=1), False), (timedelta(hours=3), True), (timedelta(minutes=1), True)],
-)
-def test_a_confirmation_inside_the_window_of_the_reminder_says_so(ahead: timedelta, soon: bool) -> None:  # noqa: FBT001 - a column of the table
-    """The confirmation itself says that the flight leaves soon."""
-    content = Shelf().deliver(confirmed(), DEPARTURE - ahead).added[0].content
-    assert isinstance(content, Itinerary)
-    assert content.leaves_soon is soon
 
 
 @pytest.mark.parametrize("after", [timedelta(days=-9), timedelta(minutes=5), timedelta(days=9)])
