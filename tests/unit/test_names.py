@@ -9,30 +9,10 @@ from pathlib import PurePath
 from support.places import ROOT
 
 PACKAGE, TESTS = ROOT / "notifier", ROOT / "tests" / "unit"
-UNTIL_MOVED = "until its tests are moved"
 WITHOUT_TESTS: Mapping[str, str] = {
     "__main__.py": "one call; tests start `python -m notifier`",
-    "actors/dead_letters.py": UNTIL_MOVED,
-    "asyncapi/amqp.py": UNTIL_MOVED,
-    "asyncapi/feed.py": UNTIL_MOVED,
-    "asyncapi/schemas.py": UNTIL_MOVED,
-    "cli/connect.py": UNTIL_MOVED,
-    "cli/demo.py": UNTIL_MOVED,
-    "cli/options.py": UNTIL_MOVED,
-    "demo/display.py": UNTIL_MOVED,
-    "demo/node.py": UNTIL_MOVED,
-    "demo/process.py": UNTIL_MOVED,
-    "demo/simulation.py": UNTIL_MOVED,
-    "doctor/command.py": UNTIL_MOVED,
-    "doctor/finding.py": UNTIL_MOVED,
-    "doctor/machine.py": UNTIL_MOVED,
-    "doctor/peers.py": UNTIL_MOVED,
-    "doctor/providers.py": UNTIL_MOVED,
     "domain/claims.py": "declares tuples without behaviour; the tests of claiming check their values",
     "feed/protocol/errors.py": "declares two errors without behaviour",
-    "gateways/consumer_session.py": UNTIL_MOVED,
-    "gateways/header_table.py": UNTIL_MOVED,
-    "gateways/queue_consumer.py": UNTIL_MOVED,
     "storage/store.py": "declares the port; the tests of `storage/sqlite` check its promises",
 }
 """The modules that have no test file of their name, in alphabetical order, and why."""
