@@ -1,7 +1,7 @@
 """Write to a SQLite database, each step of a mail with its event, inside a transaction of the store."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -62,18 +62,26 @@ def add_some(
 
     A message that weighs more is added alone, if that is allowed (`large`). So the result can be empty. Everything that
     is read or added counts. Repeats and outdated messages read no mail, so each counts as one.
+
+    The messages behind one that lacks a subject are planned and not added, so that their missing subjects are known
+    too: a batch of cancellations, of which each shows the flights of its booking, takes two transactions.
     """
     policy = replace(policy, subject=subjects)
     added: list[Added] = []
+    ahead: dict[str, AggregateState] = {}
     spent = 0
     for message in messages:
-        work = _work(db, message)
-        is_first = not added
+        work = _work(db, message, ahead)
+        is_first = not spent
         if (spent + work.rows > MAX_WEIGHT and not (is_first and large)) or spent >= MAX_WEIGHT:
             break
-        done = _add(db, work, policy, now, subjects)
-        if done is None:
-            break
+        plan = None if work.repeated else _plan(db, work, policy, now)
+        if subjects.lacks:
+            if plan and plan.state:
+                ahead[message.aggregate] = plan.state
+            spent += work.rows
+            continue
+        done = _store(db, message, plan, now) if plan else _repeat(db, message)
         added.append(done.added)
         spent += max(work.read + done.wrote, 1)
     return added
@@ -102,36 +110,39 @@ class _Done(NamedTuple):
     """The weight of the mails that it added."""
 
 
-def _work(db: sqlite3.Connection, message: Message) -> _Work:
-    """Find out what a message needs without reading any mail."""
+def _work(db: sqlite3.Connection, message: Message, ahead: Mapping[str, AggregateState]) -> _Work:
+    """Find out what a message needs without reading any mail.
+
+    `ahead` has the states of aggregates after messages before it that were planned and not added.
+    """
     if one(db, "SELECT 1 FROM messages WHERE source = ? AND id = ?", message.source, message.id):
         return _Work(message, repeated=True, state=None, read=0, rows=1)
-    state = _state_for(db, message)
+    state = ahead.get(message.aggregate) or _state_for(db, message)
     if not message.concerns_mails(state):
         return _Work(message, repeated=False, state=state, read=0, rows=1)
     read = sum(weight(size) for (size,) in db.execute(_OPEN_WEIGHTS, (message.aggregate, _written(SUPERSEDED))))
     return _Work(message, repeated=False, state=state, read=read, rows=max(message.rows, read))
 
 
-def _add(
-    db: sqlite3.Connection, work: _Work, policy: PlanningPolicy, now: datetime, subjects: Subjects
-) -> _Done | None:
-    """Add, change and cancel the mails of a message; None, with nothing written, if it lacks a subject.
-
-    A message that was handled before does nothing.
-    """
+def _plan(db: sqlite3.Connection, work: _Work, policy: PlanningPolicy, now: datetime) -> Plan:
+    """Decide what a message does, and write nothing."""
     message = work.message
-    if work.repeated:
-        ids = db.execute(_CAUSED, (message.aggregate, message.id))
-        return _Done(Added(tuple(id_ for (id_,) in ids), repeated=True), 0)
     existing = mails(db, f"{_OPEN_OF} ORDER BY n", message.aggregate, _written(SUPERSEDED)) if work.read else ()
-    plan = message.plan(work.state, existing, policy, now, _Stored(db))
-    if subjects.lacks:
-        return None
+    return message.plan(work.state, existing, policy, now, _Stored(db))
+
+
+def _store(db: sqlite3.Connection, message: Message, plan: Plan, now: datetime) -> _Done:
+    """Add, change and cancel the mails of a message as planned."""
     handled = (message.source, message.id, rows.millis(now))
     db.execute("INSERT OR REPLACE INTO messages (source, id, handled_at) VALUES (?, ?, ?)", handled)
     wrote = _follow(db, plan, message.aggregate, now)
     return _Done(Added(tuple(mail.id for mail in plan.added), repeated=False), wrote)
+
+
+def _repeat(db: sqlite3.Connection, message: Message) -> _Done:
+    """Do nothing for a message that was handled before; find the mails that it added then."""
+    ids = db.execute(_CAUSED, (message.aggregate, message.id))
+    return _Done(Added(tuple(id_ for (id_,) in ids), repeated=True), 0)
 
 
 class _Stored:

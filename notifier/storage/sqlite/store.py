@@ -34,7 +34,6 @@ from notifier.storage import rows
 from notifier.storage.sqlite import changes, claiming, erasure, purging, queries
 from notifier.storage.sqlite.connection import connect, run
 from notifier.storage.sqlite.migrate import migrate
-from notifier.storage.sqlite.portions import MAX_WEIGHT
 from notifier.storage.sqlite.reader import Reader
 from notifier.storage.store import Added, Erased, LogSlice, Missed, Page, Purged, Snapshot, Span, Waiting
 
@@ -110,9 +109,11 @@ class SqliteStore:
     async def add(self, messages: Sequence[Message], policy: PlanningPolicy, now: datetime) -> list[Added]:
         added: list[Added] = []
         subjects = Subjects(policy.subject)
+        for message in messages:
+            subjects.expect(message.subjects())
         while len(added) < len(messages):
+            await _render(subjects)
             rest = messages[len(added) :]
-            await _render(subjects, rest)
             some = await self._add_some(rest, policy, now, subjects, large=False)
             if not some and not subjects.lacks:
                 # One large message at a time, so that nobody waits for more than one of them.
@@ -336,14 +337,8 @@ class SqliteStore:
             raise
 
 
-async def _render(subjects: Subjects, messages: Sequence[Message]) -> None:
-    """Render what the messages of the next transaction need, a few subjects at a time so that others get their turn."""
-    rows = 0
-    for message in messages:
-        subjects.expect(message.subjects())
-        rows += message.rows
-        if rows > MAX_WEIGHT:
-            break
+async def _render(subjects: Subjects) -> None:
+    """Render the subjects that are missing, a few at a time so that others get their turn."""
     while subjects.lacks:
         subjects.render(_RENDERED)
         await asyncio.sleep(0)

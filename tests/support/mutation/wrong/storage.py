@@ -38,9 +38,23 @@ MUTANTS = (
     Mutant(
         "mails-without-the-subject-that-was-missing",
         "notifier/storage/sqlite/changes.py",
-        "    if subjects.lacks:\n        return None\n",
-        "",
+        "        if subjects.lacks:\n            if plan",
+        "        if False:\n            if plan",
         ("tests/unit/storage/sqlite/test_changes.py::test_no_subject_is_rendered_in_a_transaction",),
+    ),
+    Mutant(
+        "batch-divided-by-missing-subjects",
+        "notifier/storage/sqlite/changes.py",
+        "            spent += work.rows\n            continue\n",
+        "            break\n",
+        ("tests/unit/storage/sqlite/test_portions.py::test_subjects_that_depend_on_bookings_do_not_divide_a_batch",),
+    ),
+    Mutant(
+        "missing-subjects-found-without-the-messages-before",
+        "notifier/storage/sqlite/changes.py",
+        "                ahead[message.aggregate] = plan.state\n",
+        "                pass\n",
+        ("tests/unit/storage/sqlite/test_portions.py::test_subjects_that_depend_on_bookings_do_not_divide_a_batch",),
     ),
     Mutant(
         "outdated-outcome-wins",

@@ -6,14 +6,16 @@ import sqlite3
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.samples import NOW, RULES
-from support.stores import largest, request
+from support.stores import largest, message, request
 
 from notifier.domain.events import MailFilter
-from notifier.domain.mail import Reply, Status, failed
+from notifier.domain.mail import Kind, Reply, Status, failed
 from notifier.domain.messages import Origin, decode
 from notifier.domain.planning import BYTES_PER_MAIL
 from notifier.storage.sqlite.portions import EVENTS_PER_MAIL, MAX_WEIGHT, portion, weight
@@ -145,3 +147,24 @@ async def test_many_of_the_largest_messages_delay_nobody_for_longer_than_one_of_
     assert number >= 4
     for name, each in waits.items():
         assert max(each) < 4 * alone, (name, alone, waits)
+
+
+@pytest.mark.parametrize("together", [False, True])
+async def test_subjects_that_depend_on_bookings_do_not_divide_a_batch(store: SqliteStore, *, together: bool) -> None:
+    """A cancellation without flights shows those of its booking, which are only known inside the transaction."""
+    end: dict[str, Any] = {"type": "booking.cancelled", "version": 2, "passengers": None, "flights": None}
+    confirmed = [message(id=f"{n}.1", booking=f"B{n}") for n in range(30)]
+    cancelled = [message(id=f"{n}.2", booking=f"B{n}", **end) for n in range(30)]
+    if together:
+        batch = [each for pair in zip(confirmed, cancelled, strict=True) for each in pair]
+    else:
+        await store.add(confirmed, RULES, NOW)
+        batch = cancelled
+    transactions: list[str] = []
+    store._transacted = lambda operation, _: transactions.append(operation)
+    added = await store.add(batch, RULES, NOW)
+    assert transactions == ["add"] * 2
+    notices = (await store.page(MailFilter(kind=frozenset({Kind.CANCELLATION})), None, 100)).mails
+    assert [mail.event for mail in reversed(notices)] == [each.id for each in cancelled]
+    assert {mail.id for mail in notices} <= {id_ for each in added for id_ in each.mails}
+    assert all("AI101 DEL to BLR" in mail.subject for mail in notices)
