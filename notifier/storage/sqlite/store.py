@@ -137,33 +137,11 @@ class SqliteStore:
         def committed(result: tuple[Claim, bool]) -> None:
             _, self.paused = result
 
-        claim, _ = await self._follow_clock("claim", now, work, committed)
+        claim, _ = await self._transact("claim", work, committed, now=now)
         return claim
 
     async def expire(self, now: datetime) -> bool:
-        return await self._follow_clock("expire", now, partial(claiming.expire, now=now))
-
-    async def _follow_clock(
-        self,
-        operation: str,
-        now: datetime,
-        work: Callable[[sqlite3.Connection], _T],
-        committed: Callable[[_T], None] | None = None,
-    ) -> _T:
-        """Do what `_transact` does, after the times in the database were adjusted if the clock was set back."""
-        set_back = self._latest - now
-
-        def adjusted(db: sqlite3.Connection) -> _T:
-            if set_back > _CLOCK_JITTER:
-                claiming.follow_clock(db, set_back, now)
-            return work(db)
-
-        def followed(result: _T) -> None:
-            self._latest = now
-            if committed:
-                committed(result)
-
-        return await self._transact(operation, adjusted, followed)
+        return await self._transact("expire", partial(claiming.expire, now=now), now=now)
 
     async def record(self, changed: Sequence[Mail], now: datetime) -> list[StoredEvent]:
         def work(db: sqlite3.Connection) -> list[StoredEvent]:
@@ -284,16 +262,22 @@ class SqliteStore:
         committed: Callable[[_T], None] | None = None,
         *,
         wake: bool = False,
+        now: datetime | None = None,
     ) -> _T:
         """Run `work` in a transaction, then `committed` with its result on the event loop, before this returns.
 
         If the log has grown, its readers are woken and, with `wake`, the sender. All this happens after every commit,
         in the order of the commits, also if the caller has been cancelled.
+
+        With `now`, the times in the database are adjusted first if the clock was set back since the last call with it.
+        Both are done on the thread, so calls at the same time cannot adjust them twice.
         """
 
         def transaction(db: sqlite3.Connection) -> _T:
             try:
                 db.execute("BEGIN IMMEDIATE")
+                if now and self._latest - now > _CLOCK_JITTER:
+                    claiming.follow_clock(db, self._latest - now, now)
                 result = work(db)
                 head = queries.head(db)
                 db.execute("COMMIT")
@@ -301,6 +285,8 @@ class SqliteStore:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
+            if now:
+                self._latest = now
             self._loop.call_soon_threadsafe(self._announce, head, wake)
             if committed:
                 self._loop.call_soon_threadsafe(committed, result)

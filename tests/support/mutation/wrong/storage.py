@@ -22,7 +22,7 @@ MUTANTS = (
     Mutant(
         "clock-set-back-noticed-by-claims-alone",
         "notifier/storage/sqlite/store.py",
-        'return await self._follow_clock("expire", now, partial(claiming.expire, now=now))',
+        'return await self._transact("expire", partial(claiming.expire, now=now), now=now)',
         'return await self._transact("expire", partial(claiming.expire, now=now))',
         (
             "tests/unit/storage/sqlite/test_claiming_clock.py::test_a_clock_that_is_set_back_is_noticed_while_nothing_is_claimed",

@@ -1,5 +1,6 @@
 """A clock that was wrong holds up no mail and no quota."""
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
 
@@ -78,6 +79,17 @@ async def test_a_clock_that_is_set_back_is_noticed_while_nothing_is_claimed(stor
     back = NOW - DAY
     await store.expire(back)
     assert [each.id for each in await claimed(store, now=back + RETRY.delays[0])] == [mail.id]
+
+
+async def test_a_clock_that_is_set_back_is_followed_once_by_calls_at_the_same_time(store: Store) -> None:
+    """A sender that was cancelled and started again can claim while its transaction before that still runs."""
+    await store.add([request(1)], RULES, NOW)
+    (mail,) = await claimed(store)
+    await store.record([refused(mail, Reply(450, "later"), None, RETRY, NOW)], NOW)
+    back = NOW - timedelta(seconds=8)
+    await asyncio.gather(store.expire(back), store.claim(9, 0, back))
+    claim = await store.claim(9, 0, back)
+    assert (claim.starts, claim.again_at) == ((), back + RETRY.delays[0])
 
 
 async def test_a_clock_that_was_set_back_between_two_processes_is_noticed(tmp_path: Path) -> None:
