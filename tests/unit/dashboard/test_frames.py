@@ -14,14 +14,14 @@ INTERFACES = {
     "Mail": "PublicMail",
     "MailEvent": "PublicEvent",
     "Filter": "FilterFields",
-    "Hello": "Hello",
-    "Refilter": "Refilter",
-    "Welcome": "Welcome",
-    "Snapshot": "Snapshot",
-    "Events": "Events",
-    "Stats": "Stats",
+    "Hello": "HelloFrame",
+    "Refilter": "FilterFrame",
+    "Welcome": "WelcomeFrame",
+    "Snapshot": "SnapshotFrame",
+    "Events": "EventsFrame",
+    "Stats": "StatsFrame",
     "Transport": "TransportState",
-    "Bye": "Bye",
+    "Bye": "ByeFrame",
 }
 """The interfaces of the dashboard, with the names of their schemas in the document."""
 
