@@ -57,6 +57,8 @@ RECONNECT_AFTER = 1000
 CLOSE_TIMEOUT = 2.0
 """Seconds that a closing handshake may take before the connection is cut."""
 
+_REASON_BYTES = 123
+"""Bytes of a close reason at most: a control frame has 125, and two are the code (RFC 6455, sections 5.5 and 5.5.1)."""
 _SLOW = CloseCode.TOO_SLOW, "reads too slowly; resume from the last cursor"
 
 
@@ -101,7 +103,7 @@ class _Close(Exception):
     def __init__(self, code: CloseCode, reason: str) -> None:
         super().__init__(reason)
         self.code = code
-        self.reason = reason[:120]
+        self.reason = reason
 
 
 class FeedSession:
@@ -335,6 +337,7 @@ class FeedSession:
         if code == CloseCode.TOO_SLOW and not self._is_dropped:
             self._is_dropped = True  # several of its frames may reach the limit at the same moment
             self._feed.dropped()
+        reason = _shortened(reason)
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 if self._role is None:
@@ -353,7 +356,7 @@ class FeedSession:
         except TooSlow:
             await self._close(*_SLOW)
         except BadFrame as bad:
-            await self._close(CloseCode.BAD_FRAME, str(bad)[:120])
+            await self._close(CloseCode.BAD_FRAME, str(bad))
         except ConnectionClosed:
             return
         except Exception:
@@ -370,6 +373,11 @@ async def _cancelled(*tasks: asyncio.Task[Any]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _shortened(reason: str) -> str:
+    """Cut a close reason to the bytes that fit into a close frame; a longer one could not be sent at all."""
+    return reason.encode(errors="replace")[:_REASON_BYTES].decode(errors="ignore")
 
 
 def _failed(command: CommandFrame, code: str, message: str) -> ResultFrame:

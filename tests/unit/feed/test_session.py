@@ -251,6 +251,20 @@ async def test_a_first_frame_that_is_no_proper_hello_is_closed_with_4400(setting
         assert await close_code(ws) == 4400
 
 
+@pytest.mark.parametrize("letter", ["x", "é", "€", "🔑"])
+async def test_a_close_reason_of_any_length_and_letters_is_sent(settings: Settings, letter: str) -> None:
+    """It may quote what the client sent. It is cut to the bytes of a close frame, so that its code arrives."""
+    since = letter * 500
+    async with serving(settings) as feed, raw(feed) as ws:
+        await ws.send(json.dumps({"type": "hello", "filter": {"since": since}}))
+        assert await close_code(ws) == 4400
+        assert (ws.close_reason or "").startswith(f"filter: '{letter * 15}")
+    async with serving(settings) as feed, raw(feed) as ws:
+        await ws.send('{"type":"hello"}')
+        await ws.send(json.dumps({"type": "filter", "filter": {"since": since}}))
+        assert await close_code(ws) == 4400
+
+
 async def test_a_second_hello_is_closed_with_4400(settings: Settings) -> None:
     """A second hello closes with 4400."""
     async with serving(settings) as feed, raw(feed) as ws:
