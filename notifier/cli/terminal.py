@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import typer
@@ -11,13 +11,14 @@ from notifier import clock
 from notifier.domain.events import timestamp
 from notifier.domain.mail import FINISHED
 from notifier.errors import NotifierError, Unreachable
-from notifier.feed.client import FeedClient, Lost, ReconnectingClient
+from notifier.feed.client import FeedClient, Lost, ReconnectingClient, Rejected
 from notifier.feed.protocol import COMMANDS, MAX_MAILS, EventsFrame, FilterFields, PublicMail, ResultFrame, ServerFrame
 from notifier.feed.protocol.commands import ErasedAddress, ListArgs, Pausing, Submitted
 from notifier.feed.protocol.mails import MailList, WholeMail
 from notifier.feed.replica import Replica
 from notifier.settings import FeedSettings
 
+_Value = TypeVar("_Value", bound=msgspec.Struct)
 _ENDED = {str(status) for status in FINISHED} | {"uncertain"}
 
 
@@ -34,7 +35,7 @@ async def submit(settings: FeedSettings, message: Mapping[str, Any], *, wait: bo
 
 async def _store(client: FeedClient, message: Mapping[str, Any], *, as_json: bool) -> list[str]:
     raw = await _result(client, await client.command("submit", {"message": message}))
-    result = msgspec.json.decode(raw, type=Submitted)
+    result = _read(raw, Submitted)
     if as_json:
         _print_json(raw)
     else:
@@ -68,7 +69,7 @@ async def _fetch(client: FeedClient, ids: Sequence[str], wanted: frozenset[str],
     async for frame in client:
         list(_newer(frame, wanted, mails))
         if isinstance(frame, ResultFrame) and frame.id == id_:
-            for mail in msgspec.json.decode(_value(frame), type=MailList).mails:
+            for mail in _read(_value(frame), MailList).mails:
                 _keep(mail, mails)
             return
 
@@ -93,13 +94,12 @@ async def run_command(settings: FeedSettings, name: str, args: Mapping[str, Any]
     """Send one command to the running service and print its result. Raises NotifierError if it is rejected."""
     async with FeedClient.connect(settings, snapshot=0) as client:
         raw = await _result(client, await client.command(name, args))
-    value = msgspec.json.decode(raw, type=COMMANDS[name].value)
     if as_json:
         _print_json(raw)
-        if isinstance(value, ErasedAddress):
-            _require_complete(value)
+        if name == "address.erase":
+            _require_complete(_read(raw, ErasedAddress))
         return
-    match value:
+    match value := _read(raw, COMMANDS[name].value):
         case MailList():
             for mail in value.mails:
                 _show(mail, as_json=False, with_id=True)
@@ -154,6 +154,14 @@ def _value(result: ResultFrame) -> msgspec.Raw:
     if result.error:
         raise NotifierError(f"{result.error.code}: {result.error.message}")
     return result.value or msgspec.Raw(b"null")
+
+
+def _read(value: msgspec.Raw, type_: type[_Value]) -> _Value:
+    """Decode the value of a result. Raises Rejected."""
+    try:
+        return msgspec.json.decode(value, type=type_)
+    except msgspec.DecodeError as error:
+        raise Rejected(f"the service sent a result that this version cannot read: {error}") from error
 
 
 def _print_json(value: msgspec.Raw) -> None:

@@ -23,6 +23,12 @@ Rate = Annotated[float, Meta(ge=0)]
 FrameId = str | int | float | None
 """A client's own mark of a frame; the answer carries the same."""
 
+# Clients must be able to read the words of a newer service, so in frames of the server these are texts, not enums.
+StatusWord = Annotated[str, Meta(extra_json_schema={"$ref": "#/components/schemas/Status"})]
+"""A status, or a later version's."""
+KindWord = Annotated[str, Meta(extra_json_schema={"$ref": "#/components/schemas/Kind"})]
+"""A kind, or a later version's."""
+
 
 def moment(at: datetime) -> str:
     """Write a UTC time as frames have it."""

@@ -1,7 +1,7 @@
 """The frames: one JSON object per WebSocket text frame, in both directions. Pure."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -24,6 +24,8 @@ HEARTBEAT = 20
 
 ResumeRefusal = Literal["none", "expired", "restarted", "filter_changed", "invalid"]
 """Why a client gets a snapshot instead of what it has missed."""
+_RoleWord = Annotated[str, Meta(extra_json_schema={"enum": list(get_args(Role))})]
+_RefusalWord = Annotated[str, Meta(extra_json_schema={"enum": list(get_args(ResumeRefusal))})]
 
 _Filter = Annotated[
     msgspec.Raw | UnsetType,
@@ -88,10 +90,10 @@ class WelcomeFrame(Struct, frozen=True, kw_only=True, tag_field="type", tag="wel
 
     protocol: Annotated[Literal[1], Meta(description="Version of the protocol")]
     server: Annotated[str, Meta(description="Name and version of the service")]
-    role: Annotated[Role, Meta(description="What the client may do")]
+    role: Annotated[_RoleWord, Meta(description="What the client may do")]
     resumed: Annotated[bool, Meta(description="Whether the client gets what it has missed, instead of a snapshot")]
     replay: Annotated[Count, Meta(description="Missed events that follow before new ones")]
-    reason: Annotated[ResumeRefusal | UnsetType, Meta(description="Why it was not resumed")] = UNSET
+    reason: Annotated[_RefusalWord | UnsetType, Meta(description="Why it was not resumed")] = UNSET
     heartbeat: Annotated[Rate, Meta(description="Seconds within which there is a frame in any case")]
     now: Annotated[Time, Meta(description="The service's time")]
 

@@ -10,8 +10,8 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from notifier.domain.events import EVENT_TYPES, public
-from notifier.domain.mail import Kind, Mail, Status
-from notifier.feed.protocol.fields import Count, Time
+from notifier.domain.mail import Mail
+from notifier.feed.protocol.fields import Count, KindWord, StatusWord, Time
 
 _Header = Annotated[list[str], Meta(min_length=2, max_length=2)]
 EventType = Annotated[str, Meta(extra_json_schema={"enum": list(EVENT_TYPES)})]
@@ -38,8 +38,8 @@ class PublicMail(Struct, frozen=True, kw_only=True):
 
     id: Annotated[str, Meta(description="Id of the mail")]
     rev: Annotated[int, Meta(ge=1, description="Rises by one with every change")]
-    kind: Annotated[Kind, Meta(description="What the mail is for")]
-    status: Annotated[Status, Meta(description="What has become of it so far")]
+    kind: Annotated[KindWord, Meta(description="What the mail is for")]
+    status: Annotated[StatusWord, Meta(description="What has become of it so far")]
     to: Annotated[str, Meta(description="Recipient, masked except in mail.show")]
     subject: Annotated[str, Meta(description="Subject; empty once the address was erased")]
     booking: Annotated[str | None, Meta(description="Booking reference")]
@@ -59,7 +59,7 @@ class PublicMail(Struct, frozen=True, kw_only=True):
 class EventData(Struct, frozen=True, kw_only=True):
     """One change of one mail."""
 
-    prev: Annotated[Status | None, Meta(description="Status before the change; null if the mail is new")]
+    prev: Annotated[StatusWord | None, Meta(description="Status before the change; null if the mail is new")]
     mail: Annotated[PublicMail, Meta(description="The mail after the change")]
 
 
@@ -83,7 +83,7 @@ class TimelineStep(Struct, frozen=True, kw_only=True):
 
     at: Annotated[Time, Meta(description="When the change was made")]
     type: Annotated[EventType, Meta(description="Type of the event")]
-    status: Annotated[Status, Meta(description="Status after the change")]
+    status: Annotated[StatusWord, Meta(description="Status after the change")]
     attempt: Annotated[Count, Meta(description="Attempts so far")]
     next_attempt_at: Annotated[Time | None, Meta(description="When the next attempt is due")]
     smtp: Annotated[SmtpReply | None, Meta(description="The SMTP server's reply")]

@@ -6,6 +6,10 @@ from msgspec import Meta, Struct
 
 from notifier.feed.protocol.fields import Count, Rate, Time
 
+# Texts, because clients must be able to read the words of a newer service.
+_BrokerWord = Annotated[str, Meta(extra_json_schema={"enum": ["connected", "connecting", "off"]})]
+_TransportWord = Annotated[str, Meta(extra_json_schema={"enum": ["ready", "paused"]})]
+
 
 class PendingMails(Struct, frozen=True, kw_only=True):
     """The pending mails, by what they wait for; together they are `totals.pending`."""
@@ -33,9 +37,7 @@ class QueueStatus(Struct, frozen=True, kw_only=True):
 class BrokerState(Struct, frozen=True, kw_only=True):
     """The connection to the broker."""
 
-    state: Annotated[
-        Literal["connected", "connecting", "off"], Meta(description="off: the service has been given no broker")
-    ]
+    state: Annotated[_BrokerWord, Meta(description="off: the service has been given no broker")]
     since: Annotated[Time | None, Meta(description="Since when; null if off")]
 
 
@@ -43,7 +45,7 @@ class TransportState(Struct, frozen=True, kw_only=True):
     """One SMTP account."""
 
     transport: Annotated[str, Meta(description="Name of the account: host and port")]
-    state: Annotated[Literal["ready", "paused"], Meta(description="Whether mail can be handed to it now")]
+    state: Annotated[_TransportWord, Meta(description="Whether mail can be handed to it now")]
     reason: Annotated[str | None, Meta(description="Why it is paused, with addresses masked")]
     until: Annotated[Time | None, Meta(description="When it will be tried again")]
     quota_left: Annotated[

@@ -47,7 +47,7 @@ def test_every_command_is_described_and_no_other() -> None:
 
 
 SHOWN = public_mail(mail())
-EVENT = encode_event("mail.sent", SHOWN.status, mail(), NOW)
+EVENT = encode_event("mail.sent", mail().status, mail(), NOW)
 WHOLE_MAIL = WholeMail(
     **asdict(SHOWN),
     timeline=[

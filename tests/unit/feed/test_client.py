@@ -317,3 +317,74 @@ async def test_a_frame_that_cannot_be_read_ends_the_client() -> None:
         with pytest.raises(Rejected, match="cannot read"):
             async for _ in ReconnectingClient(feed):
                 pass
+
+
+LATER = {
+    "status": "parked",
+    "kind": "flight.upgrade",
+    "account": "a:587",
+    "smtp": {"code": 250, "text": "ok", "tls": 1},
+}
+"""A status, a kind and fields that this version does not know."""
+
+
+async def test_words_of_a_newer_service_are_shown(capfd: pytest.CaptureFixture[str]) -> None:
+    """Unknown statuses, kinds, types, reasons, roles and fields neither end the client nor cost it its place."""
+    mail = {**listed("m1"), **LATER}
+    hello = {"protocol": 1, "server": "s", "role": "auditor", "resumed": False, "replay": 0, "now": AT}
+
+    async def newer(visit: Visit) -> None:
+        await visit.say("welcome", heartbeat=20, reason="moved", **hello)
+        await visit.say("weather", cursor="no cursor of ours", clouds=True)
+        totals = dict.fromkeys([*Status, "parked"], 0)
+        await visit.say("snapshot", cursor="c1", mails=[mail], totals=totals, more=False, hint="x")
+        data = {"prev": "waiting", "mail": {**mail, "rev": 9}, "by": "o"}
+        happened = {**msgspec.to_builtins(event(shown("m1", 9, "sent"))), "type": "mail.parked", "data": data}
+        await visit.say("events", cursor="c2", events=[happened])
+        visit.websocket.transport.abort()
+
+    async with playing(newer, rest) as (feed, hellos):
+        watching = asyncio.create_task(terminal.watch(feed, as_json=False))
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await hellos.get()
+                assert (await hellos.get())["resume"] == "c2"
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+    lines = capfd.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines] == [["parked", "flight.upgrade"]] * 2
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+async def test_results_of_a_newer_service_are_shown(capfd: pytest.CaptureFixture[str], *, as_json: bool) -> None:
+    """Commands print mails in a status that this version does not know; as JSON also their unknown fields."""
+
+    async def newer(visit: Visit) -> None:
+        await visit.welcome("c1")
+        await visit.reply({"mails": [{**listed("m1"), **LATER}], "next": None, "total": 1})
+        await rest(visit)
+
+    async with playing(newer) as (feed, _), asyncio.timeout(PATIENCE):
+        await terminal.run_command(feed, "mail.list", {}, as_json=as_json)
+    printed = capfd.readouterr().out
+    assert "parked" in printed
+    assert ("a:587" in printed) is as_json
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+async def test_a_result_that_cannot_be_read_is_an_error(capfd: pytest.CaptureFixture[str], *, as_json: bool) -> None:
+    """As JSON it is printed as it came; otherwise the error says that this version cannot read it."""
+
+    async def strange(visit: Visit) -> None:
+        await visit.welcome("c1")
+        await visit.reply({"mails": [{"id": "m1"}]})
+        await rest(visit)
+
+    async with playing(strange) as (feed, _), asyncio.timeout(PATIENCE):
+        if as_json:
+            await terminal.run_command(feed, "mail.list", {}, as_json=True)
+        else:
+            with pytest.raises(Rejected, match="cannot read"):
+                await terminal.run_command(feed, "mail.list", {}, as_json=False)
+    assert ("m1" in capfd.readouterr().out) is as_json
