@@ -42,8 +42,8 @@ _T = TypeVar("_T")
 _CLOCK_JITTER = timedelta(seconds=1)
 """A clock that goes back by at most this much was not set back."""
 
-_RENDERED = 16
-"""Subjects that are rendered before the event loop goes on, about half a millisecond."""
+_RENDER_TIME = 0.001
+"""Seconds of rendering subjects after which the event loop goes on; an operator's own template can be slow."""
 
 Transacted = Callable[[str, float], None]
 """Called after every transaction with the store's method that it was for, and the seconds from the call to the end."""
@@ -326,7 +326,9 @@ class SqliteStore:
 async def _render(subjects: Subjects) -> None:
     """Render the subjects that are missing, a few at a time so that others get their turn."""
     while subjects.lacks:
-        subjects.render(_RENDERED)
+        pause_at = perf_counter() + _RENDER_TIME
+        while subjects.lacks and perf_counter() < pause_at:
+            subjects.render(1)
         await asyncio.sleep(0)
 
 

@@ -1,7 +1,9 @@
 """Each message that is added and each change that is recorded, with the events that it appends."""
 
+import asyncio
 import json
 import threading
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -73,6 +75,29 @@ async def test_no_subject_is_rendered_in_a_transaction(store: Store) -> None:
     for mail in mails:
         assert isinstance(mail.content, Itinerary)
         assert mail.subject == subject(mail.kind, "RXJ34P", mail.content.flights, mail.content.locale)
+
+
+async def test_others_get_their_turn_between_two_slow_subjects(store: Store) -> None:
+    """An operator's own template can be slow; the event loop waits for one subject at a time."""
+    turns, rendered_at = 0, list[int]()
+
+    def subject(kind: Kind, booking: str, flights: Sequence[Flight], locale: str | None) -> str:
+        time.sleep(0.002)
+        rendered_at.append(turns)
+        return f"{kind} {booking} {locale} {flights[0].number}"
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    others = asyncio.create_task(take_turns())
+    people = [{"name": n, "email": f"{n}@example.com", "locale": n} for n in "abcdefghijklmnop"]
+    await store.add([message(passengers=people)], replace(RULES, subject=subject), NOW)
+    others.cancel()
+    assert len(rendered_at) == 2 * len(people)
+    assert len(set(rendered_at)) == len(rendered_at)
 
 
 async def test_a_withdrawal_that_comes_first_is_remembered(store: Store) -> None:
