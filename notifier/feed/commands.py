@@ -41,6 +41,7 @@ from notifier.feed.protocol.commands import (
     Submitted,
 )
 from notifier.feed.protocol.mails import MailContent, TimelineStep, WholeMail
+from notifier.feed.protocol.mismatch import mismatch
 from notifier.storage.store import Added, Store
 
 log = structlog.get_logger(__name__)
@@ -126,7 +127,7 @@ def _handler(spec: CommandSpec, run: _Run) -> CommandHandler:
         try:
             found = msgspec.json.decode(given, type=spec.args)
         except (msgspec.DecodeError, RecursionError) as error:
-            raise CommandError("invalid", f"args: {error}") from None
+            raise CommandError("invalid", mismatch(error, spec.args, "args")) from None
         return await run(found, role)
 
     return CommandHandler(spec.role, decoded)
@@ -137,7 +138,7 @@ async def _submit(take: Take, args: SubmitArgs) -> Submitted:
     try:
         message = msgspec.json.decode(args.message, type=dict[str, Any])
     except (msgspec.DecodeError, RecursionError) as error:
-        raise CommandError("invalid", f"args.message: {error}") from None
+        raise CommandError("invalid", mismatch(error, dict[str, Any], "args.message")) from None
     try:
         decoded = decode(msgspec.json.encode(message), Origin(received_at=clock.now()))
     except Refused as reason:

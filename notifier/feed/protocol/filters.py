@@ -13,6 +13,7 @@ from notifier.domain.events import MailFilter
 from notifier.domain.mail import Kind, Status
 from notifier.feed.protocol.errors import BadFrame
 from notifier.feed.protocol.fields import MAX_VALUES
+from notifier.feed.protocol.mismatch import mismatch
 
 _T = TypeVar("_T")
 _Statuses = Annotated[list[Status], Meta(max_length=MAX_VALUES)]
@@ -40,11 +41,14 @@ def read_filter(given: FilterFields | Mapping[str, object] | msgspec.Raw | None)
     """
     try:
         fields = _decode(given) if isinstance(given, msgspec.Raw) else msgspec.convert(given, FilterFields | None)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadFrame(mismatch(error, FilterFields | None, "filter")) from None
+    try:
         since = parse(fields.since) if fields and fields.since is not None else None
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise BadFrame(f"filter: {error}") from None
+    except ValueError as error:
+        raise BadFrame(f"filter.since: {error}") from None
     if since and since.tzinfo is None:
-        raise BadFrame("filter: since needs an offset or Z")
+        raise BadFrame("filter.since: needs an offset such as +05:30, or Z")
     return (
         MailFilter(
             status=_set(fields.status),

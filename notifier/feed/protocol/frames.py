@@ -12,6 +12,7 @@ from notifier.feed.protocol.errors import BadFrame
 from notifier.feed.protocol.fields import MAX_MAILS, Count, FrameId, Rate, Role, Time, Totals
 from notifier.feed.protocol.filters import read_filter
 from notifier.feed.protocol.mails import PublicEvent, PublicMail
+from notifier.feed.protocol.mismatch import mismatch
 from notifier.feed.protocol.status import BrokerState, PendingMails, QueueStatus, Rates, TransportState
 
 PROTOCOL = "notifier.feed.v1"
@@ -175,10 +176,9 @@ class _Frame(Struct, frozen=True):
 
 
 _read_type = msgspec.json.Decoder(_Frame).decode
+_client_types: Mapping[str, type[ClientFrame]] = {"hello": HelloFrame, "filter": FilterFrame, "command": CommandFrame}
 _read_client: Mapping[str, Callable[[str], ClientFrame]] = {
-    "hello": msgspec.json.Decoder(HelloFrame).decode,
-    "filter": msgspec.json.Decoder(FilterFrame).decode,
-    "command": msgspec.json.Decoder(CommandFrame).decode,
+    name: msgspec.json.Decoder(type_).decode for name, type_ in _client_types.items()
 }
 _server_types = frozenset(("welcome", "snapshot", "events", "stats", "result", "error", "bye"))
 _read_server: Callable[[str | bytes], ServerFrame] = msgspec.json.Decoder(ServerFrame).decode
@@ -192,11 +192,12 @@ def read_frame(text: str | bytes) -> ClientFrame | None:
     """
     if isinstance(text, bytes):
         raise BadFrame("text frames only")
+    type_ = "frame"
     try:
         type_ = _read_type(text).type
         return _read_client[type_](text) if type_ in _read_client else None
     except msgspec.ValidationError as error:
-        raise BadFrame(f"an object with a type and valid fields is expected: {error}") from None
+        raise BadFrame(mismatch(error, _client_types.get(type_, _Frame), type_)) from None
     except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
         raise BadFrame("not JSON") from None
 

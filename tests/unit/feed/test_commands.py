@@ -158,3 +158,33 @@ async def test_arguments_of_a_wrong_kind_are_invalid(name: str, args: bytes) -> 
     with pytest.raises(CommandError, match="args") as refused:
         await run(msgspec.Raw(args), "operator")
     assert refused.value.code == "invalid"
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "says"),
+    [
+        ("mail.show", '{"id": 5}', "args.id: must be a string"),
+        ("mail.show", '{"id": "m", "preview": 1}', "args.preview: must be true or false or null"),
+        ("mail.retry", "null", "args.id: missing"),
+        ("mail.cancel", "[]", "args: must be an object"),
+        ("mail.resolve", '{"id": "m"}', "args.as: missing"),
+        ("mail.resolve", '{"id": "m", "as": "lost"}', "args.as: must be one of resend, sent"),
+        ("mail.list", '{"limit": 0}', "args.limit: must be an integer from 1 to 500"),
+        ("mail.list", '{"filter": {"booking": {}}}', "args.filter.booking: must be a string or a list of at most 500"),
+        ("mail.list", '{"filter": {"since": "now"}}', "args.filter.since: 'now' is not a time such as"),
+        ("mail.list", '{"x": ' + "[" * 100_000, "args: nested too deeply"),
+        ("mail.list", "{", "args: Input data was truncated"),
+        ("address.erase", '{"email": null}', "args.email: must be a string"),
+        ("address.erase", '{"email": " "}', "args.email: an address is expected"),
+        ("submit", "{}", "args.message: missing"),
+        ("submit", '{"message": []}', "args.message: must be an object"),
+    ],
+)
+async def test_the_error_names_the_argument_and_what_is_expected(name: str, args: str, says: str) -> None:
+    """It can be understood without knowing how the service decodes arguments."""
+    nothing: Any = None
+    _, run = commands(nothing, nothing, nothing, nothing)[name]
+    with pytest.raises(CommandError) as refused:
+        await run(msgspec.Raw(args.encode()), "operator")
+    assert refused.value.code == "invalid"
+    assert str(refused.value).startswith(says)
