@@ -170,8 +170,19 @@ class LimitedConnection(ServerConnection):
             with suppress(OSError):
                 await self.drain()
         if self.protocol.state is not State.OPEN:
-            await self.wait_closed()
+            await self._end_closing()
             raise self.protocol.close_exc
+
+    async def _end_closing(self) -> None:
+        """Wait for the end of a connection that is being closed; cut it at the deadline of the closing handshake.
+
+        The library does so in its own methods only. The end is never noticed if reading is paused.
+        """
+        deadline = self.close_deadline
+        left = None if deadline is None else max(0.0, deadline - self.loop.time())
+        await asyncio.wait((self.connection_lost_waiter,), timeout=left)
+        self.transport.abort()
+        await self.wait_closed()
 
     def data_received(self, data: bytes) -> None:
         """Parse bytes in batches, and stop at the first that breaks a limit."""

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from support.gate import Gate
 from support.pages import scrape
-from support.parts import PATIENCE, changed, request, serving, submit, wait_event, wait_frame
+from support.parts import PATIENCE, changed, next_frame, request, serving, submit, wait_event, wait_frame
 from support.privacy import OPERATOR_TOKEN, VIEWER_TOKEN
-from support.wire import HELLO, TEXT, UPGRADE, dialled, frame, narrow
+from support.wire import CLOSE, HELLO, TEXT, UPGRADE, dialled, frame, narrow
 
-from notifier.feed import limited_connection, outbox, server, session
+from notifier.errors import Unreachable
+from notifier.feed import connection_limiter, limited_connection, outbox, server, session
 from notifier.feed.client import FeedClient
 from notifier.settings import Settings
 
@@ -58,6 +59,31 @@ async def test_a_viewer_that_hangs_up_takes_its_query_with_it(
                 await gate.until(1)
             assert gate.inside == 0
             clients[0].close()
+
+
+async def test_a_viewer_that_closes_with_frames_unread_gives_its_place_back(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While reading is paused the end of a connection is not seen, so it is cut when its closing takes too long."""
+    monkeypatch.setattr(server, "CLOSE_TIMEOUT", 0.1)
+    monkeypatch.setattr(server, "PING_EVERY", 3600.0)
+    monkeypatch.setattr(connection_limiter, "MAX_CLIENTS", 1)
+    refilter = frame(TEXT, b'{"type":"filter","filter":{}}')
+    viewer = with_tokens(environ)
+    async with asyncio.timeout(PATIENCE), serving(viewer) as feed:
+        with Gate.before(monkeypatch, "snapshot") as gate:
+            client = await connected(feed, UPGRADE + VIEWER)
+            await gate.until(1)
+            await asyncio.get_running_loop().sock_sendall(client, refilter * 3 + frame(CLOSE, b"\x03\xe8"))
+            await until(client, b"\x88\x02\x03\xe8")
+            client.close()
+        as_viewer = feed.model_copy(update={"viewer_token": VIEWER_TOKEN, "operator_token": ""})
+        while True:
+            with suppress(Unreachable):
+                async with FeedClient.connect(as_viewer, snapshot=0) as other:
+                    assert (await next_frame(other))["type"] == "welcome"
+                    return
+            await asyncio.sleep(0.05)
 
 
 async def connected(feed: Any, sent: bytes = b"") -> socket.socket:
