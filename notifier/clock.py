@@ -32,7 +32,11 @@ async def ticks(spec: str) -> AsyncGenerator[datetime, None]:
     """
     last = now()
     while True:
-        await aiocron.crontab(spec, start=False, tz=UTC).next()
+        cron = aiocron.crontab(spec, start=False, tz=UTC)
+        try:
+            await cron.next()
+        finally:
+            cron.stop()  # otherwise its timer outlives a cancelled wait, and starts a task when it is due
         at = now()
         if 0 <= (at - last).total_seconds() < _EARLY:
             continue

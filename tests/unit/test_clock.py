@@ -2,9 +2,10 @@
 
 import asyncio
 from contextlib import aclosing
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
+import aiocron
 import pytest
 
 from notifier import clock
@@ -44,6 +45,18 @@ async def test_a_clock_that_is_set_back_does_not_suppress_ticks(monkeypatch: pyt
         monkeypatch.setattr(clock, "now", lambda: real() - timedelta(hours=12))
         second = await anext(source)
     assert second < first
+
+
+async def test_a_cancelled_wait_for_a_tick_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing happens when the tick would have been due; a task that started then could outlive the service."""
+    fired: list[datetime] = []
+    monkeypatch.setattr(aiocron.Cron, "call_func", lambda _: fired.append(clock.now()))
+    waiting = asyncio.ensure_future(anext(clock.ticks("* * * * * *")))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    await asyncio.sleep(1.1)
+    assert not fired
 
 
 async def test_the_first_wait_to_end_cancels_the_others() -> None:
