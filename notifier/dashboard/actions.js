@@ -28,7 +28,8 @@ const POSSIBLE = {
  * @param {number} now ms
  */
 export function possible(mail, now) {
-  return POSSIBLE[condition(mail, now)] ?? [];
+  const name = condition(mail, now);
+  return (Object.hasOwn(POSSIBLE, name) && POSSIBLE[name]) || [];
 }
 
 /**

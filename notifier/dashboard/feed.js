@@ -138,7 +138,8 @@ export class Feed {
 
   /** @param {ServerFrame} frame */
   receive(frame) {
-    const cursor = "cursor" in frame ? frame.cursor : null;
+    // A cursor covers what its frame says, and a frame of an unknown type says something that is not shown.
+    const cursor = frame.type === "snapshot" || frame.type === "events" ? frame.cursor : null;
     this.heardAt = Date.now();
     if (cursor) this.isFollowing = true;
     this.listen();

@@ -44,7 +44,8 @@ export function condition(mail, now) {
  * @param {string} name
  */
 export function shown(name) {
-  return CONDITIONS[name] ?? { icon: "·", word: name };
+  const known = Object.hasOwn(CONDITIONS, name) ? CONDITIONS[name] : undefined;
+  return known ?? { icon: "·", word: name };
 }
 
 /**

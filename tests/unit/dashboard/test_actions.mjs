@@ -10,7 +10,7 @@ test("what can be done depends on the condition of the mail", () => {
   assert.deepEqual(actions({ attempt: 1 }), ["retry", "cancel"]);
   assert.deepEqual(actions({ status: "failed" }), ["retry"]);
   assert.deepEqual(actions({ status: "uncertain" }), ["sent", "resend"]);
-  for (const status of ["sending", "sent", "cancelled", "expired", "archived"]) {
+  for (const status of ["sending", "sent", "cancelled", "expired", "archived", "constructor"]) {
     assert.deepEqual(actions({ status }), [], status);
   }
 });

@@ -141,6 +141,15 @@ test("after another filter, frames of the one before are left out", (t) => {
   assert.equal(feed.cursor, "c10");
 });
 
+test("a frame of an unknown type is passed on, and its cursor is not used", (t) => {
+  const { feed, frames } = opened(t);
+  accept();
+  sockets[0].deliver(snapshot([], { cursor: "c1" }));
+  sockets[0].deliver({ type: "weather", cursor: "c2" });
+  assert.deepEqual(frames, ["welcome", "snapshot", "weather"]);
+  assert.equal(feed.cursor, "c1");
+});
+
 test("a filter that is set before hello is sent with hello", (t) => {
   const { feed } = opened(t);
   feed.refilter({ status: ["failed"] });
