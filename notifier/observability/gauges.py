@@ -22,9 +22,11 @@ def gauges(version: str, readiness: Readiness, stats: StatsFrame | None, rate: f
     if readiness.broker.state != "off":
         connected = readiness.broker.state == "connected"
         yield _gauge("broker_connected", "1 if messages are being consumed from the broker.", connected)
-    usable = ((each.transport, each.state == "ready") for each in readiness.smtp)
+    # Accounts with the same host and port share a name, and a series must not occur twice: the last account counts.
+    transports = {each.transport: each for each in readiness.smtp}.values()
+    usable = ((each.transport, each.state == "ready") for each in transports)
     yield _gauges("transport_ready", "1 if a transport can be used, 0 while it is paused.", "transport", usable)
-    left = ((each.transport, each.quota_left) for each in readiness.smtp if each.quota_left is not None)
+    left = ((each.transport, each.quota_left) for each in transports if each.quota_left is not None)
     yield _gauges("transport_quota_left_mails", "Mails that a transport may still start.", "transport", left)
     yield _gauge("send_rate_limit", "Mails a second that may be sent; 0 means no limit.", rate)
     yield _gauge("feed_clients", "Clients that watch the feed.", clients)

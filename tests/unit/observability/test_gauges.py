@@ -62,6 +62,14 @@ def test_gauges_say_what_stats_and_readiness_say() -> None:
     assert read(READINESS, STATS) == expected
 
 
+def test_two_accounts_of_one_server_do_not_make_a_series_twice() -> None:
+    """Accounts are named by host and port; Prometheus rejects a series that occurs twice in a page."""
+    first, second = (replace(each, transport="a:587", quota_left=3) for each in READINESS.smtp)
+    found = gauges("1.2.3", replace(READINESS, smtp=[first, second]), STATS, 20, 4)
+    names = [(each.name, *each.labels.values()) for family in found for each in family.samples]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_without_a_broker_or_a_due_mail_there_is_no_gauge_or_no_age() -> None:
     """A service without a broker has no gauge of it; if no mail is due, the age is 0."""
     found = read(
