@@ -3,9 +3,11 @@
 Only what a client such as aiormq cannot read is changed, because one such letter would keep it from reading any.
 """
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from notifier.domain.message_shapes import LINE_CONTROLS
 from notifier.errors import DeadLetterCode
 from notifier.gateways.header_table import with_headers
 from notifier.gateways.properties import MAX_SHORT_STRING, WireProperties, made_readable, split_properties, truncated
@@ -18,6 +20,7 @@ _FRAME_OVERHEAD = 32
 _NOT_ALLOWED = ("user_id", "expiration", "cluster_id")
 """The broker would refuse a letter because of the first, and delete it after the second; the third is reserved."""
 _NO_HEADERS = bytes(4)
+_NOT_IN_A_LINE = re.compile(f"[{LINE_CONTROLS}]+")
 
 
 def letter_head(
@@ -54,5 +57,7 @@ def letter_head(
 def _properties(
     kept: dict[str, bytes], headers: bytes, moved: dict[str, bytes], code: DeadLetterCode, detail: str
 ) -> WireProperties:
-    reason = {"x-notifier-error": code.encode(), "x-notifier-detail": truncated(detail, MAX_DETAIL).encode()}
+    # The detail of an internal error is that of any exception, which can have several lines.
+    line = truncated(_NOT_IN_A_LINE.sub(" ", detail), MAX_DETAIL)
+    reason = {"x-notifier-error": code.encode(), "x-notifier-detail": line.encode()}
     return WireProperties({**kept, "headers": with_headers(headers, moved | reason)})
