@@ -1,4 +1,4 @@
-"""The rate limit of an account: at most RATE + 1 mails start in any second, and nearly RATE of them on average. Pure.
+"""The rate limit of all accounts: at most RATE + 1 mails start in any second, and nearly RATE on average. Pure.
 
 The limit has two parts. `reserve_slots` is a generic cell rate algorithm (GCRA, ITU-T I.371): it gives every mail
 a start on an even grid. Its one time value is kept in the store, so the limit holds across restarts.

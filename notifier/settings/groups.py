@@ -110,8 +110,8 @@ class SmtpSettings(SettingsGroup):
 class MailSettings(SettingsGroup):
     """The sender of mails, their content, and when and how fast they are sent.
 
-    `rate` is in mails per second and account, `quota` in mails per 24 hours and account; 0 means no limit. `cron` is
-    when the sender looks for due mail (UTC). A reminder is sent from `remind_before` until one hour later.
+    `rate` is in mails per second over all accounts, `quota` in mails per 24 hours and account; 0 means no limit.
+    `cron` is when the sender looks for due mail (UTC). A reminder is sent from `remind_before` until one hour later.
     `retry_delays` apply after temporary rejections, the last one repeats; after `give_up_after` a mail without an
     expiry fails. `on_uncertain` says what happens to a mail whose outcome is unknown.
     """
