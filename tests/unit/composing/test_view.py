@@ -44,6 +44,12 @@ def test_a_flight_is_in_words() -> None:
     )
 
 
+def test_a_subject_has_its_booking_its_flights_and_the_words() -> None:
+    """A template of a subject needs no other variables."""
+    found = subject_view("RXJ34P", (MORNING,), ENGLISH)
+    assert found == {"booking": "RXJ34P", "flights": [seen(MORNING)], "words": ENGLISH.labels}
+
+
 def test_unknown_details_are_empty() -> None:
     """A template can write every detail without asking whether it is known."""
     found = seen(flight(departs_at=None, origin="ZZZ", seat=None))
