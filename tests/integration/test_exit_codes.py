@@ -143,7 +143,7 @@ FLAGS = ("send", "--to", "a@example.com", "--subject", "Hi", "--text")
     [
         (("mails", "list", "--status", "nope"), "pending"),
         (("mails", "list", "--kind", "nope"), "flight.reminder"),
-        (("mails", "list", "--since", "yesterday"), "no time such as"),
+        (("mails", "list", "--since", "yesterday"), "is not a time such as"),
         (("mails", "list", "--since", "2026-12-01T09:30:00"), "needs an offset"),
         (("mails", "list", "--before", "-1"), "--before"),
         (("mails", "list", "--before", "9" * 30), "--before"),

@@ -185,7 +185,7 @@ async def test_a_full_queue_delays_results_until_it_has_room(
     store: SqliteStore, rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch, logged_lines: list[Any]
 ) -> None:
     """The supervisor shows the reason and logs it once; afterwards every queue has every event."""
-    monkeypatch.setattr(supervisor_module, "PAUSES", (0.05,))
+    monkeypatch.setattr(supervisor_module, "RESTART_DELAYS", (0.05,))
     await rabbit.prepare()
     healthy = await rabbit.listen(EVENTS, "topic", rabbit.queue)
     full = f"{rabbit.queue}-full"

@@ -143,7 +143,7 @@ async def test_those_who_resume_share_the_reading_of_the_log(
             await submit(operator, request(number, to=[f"{n}@example.com" for n in range(100)], send_at=FAR))
         place = read_cursor(cursor)
         assert place
-        monkeypatch.setattr(queries, "portion", counted)
+        monkeypatch.setattr(queries, "replay", counted)
         clients = [
             await stack.enter_async_context(
                 FeedClient.connect(feed, resume=cursor_of(place.store, place.seq + n, place.filter_hash))
