@@ -18,7 +18,6 @@ from notifier.demo.inbox import Inbox
 from notifier.demo.ledger import Ledger
 from notifier.demo.process import ServiceProcess, serving
 from notifier.demo.publisher import booking, publish
-from notifier.errors import NotifierError
 from notifier.feed.client import FeedClient
 from notifier.feed.protocol import EventsFrame, ResultFrame
 from notifier.gateways.connection import connect
@@ -175,10 +174,10 @@ async def _all_sent(run: Run) -> None:
 
 
 async def _show(run: Run, show: Callable[[Run], None]) -> None:
+    """Call `show` again and again until the service has ended, which also ends a run that still publishes."""
     while run.service.process.returncode is None:
         show(run)
         await asyncio.sleep(SHOW_INTERVAL)
-    raise NotifierError("the service ended unexpectedly:\n" + "\n".join(run.service.log))
 
 
 async def _watch_reminders(run: Run) -> None:
