@@ -8,8 +8,6 @@ operators. Since it neither writes nor checkpoints, SQLite's WAL-reset bug (3.7.
 """
 
 import asyncio
-import fcntl
-import os
 import secrets
 import sqlite3
 import uuid
@@ -18,7 +16,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import aiosqlite
 
@@ -33,6 +31,7 @@ from notifier.errors import StoreUnusable
 from notifier.storage import rows
 from notifier.storage.sqlite import changes, claiming, erasure, purging, queries
 from notifier.storage.sqlite.connection import connect, run
+from notifier.storage.sqlite.file_lock import FileLock, lock_file
 from notifier.storage.sqlite.migrate import migrate
 from notifier.storage.sqlite.reader import Reader
 from notifier.storage.store import Added, Erased, LogSlice, Missed, Page, Purged, Snapshot, Span, Waiting
@@ -59,11 +58,11 @@ class SqliteStore:
     """
 
     def __init__(
-        self, writer: aiosqlite.Connection, locks: Sequence[int], transacted: Transacted | None, took: Took | None
+        self, writer: aiosqlite.Connection, lock: FileLock, transacted: Transacted | None, took: Took | None
     ) -> None:
         self._writer = writer
         self._reader: Reader | None = None
-        self._locks = locks
+        self._lock = lock
         self._transacted = transacted
         self._took = took
         self._loop = asyncio.get_running_loop()
@@ -79,13 +78,14 @@ class SqliteStore:
     @classmethod
     async def open(cls, path: Path, transacted: Transacted | None = None, took: Took | None = None) -> Self:
         """Open or create the file. Raises StoreUnusable with the reason, in one line, if that is impossible."""
-        path, locks = _own(path)
+        lock = lock_file(path)
+        path = lock.path
         try:
             connection = await connect(path)
         except (sqlite3.Error, OSError) as error:
-            _release(locks)
+            lock.release()
             raise StoreUnusable(f"{path}: {error}") from error
-        store = cls(connection, locks, transacted, took)
+        store = cls(connection, lock, transacted, took)
         try:
             store.id, store._head, store._latest = await store._run(partial(_prepare, path=path))
             store.paused = await store._run(queries.is_paused)
@@ -100,7 +100,7 @@ class SqliteStore:
             await self._reader.close()
         # The last connection to be closed empties the write-ahead log, so that must be the one that writes.
         await self._writer.close()
-        _release(self._locks)
+        self._lock.release()
 
     async def check(self) -> None:
         at = rows.millis(clock.now())
@@ -330,51 +330,6 @@ async def _render(subjects: Subjects) -> None:
         while subjects.lacks and perf_counter() < pause_at:
             subjects.render(1)
         await asyncio.sleep(0)
-
-
-class _Owned(NamedTuple):
-    """A database file that belongs to this process."""
-
-    path: Path
-    """The file itself, without symbolic links."""
-    locks: tuple[int, ...]
-    """Descriptors of the open files whose locks exclude other processes."""
-
-
-def _own(path: Path) -> _Owned:
-    """Lock the file for this process; the locks end with the process, however it ends.
-
-    A symbolic link leads to the same lock file and write-ahead log as the file itself. Another hard link has others, so
-    the database is locked as well: with flock, which SQLite does not use.
-    """
-    path = path.resolve()
-    locks: list[int] = []
-    try:
-        # SQLite keeps the mode of an existing file; one that it creates would let everyone read the addresses.
-        for each in (Path(f"{path}.lock"), path):
-            locks.append(_opened(each))
-            fcntl.flock(locks[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        _release(locks)
-        raise StoreUnusable(
-            f"{path}: another notifier is using this database; stop it first, because only one process can use a file"
-        ) from None
-    except StoreUnusable:
-        _release(locks)
-        raise
-    return _Owned(path, tuple(locks))
-
-
-def _release(locks: Sequence[int]) -> None:
-    for lock in locks:
-        os.close(lock)
-
-
-def _opened(path: Path) -> int:
-    try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StoreUnusable(f"{path}: cannot be opened for writing: {error.strerror}") from error
 
 
 def _prepare(db: sqlite3.Connection, path: Path) -> tuple[str, int, datetime]:

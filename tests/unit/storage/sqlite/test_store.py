@@ -56,30 +56,6 @@ async def test_arriving_mail_wakes_the_sender(store: Store) -> None:
     assert not store.wake.is_set()
 
 
-async def test_a_second_process_cannot_open_the_file(tmp_path: Path) -> None:
-    """A second process gets an error in one line, and can open the file once the first one has closed it."""
-    first = await SqliteStore.open(tmp_path / "n.db")
-    with pytest.raises(StoreUnusable, match="another notifier is using this database"):
-        await SqliteStore.open(tmp_path / "n.db")
-    await first.close()
-    await (await SqliteStore.open(tmp_path / "n.db")).close()
-
-
-@pytest.mark.parametrize("other", ["link.db", "folder/n.db", "hard.db"])
-async def test_a_second_process_cannot_open_the_file_by_another_name(tmp_path: Path, other: str) -> None:
-    """Symbolic and hard links to the file, and a link to its folder, are the same database."""
-    (tmp_path / "real").mkdir()
-    path = tmp_path / "real" / "n.db"
-    async with opened(path):
-        (tmp_path / "link.db").symlink_to(path)
-        (tmp_path / "folder").symlink_to(path.parent, target_is_directory=True)
-        (tmp_path / "hard.db").hardlink_to(path)
-        with pytest.raises(StoreUnusable, match="another notifier is using this database"):
-            await (await SqliteStore.open(tmp_path / other)).close()
-    await (await SqliteStore.open(tmp_path / "link.db")).close()
-    assert not (tmp_path / "link.db.lock").exists()
-
-
 async def test_a_file_that_is_no_database_is_refused_and_kept(tmp_path: Path) -> None:
     """A file with other content is an error that names the file, and stays as it is."""
     path = tmp_path / "n.db"
