@@ -1,9 +1,8 @@
 """Checks of the parts of a message; what fails one is refused, with the field and the rule in the detail. Pure."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -11,6 +10,7 @@ from msgspec import inspect
 
 from notifier.domain.addresses import normalised
 from notifier.domain.airports import parse
+from notifier.domain.expected import options_at
 from notifier.domain.message_shapes import LINE_CONTROLS, MAX_ID_BYTES, MAX_WORD, TEXT_CONTROLS
 from notifier.domain.notification import Recipient
 from notifier.errors import Refused
@@ -21,9 +21,6 @@ _NOT_IN_A_TEXT = re.compile(rf"[{TEXT_CONTROLS}\ud800-\udfff]")
 _LONE_CR = re.compile(r"\r(?!\n)")
 _PATH = re.compile(r" - at `\$(.*)`$")
 _STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
-
-_Option = tuple[inspect.Type, str | None]
-"""One of the types that a field can have, and its description."""
 
 
 def shaped(found: Mapping[str, Any], shape: type[_T], at: str = "") -> _T:
@@ -41,10 +38,9 @@ def shaped(found: Mapping[str, Any], shape: type[_T], at: str = "") -> _T:
 
 def _refusal(found: Mapping[str, Any], shape: type, path: str, at: str) -> Refused:
     value: Any = found
-    options = list(_options(_type(shape)))
     for name, index in _STEP.findall(path):
         value = value[name] if name else value[int(index)]
-        options = [option for kind, _ in options for option in _step(kind, name)]
+    options = options_at(shape, path)
     where = f"{at}{path}".removeprefix(".")
     for kind, _ in options:
         if isinstance(kind, inspect.StructType) and isinstance(value, dict):
@@ -54,31 +50,6 @@ def _refusal(found: Mapping[str, Any], shape: type, path: str, at: str) -> Refus
             return Refused("too_large", f"{where}: {len(value)} entries; at most {kind.max_length} are allowed")
     rule = next((description for _, description in options if description), "an object")
     return Refused("invalid", f"{where}: must be {rule}")
-
-
-@cache
-def _type(shape: type) -> inspect.Type:
-    return inspect.type_info(shape)
-
-
-def _options(kind: inspect.Type, description: str | None = None) -> Iterator[_Option]:
-    """Yield the types of a field; the outermost description counts for all of them."""
-    if isinstance(kind, inspect.Metadata):
-        own = (kind.extra_json_schema or {}).get("description")
-        yield from _options(kind.type, description or own)
-    elif isinstance(kind, inspect.UnionType):
-        for each in kind.types:
-            yield from _options(each, description)
-    else:
-        yield kind, description
-
-
-def _step(kind: inspect.Type, name: str) -> Iterator[_Option]:
-    """Yield the types of a struct's field or, without a name, of a list's entries."""
-    if name and isinstance(kind, inspect.StructType):
-        yield from _options(next(each.type for each in kind.fields if each.encode_name == name))
-    elif not name and isinstance(kind, inspect.ListType):
-        yield from _options(kind.item_type)
 
 
 def word(where: str, text: str) -> str:

@@ -366,12 +366,12 @@ def found_sent(mail: Mail, now: datetime) -> Mail:
     return mail.become(Status.SENT, sent_at=now)
 
 
-def due_again(mail: Mail, at: datetime | None = None) -> Mail:
+def retried(mail: Mail, at: datetime | None = None) -> Mail:
     """Retry a failed or uncertain mail, at the time `at` or at once; it is given up no sooner than a new one."""
     return mail.become(Status.PENDING, next_attempt_at=at, counted_since=None)
 
 
-def due_now(mail: Mail) -> Mail:
+def retried_now(mail: Mail) -> Mail:
     """Make a pending mail that waits for its next attempt due at once; its attempts still count."""
     return replace(mail, rev=mail.rev + 1, next_attempt_at=None)
 

@@ -14,7 +14,7 @@ from notifier import clock
 from notifier.composing.message import written
 from notifier.domain.addresses import identity, normalised
 from notifier.domain.events import MailFilter, StoredEvent
-from notifier.domain.mail import Mail, Status, cancelled, due_again, due_now, found_sent
+from notifier.domain.mail import Mail, Status, cancelled, found_sent, retried, retried_now
 from notifier.domain.messages import Message, Origin, decode
 from notifier.errors import Refused
 from notifier.feed.protocol import (
@@ -87,13 +87,13 @@ def commands(store: Store, take: Take, write: Write, offer: Offer) -> dict[str, 
         return await _mail_show(store, write, offer, args)
 
     async def mail_retry(args: MailArgs, _: Role) -> PublicMail:
-        return await _change(store, args.id, {Status.FAILED: due_again, Status.PENDING: _hurried})
+        return await _change(store, args.id, {Status.FAILED: retried, Status.PENDING: _retried_now})
 
     async def mail_cancel(args: MailArgs, _: Role) -> PublicMail:
         return await _change(store, args.id, {Status.PENDING: lambda mail: cancelled(mail, "cancelled by an operator")})
 
     async def mail_resolve(args: ResolveArgs, _: Role) -> PublicMail:
-        changes: Mapping[str, Change] = {"sent": lambda mail: found_sent(mail, clock.now()), "resend": due_again}
+        changes: Mapping[str, Change] = {"sent": lambda mail: found_sent(mail, clock.now()), "resend": retried}
         return await _change(store, args.id, {Status.UNCERTAIN: changes[args.outcome]})
 
     async def address_erase(args: EraseArgs, _: Role) -> ErasedAddress:
@@ -181,10 +181,10 @@ async def _named(store: Store, id_: str) -> Mail:
     return mail
 
 
-def _hurried(mail: Mail) -> Mail:
+def _retried_now(mail: Mail) -> Mail:
     if mail.next_attempt_at is None:
         raise CommandError("conflict", "the mail waits for its time, not for another attempt")
-    return due_now(mail)
+    return retried_now(mail)
 
 
 async def _mail_show(store: Store, write: Write, offer: Offer, args: ShowArgs) -> WholeMail:

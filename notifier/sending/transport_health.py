@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from notifier.domain.addresses import all_masked, without
 from notifier.domain.claims import Claim, Quota
-from notifier.domain.mail import Mail, Reply, RetryPolicy, due_again, failed, handed_back, refused, sent, unknown
+from notifier.domain.mail import Mail, Reply, RetryPolicy, failed, handed_back, refused, retried, sent, unknown
 from notifier.sending.circuit_breaker import CircuitBreaker, State
 from notifier.sending.dialogue import DialogueResult
 from notifier.sending.refusals import MANY, SEVERAL, Cause, RefusalStreak, Streak, Suspects
@@ -209,7 +209,7 @@ class TransportHealth:
         if cause is Cause.ACCOUNT:
             paused = self._suspect(_reason(mail, reply), at)
             until = self._others_first(at)
-            again = [due_again(each, until) for each in self.rejections.reprieved()]
+            again = [retried(each, until) for each in self.rejections.reprieved()]
             return Judgement([*again, handed_back(mail, until)], paused)
         if cause is Cause.REPEATED:
             return Judgement([_later(mail, reply, at)])

@@ -1,15 +1,14 @@
 """What is wrong with JSON that does not fit its type, in words for people. Pure."""
 
 import re
-from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 import msgspec
 from msgspec import inspect
 
+from notifier.domain.expected import options_at
+
 _MISSING = re.compile(r"Object missing required field `(.+)`")
-_STEP = re.compile(r"\.(\w+)|\[\w+\]")
 
 
 def mismatch(error: Exception, shape: Any, where: str) -> str:
@@ -28,39 +27,10 @@ def mismatch(error: Exception, shape: Any, where: str) -> str:
 
 
 def _expected(shape: Any, path: str) -> str:
-    kinds = list(_options(_type(shape)))
-    for step in _STEP.finditer(path):
-        kinds = [option for kind in kinds for option in _step(kind, step[1])]
-    words = dict.fromkeys(map(_word, kinds))
+    words = dict.fromkeys(_word(kind) for kind, _ in options_at(shape, path))
     if "a number" in words:
         words.pop("an integer", None)
     return " or ".join(words)
-
-
-@cache
-def _type(shape: Any) -> inspect.Type:
-    return inspect.type_info(shape)
-
-
-def _options(kind: inspect.Type) -> Iterator[inspect.Type]:
-    """Yield the types of which a value can have one."""
-    if isinstance(kind, inspect.Metadata):
-        yield from _options(kind.type)
-    elif isinstance(kind, inspect.UnionType):
-        for each in kind.types:
-            yield from _options(each)
-    else:
-        yield kind
-
-
-def _step(kind: inspect.Type, name: str | None) -> Iterator[inspect.Type]:
-    """Yield the types of an object's field or, without a name, of a list's entries."""
-    if name and isinstance(kind, inspect.StructType):
-        for field in kind.fields:
-            if field.encode_name == name:
-                yield from _options(field.type)
-    elif not name and isinstance(kind, inspect.ListType):
-        yield from _options(kind.item_type)
 
 
 def _word(kind: inspect.Type) -> str:

@@ -23,10 +23,10 @@ from notifier.domain.mail import (
     RetryPolicy,
     Status,
     cancelled,
-    due_again,
     failed,
     handed_back,
     refused,
+    retried,
     sent,
 )
 from notifier.domain.messages import Message, Origin, decode
@@ -130,7 +130,7 @@ class Stage:
 
     async def retry(self, most: int) -> None:
         """Retry failed mails."""
-        await self._change(Status.FAILED, most, due_again)
+        await self._change(Status.FAILED, most, retried)
 
     async def purge(self) -> None:
         """Purge all finished mails and their events."""

@@ -41,10 +41,10 @@ from notifier.domain.mail import (
     Status,
     cancelled,
     claimed,
-    due_again,
     failed,
     handed_back,
     refused,
+    retried,
     sent,
     unknown,
 )
@@ -276,7 +276,7 @@ def rejected(mail: Mail) -> Mail:
 Steps = tuple[Callable[[Mail], Mail], ...]
 
 
-ENDINGS: list[Steps] = [(put_off,), (broken_off,), (handed_back,), (with_unknown_outcome,), (rejected, due_again)]
+ENDINGS: list[Steps] = [(put_off,), (broken_off,), (handed_back,), (with_unknown_outcome,), (rejected, retried)]
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
@@ -670,7 +670,7 @@ def test_whatever_the_outcomes_the_last_mail_to_an_address_has_the_latest_state(
         if mail.status is Status.SENDING:
             accept(shelf, received, mail)
         elif mail.status is Status.FAILED:
-            shelf.put(due_again(mail))
+            shelf.put(retried(mail))
     for mail in shelf.pending():
         shelf.put(claimed(mail, NOW))
         accept(shelf, received, shelf.mails[mail.id])
@@ -698,7 +698,7 @@ def attempt(shelf: Shelf, received: list[Mail], data: st.DataObject) -> None:
         case Status.PENDING:
             shelf.put(claimed(mail, NOW))
         case Status.FAILED:
-            shelf.put(due_again(mail))
+            shelf.put(retried(mail))
         case _:
             ending = data.draw(st.sampled_from([put_off, broken_off, handed_back, rejected, None]))
             if ending:

@@ -24,8 +24,6 @@ from notifier.domain.mail import (
     amended,
     cancelled,
     claimed,
-    due_again,
-    due_now,
     erased,
     expired,
     failed,
@@ -33,6 +31,8 @@ from notifier.domain.mail import (
     handed_back,
     mail_id,
     refused,
+    retried,
+    retried_now,
     sent,
     standing_note,
 )
@@ -167,7 +167,7 @@ def test_a_mail_that_an_operator_retries_has_all_the_time_again() -> None:
     """It is not given up at the first rejection after the retry."""
     given_up = tried(NOW, NOW + timedelta(hours=49))
     later = NOW + timedelta(hours=50)
-    assert refused(claimed(due_again(given_up), later), LATER, None, POLICY, later).status is Status.PENDING
+    assert refused(claimed(retried(given_up), later), LATER, None, POLICY, later).status is Status.PENDING
 
 
 @given(
@@ -284,7 +284,7 @@ def test_an_uncertain_mail_that_was_sent_says_when_that_was_found_out() -> None:
 def test_a_mail_that_is_hurried_is_a_newer_state_of_it() -> None:
     """It is due at once, keeps its attempts, and has a higher revision."""
     waiting = mail(attempt=2, rev=5, next_attempt_at=NOW)
-    hurried = due_now(waiting)
+    hurried = retried_now(waiting)
     assert (hurried.rev, hurried.attempt, hurried.next_attempt_at, hurried.status) == (6, 2, None, Status.PENDING)
 
 

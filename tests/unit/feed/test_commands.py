@@ -13,7 +13,7 @@ from support.samples import NOW, RULES, booking_event
 from notifier import clock
 from notifier.demo.inbox import Inbox
 from notifier.domain.events import MailFilter, timestamp
-from notifier.domain.mail import due_now, expired
+from notifier.domain.mail import expired, retried_now
 from notifier.domain.messages import Origin, decode
 from notifier.feed.client import FeedClient
 from notifier.feed.commands import commands
@@ -35,7 +35,7 @@ async def test_a_mail_that_others_rewrite_meanwhile_is_looked_at_again(
         mail = await get(store, *args, **options)
         if mail and left[0]:
             left[0] -= 1
-            await store.record([due_now(mail)], clock.now())
+            await store.record([retried_now(mail)], clock.now())
         return mail
 
     async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:

@@ -127,8 +127,8 @@ MUTANTS = (
     Mutant(
         "reprieved-mails-go-first",
         "notifier/sending/transport_health.py",
-        "due_again(each, until)",
-        "due_again(each)",
+        "retried(each, until)",
+        "retried(each)",
         ("tests/unit/sending/test_transport_health.py::test_wrong_addresses_alone_pause_the_account_once",),
     ),
     Mutant(

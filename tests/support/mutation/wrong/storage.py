@@ -449,21 +449,21 @@ if wanted.since is True else 0
     ),
     Mutant(
         "one-owner-for-each-link",
-        "notifier/storage/sqlite/store.py",
+        "notifier/storage/sqlite/file_lock.py",
         """\
     path = path.resolve()
 """,
         """\
     path = path.absolute()
 """,
-        ("tests/unit/storage/sqlite/test_store.py::test_a_second_process_cannot_open_the_file_by_another_name",),
+        ("tests/unit/storage/sqlite/test_file_lock.py::test_a_second_process_cannot_open_the_file_by_another_name",),
     ),
     Mutant(
         "hard-link-is-another-file",
-        "notifier/storage/sqlite/store.py",
+        "notifier/storage/sqlite/file_lock.py",
         'for each in (Path(f"{path}.lock"), path):',
         'for each in (Path(f"{path}.lock"),):',
-        ("tests/unit/storage/sqlite/test_store.py::test_a_second_process_cannot_open_the_file_by_another_name",),
+        ("tests/unit/storage/sqlite/test_file_lock.py::test_a_second_process_cannot_open_the_file_by_another_name",),
     ),
     Mutant(
         "capital-letters-not-erased",

@@ -14,7 +14,7 @@ from support.samples import NOW, RULES, booking_event
 from support.stores import ACCEPTED, LATER, MOVED, claimed, message, opened, purge, request, the_mail
 
 from notifier.domain.events import MailFilter
-from notifier.domain.mail import ERASED, Kind, Mail, Reply, Status, due_again, failed, sent
+from notifier.domain.mail import ERASED, Kind, Mail, Reply, Status, failed, retried, sent
 from notifier.domain.messages import Message, Origin, decode
 from notifier.errors import StoreUnusable
 from notifier.storage.sqlite import erasure
@@ -68,7 +68,7 @@ async def test_a_change_decided_before_a_mail_was_erased_is_ignored(store: Store
     lost = failed(mail, Reply(550, "no"), None)
     await store.record([lost], NOW)
     await store.erase(mail.to, NOW)
-    await store.record([due_again(lost)], NOW)
+    await store.record([retried(lost)], NOW)
     assert (await store.totals())[Status.FAILED] == 1
     assert await claimed(store) == []
 
@@ -138,7 +138,7 @@ async def test_an_erased_mail_does_not_come_back_by_an_amendment(store: Store) -
     await store.erase("asha@example.com", NOW)
     found = await the_mail(store, Kind.CONFIRMATION)
     assert (found.to, found.subject) == ("", "")
-    await store.record([due_again(found)], NOW)
+    await store.record([retried(found)], NOW)
     assert (await the_mail(store, Kind.CONFIRMATION)).subject == ""
 
 

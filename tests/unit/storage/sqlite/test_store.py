@@ -12,7 +12,7 @@ import pytest
 from support.samples import NOW, RULES
 from support.stores import message, opened, request
 
-from notifier.domain.mail import Reply, due_again, failed
+from notifier.domain.mail import Reply, failed, retried
 from notifier.errors import StoreUnusable
 from notifier.storage.sqlite.store import SqliteStore
 from notifier.storage.store import Store
@@ -152,7 +152,7 @@ async def test_a_cancelled_call_leaves_nothing_half_done(tmp_path: Path) -> None
         (start,) = (await store.claim(1, 0, NOW)).starts
         gone = failed(start.mail, Reply(550, "no"), None)
         await store.record([gone], NOW)
-        await cut_off(store, store.record([due_again(gone)], NOW))
+        await cut_off(store, store.record([retried(gone)], NOW))
         assert store.wake.is_set()
         for paused in (True, False):
             await cut_off(store, store.pause(paused=paused))
