@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from support.faults.equation import stored
 from support.faults.load import request
-from support.faults.scene import Scene
+from support.faults.scene import PATIENCE, Scene
 from support.parts import result, wait_frame
 
 from notifier.feed.client import FeedClient
@@ -154,5 +154,6 @@ async def test_every_phase_at_once_under_load(scene: Scene) -> None:
                 if phase in ("CONNECT", "EHLO"):
                     await scene.sink.command(close=True)
             await scene.sink.command(phase="DOT", act="hang_up", accept=True, times=5)
-            await scene.sink.wait(lambda: bool(scene.sink.unanswered) and len(scene.sink.accepted) > 300)
+            # The faults alone take many seconds, because an account that recovers has one mail at a time.
+            await scene.sink.wait(lambda: bool(scene.sink.unanswered) and len(scene.sink.accepted) > 300, PATIENCE)
         await scene.end(victim)
