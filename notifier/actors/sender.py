@@ -36,6 +36,9 @@ log = structlog.get_logger(__name__)
 
 CLAIM_AGAIN = 1.0
 """Seconds between two attempts to claim mails from a store that cannot be written."""
+EXPIRE_AGAIN = 1.0
+"""Seconds between two searches for expired mails: each is a transaction that waits for its turn, and the claim after it
+does so again. No expired mail is claimed in between."""
 
 
 class Sender:
@@ -59,6 +62,7 @@ class Sender:
         self._deliveries: set[asyncio.Task[None]] = set()
         self._probes: set[asyncio.Task[None]] = set()
         self._claim_fault: str | None = None
+        self._expire_at = 0.0
 
     async def run(self, ticks: AsyncIterator[datetime], running: Callable[[], None], stop: asyncio.Event) -> None:
         """Send until `stop` is set; return when every dialogue under way is finished and recorded.
@@ -124,7 +128,8 @@ class Sender:
         """Start what can be handed over now; return the seconds until the next claim (None: until something wakes)."""
         self._probe_paused()
         # Mails also expire while none can be sent.
-        waits = [0.0] if await self._store.expire(clock.now()) else []
+        expire_in = await self._expire()
+        waits = [] if expire_in is None else [expire_in]
         for account in self._accounts:
             health = account.health
             if health.breaker.state not in (State.CLOSED, State.HALF_OPEN):
@@ -135,6 +140,9 @@ class Sender:
                 self._start(account, Claimed(start, _monotonic()))
             if claim.again_at and len(claim.starts) < room:
                 waits.append(seconds_until(claim.again_at))
+                if waits[-1] == 0:
+                    # There can be expired mails in front of those that can be sent.
+                    self._expire_at = 0.0
             # The next account gets the rest while this one recovers from a fault, when one mail at a time tries it,
             # and while none of the mails that it has gets a reply.
             stalls_in = health.stalls_in(_monotonic())
@@ -145,6 +153,15 @@ class Sender:
         breakers = [account.health.breaker for account in self._accounts]
         waits += [wait for breaker in breakers if (wait := breaker.seconds_until_login(_monotonic())) is not None]
         return min(waits, default=None)
+
+    async def _expire(self) -> float | None:
+        """End expired mails, every EXPIRE_AGAIN at most; return the seconds until it is necessary again, if it is."""
+        now = _monotonic()
+        if now < self._expire_at:
+            return self._expire_at - now
+        has_more = await self._store.expire(clock.now())
+        self._expire_at = now if has_more else now + EXPIRE_AGAIN
+        return 0.0 if has_more else None
 
     async def _claim_for(self, account: Account, room: int) -> Claim:
         """Claim up to `room` mails for an account, and note what its quota has left."""

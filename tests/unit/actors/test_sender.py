@@ -17,6 +17,7 @@ from support.parts import PATIENCE, request
 from support.samples import NOW, RULES
 
 from notifier import clock
+from notifier.actors.sender import EXPIRE_AGAIN
 from notifier.demo.inbox import Inbox
 from notifier.domain.mail import Status
 from notifier.domain.messages import Origin, decode
@@ -60,6 +61,28 @@ async def test_all_that_has_expired_ends_while_sending_is_paused(store: SqliteSt
     async with sending(store, [inbox.url]):
         await logged(store, "mail.expired", 1600)
     assert (await store.totals())[Status.EXPIRED] == 1600
+
+
+async def test_claims_do_not_wait_for_a_search_for_expired_mails_each_time(store: SqliteStore, inbox: Inbox) -> None:
+    """It is a transaction of its own, which waits behind those of the intake; what expires is ended soon anyway."""
+    done: list[str] = []
+    store._transacted = lambda operation, _: done.append(operation)
+    began = time.monotonic()
+    async with sending(store, [inbox.url], connections=1):
+        await add(store, *range(20))
+        await inbox.wait_for(20, PATIENCE)
+        searches = done.count("expire")
+        assert searches <= 1 + (time.monotonic() - began) / EXPIRE_AGAIN
+        assert done.count("claim") >= 20
+        claims = done.count("claim")
+        for number in range(1, 5):
+            if number == 3:
+                # From now on no claim comes across them.
+                await store.pause(paused=True)
+            # All but the first one arrive right after a search.
+            await add(store, 20 + number, expires_at=(clock.now() - timedelta(seconds=1)).isoformat())
+            await logged(store, "mail.expired", number)
+        assert done.count("claim") <= claims + 20
 
 
 async def test_connections_are_used_again(store: SqliteStore, inbox: Inbox) -> None:

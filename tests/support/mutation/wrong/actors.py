@@ -230,9 +230,23 @@ MUTANTS = (
     Mutant(
         "expired-mail-waits-for-the-next-tick",
         "notifier/actors/sender.py",
-        "waits = [0.0] if await self._store.expire(clock.now()) else []",
-        "waits = [0.0] if await self._store.expire(clock.now()) and False else []",
+        "return 0.0 if has_more else None",
+        "return None",
         ("tests/unit/actors/test_sender.py::test_all_that_has_expired_ends_while_sending_is_paused",),
+    ),
+    Mutant(
+        "expired-mail-waits-for-the-next-tick-after-a-search",
+        "notifier/actors/sender.py",
+        "            return self._expire_at - now\n",
+        "            return None\n",
+        ("tests/unit/actors/test_sender.py::test_claims_do_not_wait_for_a_search_for_expired_mails_each_time",),
+    ),
+    Mutant(
+        "each-claim-waits-for-a-search-for-expired-mails",
+        "notifier/actors/sender.py",
+        "now if has_more else now + EXPIRE_AGAIN",
+        "now",
+        ("tests/unit/actors/test_sender.py::test_claims_do_not_wait_for_a_search_for_expired_mails_each_time",),
     ),
     Mutant(
         "stuck-account-keeps-the-rest",
