@@ -134,5 +134,8 @@ def tls_context(settings: SmtpSettings) -> ssl.SSLContext:
     """
     try:
         return ssl.create_default_context(cafile=settings.ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise Misconfigured([Problem("NOTIFIER_SMTP_CA_FILE", f"{settings.ca_file}: {error}")]) from error
+    except OSError as error:
+        reason = "it contains no certificates" if isinstance(error, ssl.SSLError) else error.strerror
+        wrong = f"{settings.ca_file} cannot be used: {reason}"
+        remedy = "name a file with certificates in PEM format"
+        raise Misconfigured([Problem("NOTIFIER_SMTP_CA_FILE", wrong, remedy)]) from error

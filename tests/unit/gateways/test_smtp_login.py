@@ -92,16 +92,16 @@ async def test_a_login_that_breaks_is_unreachable(*, then_close: bool) -> None:
                 await pool.deliver(MAIL)
 
 
-def test_a_ca_file_that_cannot_be_used_is_an_invalid_setting(tmp_path: Path) -> None:
-    """The error names the variable."""
+@pytest.mark.parametrize(("content", "reason"), [(None, "No such file"), ("", "it contains no certificates")])
+def test_a_ca_file_that_cannot_be_used_is_an_invalid_setting(content: str | None, reason: str, tmp_path: Path) -> None:
+    """The error names the variable, the file and the reason, and says what is expected."""
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_text(content)
     settings = load(
-        {
-            "NOTIFIER_SMTP_URL": "smtp://h",
-            "NOTIFIER_MAIL_FROM": "a@example.org",
-            "NOTIFIER_SMTP_CA_FILE": str(tmp_path / "missing.pem"),
-        }
+        {"NOTIFIER_SMTP_URL": "smtp://h", "NOTIFIER_MAIL_FROM": "a@example.org", "NOTIFIER_SMTP_CA_FILE": str(file)}
     )
-    with pytest.raises(Misconfigured, match="NOTIFIER_SMTP_CA_FILE"):
+    with pytest.raises(Misconfigured, match=f"NOTIFIER_SMTP_CA_FILE: {file} cannot be used: {reason}.*; name a file"):
         smtp_pools(settings.smtp, "example.org")
 
 
