@@ -69,10 +69,9 @@ async def serve_feed(settings: FeedSettings, feed: Feed, pages: Pages) -> AsyncI
             close_timeout=CLOSE_TIMEOUT,
         )
     except OSError as error:
-        where = f"{settings.host}:{settings.port}"
-        raise Misconfigured(
-            [Problem("NOTIFIER_HOST, NOTIFIER_PORT", f"cannot listen on {where}: {error.strerror}", "use a free port")]
-        ) from error
+        wrong = f"cannot listen on {settings.host}:{settings.port}: {error.strerror}"
+        remedy = "use an address of this machine, and a free port"
+        raise Misconfigured([Problem("NOTIFIER_HOST, NOTIFIER_PORT", wrong, remedy)]) from error
     try:
         yield server
     finally:

@@ -237,6 +237,14 @@ async def test_a_port_that_is_taken_is_one_clear_line(environ: dict[str, str], s
                     pass
 
 
+async def test_an_address_of_another_machine_is_one_clear_line(environ: dict[str, str]) -> None:
+    """No free port would help, so the message asks for an address of this machine."""
+    elsewhere = changed(environ, HOST="192.0.2.1", INSECURE="1")
+    with pytest.raises(Misconfigured, match=r"cannot listen on 192\.0\.2\.1:.*; use an address of this machine, and a"):
+        async with serving(elsewhere):
+            pass
+
+
 async def test_a_second_instance_on_the_same_file_does_not_start(settings: Settings) -> None:
     """The first one is not affected."""
     async with serving(settings) as feed:
