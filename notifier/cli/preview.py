@@ -28,12 +28,20 @@ def preview(
     if kind not in KINDS:
         raise typer.BadParameter(f"{kind!r} is not a kind of mail; use one of {', '.join(KINDS)}")
     look = load_group(PreviewSettings, os.environ)
-    for path in write_sample(Kind(kind), locale, MailTemplates(look.templates), look.sender, out):
+    for path in write_sample(
+        Kind(kind), locale, MailTemplates(look.templates), look.sender, out, reply_to=look.reply_to
+    ):
         typer.echo(path)
 
 
 def write_sample(
-    kind: Kind, locale: str, templates: MailTemplates, sender: NamedAddress, folder: Path
+    kind: Kind,
+    locale: str,
+    templates: MailTemplates,
+    sender: NamedAddress,
+    folder: Path,
+    *,
+    reply_to: NamedAddress | None = None,
 ) -> Iterator[Path]:
     """Write the page, the text, the whole message and the calendar files of a sample; yield each path once written.
 
@@ -46,7 +54,7 @@ def write_sample(
     files = {
         f"{kind}.html": (page or "").encode(),
         f"{kind}.txt": text.encode(),
-        f"{kind}.eml": compose(mail, templates, sender),
+        f"{kind}.eml": compose(mail, templates, sender, reply_to),
         **{
             f"{kind}.{each.method.lower()}.ics": each.body
             for each in calendars(mail, sender.address, templates.labels(mail))

@@ -105,6 +105,14 @@ def test_own_templates_are_shown(tmp_path: Path) -> None:
     assert (code, err) == (2, "notifier: NOTIFIER_TEMPLATES: en/flight.reminder.txt, line 1: 'oops' is undefined\n")
 
 
+def test_the_address_for_replies_is_shown(tmp_path: Path) -> None:
+    """A preview has the Reply-To of NOTIFIER_MAIL_REPLY_TO, like every mail of the service."""
+    environ = {"NOTIFIER_MAIL_REPLY_TO": "Help <help@air.example>"}
+    assert run("preview", "flight.reminder", "--out", str(tmp_path), environ=environ)[0] == 0
+    message = message_from_bytes((tmp_path / "flight.reminder.eml").read_bytes(), policy=policy.default)
+    assert message["Reply-To"] == "Help <help@air.example>"
+
+
 def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     """The error names the path and the reason."""
     (tmp_path / "file").write_text("")
