@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -45,6 +45,8 @@ class Account:
     """Its connections."""
     health: TransportHealth
     """What is known about it, and whether it may be used."""
+    claiming: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while mails are claimed for its room, so that no mail of another account takes the same room."""
 
     def room(self, connections: int) -> int:
         """Return how many more mails can be handed over now, with at most so many `connections` to the account."""
@@ -142,7 +144,9 @@ class Deliverer:
         for other in self._accounts:
             if other is account:
                 continue
-            if not other.room(self._limits.connections):
+            async with other.claiming:
+                room = other.room(self._limits.connections)
+            if not room:
                 untried.append(other.health)
                 continue
             with _reserved(other.health) as its_trial:

@@ -134,10 +134,11 @@ class Sender:
             health = account.health
             if health.breaker.state not in (State.CLOSED, State.HALF_OPEN):
                 continue
-            room = account.room(self._limits.connections)
-            claim = await self._claim_for(account, room)
-            for start in claim.starts:
-                self._start(account, Claimed(start, _monotonic()))
+            async with account.claiming:
+                room = account.room(self._limits.connections)
+                claim = await self._claim_for(account, room)
+                for start in claim.starts:
+                    self._start(account, Claimed(start, _monotonic()))
             if claim.again_at and len(claim.starts) < room:
                 waits.append(seconds_until(claim.again_at))
                 if waits[-1] == 0:

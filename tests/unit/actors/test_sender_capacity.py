@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support.outgoing import add, logged, mails, sending, until
 from support.parts import PATIENCE
-from support.scripted import HungUpError, Limited, Scripted, messages_by_recipient
+from support.scripted import HungUpError, Limited, Scripted, messages_by_recipient, without_smtputf8
 
 from notifier.domain.claims import Claim
 from notifier.domain.mail import Status
@@ -117,6 +117,46 @@ async def test_no_account_gets_more_mails_at_a_time_than_it_has_connections(
             await logged(store, "mail.sent", 6)
     assert most == 2
     assert (sum(messages_by_recipient(first).values()), sum(messages_by_recipient(second).values())) == (1, 5)
+
+
+async def test_a_place_for_which_a_mail_is_being_claimed_is_taken(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mail that the first account cannot take does not get it meanwhile, so the second one has no connection more."""
+    monkeypatch.setattr("notifier.sending.transport_health.OTHER_ACCOUNT", timedelta(milliseconds=100))
+    claim, claimed = store.claim, 0
+
+    async def slowly(*args: Any, **options: Any) -> Claim:
+        nonlocal claimed
+        found = await claim(*args, **options)
+        claimed += len(found.starts)
+        if found.starts and claimed == 2:
+            await asyncio.sleep(0.3)
+        return found
+
+    def recovering(phase: str, line: bytes) -> bytes | None:
+        if phase == "CONNECT" and first.connections == 1:
+            raise HungUpError
+        return without_smtputf8(phase, line)
+
+    async def slow_reply(phase: str, _line: bytes) -> bytes | None:
+        if phase == "DOT":
+            await asyncio.sleep(0.5)
+        return None
+
+    await store.pause(paused=True)
+    async with Scripted.running(recovering) as first, Scripted.running(slow_reply) as second:
+        async with sending(store, [first.url, second.url], connections=1, timeout="1h") as accounts:
+            await until(lambda: {account.health.breaker.state for account in accounts} == {State.HALF_OPEN}, store)
+            accounts[1].health.breaker.worked()
+            await add(store, 1, to=BEYOND_ASCII.format(1))
+            await add(store, 2)
+            # The first account must be asked first, so no round of claims may be under way.
+            await asyncio.sleep(0.1)
+            monkeypatch.setattr(store, "claim", slowly)
+            await store.pause(paused=False)
+            await logged(store, "mail.sent", 2)
+    assert second.connections == 1
 
 
 async def test_sending_resumes_beside_a_dialogue_when_the_store_can_be_written_again(

@@ -60,6 +60,13 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "room-taken-while-it-is-claimed",
+        "notifier/actors/delivering.py",
+        "            async with other.claiming:\n                room =",
+        "            if True:\n                room =",
+        ("tests/unit/actors/test_sender_capacity.py::test_a_place_for_which_a_mail_is_being_claimed_is_taken",),
+    ),
+    Mutant(
         "no-guard-after-a-stall",
         "notifier/actors/delivering.py",
         "        self._burst_guard.started(_monotonic())\n",
@@ -311,8 +318,8 @@ MUTANTS = (
     Mutant(
         "quota-of-another-account-never-free-again",
         "notifier/actors/delivering.py",
-        "            if not other.room(self._limits.connections):\n",
-        "            if not other.room(self._limits.connections) or other.health.quota_left == 0:\n",
+        "            if not room:\n",
+        "            if not room or other.health.quota_left == 0:\n",
         (
             "tests/unit/actors/test_delivering.py::test_a_quota_that_is_free_again_is_used_for_mail_that_no_other_account_can_send",
         ),
@@ -329,7 +336,7 @@ MUTANTS = (
     Mutant(
         "another-account-without-room",
         "notifier/actors/delivering.py",
-        "            if not other.room(self._limits.connections):\n",
+        "            if not room:\n",
         "            if not other.health.breaker.room(1):\n",
         (
             "tests/unit/actors/test_sender_capacity.py::test_no_account_gets_more_mails_at_a_time_than_it_has_connections",
