@@ -11,8 +11,8 @@ import structlog
 
 from notifier import clock
 from notifier.domain.claims import Start
-from notifier.domain.events import timestamp
 from notifier.domain.mail import Mail, RetryPolicy, handed_back, refused
+from notifier.domain.timestamps import timestamp
 from notifier.errors import Busy, StoreUnusable, Unreachable
 from notifier.gateways.smtp_pool import SmtpPool
 from notifier.sending.circuit_breaker import Trial

@@ -14,7 +14,7 @@ from notifier import clock
 from notifier.cli import terminal
 from notifier.cli.connect import feed_settings, run
 from notifier.cli.options import AsJson, check_encodable
-from notifier.domain.events import timestamp
+from notifier.domain.timestamps import timestamp
 
 
 def send(

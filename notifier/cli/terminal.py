@@ -8,8 +8,8 @@ import msgspec
 import typer
 
 from notifier import clock
-from notifier.domain.events import timestamp
 from notifier.domain.mail import FINISHED
+from notifier.domain.timestamps import timestamp
 from notifier.errors import NotifierError, Unreachable
 from notifier.feed.client import FeedClient, Lost, ReconnectingClient, Rejected
 from notifier.feed.protocol import COMMANDS, MAX_MAILS, EventsFrame, FilterFields, PublicMail, ResultFrame, ServerFrame

@@ -1,18 +1,19 @@
-"""The public form of a mail, and the CloudEvent of each of its changes. Pure.
+"""The CloudEvent of each change of a mail. Pure.
 
 An event is encoded once, when the change is stored; the feed and the broker get the same bytes. Addresses are masked.
 """
 
 from collections.abc import Sequence
 from datetime import datetime
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-from notifier.domain.addresses import all_masked, masked, without
-from notifier.domain.mail import ERASED, Flight, Kind, Mail, Status
+from notifier.domain.addresses import masked
+from notifier.domain.mail import ERASED, Kind, Mail, Status
+from notifier.domain.public_mail import PublicMail, StatusWord, Time, public_mail
+from notifier.domain.timestamps import timestamp
 
 MAX_EVENTS = 100
 """Maximum number of events that are read from the log, and sent in a frame, at once."""
@@ -24,6 +25,29 @@ EVENT_TYPES = (
     *(f"mail.{each}" for each in Status if each is not Status.PENDING),
 )
 """All types that `event_type` returns."""
+EventType = Annotated[str, Meta(extra_json_schema={"enum": list(EVENT_TYPES)})]
+
+
+class EventData(Struct, frozen=True, kw_only=True):
+    """One change of one mail."""
+
+    prev: Annotated[StatusWord | None, Meta(description="Status before the change; null if the mail is new")]
+    mail: Annotated[PublicMail, Meta(description="The mail after the change")]
+
+
+class PublicEvent(Struct, frozen=True, kw_only=True):
+    """A CloudEvent: one change of one mail."""
+
+    specversion: Annotated[Literal["1.0"], Meta(description="Version of CloudEvents")]
+    id: Annotated[str, Meta(description="Id of the event: that of the mail, a dot, and the mail's rev")]
+    source: Annotated[str, Meta(description="Always /notifier")]
+    type: Annotated[EventType, Meta(description="mail.retrying after a failed attempt, else the new status")]
+    time: Annotated[Time, Meta(description="When the change was made")]
+    subject: Annotated[str, Meta(description="Id of the mail")]
+    traceparent: Annotated[
+        str | UnsetType, Meta(description="W3C trace context of the message that caused the mail, if it had one")
+    ] = UNSET
+    data: Annotated[EventData, Meta(description="The change")]
 
 
 def event_type(prev: Status | None, mail: Mail, *, counted: bool = True) -> str:
@@ -45,16 +69,16 @@ def event_id(mail: Mail) -> str:
 def encode_event(type_: str, prev: Status | None, mail: Mail, at: datetime) -> bytes:
     """Return the CloudEvent of a change from `prev` (None: the mail is new) to `mail`, in JSON."""
     return msgspec.json.encode(
-        {
-            "specversion": "1.0",
-            "id": event_id(mail),
-            "source": SOURCE,
-            "type": type_,
-            "time": timestamp(at),
-            "subject": mail.id,
-            **({"traceparent": mail.traceparent} if mail.traceparent else {}),
-            "data": {"prev": prev, "mail": public(mail)},
-        }
+        PublicEvent(
+            specversion="1.0",
+            id=event_id(mail),
+            source=SOURCE,
+            type=type_,
+            time=timestamp(at),
+            subject=mail.id,
+            traceparent=mail.traceparent or UNSET,
+            data=EventData(prev=prev, mail=public_mail(mail)),
+        )
     )
 
 
@@ -68,54 +92,10 @@ def erased_body(body: bytes) -> bytes:
     return msgspec.json.encode(event)
 
 
-def public(mail: Mail) -> dict[str, Any]:
-    """Return the public form of a mail, which viewers and other systems see: without content, with masked addresses."""
-    return {
-        "id": mail.id,
-        "rev": mail.rev,
-        "kind": mail.kind,
-        "status": mail.status,
-        "to": masked(mail.to),
-        "subject": mail.subject,
-        "booking": mail.booking,
-        "flight": _flight(mail.flight) if mail.flight else None,
-        "attempt": mail.attempt,
-        "created_at": timestamp(mail.created_at),
-        "send_at": timestamp(mail.send_at),
-        "expires_at": timestamp(mail.expires_at),
-        "next_attempt_at": timestamp(mail.next_attempt_at),
-        "sent_at": timestamp(mail.sent_at),
-        "message_id": mail.message_id,
-        "event": mail.event,
-        "smtp": {"code": mail.smtp.code, "text": _hidden(mail, mail.smtp.text)} if mail.smtp else None,
-        "error": _hidden(mail, mail.error) if mail.error else None,
-    }
-
-
-def _hidden(mail: Mail, text: str) -> str:
-    """Mask all addresses: a server's text can also name the recipients of an alias, or the account that logged in."""
-    return all_masked(without(mail.to, text))
-
-
 def ids(mail: str, message: str, booking: str | None, traceparent: str | None) -> dict[str, str]:
     """Return the fields by which a log line names a mail, the message that caused it, its booking and its trace."""
     given = {"mail": mail, "message": message, "booking": booking, "traceparent": traceparent}
     return {name: value for name, value in given.items() if value}
-
-
-@lru_cache(maxsize=1024)  # the events of one message share most of their times
-def timestamp(at: datetime | None) -> str | None:
-    """Return a UTC time in RFC 3339 with milliseconds; None stays None."""
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z") if at else None
-
-
-def _flight(flight: Flight) -> dict[str, Any]:
-    return {
-        "number": flight.number,
-        "from": flight.origin,
-        "to": flight.destination,
-        "departs_at": timestamp(flight.departs_at),
-    }
 
 
 class StoredEvent(NamedTuple):

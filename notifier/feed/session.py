@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed
 
 from notifier import clock
 from notifier.domain.events import MailFilter
+from notifier.domain.timestamps import timestamp
 from notifier.errors import NotifierError, StoreUnusable
 from notifier.feed import protocol
 from notifier.feed.auth import Tokens
@@ -38,7 +39,6 @@ from notifier.feed.protocol import (
     StatsFrame,
     Totals,
     WelcomeFrame,
-    moment,
 )
 from notifier.feed.resume import resumption
 from notifier.feed.share import Share
@@ -203,7 +203,7 @@ class FeedSession:
                 replay=found.missed,
                 reason=found.refusal or UNSET,
                 heartbeat=protocol.HEARTBEAT,
-                now=moment(clock.now()),
+                now=timestamp(clock.now()),
             )
         )
         if found.refusal is None:

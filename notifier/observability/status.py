@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 from notifier import clock
 from notifier.domain.addresses import all_masked
-from notifier.domain.events import StoredEvent, timestamp
-from notifier.feed.protocol import Readiness, StatsFrame, Totals, moment
+from notifier.domain.events import StoredEvent
+from notifier.domain.timestamps import timestamp
+from notifier.feed.protocol import Readiness, StatsFrame, Totals
 from notifier.feed.protocol.status import (
     ActorState,
     BrokerState,
@@ -62,7 +63,7 @@ class ServiceStatus:
             self._store.totals(), self._store.waiting(now), self._store.is_paused()
         )
         return StatsFrame(
-            at=moment(now),
+            at=timestamp(now),
             totals=Totals.of(totals),
             pending=PendingMails(due=waiting.due, scheduled=waiting.scheduled, retrying=waiting.retrying),
             rates=self._meter.rates(asyncio.get_running_loop().time()),
@@ -80,7 +81,7 @@ class ServiceStatus:
             status="ok" if fault is None and self._supervisor.healthy else "not ready",
             store=StoreState(state="ok" if fault is None else "unusable", reason=fault),
             actors={
-                name: ActorState(state=actor.state, since=moment(actor.since), reason=_masked(actor.reason))
+                name: ActorState(state=actor.state, since=timestamp(actor.since), reason=_masked(actor.reason))
                 for name, actor in self._supervisor.conditions.items()
             },
             broker=self._broker_state(),
@@ -100,7 +101,7 @@ class ServiceStatus:
         if self._broker is None:
             return BrokerState(state="off", since=None)
         return BrokerState(
-            state="connected" if self._broker.connected else "connecting", since=moment(self._broker.since)
+            state="connected" if self._broker.connected else "connecting", since=timestamp(self._broker.since)
         )
 
     def _smtp_states(self) -> list[TransportState]:

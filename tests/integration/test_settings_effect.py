@@ -33,7 +33,7 @@ from notifier import clock
 from notifier.demo.inbox import Inbox
 from notifier.demo.node import free_ports
 from notifier.demo.process import serving
-from notifier.domain.events import timestamp
+from notifier.domain.timestamps import timestamp
 from notifier.errors import Unreachable
 from notifier.feed.client import FeedClient, Rejected, readiness
 from notifier.settings import FeedSettings, load

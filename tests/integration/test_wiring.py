@@ -15,7 +15,7 @@ from support.rabbit import Rabbit
 from notifier import __version__, clock
 from notifier.demo.inbox import Inbox
 from notifier.demo.node import free_ports
-from notifier.domain.events import timestamp
+from notifier.domain.timestamps import timestamp
 from notifier.feed.client import FeedClient
 from notifier.gateways.connection import connected
 from notifier.settings import Settings

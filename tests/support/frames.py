@@ -6,9 +6,9 @@ from msgspec.structs import replace
 from support.readings import STATS
 from support.samples import mail as stored_mail
 
+from notifier.domain.events import EventData
 from notifier.domain.mail import Status
 from notifier.feed.protocol import EventsFrame, PublicEvent, PublicMail, SnapshotFrame, public_mail
-from notifier.feed.protocol.mails import EventData
 
 AT = "2026-11-24T10:00:00.000Z"
 

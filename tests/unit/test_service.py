@@ -18,8 +18,8 @@ from notifier import clock
 from notifier.demo.broker import PrivateNode
 from notifier.demo.inbox import Inbox
 from notifier.demo.node import free_ports
-from notifier.domain.events import timestamp
 from notifier.domain.messages import MAX_BYTES
+from notifier.domain.timestamps import timestamp
 from notifier.errors import Misconfigured, StoreUnusable
 from notifier.feed.client import FeedClient, readiness
 from notifier.gateways.properties import WireProperties

@@ -4,11 +4,13 @@ The server and the client read and write these structs, and the AsyncAPI documen
 stand in `Meta`, beside the description of each field.
 """
 
+from notifier.domain.events import PublicEvent
+from notifier.domain.public_mail import PublicMail, public_mail
 from notifier.feed.protocol.close_codes import CloseCode
 from notifier.feed.protocol.commands import COMMANDS, CommandSpec
 from notifier.feed.protocol.cursors import Cursor, cursor, read_cursor
 from notifier.feed.protocol.errors import BadFrame, CommandError
-from notifier.feed.protocol.fields import MAX_MAILS, FrameId, Role, Totals, moment
+from notifier.feed.protocol.fields import MAX_MAILS, FrameId, Role, Totals
 from notifier.feed.protocol.filters import FilterFields, filter_hash, read_filter
 from notifier.feed.protocol.frames import (
     HEARTBEAT,
@@ -34,7 +36,6 @@ from notifier.feed.protocol.frames import (
     write_result,
     write_snapshot,
 )
-from notifier.feed.protocol.mails import PublicEvent, PublicMail, public_mail
 from notifier.feed.protocol.status import Readiness, ReadinessStates
 
 __all__ = [
@@ -70,7 +71,6 @@ __all__ = [
     "WelcomeFrame",
     "cursor",
     "filter_hash",
-    "moment",
     "public_mail",
     "read_cursor",
     "read_filter",

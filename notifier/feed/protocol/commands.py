@@ -7,8 +7,9 @@ from typing import Annotated, Literal, NamedTuple
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from notifier.feed.protocol.fields import MAX_MAILS, Count, Role
-from notifier.feed.protocol.mails import MailList, PublicMail, WholeMail
+from notifier.domain.public_mail import Count, PublicMail
+from notifier.feed.protocol.fields import MAX_MAILS, Role
+from notifier.feed.protocol.mails import MailList, WholeMail
 
 MAX_ROW = 2**63 - 1
 """The last number that a database row can have; no row ever gets it."""

@@ -6,12 +6,12 @@ from typing import Annotated, Literal, get_args
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from notifier.domain.events import MAX_EVENTS, MailFilter, StoredEvent
+from notifier.domain.events import MAX_EVENTS, MailFilter, PublicEvent, StoredEvent
+from notifier.domain.public_mail import Count, PublicMail, Time
 from notifier.feed.protocol.commands import FILTER_SCHEMA
 from notifier.feed.protocol.errors import BadFrame
-from notifier.feed.protocol.fields import MAX_MAILS, Count, FrameId, Rate, Role, Time, Totals
+from notifier.feed.protocol.fields import MAX_MAILS, FrameId, Rate, Role, Totals
 from notifier.feed.protocol.filters import read_filter
-from notifier.feed.protocol.mails import PublicEvent, PublicMail
 from notifier.feed.protocol.mismatch import mismatch
 from notifier.feed.protocol.status import BrokerState, PendingMails, QueueStatus, Rates, TransportState
 

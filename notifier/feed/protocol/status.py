@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from notifier.feed.protocol.fields import Count, Rate, Time
+from notifier.domain.public_mail import Count, Time
+from notifier.feed.protocol.fields import Rate
 
 # Texts, because clients must be able to read the words of a newer service.
 _BrokerWord = Annotated[str, Meta(extra_json_schema={"enum": ["connected", "connecting", "off"]})]

@@ -12,8 +12,9 @@ from typing import Any
 import structlog
 from msgspec import json
 
-from notifier.domain.events import MAX_EVENTS, MailFilter, StoredEvent, public
+from notifier.domain.events import MAX_EVENTS, MailFilter, StoredEvent
 from notifier.domain.mail import Kind, Mail, Status
+from notifier.domain.public_mail import public_mail
 from notifier.storage import rows
 from notifier.storage.store import LogSlice, Missed, Page, Snapshot, Span, Waiting
 
@@ -165,14 +166,14 @@ def _conditions(wanted: MailFilter) -> tuple[str, list[Any]]:
 def snapshot(db: sqlite3.Connection, wanted: MailFilter, limit: int) -> Snapshot:
     """Read the totals and the first page, which is encoded, at one place of the log."""
     found = page(db, wanted, None, limit, contents=False)
-    mails = json.encode([public(mail) for mail in found.mails])
+    mails = json.encode([public_mail(mail) for mail in found.mails])
     return Snapshot(head(db), totals(db), mails, found.next is not None)
 
 
 def listing(db: sqlite3.Connection, wanted: MailFilter, before: int | None, limit: int) -> bytes:
     """Read a page and encode it; encoding takes as long as reading, so it is done on the same thread."""
     found = page(db, wanted, before, limit, contents=False)
-    return json.encode({"mails": [public(mail) for mail in found.mails], "next": found.next})
+    return json.encode({"mails": [public_mail(mail) for mail in found.mails], "next": found.next})
 
 
 def page(db: sqlite3.Connection, wanted: MailFilter, before: int | None, limit: int, *, contents: bool = True) -> Page:

@@ -11,6 +11,7 @@ from support.samples import NOW, mail
 
 from notifier.asyncapi.feed import CLIENT, SERVER, schemas
 from notifier.domain.events import encode_event
+from notifier.domain.public_mail import SmtpReply
 from notifier.feed.commands import commands
 from notifier.feed.protocol import (
     COMMANDS,
@@ -34,7 +35,7 @@ from notifier.feed.protocol import (
 )
 from notifier.feed.protocol.commands import ErasedAddress, Pausing, Submitted
 from notifier.feed.protocol.frames import ErrorFrame
-from notifier.feed.protocol.mails import CalendarFile, MailList, SmtpReply, TimelineStep, WholeMail
+from notifier.feed.protocol.mails import CalendarFile, MailList, TimelineStep, WholeMail
 
 
 def test_every_command_is_described_and_no_other() -> None:

@@ -12,9 +12,10 @@ from support.samples import NOW, RULES, booking_event
 
 from notifier import clock
 from notifier.demo.inbox import Inbox
-from notifier.domain.events import MailFilter, timestamp
+from notifier.domain.events import MailFilter
 from notifier.domain.mail import expired, retried_now
 from notifier.domain.messages import Origin, decode
+from notifier.domain.timestamps import timestamp
 from notifier.feed.client import FeedClient
 from notifier.feed.commands import commands
 from notifier.feed.protocol import CommandError, PublicMail

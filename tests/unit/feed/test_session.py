@@ -32,7 +32,7 @@ from websockets.exceptions import InvalidStatus
 
 from notifier import clock
 from notifier.demo.inbox import Inbox
-from notifier.domain.events import timestamp
+from notifier.domain.timestamps import timestamp
 from notifier.feed import session
 from notifier.feed.client import FeedClient, ReconnectingClient, Rejected
 from notifier.feed.protocol import PROTOCOL, EventsFrame, read_cursor
@@ -407,7 +407,7 @@ async def test_a_fault_of_ours_in_a_session_ends_only_that(
     """Its client is closed with 1011 and may come back; the log has the trace."""
     async with serving(settings) as feed:
         with monkeypatch.context() as broken:
-            broken.setattr(session, "moment", lambda _: 1 / 0)
+            broken.setattr(session, "timestamp", lambda _: 1 / 0)
             async with raw(feed) as ws:
                 await ws.send('{"type":"hello"}')
                 assert await close_code(ws) == 1011

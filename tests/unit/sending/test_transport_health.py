@@ -4,8 +4,8 @@ import pytest
 from support.samples import NOW, mail
 
 from notifier.domain.claims import Claim
-from notifier.domain.events import timestamp
 from notifier.domain.mail import Mail, Reply, RetryPolicy, Status, claimed
+from notifier.domain.timestamps import timestamp
 from notifier.observability.status import _smtp_state
 from notifier.sending.circuit_breaker import CircuitBreaker, State
 from notifier.sending.dialogue import DialogueResult

@@ -83,7 +83,7 @@ MUTANTS = (
     ),
     Mutant(
         "alias-shown-to-viewers",
-        "notifier/domain/events.py",
+        "notifier/domain/public_mail.py",
         "return all_masked(without(mail.to, text))",
         "return without(mail.to, text)",
         ("tests/integration/test_privacy.py::test_other_addresses_in_a_servers_words_are_masked",),

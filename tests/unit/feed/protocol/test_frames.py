@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,8 +15,9 @@ from support.any_json import FIELDS, JSON
 from support.client_frames import frame, read
 from support.samples import NOW, mail
 
-from notifier.domain.events import MailFilter, StoredEvent, public
+from notifier.domain.events import MailFilter, StoredEvent
 from notifier.domain.mail import Kind, Status
+from notifier.domain.public_mail import public_mail
 from notifier.feed.protocol import (
     MAX_MAILS,
     BadFrame,
@@ -188,11 +190,11 @@ def test_a_snapshot_shows_public_mails(id_: Any, ids: dict[str, Any]) -> None:
     found = json.loads(
         b"".join(
             write_snapshot(
-                id_, "c", Totals.of(dict.fromkeys(Status, 3)), json.dumps([public(mail())]).encode(), more=True
+                id_, "c", Totals.of(dict.fromkeys(Status, 3)), msgspec.json.encode([public_mail(mail())]), more=True
             )
         )
     )
-    shown = json.loads(json.dumps(public(mail())))
+    shown = msgspec.to_builtins(public_mail(mail()))
     assert found == {
         "type": "snapshot",
         **ids,
