@@ -258,7 +258,7 @@ async def test_a_close_reason_of_any_length_and_letters_is_sent(settings: Settin
     async with serving(settings) as feed, raw(feed) as ws:
         await ws.send(json.dumps({"type": "hello", "filter": {"since": since}}))
         assert await close_code(ws) == 4400
-        assert (ws.close_reason or "").startswith(f"filter: '{letter * 15}")
+        assert (ws.close_reason or "").startswith(f"filter.since: '{letter * 15}")
     async with serving(settings) as feed, raw(feed) as ws:
         await ws.send('{"type":"hello"}')
         await ws.send(json.dumps({"type": "filter", "filter": {"since": since}}))

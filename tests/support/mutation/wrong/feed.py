@@ -256,6 +256,27 @@ MUTANTS = (
         ("tests/unit/feed/test_commands.py::test_nothing_is_built_of_arguments_that_a_list_does_not_have",),
     ),
     Mutant(
+        "close-reason-longer-than-a-frame",
+        "notifier/feed/session.py",
+        "        reason = _shortened(reason)\n",
+        "        reason = reason[:120]\n",
+        ("tests/unit/feed/test_session.py::test_a_close_reason_of_any_length_and_letters_is_sent",),
+    ),
+    Mutant(
+        "status-of-a-newer-service-not-read",
+        "notifier/feed/protocol/fields.py",
+        "StatusWord = Annotated[str, ",
+        "StatusWord = Annotated[Status, ",
+        ("tests/unit/feed/test_client.py::test_words_of_a_newer_service_are_shown",),
+    ),
+    Mutant(
+        "wrong-argument-not-named",
+        "notifier/feed/commands.py",
+        'mismatch(error, spec.args, "args")',
+        'f"args: {error}"',
+        ("tests/unit/feed/test_commands.py::test_the_error_names_the_argument_and_what_is_expected",),
+    ),
+    Mutant(
         "viewer-sends-any-number-of-bytes",
         "notifier/feed/frame_rate.py",
         " or sum(each for _, each in self._recent) > MAX_VIEWER_BYTES",
