@@ -40,7 +40,9 @@ async def show_topology(settings: AmqpSettings, *, create: bool) -> None:
                 await declare(connection, settings)
             found = await check(connection, settings)
     except Unreachable as error:
-        raise Unreachable(f"{error}; check NOTIFIER_AMQP_URL, and that RabbitMQ is running") from error
+        # RabbitMQ ends its reason with a full stop.
+        reason = str(error).rstrip(".")
+        raise Unreachable(f"{reason}; check NOTIFIER_AMQP_URL, and that RabbitMQ is running") from error
     for name, state in found:
         typer.echo(f"{name}: {state}")
     if any(state is not TopologyState.AS_WANTED for _, state in found):

@@ -2,6 +2,7 @@
 
 from support.cli import run_async
 from support.rabbit import Rabbit
+from yarl import URL
 
 
 async def test_the_topology_is_checked_and_declared(rabbit: Rabbit) -> None:
@@ -17,3 +18,14 @@ async def test_the_topology_is_checked_and_declared(rabbit: Rabbit) -> None:
     assert (code, out, len(err.splitlines())) == (4, "", 1)
     assert "check NOTIFIER_AMQP_URL" in err
     assert (await run_async("topology", "check", environ={}))[0] == 2
+
+
+async def test_a_refused_login_is_one_sentence(rabbit: Rabbit) -> None:
+    """It has the reason of the broker and what to check, without the password."""
+    refused = str(URL(rabbit.url).with_password("wrong-password"))
+    code, out, err = await run_async("topology", "check", environ={"NOTIFIER_AMQP_URL": refused})
+    assert (code, out, len(err.splitlines())) == (4, "", 1)
+    assert "ACCESS_REFUSED" in err
+    assert "; check NOTIFIER_AMQP_URL" in err
+    assert ".;" not in err
+    assert "wrong-password" not in err
