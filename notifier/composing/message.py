@@ -15,7 +15,7 @@ from email import message_from_bytes
 from email.policy import default
 from email.utils import format_datetime, quote
 from functools import lru_cache
-from typing import Any
+from typing import NamedTuple
 
 from notifier.composing.calendar import Calendar, calendars
 from notifier.composing.reservation import reservations
@@ -55,20 +55,33 @@ def compose(mail: Mail, templates: MailTemplates, sender: NamedAddress, reply_to
     return head + (_multipart("mixed", f"=_m{mail.id}", (body, *files)) if files else body)
 
 
-def written(message: bytes) -> dict[str, Any]:
-    """Return the parts of a composed message, decoded: headers in order, text, HTML (None without it), calendars."""
+class DecodedMessage(NamedTuple):
+    """A message as a mail program shows it."""
+
+    headers: list[list[str]]
+    """Name and value of each header, in order."""
+    text: str | None
+    """The text part."""
+    html: str | None
+    """The HTML part; None without one."""
+    calendars: list[tuple[str, str]]
+    """File name and content of each calendar file."""
+
+
+def decoded_message(message: bytes) -> DecodedMessage:
+    """Decode a composed message."""
     parsed = message_from_bytes(message, policy=default)
     text, html = parsed.get_body(("plain",)), parsed.get_body(("html",))
-    return {
-        "headers": [[name, str(value)] for name, value in parsed.items()],
-        "text": text.get_content() if text else None,
-        "html": html.get_content() if html else None,
-        "calendars": [
-            {"name": part.get_filename(), "text": part.get_content()}
+    return DecodedMessage(
+        headers=[[name, str(value)] for name, value in parsed.items()],
+        text=text.get_content() if text else None,
+        html=html.get_content() if html else None,
+        calendars=[
+            (part.get_filename() or "", part.get_content())
             for part in parsed.iter_attachments()
             if part.get_content_type() == "text/calendar"
         ],
-    }
+    )
 
 
 def _part(subtype: str, body: str) -> bytes:

@@ -11,7 +11,7 @@ from msgspec import UNSET, Struct
 from msgspec.structs import asdict
 
 from notifier import clock
-from notifier.composing.message import written
+from notifier.composing.message import DecodedMessage, decoded_message
 from notifier.domain.addresses import identity, normalised
 from notifier.domain.events import MailFilter, StoredEvent
 from notifier.domain.mail import Mail, Status, cancelled, found_sent, retried, retried_now
@@ -40,7 +40,7 @@ from notifier.feed.protocol.commands import (
     SubmitArgs,
     Submitted,
 )
-from notifier.feed.protocol.mails import MailContent, TimelineStep, WholeMail
+from notifier.feed.protocol.mails import CalendarFile, TimelineStep, WholeMail
 from notifier.feed.protocol.mismatch import mismatch
 from notifier.storage.store import Added, Store
 
@@ -50,6 +50,9 @@ CHANGE_ATTEMPTS = 3
 """Attempts to change a mail that others change at the same moment, before the command fails."""
 ERASE_TIMEOUT = 10.0
 """Seconds that `address.erase` waits for mails that are being handed over; an SMTP dialogue rarely takes one second."""
+
+_ERASED = DecodedMessage([], None, None, [])
+"""What is left of the content of a mail whose address was erased."""
 
 Take = Callable[[Sequence[Message]], Awaitable[list[Added]]]
 """Stores messages."""
@@ -193,11 +196,14 @@ async def _mail_show(store: Store, write: Write, offer: Offer, args: ShowArgs) -
     With `preview` also the path under which its HTML can be read, once.
     """
     mail = await _named(store, args.id)
-    content = msgspec.convert(written(write(mail)), MailContent) if mail.to else MailContent()
+    content = decoded_message(write(mail)) if mail.to else _ERASED
     return WholeMail(
         **asdict(public_mail(mail)) | {"to": mail.to},
         timeline=[_step(event) for event in await store.history(mail.id)],
-        **asdict(content),
+        headers=content.headers,
+        text=content.text,
+        html=content.html,
+        calendars=[CalendarFile(name=name, text=text) for name, text in content.calendars],
         preview=offer(content.html) if args.preview and content.html is not None else UNSET,
     )
 

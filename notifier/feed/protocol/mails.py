@@ -29,15 +29,6 @@ class CalendarFile(Struct, frozen=True, kw_only=True):
     text: Annotated[str, Meta(description="Content of the file")]
 
 
-class MailContent(Struct, frozen=True, kw_only=True):
-    """The content of a mail; empty once its address was erased."""
-
-    headers: Annotated[list[_Header], Meta(description="Names and values of its headers, in order")] = []
-    text: Annotated[str | None, Meta(description="Plain text; null once the address was erased")] = None
-    html: Annotated[str | None, Meta(description="HTML part, if there is one")] = None
-    calendars: Annotated[list[CalendarFile], Meta(description="Its calendar attachments")] = []
-
-
 class WholeMail(PublicMail, frozen=True, kw_only=True):
     """A mail with its history and its content; the recipient is not masked."""
 

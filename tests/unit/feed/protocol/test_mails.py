@@ -11,7 +11,6 @@ from support.samples import NOW, flight, mail
 from notifier.domain.events import encode_event, event_id, event_type
 from notifier.domain.mail import Mail, Status
 from notifier.feed.protocol import PublicEvent, public_mail
-from notifier.feed.protocol.mails import MailContent
 
 
 @given(MAILS, st.none() | st.sampled_from(Status))
@@ -41,8 +40,3 @@ def test_a_recipient_is_masked_and_the_content_left_out() -> None:
     shown = public_mail(mail())
     assert shown.to == "a•••@example.com"
     assert "It is ready." not in repr(shown)
-
-
-def test_the_content_of_an_erased_mail_is_empty() -> None:
-    """Without an address there are no headers, texts or attachments."""
-    assert msgspec.to_builtins(MailContent()) == {"headers": [], "text": None, "html": None, "calendars": []}
