@@ -73,7 +73,7 @@ class Limits(NamedTuple):
     connections: int
     """The most connections of an account."""
     rate: float
-    """The most mails that an account starts in a second; 0 means no limit."""
+    """The most mails that start in a second, of all accounts together; 0 means no limit."""
     retry: RetryPolicy
     """When a mail is tried again, and when it is given up."""
 
