@@ -1,7 +1,10 @@
+import json
 import uuid
 from datetime import UTC, datetime, timedelta
 from itertools import product
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -9,11 +12,12 @@ from msgspec.structs import replace
 from support.samples import NOW, flight, mail
 
 from notifier.domain.mail import (
-    ERASED,
     FINISHED,
     NEXT,
+    AirportTime,
     Amendment,
     Itinerary,
+    Kind,
     Mail,
     PlainContent,
     Reply,
@@ -33,8 +37,11 @@ from notifier.domain.mail import (
     refused,
     retried,
     retried_now,
+    rewritten,
     sent,
     standing_note,
+    uncertain,
+    unknown,
 )
 from notifier.sending.replies import MAX_WAIT
 from notifier.settings import MAX_LENGTH
@@ -42,6 +49,9 @@ from notifier.settings import MAX_LENGTH
 OK = Reply(250, "2.0.0 queued")
 LATER = Reply(451, "4.3.0 try again")
 POLICY = RetryPolicy((timedelta(seconds=10), timedelta(minutes=1), timedelta(hours=4)), timedelta(hours=48))
+HOLDING = replace(POLICY, hold_uncertain=True)
+LOST = "connection lost"
+NEW = Itinerary(("Asha",), (flight(number="AI202"),), note="no time zone")
 
 CONTRACT = {
     "pending": {"sending", "cancelled", "expired"},
@@ -72,6 +82,65 @@ def test_a_mail_takes_allowed_steps_only(before: Status, after: Status) -> None:
             given_mail.become(after)
 
 
+def test_the_kinds_are_those_of_the_contract() -> None:
+    """Clients filter by these values, and databases store them."""
+    kinds = {"booking.confirmation", "booking.change", "booking.cancellation", "flight.reminder", "notification"}
+    assert set(Kind) == kinds
+
+
+@pytest.mark.parametrize(
+    ("stored", "type_"),
+    [
+        (NEW, "itinerary"),
+        (PlainContent("It is ready."), "letter"),
+        (Withdrawn("withdrawn"), "withdrawn"),
+        (Rewritten("New", NEW, flight(), NOW), "rewritten"),
+    ],
+)
+def test_contents_and_amendments_are_stored_under_fixed_names(stored: Any, type_: str) -> None:
+    """A later version can decode the JSON of an earlier one, because the type is a part of it."""
+    encoded = msgspec.json.encode(stored)
+    assert json.loads(encoded)["type"] == type_
+    assert msgspec.json.decode(encoded, type=Itinerary | PlainContent | Withdrawn | Rewritten) == stored
+
+
+def test_a_flight_is_stored_from_one_airport_to_another() -> None:
+    """The airports are called `from` and `to` in JSON, as in the messages of the contract."""
+    stored = msgspec.to_builtins(flight(origin="DEL", destination="BLR"))
+    assert (stored["from"], stored["to"]) == ("DEL", "BLR")
+
+
+def test_the_content_of_an_earlier_version_is_readable() -> None:
+    """If it was stored without the newer fields, it is the booking's first content and replaces no reminder."""
+    found = msgspec.json.decode(b'{"type":"itinerary","names":["Asha"],"flights":[]}', type=Itinerary)
+    assert (found.sequence, found.before, found.leaves_soon) == (0, (), False)
+
+
+CLOCK = datetime(2026, 12, 1, 9, 30)  # noqa: DTZ001 - what an airport's clock shows
+
+
+@pytest.mark.parametrize(
+    ("at", "latest"),
+    [
+        (datetime(2026, 12, 1, 4, 0, tzinfo=UTC), datetime(2026, 12, 1, 4, 0, tzinfo=UTC)),
+        (None, datetime(2026, 12, 1, 21, 30, tzinfo=UTC)),
+    ],
+)
+def test_a_flight_without_a_time_zone_departs_in_the_westernmost_one_at_the_latest(
+    at: datetime | None, latest: datetime
+) -> None:
+    """The latest possible departure is the departure itself, or 12 hours after the local time if that were UTC."""
+    found = flight(departs=AirportTime(at, CLOCK))
+    assert (found.departs_at, found.departs_by) == (at, latest)
+
+
+def test_a_new_mail_has_not_been_attempted() -> None:
+    """It waits in its first revision, and its reader cannot have received it."""
+    new = mail()
+    assert (new.status, new.rev, new.attempt) == (Status.PENDING, 1, 0)
+    assert (new.past_data, new.maybe_sent) == (False, False)
+
+
 def test_a_finished_mail_goes_on_by_an_operator_only() -> None:
     """A finished mail has no next step, except the retry of a failed one."""
     assert {status for status in Status if not NEXT[status]} | {Status.FAILED} == FINISHED
@@ -81,6 +150,11 @@ def test_a_claim_begins_an_attempt() -> None:
     """A claimed mail is sending, its attempt counts, and the first attempt's time becomes its Date."""
     first = claimed(mail(), NOW)
     assert (first.status, first.attempt, first.first_attempt_at) == (Status.SENDING, 1, NOW)
+
+
+def test_a_claim_forgets_how_far_the_attempt_before_came() -> None:
+    """The new attempt has transferred nothing yet, even if the one before may have."""
+    assert claimed(mail(past_data=True), NOW).past_data is False
 
 
 def test_the_date_of_a_mail_never_changes() -> None:
@@ -143,6 +217,14 @@ def test_a_mail_without_expiry_is_given_up_in_the_end(error: str | None, says: s
     assert (after.status, after.smtp, after.error, after.next_attempt_at) == (Status.FAILED, LATER, says, None)
 
 
+def test_a_mail_that_is_given_up_has_the_reply_to_its_last_attempt() -> None:
+    """It replaces the reply to an earlier attempt."""
+    waiting = mail(attempt=3, smtp=LATER, counted_since=NOW)
+    final, late = Reply(452, "4.2.2 mailbox full"), NOW + timedelta(hours=49)
+    after = refused(claimed(waiting, late), final, None, POLICY, late)
+    assert (after.status, after.smtp, after.error) == (Status.FAILED, final, "given up after 4 attempts")
+
+
 def test_the_last_moment_to_try_again_still_counts() -> None:
     """An attempt exactly at the end of the time is made."""
     assert tried(NOW, NOW + timedelta(hours=48) - timedelta(seconds=10)).status is Status.PENDING
@@ -190,10 +272,46 @@ def test_a_mail_that_waits_again_takes_allowed_steps_only(amendment: Amendment |
     match amendment:
         case Withdrawn():
             assert [(step.status, step.rev) for step in steps[1:]] == [(Status.CANCELLED, before.rev + 1)]
+            assert steps[1].error == amendment.reason
         case Rewritten() if not maybe_sent:
             assert [(step.subject, step.content) for step in steps] == [(amendment.subject, amendment.content)]
         case _:
             assert steps == (before,)
+
+
+def test_a_rewritten_mail_says_something_new() -> None:
+    """Subject, content, flight and expiry are the new ones, watchers see a new revision, and nothing else changes."""
+    before = mail(rev=5, attempt=2, next_attempt_at=NOW, content=Itinerary((), ()), expires_at=NOW)
+    after = rewritten(before, Rewritten("New", NEW, flight(number="AI202"), NOW + timedelta(hours=1)))
+    assert after == replace(
+        before,
+        rev=6,
+        subject="New",
+        content=NEW,
+        flight=flight(number="AI202"),
+        expires_at=NOW + timedelta(hours=1),
+        error="no time zone",
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "old", "new", "shown"),
+    [
+        (None, None, "no price", "no price"),
+        (None, None, None, None),
+        ("no seat", "no seat", "no price", "no price"),
+        ("no seat", "no seat", None, None),
+        ("timed out", None, "no price", "timed out"),
+        ("timed out", "no seat", "no price", "timed out"),
+        ("timed out", "no seat", None, "timed out"),
+    ],
+)
+def test_a_rewritten_mail_keeps_the_error_of_an_attempt(
+    error: str | None, old: str | None, new: str | None, shown: str | None
+) -> None:
+    """Without such an error, the note of the new content replaces that of the old one."""
+    before = mail(content=Itinerary((), (), note=old), error=error)
+    assert rewritten(before, Rewritten("New", Itinerary((), (), note=new), None, None)).error == shown
 
 
 def test_a_mail_with_an_expiry_is_tried_until_then() -> None:
@@ -201,6 +319,43 @@ def test_a_mail_with_an_expiry_is_tried_until_then() -> None:
     late = NOW + timedelta(days=30)
     before = claimed(mail(expires_at=NOW + timedelta(days=60)), late)
     assert refused(before, LATER, None, POLICY, late).status is Status.PENDING
+
+
+def test_a_mail_with_an_unknown_outcome_is_tried_again_unless_the_policy_holds_it() -> None:
+    """It counts as perhaps sent, keeps the last reply, and waits for its next attempt like a rejected one."""
+    after = unknown(claimed(mail(smtp=LATER), NOW), LOST, POLICY, NOW)
+    assert (after.status, after.attempt, after.maybe_sent) == (Status.PENDING, 1, True)
+    assert (after.error, after.smtp) == ("outcome unknown: connection lost", LATER)
+    assert after.next_attempt_at == NOW + timedelta(seconds=10)
+
+
+def test_a_mail_with_an_unknown_outcome_is_given_up_in_the_end() -> None:
+    """An unknown outcome uses up the time for retries like a rejection."""
+    late = NOW + timedelta(hours=49)
+    after = unknown(claimed(mail(counted_since=NOW), late), LOST, POLICY, late)
+    assert (after.status, after.maybe_sent) == (Status.FAILED, True)
+    assert after.error == "given up after 1 attempt: outcome unknown: connection lost"
+
+
+def test_a_mail_that_may_have_been_sent_is_held_if_the_policy_says_so() -> None:
+    """An operator sees why, and the attempt counts."""
+    sending = replace(claimed(mail(), NOW), past_data=True)
+    held = unknown(sending, LOST, HOLDING, NOW)
+    assert (held.status, held.attempt, held.maybe_sent) == (Status.UNCERTAIN, 1, True)
+    assert held.error == "outcome unknown: connection lost"
+
+
+def test_a_mail_that_was_not_transferred_is_not_held() -> None:
+    """It is due at once, and the attempt does not count."""
+    after = unknown(claimed(mail(), NOW), LOST, HOLDING, NOW)
+    assert (after.status, after.attempt, after.maybe_sent) == (Status.PENDING, 0, False)
+    assert (after.error, after.due_at) == (None, NOW)
+
+
+def test_a_held_mail_says_why() -> None:
+    """It waits for an operator, and its reader may have it."""
+    held = uncertain(claimed(mail(), NOW), "the process was killed")
+    assert (held.status, held.error, held.maybe_sent) == (Status.UNCERTAIN, "the process was killed", True)
 
 
 TIMES = st.datetimes(datetime(1970, 1, 1), datetime(9800, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis adds the zone
@@ -225,6 +380,21 @@ def test_a_fault_of_the_transport_costs_no_attempt() -> None:
     before = mail(attempt=2)
     after = handed_back(claimed(before, NOW))
     assert (after.status, after.attempt, after.next_attempt_at) == (Status.PENDING, 2, None)
+
+
+def test_a_mail_that_is_handed_back_can_go_behind_the_others() -> None:
+    """With a time it counts as due since then, and mails that have been due longer go first."""
+    until = NOW + timedelta(seconds=5)
+    assert handed_back(claimed(mail(), NOW), until).due_at == until
+
+
+@pytest.mark.parametrize("status", [Status.FAILED, Status.UNCERTAIN])
+def test_an_operator_can_choose_when_a_mail_is_tried_again(status: Status) -> None:
+    """Without a time it is tried at once."""
+    at = NOW + timedelta(hours=2)
+    stopped = mail(status=status, next_attempt_at=None)
+    assert (retried(stopped, at).status, retried(stopped, at).due_at) == (Status.PENDING, at)
+    assert retried(stopped).due_at == NOW
 
 
 def test_a_mail_refused_for_good_has_failed() -> None:
@@ -292,6 +462,12 @@ def test_an_erased_mail_keeps_what_is_nobody_s() -> None:
     """The flight stays without seat and gate, and the reply's code without its text."""
     known = mail(flight=flight(gate="4"), smtp=Reply(550, "no such user asha"), error="refused asha")
     gone = erased(known)
-    assert (gone.to, gone.subject, gone.content, gone.error) == ("", "", PlainContent(""), ERASED)
+    assert (gone.to, gone.subject, gone.content, gone.error) == ("", "", PlainContent(""), "the address was erased")
     assert gone.flight == flight(seat=None, gate=None)
     assert gone.smtp == Reply(550, "")
+
+
+def test_an_erased_mail_without_flight_and_reply_gets_none() -> None:
+    """What the mail never had stays None."""
+    gone = erased(mail())
+    assert (gone.flight, gone.smtp) == (None, None)
