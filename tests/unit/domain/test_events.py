@@ -1,12 +1,39 @@
 import json
 from datetime import timedelta
+from itertools import product
 from typing import Any
 
 import pytest
-from support.samples import NOW, flight, mail
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from support.any_mail import MAILS
+from support.samples import NOW, TRACE, flight, mail
 
-from notifier.domain.events import Batch, MailFilter, StoredEvent, encode_event, event_id, event_type
-from notifier.domain.mail import Itinerary, Kind, Reply, RetryPolicy, Status, claimed, handed_back, refused
+from notifier.domain.events import (
+    EVENT_TYPES,
+    Batch,
+    MailFilter,
+    StoredEvent,
+    encode_event,
+    erased_body,
+    event_id,
+    event_type,
+    ids,
+)
+from notifier.domain.mail import (
+    ERASED,
+    Itinerary,
+    Kind,
+    Mail,
+    Reply,
+    RetryPolicy,
+    Status,
+    claimed,
+    erased,
+    handed_back,
+    refused,
+)
 
 POLICY = RetryPolicy((timedelta(minutes=1),), timedelta(hours=48))
 REMINDER = mail(
@@ -45,6 +72,13 @@ def test_a_mail_handed_back_is_pending_again() -> None:
 def test_a_mail_that_an_operator_retries_is_pending(prev: Status) -> None:
     """Only a rejection makes a mail retrying."""
     assert event_type(prev, mail(next_attempt_at=NOW)) == "mail.pending"
+
+
+def test_every_type_of_event_is_listed() -> None:
+    """The list has exactly the types that changes can have, each once."""
+    changes = product((None, *Status), Status, (True, False))
+    types = [event_type(prev, mail(status=status), counted=counted) for prev, status, counted in changes]
+    assert sorted(EVENT_TYPES) == sorted(set(types))
 
 
 def test_each_change_has_an_id_of_its_own() -> None:
@@ -95,6 +129,48 @@ def test_the_first_event_has_no_status_before() -> None:
     assert json.loads(encode_event("mail.pending", None, mail(), NOW))["data"]["prev"] is None
 
 
+@pytest.mark.parametrize(("traceparent", "shown"), [(TRACE, {"traceparent": TRACE}), (None, {})])
+def test_an_event_continues_the_trace_of_its_message(traceparent: str | None, shown: dict[str, str]) -> None:
+    """The event has the mail's `traceparent`; without one the field is absent."""
+    event = json.loads(encode_event("mail.pending", None, mail(traceparent=traceparent), NOW))
+    assert {name: value for name, value in event.items() if name == "traceparent"} == shown
+
+
+@given(MAILS, st.none() | st.sampled_from(Status))
+def test_an_event_is_erased_like_its_mail(any_mail: Mail, prev: Status | None) -> None:
+    """An erased event is the event of the erased mail, except that an error appears only if there was one."""
+    event = json.loads(erased_body(encode_event("mail.sending", prev, any_mail, NOW)))
+    gone = replace(erased(any_mail), error=ERASED if any_mail.error else None)
+    assert event == json.loads(encode_event("mail.sending", prev, gone, NOW))
+
+
+def test_an_erased_event_names_nobody() -> None:
+    """Address, subject, error and the text of the reply are removed; the rest stays."""
+    known = replace(REMINDER, subject="Asha's flight", smtp=Reply(550, "no Asha"), error="rejected Asha")
+    body = encode_event("mail.failed", Status.SENDING, known, NOW)
+    gone = json.loads(erased_body(body))
+    shown = gone["data"]["mail"]
+    assert (shown["to"], shown["subject"], shown["error"]) == ("•••", "", "the address was erased")
+    assert shown["smtp"] == {"code": 550, "text": ""}
+    before = json.loads(body)
+    before["data"]["mail"] |= {name: shown[name] for name in ("to", "subject", "error", "smtp")}
+    assert gone == before
+
+
+@pytest.mark.parametrize(
+    ("booking", "traceparent", "more"),
+    [
+        ("RXJ34P", TRACE, {"booking": "RXJ34P", "traceparent": TRACE}),
+        ("RXJ34P", None, {"booking": "RXJ34P"}),
+        (None, TRACE, {"traceparent": TRACE}),
+        (None, None, {}),
+    ],
+)
+def test_a_log_line_names_what_it_concerns(booking: str | None, traceparent: str | None, more: dict[str, str]) -> None:
+    """It has the mail and the message, and the booking and the trace if there are any."""
+    assert ids("m", "e", booking, traceparent) == {"mail": "m", "message": "e", **more}
+
+
 def logged(**changes: Any) -> StoredEvent:
     event = StoredEvent(
         7, b"{}", "mail.sent", "m.3", "m", Status.SENDING, Status.SENT, Kind.REMINDER, "RXJ34P", NOW, "e", None
@@ -133,3 +209,17 @@ def test_a_new_mail_passes_by_its_status_alone() -> None:
     new = logged(prev=None, status=Status.PENDING)
     assert MailFilter(status=frozenset({Status.PENDING})).passes(new)
     assert not MailFilter(status=frozenset({Status.SENT})).passes(new)
+
+
+def test_a_batch_keeps_the_order_of_its_events() -> None:
+    """Clients get the events in the order of the log."""
+    events = [logged(seq=8), logged(seq=9), logged(seq=12)]
+    assert list(Batch(events).events) == events
+
+
+def test_a_batch_can_pass_if_one_of_its_events_can() -> None:
+    """It is skipped only if a client wants values that none of its events has."""
+    batch = Batch([logged(mail="m", booking="A"), logged(mail="n", booking="B", created_at=NOW + timedelta(hours=1))])
+    assert MailFilter(mail=frozenset({"n"}), booking=frozenset({"B"}), since=NOW + timedelta(hours=1)).may_pass(batch)
+    assert not MailFilter(mail=frozenset({"o"})).may_pass(batch)
+    assert not MailFilter(since=NOW + timedelta(hours=2)).may_pass(batch)

@@ -1,5 +1,7 @@
 """The public form of a mail, which viewers and other systems see."""
 
+from datetime import timedelta
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -65,3 +67,16 @@ def test_a_server_s_words_do_not_give_the_address_away(leaky: Mail) -> None:
     """An address is masked everywhere in the public mail: servers often repeat the recipient."""
     assert "asha" not in msgspec.json.encode(public_mail(leaky)).decode().lower()
     assert "asha" not in encode_event("mail.pending", None, leaky, NOW).decode().lower()
+
+
+def test_an_error_is_shown() -> None:
+    """Operators see what is wrong with a mail; without an error the field is null."""
+    assert public_mail(mail(error="timed out")).error == "timed out"
+    assert public_mail(mail()).error is None
+
+
+@pytest.mark.parametrize("name", ["created_at", "send_at", "expires_at", "next_attempt_at", "sent_at"])
+def test_each_time_is_shown_under_its_name(name: str) -> None:
+    """The public mail has the times of its life in UTC."""
+    at = NOW + timedelta(hours=5)
+    assert getattr(public_mail(mail(**{name: at})), name) == "2026-11-24T15:00:00.000Z"
