@@ -78,6 +78,13 @@ def test_a_repeated_request_plans_nothing() -> None:
     assert plan(request("A@example.com", "b@example.com"), claimed(first[0], NOW), first[1]) == Plan()
 
 
+def test_a_request_adds_no_mail_that_is_stored() -> None:
+    """A finished mail need not be among the existing ones; its id is enough."""
+    message = request("a@example.com", "b@example.com")
+    first, second = plan(message).added
+    assert message.plan(None, (), RULES, NOW, stored={first.id}) == Plan(added=(second,))
+
+
 def test_the_same_id_of_another_source_is_another_request() -> None:
     """A request is identified by id and source together."""
     one, other = request(), request(source="/other")
