@@ -144,6 +144,16 @@ def test_a_subject_is_rendered_before_it_is_used() -> None:
     assert [*lacks, subjects.lacks] == [True, True, False, False]
 
 
+def test_subjects_of_several_messages_are_expected_together() -> None:
+    """Expecting more of them does not remove those that are still missing."""
+    subjects = Subjects(subject)
+    english, german = ((Kind.CHANGE, "R", (flight(),), locale) for locale in ("en", "de"))
+    subjects.expect([english])
+    subjects.expect([german])
+    subjects.render(2)
+    assert (subjects(*english), subjects(*german)) == (subject(*english), subject(*german))
+
+
 OLDER = mail(content=Itinerary(("Asha",), (flight(),), before=(flight(number="AI1"),)))
 NEWER = mail(
     rev=3,
