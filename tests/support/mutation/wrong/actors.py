@@ -391,8 +391,8 @@ MUTANTS = (
     Mutant(
         "nothing-expires-while-all-accounts-are-paused",
         "notifier/actors/sender.py",
-        "if await self._store.expire(clock.now()) else []",
-        "if self._accounts[0].health.breaker.state is State.CLOSED and await self._store.expire(clock.now()) else []",
+        "expire_in = await self._expire()\n",
+        "expire_in = await self._expire() if self._accounts[0].health.breaker.state is State.CLOSED else None\n",
         (f"{_WIRING}::test_mail_expires_while_no_account_can_send_it",),
     ),
     Mutant(

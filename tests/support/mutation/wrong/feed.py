@@ -264,9 +264,9 @@ MUTANTS = (
     ),
     Mutant(
         "status-of-a-newer-service-not-read",
-        "notifier/feed/protocol/fields.py",
-        "StatusWord = Annotated[str, ",
-        "StatusWord = Annotated[Status, ",
+        "notifier/domain/public_mail.py",
+        "StatusWord = Annotated[str, Meta(",
+        'StatusWord = Annotated[str, Meta(pattern="^(pending|sending|sent|failed|cancelled|expired|uncertain)$", ',
         ("tests/unit/feed/test_client.py::test_words_of_a_newer_service_are_shown",),
     ),
     Mutant(
