@@ -36,7 +36,7 @@ async def purge(
         if stop.is_set():
             return
         mails = await purge_once(store, policy, at)
-        log.info("purged", mails=mails)
+        log.info("finished mails purged", mails=mails)
 
 
 async def purge_once(store: Store, policy: RetentionPolicy, at: datetime) -> int:

@@ -79,7 +79,7 @@ def test_pages_are_searched_outside_code(tmp_path: Path) -> None:
 
 
 def test_scripts_are_searched_for_comments_and_sentences(tmp_path: Path) -> None:
-    """A string of one word is a name."""
+    """A string of a single word counts as a name, which is not searched."""
     script = tmp_path / "page.js"
     script.write_text('const news = "news"; // told\nshow("it was told", `by itself ${x}`);\n')
     assert words(script) == [(1, "told"), (2, "told"), (2, "by itself")]

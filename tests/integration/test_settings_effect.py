@@ -152,7 +152,7 @@ async def test_finished_mail_is_kept_for_its_time(environ: dict[str, str]) -> No
             await client.command("submit", {"message": request(1)})
             sent = await wait_event(client, "mail.sent")
             later = timestamp(moment(sent["sent_at"]) + timedelta(seconds=2)) or ""
-            await victim.wait_line(lambda line: line["event"] == "purged" and line["timestamp"] > later)
+            await victim.wait_line(lambda line: line["event"] == "finished mails purged" and line["timestamp"] > later)
             mails = (await result(client, await client.command("mail.list", {})))["mails"]
     assert [mail["id"] for mail in mails] == [sent["id"]]
 

@@ -266,7 +266,7 @@ class SqliteStore:
     ) -> _T:
         """Run `work` in a transaction, then `committed` with its result on the event loop, before this returns.
 
-        If the log has grown, its readers are woken and, with `wake`, the sender. All this happens after every commit,
+        If the log has grown, its readers are woken and, with `wake`, the sender. These effects follow every commit,
         in the order of the commits, also if the caller has been cancelled.
 
         With `now`, the times in the database are adjusted first if the clock was set back since the last call with it.

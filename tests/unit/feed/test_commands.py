@@ -182,7 +182,7 @@ async def test_arguments_of_a_wrong_kind_are_invalid(name: str, args: bytes) -> 
     ],
 )
 async def test_the_error_names_the_argument_and_what_is_expected(name: str, args: str, says: str) -> None:
-    """It can be understood without knowing how the service decodes arguments."""
+    """An operator can understand the error without knowing how the service decodes arguments."""
     nothing: Any = None
     _, run = commands(nothing, nothing, nothing, nothing)[name]
     with pytest.raises(CommandError) as refused:

@@ -1,4 +1,4 @@
-"""What is deleted when, and what must be remembered for longer."""
+"""A purge deletes finished mails and handled ids, each after its own retention."""
 
 from datetime import datetime, timedelta
 from pathlib import Path
