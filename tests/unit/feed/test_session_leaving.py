@@ -172,11 +172,15 @@ async def test_a_client_that_downloads_its_own_answer_is_not_too_slow(
 ) -> None:
     """An answer of any size does not count as waiting, only events behind it do. Answers come one after the other."""
     asking = b'{"type":"command","id":%d,"name":"mail.list","args":{"limit":500}}'
-    async with narrow(settings) as feed, FeedClient.connect(feed, snapshot=0) as watcher:
-        for number in range(5):
-            await submit(watcher, request(number, to=[f"{n}@example.com" for n in range(100)], send_at=FAR))
+    async with narrow(settings) as feed:
+        async with FeedClient.connect(feed, snapshot=0) as publisher:
+            for number in range(5):
+                await submit(publisher, request(number, to=[f"{n}@example.com" for n in range(100)], send_at=FAR))
         monkeypatch.setattr(outbox, "MAX_BEHIND", 20_000)
-        async with dialled(feed, UPGRADE, frame(TEXT, HELLO)) as client:
+        async with (
+            FeedClient.connect(feed, snapshot=0) as watcher,
+            dialled(feed, UPGRADE, frame(TEXT, HELLO)) as client,
+        ):
             await until(client, b'"mails":[]')
             for number in range(4):
                 await asyncio.get_running_loop().sock_sendall(client, frame(TEXT, asking % number))
