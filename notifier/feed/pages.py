@@ -195,7 +195,7 @@ def _states(part: Any) -> Any:
 def _dashboard() -> Iterator[tuple[str, tuple[str, bytes]]]:
     for file in (resources.files("notifier") / "dashboard").iterdir():
         path = "/" if file.name == "index.html" else f"/{file.name}"
-        if type_ := _TYPES.get(PurePath(file.name).suffix):  # frames.d.ts is for the type check only
+        if type_ := _TYPES.get(PurePath(file.name).suffix):  # other files are for tools only
             yield path, (type_, file.read_bytes())
 
 
