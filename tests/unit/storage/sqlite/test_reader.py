@@ -25,7 +25,7 @@ from notifier.storage.sqlite.store import SqliteStore
 from notifier.storage.store import Page
 
 SLICES, STEPS = 5, 40
-"""Pairs of measurements of which the medians are compared, and what is worked on in each: many queries long."""
+"""Pairs of measurements that are compared, and what is worked on in each: many queries long."""
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -293,7 +293,7 @@ async def test_an_address_can_be_erased_while_watchers_ask_all_the_time(store: S
 
 
 async def test_sending_and_intake_keep_their_speed_while_watchers_ask_all_the_time(store: SqliteStore) -> None:
-    """With eight of them the speed is at least 0.7 of that without, in medians of alternating measurements."""
+    """With eight of them the speed is at least 0.7 of that without, in the median ratio of adjacent measurements."""
     for number in range(60):
         await work(store, number)
     stop = asyncio.Event()
@@ -310,7 +310,8 @@ async def test_sending_and_intake_keep_their_speed_while_watchers_ask_all_the_ti
         finally:
             stop.set()
             await asyncio.gather(*watchers)
-    share = median(seconds[False]) / median(seconds[True])
+    # Of neighbours, because on a shared machine the speed of all changes from one second to the next.
+    share = median(without / watched for without, watched in zip(seconds[False], seconds[True], strict=True))
     assert share >= 0.7, seconds
 
 
