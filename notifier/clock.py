@@ -5,7 +5,6 @@ from collections.abc import AsyncGenerator, Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
-import aiocron
 from cronsim import CronSim, CronSimError
 
 
@@ -30,6 +29,9 @@ async def ticks(spec: str) -> AsyncGenerator[datetime, None]:
     tick instead of all that were missed, and a timer that fires a little early yields only one. If the clock is
     set back, ticks follow the new time.
     """
+    # Loaded here, because only the service waits for schedules, and commands read the time too.
+    import aiocron  # noqa: PLC0415
+
     last = now()
     while True:
         cron = aiocron.crontab(spec, start=False, tz=UTC)

@@ -3,9 +3,11 @@
 import re
 from functools import lru_cache
 from hashlib import blake2b
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from email_validator import EmailNotValidError, ValidatedEmail, validate_email
+if TYPE_CHECKING:
+    from email_validator import ValidatedEmail
 
 MAX_LENGTH = 254
 """Octets of an address (RFC 5321 section 4.5.3.1.3, without the brackets)."""
@@ -81,7 +83,10 @@ def _checked_local(local: str) -> str:
     return (found.ascii_email or found.normalized).rpartition("@")[0]
 
 
-def _checked(address: str) -> ValidatedEmail:
+def _checked(address: str) -> "ValidatedEmail":
+    # Loaded at the first address that needs it, because it takes longer than a client command needs otherwise.
+    from email_validator import EmailNotValidError, validate_email  # noqa: PLC0415
+
     try:
         return validate_email(address, check_deliverability=False, test_environment=True, globally_deliverable=False)
     except EmailNotValidError as error:

@@ -44,7 +44,7 @@ def _database_url(text: str) -> str:
 class SettingsGroup(BaseModel):
     """Settings that belong together. The variables of other groups are ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", validate_default=True, defer_build=True)
 
     @classmethod
     def names(cls) -> list[str]:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from support import manual
 from support.parts import PATIENCE, changed, request, serving, submit, wait_event
 from support.places import ROOT
@@ -160,11 +159,12 @@ def test_a_command_that_is_not_run_here_is_valid(command: str) -> None:
 
 def parse(words: list[str]) -> None:
     """Parse a command line of notifier without running it."""
-    command: Any = typer.main.get_command(app)
+    command: Any = app
     context = command.context_class(command, info_name="notifier")
     while hasattr(command, "resolve_command"):
         name, command, words = command.resolve_command(context, words)
         context = command.make_context(name, list(words), parent=context)
+        command = context.command
 
 
 async def test_the_commands_of_the_readme_work(environ: dict[str, str], inbox: Inbox, tmp_path: Path) -> None:

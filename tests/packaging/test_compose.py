@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-import typer
 import yaml
 from support.places import DOCKER
 
@@ -121,7 +120,7 @@ def test_the_image_is_built_from_the_repository() -> None:
 def test_the_example_is_a_command() -> None:
     """The command of the one-shot service and its option exist."""
     command, option = SERVICES["example"]["command"]
-    known = cast("Any", typer.main.get_command(app)).commands[command]
+    known = cast("Any", app.commands[command]).load()
     assert option in {name for parameter in known.params for name in parameter.opts}
     assert 'ENTRYPOINT ["notifier"]' in DOCKERFILE.splitlines()
 

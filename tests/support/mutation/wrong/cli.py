@@ -7,8 +7,23 @@ _FIGURES = "tests/unit/observability/test_status.py"
 _WIRING = "tests/integration/test_wiring.py"
 _STOP = "tests/integration/test_stop.py"
 _EXITS = "tests/integration/test_exit_codes.py"
+_APP = "tests/unit/cli/test_app.py"
 
 MUTANTS = (
+    Mutant(
+        "every-command-imports-the-service",
+        "notifier/cli/app.py",
+        "import typer\n",
+        "import typer\n\nimport notifier.service\n",
+        (f"{_APP}::test_a_client_command_imports_nothing_of_the_service",),
+    ),
+    Mutant(
+        "list-of-commands-says-something-else",
+        "notifier/cli/app.py",
+        '"Start sending mails again."',
+        '"Continue."',
+        (f"{_APP}::test_the_list_says_what_the_help_of_a_command_begins_with",),
+    ),
     Mutant(
         "erased-address-taken-from-the-command-line-alone",
         "notifier/cli/mails.py",

@@ -48,8 +48,8 @@ MUTANTS = (
     Mutant(
         "templates-tried-on-one-date",
         "notifier/composing/templates.py",
-        "dated_mails(locale) if self._folder else ()",
-        "()",
+        "chain(sample_mails(locale), dated_mails(locale))",
+        "sample_mails(locale)",
         ("tests/unit/composing/test_templates.py::test_a_template_is_tried_on_every_weekday",),
     ),
     Mutant(

@@ -4,6 +4,20 @@ from support.mutation.mutant import Mutant
 
 MUTANTS = (
     Mutant(
+        "airports-without-an-icao-code-are-missing",
+        "notifier/domain/airports.py",
+        '        if line.split(",", column + 1)[column] != _NO_CODE:\n',
+        "        if _NO_CODE not in line:\n",
+        ("tests/unit/domain/test_airports.py::test_the_table_has_every_airport_of_the_package",),
+    ),
+    Mutant(
+        "address-checker-imported-by-every-command",
+        "notifier/domain/addresses.py",
+        "from urllib.parse import quote\n",
+        "from urllib.parse import quote\n\nimport email_validator\n",
+        ("tests/unit/cli/test_app.py::test_a_client_command_imports_nothing_of_the_service",),
+    ),
+    Mutant(
         "sent-mail-may-be-pending",
         "notifier/domain/mail.py",
         "    Status.SENT: frozenset(),\n",

@@ -1,15 +1,8 @@
-"""`notifier version` and `notifier settings` as processes."""
+"""`notifier settings` as a process."""
 
 import json
 
 from support.cli import run
-
-from notifier import __version__
-
-
-def test_the_version_is_printed() -> None:
-    """The version is printed on stdout, and nothing else."""
-    assert run("version") == (0, f"{__version__}\n", "")
 
 
 def test_secrets_are_hidden_in_the_settings() -> None:
