@@ -1,7 +1,8 @@
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import UTC, datetime
+from html.parser import HTMLParser
 from importlib import resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.samples import DEPARTURE, WORDING, flight, in_delhi, mail
 
-from notifier.composing.sample import sample_mail
+from notifier.composing.sample import sample_mail, sample_mails
 from notifier.composing.templates import KINDS, MAX_SUBJECT, MailTemplates
 from notifier.domain.mail import AirportTime, Flight, Itinerary, Kind, PlainContent
 from notifier.errors import Misconfigured
@@ -343,3 +344,60 @@ def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     """The error names the path of the missing folder."""
     with pytest.raises(Misconfigured, match="nowhere is not a folder"):
         MailTemplates(tmp_path / "nowhere")
+
+
+class Outline(HTMLParser):
+    """Checks while it reads a page that every element is closed, and that tables consist of rows of cells."""
+
+    AROUND: Mapping[str, Container[str]] = {"tr": {"table"}, "td": {"tr"}, "html": {""}}
+    VOID = ("meta", "br")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._open = [""]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Check the element around this one."""
+        assert self._open[-1] in self.AROUND.get(tag, {self._open[-1]}), (tag, attrs)
+        assert self._open[-1] not in ("table", "tr") or tag in ("tr", "td"), (tag, attrs)
+        self._open += [tag] * (tag not in self.VOID)
+
+    def handle_endtag(self, tag: str) -> None:
+        """Check that the innermost element ends."""
+        assert self._open.pop() == tag
+
+    def close(self) -> None:
+        """Check that no element is open."""
+        super().close()
+        assert self._open == [""]
+
+
+@pytest.mark.parametrize("locale", WORDING.locales)
+def test_a_page_is_well_formed(locale: str) -> None:
+    """Every element is closed in order, whatever a mail has; mail programs differ in what they make of other pages."""
+    for sample, _ in sample_mails(locale):
+        outline = Outline()
+        outline.feed(WORDING.body(sample, "Example Air", "[]").page or "")
+        outline.close()
+
+
+def test_own_parts_fit_the_built_in_ones(tmp_path: Path) -> None:
+    """A card is a row of the layout's table, so a user's card fits our layout, and our card a user's layout."""
+    own_card = MailTemplates(folder(tmp_path / "card", {"card.html": "<tr><td>{{ flight.number }}</td></tr>\n"}))
+    layout = "<table>{% for flight in flights %}{% include 'card.html' %}{% endfor %}</table>"
+    own_layout = MailTemplates(folder(tmp_path / "layout", {"layout.html": layout}))
+    for wording in (own_card, own_layout):
+        page = wording.body(sample_mail(Kind.CONFIRMATION, "en")).page or ""
+        outline = Outline()
+        outline.feed(page)
+        outline.close()
+        assert "AI101" in page
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_page_is_small(kind: Kind) -> None:
+    """It has under 3 kB, and under 2 kB for each flight; each byte is encoded for each mail."""
+    sample = sample_mail(kind, "en")
+    assert isinstance(sample.content, Itinerary)
+    page = WORDING.body(sample, "Example Air").page or ""
+    assert len(page.encode()) < 3000 + 2000 * len(sample.content.flights)

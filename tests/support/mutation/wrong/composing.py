@@ -4,6 +4,13 @@ from support.mutation.mutant import Mutant
 
 MUTANTS = (
     Mutant(
+        "card-that-fits-no-table",
+        "notifier/composing/templates/card.html",
+        '<tr><td class="inner" style="padding:8px 32px">\n',
+        '<div class="inner" style="padding:8px 32px">\n',
+        ("tests/unit/composing/test_templates.py::test_own_parts_fit_the_built_in_ones",),
+    ),
+    Mutant(
         "character-divided-between-encoded-words",
         "notifier/composing/message.py",
         'part = octets[:room].decode(errors="ignore").encode()',
