@@ -37,7 +37,8 @@ _ENCODED_LINE = 76
 _ENCODED_OCTETS = 45
 """Octets that fit into an encoded word, which has at most 75 characters (RFC 2047 section 2)."""
 _ATOMS = re.compile(r"[A-Za-z0-9 !#$%&'*+/=?^_`{|}~-]+")
-_PART = 'Content-Type: text/{subtype}; charset="utf-8"\r\nContent-Transfer-Encoding: quoted-printable\r\n'
+_PART = "Content-Type: "
+_PART_END = '; charset="utf-8"\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n'
 
 
 def compose(mail: Mail, templates: MailTemplates, sender: NamedAddress, reply_to: NamedAddress | None = None) -> bytes:
@@ -48,9 +49,10 @@ def compose(mail: Mail, templates: MailTemplates, sender: NamedAddress, reply_to
     """
     head = "".join(_headers(mail, sender, reply_to)).encode()
     text, page = templates.body(mail, sender.name, reservations(mail))
-    body = _part("plain", text)
+    quoted = _quoted_by_line if isinstance(mail.content, Itinerary) else _quoted
+    body = _part("plain", quoted(text))
     if page is not None:
-        body = _multipart("alternative", f"=_{mail.id}", (body, _part("html", page)))
+        body = _multipart("alternative", f"=_{mail.id}", (body, _part("html", quoted(page))))
     files = [_attachment(each) for each in calendars(mail, sender.address, templates.labels(mail))]
     return head + (_multipart("mixed", f"=_m{mail.id}", (body, *files)) if files else body)
 
@@ -84,8 +86,8 @@ def decoded_message(message: bytes) -> DecodedMessage:
     )
 
 
-def _part(subtype: str, body: str) -> bytes:
-    return f"{_PART.format(subtype=subtype)}\r\n".encode() + _quoted(body)
+def _part(subtype: str, quoted: bytes) -> bytes:
+    return f"{_PART}text/{subtype}{_PART_END}".encode() + quoted
 
 
 def _multipart(subtype: str, boundary: str, parts: Iterable[bytes]) -> bytes:
@@ -111,17 +113,16 @@ def _headers(mail: Mail, sender: NamedAddress, reply_to: NamedAddress | None) ->
     if reply_to:
         yield _address("Reply-To", reply_to.name, reply_to.address)
     yield _header("Subject", mail.subject)
-    yield _header("Date", _date((mail.first_attempt_at or mail.send_at).replace(microsecond=0)))
+    yield _date((mail.first_attempt_at or mail.send_at).replace(microsecond=0))
     # An identifier is never folded or encoded, however long it is, so that readers can compare it.
     yield f"Message-ID: {mail.message_id}\r\n"
     if mail.booking and mail.kind is not Kind.CONFIRMATION:
         # All mails of a booking form one conversation, which begins with its confirmation.
         thread = f"<{_thread(mail, mail.booking)}@{mail.message_id.rstrip('>').rpartition('@')[2]}>"
         yield f"In-Reply-To: {thread}\r\nReferences: {thread}\r\n"
-    yield _header("X-Notifier-Mail", mail.id)
+    yield f"X-Notifier-Mail: {mail.id}\r\n"
     yield _header("X-Notifier-Event", mail.event)
-    yield _header("Auto-Submitted", "auto-generated")
-    yield _header("MIME-Version", "1.0")
+    yield "Auto-Submitted: auto-generated\r\nMIME-Version: 1.0\r\n"
 
 
 def _thread(mail: Mail, booking: str) -> str:
@@ -186,13 +187,29 @@ def _encoded(name: str, value: str) -> str:
 
 @lru_cache(maxsize=64)  # the mails of one second share it
 def _date(at: datetime) -> str:
-    return format_datetime(at)
+    return f"Date: {format_datetime(at)}\r\n"
 
 
 def _quoted(body: str) -> bytes:
-    # A user's template can write a CR. A lone CR must not be sent, because servers interpret it differently.
-    lines = body.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n") + "\n"
-    return b2a_qp(lines.replace("\n", _CRLF).encode(), istext=True)
+    return b2a_qp((_lines(body).replace("\n", _CRLF) + _CRLF).encode(), istext=True)
+
+
+def _quoted_by_line(body: str) -> bytes:
+    """Return the same as `_quoted`, in half of the time if most lines are those of the template."""
+    return b"".join(map(_quoted_line, _lines(body).split("\n")))
+
+
+@lru_cache(maxsize=1024)
+def _quoted_line(line: str) -> bytes:
+    return b2a_qp(f"{line}\r\n".encode(), istext=True)
+
+
+def _lines(body: str) -> str:
+    """Return a text with LF between its lines.
+
+    A user's template can write a CR. A lone CR must not be sent, because servers interpret it differently.
+    """
+    return (body.replace("\r\n", "\n").replace("\r", "\n") if "\r" in body else body).rstrip("\n")
 
 
 def _addressee(mail: Mail) -> str:

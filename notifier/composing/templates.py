@@ -7,7 +7,7 @@ their time, because only the operator of the service can write them.
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from itertools import chain
 from pathlib import Path
@@ -31,7 +31,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from notifier.composing.locale_strings import LocaleStrings
 from notifier.composing.sample import dated_mails, sample_mails
 from notifier.composing.view import mail_view, subject_view
-from notifier.domain.mail import Flight, Itinerary, Kind, Mail
+from notifier.domain.mail import AirportTime, Flight, Itinerary, Kind, Mail
 from notifier.errors import Misconfigured, Problem
 
 log = structlog.get_logger(__name__)
@@ -44,8 +44,10 @@ KINDS = (Kind.CONFIRMATION, Kind.CHANGE, Kind.CANCELLATION, Kind.REMINDER)
 _SHARED = ("layout.html", "layout.txt", "card.html")
 _OF_A_LOCALE = ("words.toml", *(f"{kind}.{part}" for kind in KINDS for part in ("subject", "txt", "html")))
 _BUILT_IN = resources.files("notifier.composing") / "templates"
+_REFERENCE = "\0"
+"""Stands for a booking's reference while a subject is rendered; no text of a message can contain it."""
 _LOCALE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
-_GAP = re.compile(r"\n{3,}")
+_GAP, _GAPS = "\n\n\n", re.compile(r"\n{3,}")
 _T = TypeVar("_T")
 
 
@@ -76,6 +78,8 @@ class MailTemplates:
         self._built_in = _built_in_templates() if folder else None
         self._templates: dict[tuple[str, str], Template] = {}
         self._words: dict[str, LocaleStrings] = {}
+        self._nearest = lru_cache(maxsize=1024)(self._find_nearest)
+        self._around = lru_cache(maxsize=4096)(self._render_around)
         try:
             faults = list(_unknown_files(folder)) if folder else []
             self.locales = sorted({each.name for each in _locale_folders(folder)})
@@ -92,6 +96,11 @@ class MailTemplates:
 
     def subject(self, kind: Kind, booking: str, flights: Sequence[Flight], locale: str | None) -> str:
         """Return the subject of a mail, on one line."""
+        if self._folder is None:
+            # Our own templates write the reference as it is, and of the flights the first one and their number.
+            first = flights[0] if flights else None
+            shown = (first.number, first.origin, first.destination, first.departs) if first else None
+            return _line(booking.join(self._around(kind, self._known(locale), shown, len(flights))))
         return self._rendered_or_built_in(
             locale, lambda templates: MailTemplates._subject(templates, kind, booking, flights, locale)
         )
@@ -129,12 +138,20 @@ class MailTemplates:
         view = subject_view(booking, flights, self._words_of(known))
         return _line(self._rendered(known, f"{kind}.subject", view))
 
+    def _render_around(
+        self, kind: Kind, locale: str, shown: tuple[str, str, str, AirportTime] | None, flights: int
+    ) -> list[str]:
+        """Return the parts of a subject between which its booking's reference stands."""
+        view = subject_view(_REFERENCE, [Flight(*shown)] * flights if shown else [], self._words_of(locale))
+        return self._rendered(locale, f"{kind}.subject", view).split(_REFERENCE)
+
     def _body(self, mail: Mail, content: Itinerary, sender: str, reservations: str) -> Body:
         known = self._known(content.locale)
         view = mail_view(mail, content, self._words_of(known))
         text = self._rendered(known, f"{mail.kind}.txt", view)
         page = self._rendered(known, f"{mail.kind}.html", {**view, "sender": sender, "reservations": reservations})
-        return Body(_GAP.sub("\n\n", text).strip("\n") + "\n", page)
+        text = text if _GAP not in text else _GAPS.sub("\n\n", text)
+        return Body(text.strip("\n") + "\n", page)
 
     def _rendered(self, locale: str, name: str, view: Mapping[str, Any]) -> str:
         """Render a template. Raises whatever the template raises, or ValueError if its text is not valid Unicode."""
@@ -146,7 +163,7 @@ class MailTemplates:
         """Return the available locale that is nearest to the one wanted, which can be any text."""
         return self._nearest(locale)[0]
 
-    def _nearest(self, locale: str | None) -> list[str]:
+    def _find_nearest(self, locale: str | None) -> list[str]:
         """Return the available locales, nearest first; case does not matter (RFC 5646 section 2.1.1)."""
         known = self._spellings
         return [*(known[each] for each in _locale_and_parents((locale or "").lower()) if each in known), DEFAULT]

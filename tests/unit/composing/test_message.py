@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from support.samples import DEPARTURE, NOW, WORDING, flight, in_delhi, mail
 
 from notifier.composing.calendar import calendars
-from notifier.composing.message import compose
+from notifier.composing.message import _quoted, _quoted_by_line, compose
 from notifier.composing.reservation import reservations
 from notifier.composing.templates import KINDS, MailTemplates
 from notifier.domain.drafts import confirmation_id
@@ -344,3 +344,9 @@ def test_the_same_mail_has_the_same_bytes(
 
     assert twice(mail(subject=subject, content=PlainContent(text, html)))
     assert twice(replace(CONFIRMATION, subject=subject, content=Itinerary((name, name), ())))
+
+
+@given(st.text(st.sampled_from("ab=. \t\r\n\xe9\U0001f600")) | st.text(), st.integers(1, 80))
+def test_a_page_is_encoded_by_line_as_it_is_as_a_whole(text: str, times: int) -> None:
+    """Lines that many mails share are encoded once, and no line of a mail looks different because of that."""
+    assert _quoted_by_line(text * times) == _quoted(text * times)

@@ -401,3 +401,29 @@ def test_a_page_is_small(kind: Kind) -> None:
     assert isinstance(sample.content, Itinerary)
     page = WORDING.body(sample, "Example Air").page or ""
     assert len(page.encode()) < 3000 + 2000 * len(sample.content.flights)
+
+
+@given(
+    st.sampled_from(KINDS),
+    st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30),
+    st.lists(st.sampled_from([*TWO, flight(departs_at=None), departing(3, 7), flight(seat="1A")]), max_size=4),
+    st.sampled_from([*WORDING.locales, None, "xx"]),
+)
+def test_a_subject_is_the_same_when_its_parts_are_known(
+    kind: Kind, booking: str, flights: list[Flight], locale: str | None
+) -> None:
+    """The built-in subjects are kept apart from the reference, which changes nothing: not the order of calls either."""
+    if kind is Kind.REMINDER and not flights:
+        return
+    expected = WORDING._subject(kind, booking, flights, locale)
+    assert WORDING.subject(kind, booking, flights, locale) == expected
+    assert WORDING.subject(kind, booking, flights, locale) == expected
+
+
+def test_an_own_subject_sees_all_of_the_booking(tmp_path: Path) -> None:
+    """Subjects of a user's folder are rendered for each mail, because they can use everything that a flight has."""
+    own = "{{ booking[:2] }} {% for flight in flights %}{{ flight.seat }}{{ flight.arrives is none }} {% endfor %}"
+    wording = MailTemplates(folder(tmp_path, {"en/flight.reminder.subject": own}))
+    for seat in ("1A", "1B"):
+        found = wording.subject(Kind.REMINDER, "RXJ34P", (flight(seat=seat), flight(seat="9")), "en")
+        assert found == f"RX {seat}True 9True"

@@ -4,6 +4,34 @@ from support.mutation.mutant import Mutant
 
 MUTANTS = (
     Mutant(
+        "own-subjects-are-remembered-too",
+        "notifier/composing/templates.py",
+        "        if self._folder is None:\n            # Our own",
+        "        if True:\n            # Our own",
+        ("tests/unit/composing/test_templates.py::test_an_own_subject_sees_all_of_the_booking",),
+    ),
+    Mutant(
+        "subject-remembered-without-the-number-of-flights",
+        "notifier/composing/templates.py",
+        "self._around(kind, self._known(locale), shown, len(flights))",
+        "self._around(kind, self._known(locale), shown, 1)",
+        ("tests/unit/composing/test_templates.py::test_a_subject_is_the_same_when_its_parts_are_known",),
+    ),
+    Mutant(
+        "subject-remembered-without-the-departure",
+        "notifier/composing/templates.py",
+        "(first.number, first.origin, first.destination, first.departs) if",
+        "(first.number, first.origin, first.destination, flights[-1].departs) if",
+        ("tests/unit/composing/test_templates.py::test_a_subject_is_the_same_when_its_parts_are_known",),
+    ),
+    Mutant(
+        "line-encoded-as-if-none-followed",
+        "notifier/composing/message.py",
+        'return b2a_qp(f"{line}\\r\\n".encode(), istext=True)',
+        'return b2a_qp(line.encode(), istext=True) + b"\\r\\n"',
+        ("tests/unit/composing/test_message.py::test_a_page_is_encoded_by_line_as_it_is_as_a_whole",),
+    ),
+    Mutant(
         "card-that-fits-no-table",
         "notifier/composing/templates/card.html",
         '<tr><td class="inner" style="padding:8px 32px">\n',
@@ -34,8 +62,8 @@ MUTANTS = (
     Mutant(
         "lone-cr-on-the-wire",
         "notifier/composing/message.py",
-        '.replace("\\r", "\\n").rstrip(',
-        ".rstrip(",
+        '.replace("\\r", "\\n") if',
+        " if",
         ("tests/unit/composing/test_message.py::test_no_template_puts_a_lone_cr_on_the_wire",),
     ),
     Mutant(
