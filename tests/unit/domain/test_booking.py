@@ -27,7 +27,7 @@ from support.bookings import (
     kinds,
     names,
 )
-from support.samples import DEPARTURE, NOW, flight
+from support.samples import DEPARTURE, NOW, RULES, flight
 
 from notifier.domain.addresses import identity
 from notifier.domain.booking import BookingMessage, Change, Passenger
@@ -43,12 +43,13 @@ from notifier.domain.mail import (
     claimed,
     failed,
     handed_back,
+    mail_id,
     refused,
     retried,
     sent,
     unknown,
 )
-from notifier.domain.planning import Plan
+from notifier.domain.planning import BookingState, Plan
 
 # --- What one message does -------------------------------------------------------------------------------------------
 
@@ -67,6 +68,8 @@ def test_a_confirmed_booking_is_confirmed_at_once_and_reminded_later() -> None:
     assert {about(mail) for mail in plan.added[2:]} == {
         (passenger.email, "AI101", each.departs_at) for passenger in (ASHA, RAVI) for each in (MORNING, EVENING)
     }
+    assert EVENING.departs_at
+    assert plan.forget_at == EVENING.departs_at + RULES.remember
 
 
 def test_a_first_message_makes_a_confirmation_whatever_it_is_called() -> None:
@@ -79,6 +82,37 @@ def test_a_repeat_plans_nothing() -> None:
     shelf = Shelf(confirmed())
     assert shelf.deliver(confirmed()) == Plan()
     assert shelf.deliver(confirmed(id="again")) == Plan()
+
+
+def test_an_outdated_message_concerns_no_mails() -> None:
+    """A store need not read the mails of a booking for a message that changes none of them."""
+    shelf = Shelf(changed(5))
+    late, newer = confirmed(4), changed(6)
+    assert not late.concerns_mails(shelf.state)
+    assert newer.concerns_mails(shelf.state)
+    assert late.concerns_mails(None)
+
+
+def test_an_outdated_version_is_remembered_although_it_makes_no_mail() -> None:
+    """A version from before the message in force changes no mail, and no lower version comes into force after it."""
+    hour = [NOW + timedelta(hours=number) for number in range(4)]
+    shelf = Shelf(changed(None, time=hour[2]))
+    plan = shelf.deliver(changed(5, time=hour[1], flights=(EVENING,)))
+    assert (plan.added, plan.changed, plan.amended) == ((), (), ())
+    assert plan.forget_at == DEPARTURE + RULES.remember
+    assert shelf.deliver(changed(4, time=hour[3], flights=(EVENING,))) == Plan()
+
+
+def test_no_new_mail_has_the_id_of_one_that_exists() -> None:
+    """An id that is free follows from the booking's first message and the address; one that is taken is replaced."""
+    first = confirmed().plan(None, (), RULES, NOW).added
+    ids = {mail.id for mail in first}
+    what = ("RXJ34P", "/booking-service", "m1", NOW.isoformat(), "confirmation", "asha@example.com")
+    assert first[0].id == mail_id(*what)
+    for existing, stored in ((first, ()), ((), ids)):
+        plan = confirmed().plan(None, existing, RULES, NOW, stored)
+        assert kinds(plan.added)[0] is Kind.CONFIRMATION
+        assert not ids & {mail.id for mail in plan.added}
 
 
 def test_passengers_who_share_an_address_get_one_mail() -> None:
@@ -108,6 +142,15 @@ def test_a_removed_address_is_notified_once() -> None:
     assert [mail.to for mail in plan.added if mail.kind is not Kind.REMINDER] == ["asha@example.com"]
 
 
+def test_a_removed_address_is_shown_its_old_flights() -> None:
+    """The notice does not show the flights that the others have now."""
+    shelf = Shelf(confirmed(passengers=(ASHA, RAVI)))
+    added = shelf.deliver(changed(passengers=(ASHA,), flights=(EVENING,))).added
+    (farewell,) = [mail for mail in added if mail.kind is Kind.CANCELLATION]
+    assert isinstance(farewell.content, Itinerary)
+    assert farewell.content.flights == (MORNING,)
+
+
 def test_an_address_that_comes_back_gets_a_change_notice() -> None:
     """Its first confirmation stays the only one, so the return is a change; the reminder is added again."""
     shelf = Shelf(confirmed(passengers=(ASHA, RAVI)), changed(2, passengers=(ASHA,)))
@@ -116,6 +159,19 @@ def test_an_address_that_comes_back_gets_a_change_notice() -> None:
         (Kind.CHANGE, "ravi@example.com"),
         (Kind.REMINDER, "ravi@example.com"),
     ]
+    assert isinstance(plan.added[0].content, Itinerary)
+    assert plan.added[0].content.before == ()
+
+
+def test_every_mail_to_an_address_is_in_the_thread_of_its_confirmation() -> None:
+    """Mail programs show the mails of a booking together, whichever messages they come from."""
+    shelf = Shelf(confirmed(passengers=(ASHA, RAVI)))
+    confirmations = {mail.to: mail.id for mail in shelf.mails.values() if mail.kind is Kind.CONFIRMATION}
+    shelf.send(9)
+    shelf.deliver(changed(2, passengers=(ASHA, RAVI), flights=(EVENING,)))
+    shelf.deliver(ended())
+    found = {(mail.to, mail.content.thread) for mail in shelf.mails.values() if isinstance(mail.content, Itinerary)}
+    assert found == set(confirmations.items())
 
 
 def test_a_later_confirmation_counts_as_a_change() -> None:
@@ -221,6 +277,32 @@ def test_a_bad_address_is_reported_and_the_others_get_theirs() -> None:
     assert len([mail for mail in shelf.mails.values() if mail.status is Status.FAILED]) == 1
 
 
+def test_a_bad_address_that_an_earlier_version_reported_is_not_reported_again() -> None:
+    """That version did not keep the address in the booking's state, but its failed confirmation is stored."""
+    nobody = Passenger("No One", "nobody", fault="it has no @")
+    shelf = Shelf(confirmed(passengers=(nobody, ASHA)))
+    assert isinstance(shelf.state, BookingState)
+    shelf.state = replace(
+        shelf.state, addresses={who: each for who, each in shelf.state.addresses.items() if "@" in who}
+    )
+    assert "nobody" not in {
+        mail.to for mail in shelf.deliver(changed(passengers=(nobody, ASHA), flights=(EVENING,))).added
+    }
+
+
+def test_a_bad_address_is_reported_once_also_after_its_report_was_purged() -> None:
+    """The booking's state has it as an address that is not included."""
+    nobody = Passenger("No One", "nobody", fault="it has no @")
+    shelf = Shelf(confirmed(passengers=(nobody, ASHA)))
+    shelf.mails.clear()
+    added = shelf.deliver(changed(passengers=(nobody, ASHA), flights=(EVENING,))).added
+    assert [(mail.kind, mail.to) for mail in added] == [
+        (Kind.CHANGE, "asha@example.com"),
+        (Kind.REMINDER, "asha@example.com"),
+    ]
+    assert [mail.to for mail in shelf.deliver(ended()).added] == ["asha@example.com"]
+
+
 def test_a_cancelled_booking_sends_nothing_but_cancellation_notices() -> None:
     """Everything unsent is cancelled, and every included address gets a notice with the old flights."""
     shelf = Shelf(confirmed(passengers=(ASHA, RAVI)))
@@ -234,6 +316,7 @@ def test_a_cancelled_booking_sends_nothing_but_cancellation_notices() -> None:
     ]
     assert isinstance(plan.added[0].content, Itinerary)
     assert plan.added[0].content.flights == (MORNING,)
+    assert plan.forget_at == DEPARTURE + RULES.remember
 
 
 POLICY = RetryPolicy((timedelta(seconds=10),), timedelta(hours=48))

@@ -114,15 +114,6 @@ def test_the_mails_of_a_booking_count_its_messages() -> None:
     assert [content.sequence for content in notices if isinstance(content, Itinerary)][1:] == [1, 2]
 
 
-def test_a_removed_address_is_shown_its_old_flights() -> None:
-    """The notice does not show the flights that the others have now."""
-    shelf = Shelf(confirmed(passengers=(ASHA, RAVI)))
-    added = shelf.deliver(changed(passengers=(ASHA,), flights=(EVENING,))).added
-    (farewell,) = [mail for mail in added if mail.kind is Kind.CANCELLATION]
-    assert isinstance(farewell.content, Itinerary)
-    assert farewell.content.flights == (MORNING,)
-
-
 def test_a_change_notice_has_the_flights_before() -> None:
     """The flights that it replaces are in it."""
     content = Shelf(confirmed()).deliver(changed(flights=(EVENING,))).added[0].content
