@@ -23,12 +23,23 @@ from support.bookings import (
 )
 from support.samples import NOW
 
-from notifier.domain.booking import BookingMessage, Change
+from notifier.domain.booking import BookingMessage, Change, Passenger
 from notifier.domain.mail import (
     Itinerary,
     Kind,
+    Price,
 )
-from notifier.domain.planning import Plan
+from notifier.domain.planning import BookingState, Outdone, Plan
+from notifier.domain.precedence import InForce, in_force
+
+HOUR = [NOW + timedelta(hours=number) for number in range(5)]
+
+
+def state_of(*messages: BookingMessage) -> BookingState:
+    """Return the state of a booking after some messages."""
+    state = Shelf(*messages).state
+    assert isinstance(state, BookingState)
+    return state
 
 
 def test_newer_wins_by_version() -> None:
@@ -45,6 +56,90 @@ def test_newer_wins_by_time_if_there_are_no_versions() -> None:
     assert shelf.deliver(changed(None, id="b", time=NOW, flights=(EVENING,))) == Plan()
     assert shelf.deliver(changed(None, id="c", time=NOW - timedelta(seconds=1), flights=(EVENING,))) == Plan()
     assert shelf.deliver(changed(None, id="d", time=NOW + timedelta(milliseconds=1), flights=(EVENING,))).added
+
+
+def test_the_first_message_of_a_booking_is_in_force() -> None:
+    """Its version and the time of that version are kept; a message without a version has neither."""
+    for first in (changed(4, time=HOUR[1]), ended(4, time=HOUR[1])):
+        assert in_force(first, None) == InForce(first, 4, HOUR[1])
+    plain = changed(None, time=HOUR[1])
+    assert in_force(plain, None) == InForce(plain, None, None)
+
+
+def test_a_version_of_zero_is_a_version() -> None:
+    """It is compared with the others like any number."""
+    first, newer = changed(0, time=HOUR[2]), changed(1, time=HOUR[1])
+    state = state_of(first)
+    assert in_force(first, None) == InForce(first, 0, HOUR[2])
+    assert in_force(newer, state) == InForce(newer, 1, HOUR[1])
+    assert in_force(changed(0, id="again", time=HOUR[3]), state) is state
+
+
+def test_an_outdone_message_keeps_all_that_its_mails_need() -> None:
+    """When it comes into force again, it has its passengers, flights and price, and nothing of the message after it."""
+    unreachable = Passenger("No One", "nobody", fault="it has no @")
+    price = Price("9", "INR")
+    kept = Outdone(
+        HOUR[2],
+        False,  # noqa: FBT003 - a struct's field
+        (EVENING,),
+        price,
+        (("Asha Rao", "asha@example.com", "en"), ("Ravi Rao", "ravi@example.com", None)),
+    )
+    plain = changed(None, time=HOUR[2], flights=(EVENING,), price=price, passengers=(ASHA, unreachable, RAVI))
+    newest, late = changed(3, time=HOUR[3]), changed(4, time=HOUR[1], price=Price("1", "INR"), note="the gate is wrong")
+    for order in ((newest, plain), (plain, newest)):
+        state = state_of(*order)
+        assert (state.time, state.version, state.version_time, state.outdone) == (HOUR[3], 3, HOUR[3], kept)
+        restored = replace(
+            late, version=None, time=HOUR[2], passengers=(ASHA, RAVI), flights=(EVENING,), price=price, note=None
+        )
+        assert in_force(late, state) == InForce(restored, 4, HOUR[1], restored=True)
+
+
+def test_an_outdone_cancellation_is_a_cancellation_when_it_comes_into_force_again() -> None:
+    """It is not taken for a change, whichever message arrived first."""
+    end = ended(None, time=HOUR[2], passengers=(ASHA,))
+    for order in ((changed(3, time=HOUR[3]), end), (end, changed(3, time=HOUR[3]))):
+        found = in_force(changed(4, time=HOUR[1]), state_of(*order))
+        assert isinstance(found, InForce)
+        assert (found.message.change, found.message.time) == (Change.CANCELLED, HOUR[2])
+
+
+def test_a_message_as_old_as_the_one_in_force_does_not_replace_it_unless_it_has_a_version() -> None:
+    """A version wins over a message of the same time that has none, in both orders."""
+    versioned, plain = changed(2, time=HOUR[1]), changed(None, time=HOUR[1], flights=(EVENING,))
+    first, second = in_force(versioned, state_of(plain)), in_force(plain, state_of(versioned))
+    assert isinstance(first, InForce)
+    assert isinstance(second, BookingState)
+    assert first.message is versioned
+    assert second.flights == versioned.flights
+    for found in (first, second):
+        assert found.outdone
+        assert (found.version, found.version_time, found.outdone.flights) == (2, HOUR[1], (EVENING,))
+
+
+def test_only_the_latest_message_without_a_version_is_kept() -> None:
+    """An earlier one that arrives after it changes nothing."""
+    state = state_of(changed(3, time=HOUR[4]), changed(None, time=HOUR[2], flights=(EVENING,)))
+    for late in (HOUR[1], HOUR[2]):
+        assert in_force(changed(None, id="late", time=late, flights=(LOST,)), state) is state
+    found = in_force(changed(None, id="later", time=HOUR[3], flights=(LOST,)), state)
+    assert isinstance(found, BookingState)
+    assert found.outdone
+    assert (found.outdone.time, found.outdone.flights) == (HOUR[3], (LOST,))
+
+
+def test_a_state_of_an_earlier_version_has_the_time_of_its_version() -> None:
+    """It kept no separate time, because the message in force was the one with the highest version."""
+    state = replace(state_of(changed(3, time=HOUR[2])), version_time=None)
+    plain = changed(None, time=HOUR[1], flights=(EVENING,))
+    found = in_force(plain, state)
+    assert isinstance(found, BookingState)
+    assert found.outdone
+    assert found.outdone.time == HOUR[1]
+    later = changed(None, time=HOUR[3], flights=(EVENING,))
+    assert in_force(later, state) == InForce(later, 3, HOUR[2])
 
 
 def test_a_state_that_comes_into_force_again_is_notified_again() -> None:
