@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from support.incoming import ORIGIN, legacy_mail, names, refusal
-from support.samples import NOW
+from support.samples import NOW, TRACE
 
 from notifier.domain.messages import Origin, decode
 from notifier.domain.notification import NotificationRequest, Recipient
@@ -37,6 +37,99 @@ def test_the_older_shapes_are_read_with_all_aliases(address: str, text: str, ser
 def test_an_older_publisher_s_time_is_read_in_every_form(given_time: str | int) -> None:
     """A time with or without offset, seconds and milliseconds since 1970 are read as the same moment."""
     assert read_request(legacy_mail(notificationTime=given_time)).send_at == datetime(2026, 11, 25, 10, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("number", "at"),
+    [
+        (0, datetime(1970, 1, 1, tzinfo=UTC)),
+        (-86400, datetime(1969, 12, 31, tzinfo=UTC)),
+        (10**11, datetime(5138, 11, 16, 9, 46, 40, tzinfo=UTC)),
+        (10**11 + 1000, datetime(1973, 3, 3, 9, 46, 41, tzinfo=UTC)),
+        (253370764799000, datetime(9998, 12, 31, 23, 59, 59, tzinfo=UTC)),
+    ],
+)
+def test_a_number_above_a_hundred_thousand_million_is_milliseconds(number: int, at: datetime) -> None:
+    """Up to there it is seconds; no mail is meant for the year 5138."""
+    assert read_request(legacy_mail(notificationTime=number)).send_at == at
+
+
+@pytest.mark.parametrize("number", [253370764800000, 10**18, -(10**12)])
+def test_a_number_that_is_no_time_is_shown_shortened(number: int) -> None:
+    """The detail has at most 20 of its characters, and the last year that a time can have."""
+    code, detail = refusal(json.dumps(legacy_mail(notificationTime=number * 10**9)).encode())
+    shown = str(number * 10**9)[:20]
+    assert (code, detail) == ("invalid", f"notificationTime: {shown} is not a time up to the year 9998")
+
+
+def test_the_first_name_of_a_field_that_is_not_empty_counts() -> None:
+    """Publishers fill some or all of the names of the address and of the text."""
+    everything = {"recepientEmail": "a@example.com", "recipientEmail": "b@example.com", "subject": "Ticket"}
+    everything |= {"text": "one", "content": "two", "message": "three"}
+    for empty, address, text in (
+        ([], "a@example.com", "one"),
+        (["recepientEmail", "text"], "b@example.com", "two"),
+        (["text", "content"], "a@example.com", "three"),
+    ):
+        found = read_request({**everything, **dict.fromkeys(empty, "")})
+        assert (found.recipients, found.text) == ((Recipient(address),), text)
+
+
+@pytest.mark.parametrize("service", [None, "CREATE_TICKET"])
+def test_the_properties_of_an_older_message_are_kept(service: str | None) -> None:
+    """Its events carry on the correlation id and the trace; it expires never and has no HTML."""
+    data = legacy_mail(subject="Your  ticket", text="a\r\nb")
+    found = read_request(
+        {"service": service, "data": data} if service else data,
+        Origin(NOW, message_id="m-1", correlation_id="c-1", traceparent=TRACE),
+    )
+    assert found == NotificationRequest(
+        id="m-1",
+        source="/",
+        correlation="c-1",
+        traceparent=TRACE,
+        recipients=(Recipient("asha@example.com"),),
+        subject="Your ticket",
+        text="a\nb",
+    )
+
+
+@pytest.mark.parametrize("service", ["OTHER", "x" * 201, None, 5, ["CREATE_TICKET"]])
+def test_an_unknown_service_is_refused_with_the_known_ones(service: Any) -> None:
+    """The detail has at most 200 characters of what was given."""
+    code, detail = refusal(json.dumps({"service": service, "data": legacy_mail()}).encode())
+    shown = repr(str(service)[:200])
+    assert (code, detail) == (
+        "unknown_type",
+        f"service: {shown} is unknown; it must be CREATE_TICKET or SEND_BASIC_MAIL",
+    )
+
+
+@pytest.mark.parametrize("data", [None, [], "x"])
+def test_an_envelope_without_a_mail_is_refused(data: Any) -> None:
+    """Its `data` must be an object."""
+    assert refusal(json.dumps({"service": "SEND_BASIC_MAIL", "data": data}).encode()) == (
+        "invalid",
+        "data: must be an object",
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "detail"),
+    [
+        ({"recepientEmail": None}, "recepientEmail: missing"),
+        ({"text": ""}, "text: missing"),
+        ({"subject": "a\tb"}, "subject: contains a control character or a line break"),
+        ({"text": "a\x00"}, "text: contains a control character other than a tab or a line end"),
+        ({"notificationTime": "soon"}, "notificationTime: 'soon' is not a time such as 2026-12-01T09:30:00+05:30"),
+    ],
+)
+def test_each_fault_of_an_enveloped_mail_has_its_path(changes: dict[str, Any], detail: str) -> None:
+    """The field is in `data`, whichever check has found the fault."""
+    mail = legacy_mail(**changes)
+    assert refusal(json.dumps({"service": "CREATE_TICKET", "data": mail}).encode()) == ("invalid", f"data.{detail}")
+    if "recepientEmail" not in changes:
+        assert refusal(json.dumps(mail).encode()) == ("invalid", detail)
 
 
 def test_an_older_message_without_an_id_is_identified_by_body_and_time() -> None:
