@@ -27,6 +27,13 @@ def test_a_time_lies_in_the_first_fifty_minutes_of_the_window(
     assert reminder_time(departs_at, remind_before, what) == time
 
 
+def test_a_reminder_has_the_same_time_after_an_upgrade() -> None:
+    """Its time follows from the parts of its identity, kept apart, and never changes."""
+    before = timedelta(hours=3)
+    found = [reminder_time(NOW, before, *what) - NOW + before for what in (("ab", "c"), ("a", "bc"), ())]
+    assert [offset.seconds for offset in found] == [2960, 1912, 0]
+
+
 def test_the_window_begins_exactly_so_long_before_the_departure() -> None:
     """A reminder is planned before its window; inside the window another mail replaces it, until the departure."""
     before, second = timedelta(hours=3), timedelta(seconds=1)

@@ -51,6 +51,15 @@ def test_of_a_later_version_the_known_fields_are_passed_on() -> None:
     assert traceparent(f"{later}-what-the-future-brings") == later
 
 
+def test_a_header_is_limited_in_length() -> None:
+    """A later version may be 512 characters long, and so may its bytes; one more, and it is not read."""
+    later = f"cc-{TRACE_ID}-{PARENT_ID}-03"
+    longest = f"{later}-".ljust(512, "x")
+    for given_ in (longest, longest.encode(), bytearray(longest, "ascii")):
+        assert traceparent(given_) == later
+    assert traceparent(longest + "x") is None
+
+
 @given(st.text(string.printable) | st.binary() | st.integers() | st.none())
 def test_nothing_is_refused_with_an_error(anything: Any) -> None:
     """Any header value is either valid or ignored."""
