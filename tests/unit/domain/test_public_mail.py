@@ -11,7 +11,7 @@ from support.samples import NOW, flight, mail
 
 from notifier.domain.events import encode_event
 from notifier.domain.mail import Itinerary, Kind, Mail, Reply, Status
-from notifier.domain.public_mail import SmtpReply, public_mail
+from notifier.domain.public_mail import PublicMail, SmtpReply, public_mail
 
 REMINDER = mail(
     kind=Kind.REMINDER,
@@ -25,6 +25,69 @@ REMINDER = mail(
 def test_a_reply_is_shown_with_code_and_text() -> None:
     """The SMTP server's reply is part of the public mail."""
     assert public_mail(mail(smtp=Reply(250, "queued"), sent_at=NOW)).smtp == SmtpReply(code=250, text="queued")
+
+
+def test_every_field_is_shown_under_its_name() -> None:
+    """Clients read the fields by name, and no two of them are mixed up."""
+    at = [NOW + timedelta(hours=n) for n in range(5)]
+    shown = public_mail(
+        replace(
+            REMINDER,
+            rev=4,
+            status=Status.SENT,
+            attempt=2,
+            event="m1",
+            created_at=at[0],
+            send_at=at[1],
+            expires_at=at[2],
+            next_attempt_at=at[3],
+            sent_at=at[4],
+            smtp=Reply(250, "queued"),
+            error="the price is left out",
+        )
+    )
+    assert msgspec.to_builtins(shown) == {
+        "id": REMINDER.id,
+        "rev": 4,
+        "kind": "flight.reminder",
+        "status": "sent",
+        "to": "a•••@example.com",
+        "subject": "Your ticket",
+        "booking": "RXJ34P",
+        "flight": {"number": "AI101", "from": "DEL", "to": "BLR", "departs_at": "2026-12-01T04:00:00.000Z"},
+        "attempt": 2,
+        "created_at": "2026-11-24T10:00:00.000Z",
+        "send_at": "2026-11-24T11:00:00.000Z",
+        "expires_at": "2026-11-24T12:00:00.000Z",
+        "next_attempt_at": "2026-11-24T13:00:00.000Z",
+        "sent_at": "2026-11-24T14:00:00.000Z",
+        "message_id": REMINDER.message_id,
+        "event": "m1",
+        "smtp": {"code": 250, "text": "queued"},
+        "error": "the price is left out",
+    }
+
+
+def test_a_notification_has_no_booking_and_no_flight() -> None:
+    """Fields without a value are null and are not left out."""
+    shown = msgspec.to_builtins(public_mail(mail()))
+    empty = {"booking", "flight", "expires_at", "next_attempt_at", "sent_at", "smtp", "error"}
+    assert {name for name, value in shown.items() if value is None} == empty
+
+
+def test_the_schema_says_what_a_client_can_rely_on() -> None:
+    """Times have a format, counts a least value and replies a range; statuses and kinds are described elsewhere."""
+    schemas = msgspec.json.schema_components((PublicMail,), ref_template="#/{name}")[1]
+    fields = schemas["PublicMail"]["properties"]
+    times = [fields[name] for name in ("created_at", "send_at")]
+    times += [part for name in ("expires_at", "next_attempt_at", "sent_at") for part in fields[name]["anyOf"]]
+    times += schemas["PublicFlight"]["properties"]["departs_at"]["anyOf"]
+    assert [each["format"] for each in times if each["type"] == "string"] == ["date-time"] * 6
+    assert fields["status"]["$ref"] == "#/components/schemas/Status"
+    assert fields["kind"]["$ref"] == "#/components/schemas/Kind"
+    assert (fields["rev"]["minimum"], fields["attempt"]["minimum"]) == (1, 0)
+    code = schemas["SmtpReply"]["properties"]["code"]
+    assert (code["minimum"], code["maximum"]) == (200, 599)
 
 
 def test_a_flight_without_a_known_moment_is_shown() -> None:
