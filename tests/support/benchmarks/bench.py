@@ -18,7 +18,8 @@ import typer
 import uvloop
 from rich.console import Console
 from rich.table import Table
-from support.benchmarks import intake, results, sending
+from support.benchmarks import fanout, intake, results, sending, starting, waiting
+from support.benchmarks.machine import describe
 from support.benchmarks.results import Line, Round, Subject, Values
 from support.benchmarks.stage import FULL, QUICK, Place, Stage
 from support.benchmarks.versions import THIS, Version, checked_out
@@ -28,7 +29,13 @@ from notifier.errors import NotifierError
 
 Versions = Mapping[Subject, Version]
 """The versions that are measured, as `this` and perhaps `against`."""
-STAGES: Sequence[Stage] = (*sending.STAGES, *intake.STAGES)
+STAGES: Sequence[Stage] = (
+    *sending.STAGES,
+    *intake.STAGES,
+    *fanout.STAGES,
+    *waiting.STAGES,
+    *starting.STAGES,
+)
 
 
 async def measure(
@@ -118,13 +125,18 @@ def main(
             versions["against"] = stack.enter_context(checked_out(against))
         broker, stages = _broker(stack, stages)
         parent = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="notifier-bench-", dir=folder)))
-        found = uvloop.run(_all(stages, versions, rounds, Place(broker, parent, sizes)))
+        about = describe(parent)
+        found = uvloop.run(_all(stages, versions, rounds, Place(broker, parent, parent / "kept", sizes)))
     if markdown:
+        typer.echo(f"{about}\n")
         typer.echo(results.markdown(found, against))
     else:
+        typer.echo(about)
         _print(found, versions)
     if json_file:
-        json_file.write_text(json.dumps(results.as_json(found), indent=2) + "\n", encoding="utf-8")
+        json_file.write_text(
+            json.dumps({"machine": about, "lines": results.as_json(found)}, indent=2) + "\n", encoding="utf-8"
+        )
 
 
 async def _all(stages: Sequence[Stage], versions: Versions, rounds: int, place: Place) -> list[Line]:

@@ -10,7 +10,7 @@ from support.benchmarks.children import child
 from support.benchmarks.measures import percentile
 from support.benchmarks.results import Figure, Goal, Values
 from support.benchmarks.running import served
-from support.benchmarks.sending import BOOKING_EVENTS, REQUEST_EVENTS, SENT_EVENTS
+from support.benchmarks.sending import BOOKING_EVENTS, REQUEST_EVENTS, SENT_EVENTS, check, warm_up
 from support.benchmarks.stage import Place, Stage
 from support.benchmarks.versions import Version
 
@@ -88,8 +88,7 @@ async def _through(
         report = await sink.ask(str(count))
         ended = await results.further((events + SENT_EVENTS) * count)
         used = service.usage().since(before)
-    if report["distinct"] != count:
-        raise RuntimeError(f"{report['distinct']} different mails were accepted instead of {count}")
+    check(report, count)
     return {f"rate {name}": count / (ended - began), f"cpu {name}": 1e6 * used.cpu / count}
 
 
@@ -101,9 +100,7 @@ async def steady(place: Place, version: Version) -> Values:
         folder.mkdir()
         async with served(version, place.broker, folder) as subject:
             service, sink, results, _ = subject
-            await service.give(workload.requests(rate, "warm"), rate)
-            await sink.ask(str(rate))
-            await results.further((REQUEST_EVENTS + SENT_EVENTS) * rate)
+            await warm_up(subject)
             count = round(rate * place.sizes.seconds)
             before = service.usage()
             published = await service.give(workload.requests(count, "s"), rate)

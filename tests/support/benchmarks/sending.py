@@ -1,7 +1,7 @@
 """Stages that send mail which is already due: plain notifications and HTML confirmations, without and with latency."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -50,7 +50,7 @@ async def confirmations(place: Place, version: Version) -> Values:
 async def _backlog(subject: Subject, messages: Iterable[Any], count: int, events: int) -> Values:
     """Let mails become a backlog while sending is paused, then send it; it counts when the events are published too."""
     service, sink, results, _ = subject
-    await _warm_up(subject)
+    await warm_up(subject)
     await service.command("send.pause")
     await service.give(messages)
     await results.further(events * count)
@@ -59,7 +59,7 @@ async def _backlog(subject: Subject, messages: Iterable[Any], count: int, events
     report = await sink.ask(str(count))
     ended = max(await results.further(SENT_EVENTS * count), report["times"][-1][1])
     used = service.usage().since(before)
-    _check(report, count)
+    check(report, count)
     return {
         "rate": count / (ended - began),
         "cpu": 1e6 * used.cpu / count,
@@ -67,14 +67,16 @@ async def _backlog(subject: Subject, messages: Iterable[Any], count: int, events
     }
 
 
-async def _warm_up(subject: Subject) -> None:
+async def warm_up(subject: Subject) -> None:
+    """Send some mails, so that the connections are open and every module is loaded."""
     service, sink, results, _ = subject
     await service.give(workload.requests(WARM_UP, "warm"))
     await sink.ask(str(WARM_UP))
     await results.further((REQUEST_EVENTS + SENT_EVENTS) * WARM_UP)
 
 
-def _check(report: dict[str, Any], count: int) -> None:
+def check(report: Mapping[str, Any], count: int) -> None:
+    """Raise RuntimeError unless exactly so many different mails were accepted."""
     if not report["accepted"] == report["distinct"] == count:
         raise RuntimeError(f"{report['accepted']} mails were accepted instead of {count} different ones")
 
@@ -130,7 +132,7 @@ async def far(place: Place, version: Version) -> Values:
             service, sink, _, _ = subject
             await service.give(workload.requests(count, "f"))
             report = await sink.ask(str(count))
-        _check(report, count)
+        check(report, count)
         found[name] = _steady([at for _, at in report["times"]]) / CONNECTIONS
     return found
 

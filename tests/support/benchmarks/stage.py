@@ -19,6 +19,7 @@ class Sizes(NamedTuple):
     watchers: int
     watched: int
     waiting: int
+    starts: int
 
 
 FULL = Sizes(
@@ -30,20 +31,33 @@ FULL = Sizes(
     watchers=1000,
     watched=3000,
     waiting=1_000_000,
+    starts=3,
 )
 QUICK = Sizes(
-    mails=500, confirmations=300, bookings=500, seconds=3, slow_mails=160, watchers=100, watched=1000, waiting=10_000
+    mails=500,
+    confirmations=300,
+    bookings=500,
+    seconds=3,
+    slow_mails=160,
+    watchers=100,
+    watched=1000,
+    waiting=10_000,
+    starts=2,
 )
 SMALLEST = Sizes(
-    mails=30, confirmations=20, bookings=20, seconds=0.5, slow_mails=30, watchers=5, watched=200, waiting=200
+    mails=30, confirmations=20, bookings=20, seconds=0.5, slow_mails=30, watchers=5, watched=200, waiting=200, starts=1
 )
 
 
 class Place(NamedTuple):
-    """Where a stage is measured: the broker (None if there is none), an empty folder on a disk, and the sizes."""
+    """Where a stage is measured: the broker (None if there is none), folders on a disk, and the sizes.
+
+    `folder` is empty and only for one measurement. What is in `kept` is there in the next rounds too.
+    """
 
     broker: str | None
     folder: Path
+    kept: Path
     sizes: Sizes
 
 

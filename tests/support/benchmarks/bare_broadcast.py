@@ -1,0 +1,32 @@
+"""websockets alone: `python -m support.benchmarks.bare_broadcast FILE` sends the frame in FILE to every client.
+
+Each line of input is one frame to all clients; nothing is answered.
+"""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import uvloop
+from support.benchmarks.children import commands, say
+from websockets.asyncio.server import ServerConnection, broadcast, serve
+
+
+async def main(frame: str) -> None:
+    """Serve until standard input ends."""
+    clients = set[ServerConnection]()
+
+    async def welcome(client: ServerConnection) -> None:
+        clients.add(client)
+        await client.send('{"type":"snapshot"}')
+        await client.wait_closed()
+
+    async with serve(welcome, "127.0.0.1", 0, compression=None, backlog=1000) as server:
+        say({"port": next(iter(server.sockets)).getsockname()[1]})
+        async for _ in commands():
+            broadcast(clients, frame)
+            await asyncio.sleep(0)
+
+
+if __name__ == "__main__":
+    uvloop.run(main(Path(sys.argv[1]).read_text(encoding="utf-8")))
