@@ -4,12 +4,11 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-import aiormq
 from support.benchmarks import workload
 from support.benchmarks.children import child
 from support.benchmarks.measures import percentile
 from support.benchmarks.results import Figure, Goal, Values
-from support.benchmarks.running import served
+from support.benchmarks.running import Names, counted, served
 from support.benchmarks.sending import BOOKING_EVENTS, REQUEST_EVENTS, SENT_EVENTS, check, warm_up
 from support.benchmarks.stage import Place, Stage
 from support.benchmarks.versions import Version
@@ -19,6 +18,7 @@ from notifier.demo.publisher import publish
 from notifier.settings import AmqpSettings
 
 PREFETCH = int(AmqpSettings.model_fields["prefetch"].default)
+BARE_FACTOR = 3
 RATES = (100, 20)
 """Mails per second of the steady loads."""
 
@@ -43,25 +43,14 @@ async def bookings(place: Place, version: Version) -> Values:
 
 
 async def bare_bookings(place: Place) -> Values:
-    """Consume and acknowledge the same messages with aiormq."""
+    """Consume and acknowledge messages of the same kind with aiormq; so many more of them that it takes long enough."""
     assert place.broker
-    count, exchange, queue = place.sizes.bookings, "bench-bare", "bench-bare"
-    connection = await aiormq.connect(place.broker)
-    try:
-        channel = await connection.channel()
-        await channel.exchange_declare(exchange, exchange_type="topic", durable=True)
-        await channel.queue_declare(queue, durable=True, arguments={"x-queue-type": "quorum"})
-        await channel.queue_bind(queue, exchange, routing_key="#")
-        try:
-            messages = workload.bookings(count, "b", clock.now())
-            await publish(place.broker, exchange, messages, 0, lambda _id, _at: None)
-            async with child("bare_amqp", place.broker, queue, str(count), str(PREFETCH)) as consumer:
-                answer = await consumer.ask("go")
-        finally:
-            await channel.queue_delete(queue)
-            await channel.exchange_delete(exchange)
-    finally:
-        await connection.close()
+    count, names = BARE_FACTOR * place.sizes.bookings, Names.new()
+    async with counted(place.broker, names):
+        messages = workload.bookings(count, "b", clock.now())
+        await publish(place.broker, names.exchange, messages, 0, lambda _id, _at: None)
+        async with child("bare_amqp", place.broker, names.queue, str(count), str(PREFETCH)) as consumer:
+            answer = await consumer.ask("go")
     return {"rate": count / answer["seconds"], "cpu": 1e6 * answer["cpu"] / count}
 
 

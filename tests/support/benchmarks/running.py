@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import aiormq
 import psutil
@@ -43,10 +43,15 @@ class Usage(NamedTuple):
 
 
 class Names(NamedTuple):
-    """The exchange and the queue of one service on the broker; both are deleted with it."""
+    """The exchange and the queue of one service on the broker."""
 
     exchange: str
     queue: str
+
+    @classmethod
+    def new(cls) -> Self:
+        """Return names that nobody else uses."""
+        return cls(*(f"bench-{what}-{uuid.uuid4().hex[:8]}" for what in ("exchange", "queue")))
 
 
 class Service:
@@ -164,10 +169,10 @@ async def served(
 
     `sink` are the arguments of the SMTP server. `changes` are settings without their prefix.
     """
-    names = Names(f"bench-{uuid.uuid4().hex[:8]}", f"bench-{uuid.uuid4().hex[:8]}")
+    names = Names.new()
     async with AsyncExitStack() as stack:
         receiver = await stack.enter_async_context(child("sink", *sink))
-        results = await stack.enter_async_context(_counted(broker, names))
+        results = await stack.enter_async_context(counted(broker, names))
         environ = environment(folder, receiver.ready["port"], broker, names, changes)
         service = await stack.enter_async_context(started(version, environ))
         yield Subject(service, receiver, results, folder)
@@ -268,8 +273,8 @@ async def _is_ready(port: int) -> bool:
 
 
 @asynccontextmanager
-async def _counted(broker: str | None, names: Names) -> AsyncIterator[Results]:
-    """Count the events until the block ends; then delete the exchange and the queue of the service."""
+async def counted(broker: str | None, names: Names) -> AsyncIterator[Results]:
+    """Declare exchange and queue, and count the events until the block ends; then delete both."""
     if broker is None:
         yield Results(None, "")
         return
@@ -281,8 +286,10 @@ async def _counted(broker: str | None, names: Names) -> AsyncIterator[Results]:
         await declare(connection, AmqpSettings.model_validate({f"NOTIFIER_{name}": values[name] for name in values}))
         queue = (await channel.queue_declare(exclusive=True)).queue or ""
         await channel.queue_bind(queue, EVENTS, routing_key="#")
-        yield Results(channel, queue)
-        await channel.queue_delete(names.queue)
-        await channel.exchange_delete(names.exchange)
+        try:
+            yield Results(channel, queue)
+        finally:
+            await channel.queue_delete(names.queue)
+            await channel.exchange_delete(names.exchange)
     finally:
         await connection.close()

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from support.benchmarks.children import child
 from support.benchmarks.results import Figure, Goal, Values
-from support.benchmarks.running import Names, Service, clean_environment, environment, started
+from support.benchmarks.running import Names, Service, clean_environment, counted, environment, started
 from support.benchmarks.stage import Place, Stage
 from support.benchmarks.versions import Version
 
@@ -31,9 +31,8 @@ class _Timed(NamedTuple):
 
 async def starting(place: Place, version: Version) -> Values:
     """Start the service on an existing database, run commands, and let it idle."""
-    names = Names("bench-start", "bench-start")
-    starts = list[_Timed]()
-    async with child("sink") as sink:
+    names, starts = Names.new(), list[_Timed]()
+    async with child("sink") as sink, counted(place.broker, names):
         environ = environment(place.folder, sink.ready["port"], place.broker, names, {})
         async with started(version, environ):
             pass  # creates the database, and the compiled files of Python
