@@ -1,9 +1,13 @@
 """The port of the store: everything that actors, watchers and operators can ask of it.
 
-Every method that changes something is one durable transaction. When it returns, the change is on disk. When it raises
-StoreUnusable, nothing has changed. (`add`, `purge` and `erase` work in portions, each of which is a transaction.) If
-the caller is cancelled, the change may or may not be on disk, but `wake` and `paused` always agree with the disk.
-Every change of a mail appends one event to the log, in the same transaction.
+Every method that changes something does so in a durable transaction. When it returns, the change is on disk. When it
+raises StoreUnusable, nothing has changed. (`add`, `purge` and `erase` work in portions, each of which is done
+completely or not at all; `move_cursor` does not wait for the disk.) If the caller is cancelled, the change may or may
+not be on disk, but `wake` and `paused` always agree with the disk. Every change of a mail appends one event to the
+log, in the same transaction.
+
+Changes are made in the order in which they are asked for. What is asked for while a transaction runs, or in one turn
+of the event loop, can share a transaction: a claim that is asked for right after `record` sees what that recorded.
 
 The queries of watchers and operators (`get`, `history`, `missed`, `replay`, `span`, `snapshot`, `page`, `listing`,
 `totals`, `waiting`, `is_paused`) never delay the actors. `urgent` queries, those of operators and of the service
@@ -220,7 +224,12 @@ class Store(Protocol):
         """Return the number of the last event that a named reader has read; 0 if it has read none."""
 
     async def move_cursor(self, reader: str, seq: int) -> None:
-        """Store the number of the last event that a named reader has read."""
+        """Store the number of the last event that a named reader has read, with the next transaction.
+
+        Return at once: it is on disk with the next commit, after about a second or when the store is closed, whichever
+        comes first. After a crash the reader can get the events of that time again. If it cannot be written, that shows
+        as `fault`, and it is tried again.
+        """
 
     async def snapshot(self, wanted: MailFilter, limit: int, *, urgent: bool = False) -> Snapshot:
         """Read the totals of all mails and the newest ones that match, at one place of the log."""

@@ -233,3 +233,8 @@ def _append(db: sqlite3.Connection, type_: str, prev: Status | None, mail: Mail,
 def set_meta(db: sqlite3.Connection, name: str, value: Any) -> None:
     """Store a value that concerns the whole database."""
     db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, str(value)))
+
+
+def set_cursor(db: sqlite3.Connection, reader: str, seq: int) -> None:
+    """Store the number of the last event that a reader has read."""
+    db.execute("INSERT OR REPLACE INTO cursors (reader, seq) VALUES (?, ?)", (reader, seq))

@@ -1,7 +1,7 @@
 """The store in one SQLite file, owned by one process.
 
-Each method is one function that runs in one hop on the thread of a connection, so the statements of two transactions
-cannot mix. `synchronous=FULL` makes a commit durable.
+Each method is one function that runs in one hop on the thread of a connection, so the statements of two of them cannot
+mix; those that are called at the same time share a transaction. `synchronous=FULL` makes a commit durable.
 
 There are two connections. One writes, and reads for the actors. The other one is read-only and answers watchers and
 operators. Since it neither writes nor checkpoints, SQLite's WAL-reset bug (3.7.0 to 3.51.2) cannot occur.
@@ -12,7 +12,7 @@ import secrets
 import sqlite3
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -30,22 +30,21 @@ from notifier.domain.planning import PlanningPolicy, Subjects
 from notifier.errors import StoreUnusable
 from notifier.storage import rows
 from notifier.storage.sqlite import changes, claiming, erasure, purging, queries
-from notifier.storage.sqlite.connection import connect, run
+from notifier.storage.sqlite.connection import connect
 from notifier.storage.sqlite.file_lock import FileLock, lock_file
 from notifier.storage.sqlite.migrate import migrate
+from notifier.storage.sqlite.portions import MAX_WEIGHT
 from notifier.storage.sqlite.reader import Reader
+from notifier.storage.sqlite.transactions import Outcome, Transactions, Work
 from notifier.storage.store import Added, Erased, LogSlice, Missed, Page, Purged, Snapshot, Span, Waiting
 
 _T = TypeVar("_T")
-
-_CLOCK_JITTER = timedelta(seconds=1)
-"""A clock that goes back by at most this much was not set back."""
 
 _RENDER_TIME = 0.001
 """Seconds of rendering subjects after which the event loop goes on; an operator's own template can be slow."""
 
 Transacted = Callable[[str, float], None]
-"""Called after every transaction with the store's method that it was for, and the seconds from the call to the end."""
+"""Called after every piece of work with the store's method that asked for it, and the seconds from then to its end."""
 Took = Callable[[Sequence[Message], Sequence[Added]], None]
 """Called with the messages that a transaction has added, and the result for each."""
 
@@ -53,21 +52,21 @@ Took = Callable[[Sequence[Message], Sequence[Added]], None]
 class SqliteStore:
     """The methods are those of `Store`.
 
-    The effects of a commit on this process (`paused`, `wake`, counters) are applied in `_transact`, because a caller
-    can be cancelled after the commit and before it gets the result.
+    The effects of a commit on this process (`paused`, `wake`, counters) are applied in `_transact` and not by the
+    caller, who can be cancelled after the commit and before it gets the result.
     """
 
     def __init__(
         self, writer: aiosqlite.Connection, lock: FileLock, transacted: Transacted | None, took: Took | None
     ) -> None:
         self._writer = writer
+        self._transactions = Transactions(writer)
         self._reader: Reader | None = None
         self._lock = lock
         self._transacted = transacted
         self._took = took
-        self._loop = asyncio.get_running_loop()
         self._head = 0
-        self._latest = rows.moment(0)
+        self._cursors: dict[str, int] = {}
         self._grown = asyncio.Event()
         self._large = asyncio.Lock()
         self.fault: str | None = None
@@ -87,7 +86,7 @@ class SqliteStore:
             raise StoreUnusable(f"{path}: {error}") from error
         store = cls(connection, lock, transacted, took)
         try:
-            store.id, store._head, store._latest = await store._run(partial(_prepare, path=path))
+            store.id, store._head, store._transactions.latest = await store._run(partial(_prepare, path=path))
             store.paused = await store._run(queries.is_paused)
             store._reader = await Reader.open(path)
         except StoreUnusable as error:
@@ -99,7 +98,7 @@ class SqliteStore:
         if self._reader:
             await self._reader.close()
         # The last connection to be closed empties the write-ahead log, so that must be the one that writes.
-        await self._writer.close()
+        await self._transactions.close()
         self._lock.release()
 
     async def check(self) -> None:
@@ -126,7 +125,8 @@ class SqliteStore:
         self, messages: Sequence[Message], policy: PlanningPolicy, now: datetime, subjects: Subjects, *, large: bool
     ) -> list[Added]:
         work = partial(changes.add_some, messages=messages, policy=policy, now=now, subjects=subjects, large=large)
-        return await self._transact("add", work, partial(self._have_taken, messages), wake=True)
+        mails = min(sum(message.rows for message in messages), MAX_WEIGHT)
+        return await self._transact("add", work, partial(self._have_taken, messages), wake=True, mails=mails)
 
     async def claim(
         self, limit: int, rate: float, now: datetime, quota: Quota | None = None, *, newest: bool = False
@@ -137,17 +137,18 @@ class SqliteStore:
         def committed(result: tuple[Claim, bool]) -> None:
             _, self.paused = result
 
-        claim, _ = await self._transact("claim", work, committed, now=now)
+        claim, _ = await self._transact("claim", work, committed, now=now, mails=limit)
         return claim
 
     async def expire(self, now: datetime) -> bool:
-        return await self._transact("expire", partial(claiming.expire, now=now), now=now)
+        return await self._transact("expire", partial(claiming.expire, now=now), now=now, mails=MAX_WEIGHT)
 
     async def record(self, changed: Sequence[Mail], now: datetime) -> list[StoredEvent]:
         def work(db: sqlite3.Connection) -> list[StoredEvent]:
             return [event for mail in changed for event in changes.change(db, mail, now)]
 
-        return await self._transact("record", work, wake=any(mail.status is Status.PENDING for mail in changed))
+        wake = any(mail.status is Status.PENDING for mail in changed)
+        return await self._transact("record", work, wake=wake, mails=len(changed))
 
     async def rebook(self, mail: Mail, before: Quota | None, after: Quota | None, now: datetime) -> datetime | None:
         work = partial(claiming.rebook, mail=mail.id, before=before, after=after, now=now)
@@ -193,13 +194,14 @@ class SqliteStore:
             await self._grown.wait()
 
     async def cursor(self, reader: str) -> int:
+        if reader in self._cursors:
+            return self._cursors[reader]
         return await self._run(lambda db: queries.cursor(db, reader))
 
     async def move_cursor(self, reader: str, seq: int) -> None:
-        await self._transact(
-            "move_cursor",
-            lambda db: db.execute("INSERT OR REPLACE INTO cursors (reader, seq) VALUES (?, ?)", (reader, seq)).close(),
-        )
+        self._cursors[reader] = seq
+        work = self._work("move_cursor", partial(changes.set_cursor, reader=reader, seq=seq))
+        self._transactions.defer(reader, work)
 
     async def snapshot(self, wanted: MailFilter, limit: int, *, urgent: bool = False) -> Snapshot:
         return await self._reads.query(queries.snapshot, wanted, limit, urgent=urgent)
@@ -228,7 +230,7 @@ class SqliteStore:
                 purging.forget_starts(db, now),
             )
 
-        return await self._transact("purge", work)
+        return await self._transact("purge", work, mails=MAX_WEIGHT)
 
     async def erase(self, address: str, now: datetime) -> Erased:
         who, found, bookings = identity(address), list[Status](), 0
@@ -236,11 +238,11 @@ class SqliteStore:
         # after the mails that have already been looked at.
         place: Any = ""
         while place is not None:
-            step = await self._transact("erase", partial(erasure.erase_bookings, who=who, after=place))
+            step = await self._erase_step(partial(erasure.erase_bookings, who=who, after=place))
             place, bookings = step.next, bookings + step.bookings
         place = 0
         while place is not None:
-            step = await self._transact("erase", partial(erasure.erase_mails, who=who, after=place, now=now))
+            step = await self._erase_step(partial(erasure.erase_mails, who=who, after=place, now=now))
             place, found = step.next, [*found, *step.found]
         await self._run(erasure.rewrite)
         # The write-ahead log cannot be emptied while the other connection reads.
@@ -255,6 +257,9 @@ class SqliteStore:
             raise StoreUnusable("the store is not open")
         return self._reader
 
+    async def _erase_step(self, work: Callable[[sqlite3.Connection], erasure.Step]) -> erasure.Step:
+        return await self._transact("erase", work, mails=MAX_WEIGHT)
+
     async def _transact(
         self,
         operation: str,
@@ -263,45 +268,49 @@ class SqliteStore:
         *,
         wake: bool = False,
         now: datetime | None = None,
+        mails: int = 1,
     ) -> _T:
-        """Run `work` in a transaction, then `committed` with its result on the event loop, before this returns.
-
-        If the log has grown, its readers are woken and, with `wake`, the sender. These effects follow every commit,
-        in the order of the commits, also if the caller has been cancelled.
-
-        With `now`, the times in the database are adjusted first if the clock was set back since the last call with it.
-        Both are done on the thread, so calls at the same time cannot adjust them twice.
-        """
-
-        def transaction(db: sqlite3.Connection) -> _T:
-            try:
-                db.execute("BEGIN IMMEDIATE")
-                if now and self._latest - now > _CLOCK_JITTER:
-                    claiming.follow_clock(db, self._latest - now, now)
-                result = work(db)
-                head = queries.head(db)
-                db.execute("COMMIT")
-            except BaseException:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-                raise
-            if now:
-                self._latest = now
-            self._loop.call_soon_threadsafe(self._announce, head, wake)
-            if committed:
-                self._loop.call_soon_threadsafe(committed, result)
-            return result
-
-        began = perf_counter()
-        try:
-            result = await self._run(transaction)
-        finally:
-            if self._transacted:
-                self._transacted(operation, perf_counter() - began)
-        self.fault = None
+        """Do `work` in a transaction, which works for `mails` mails at most, and return its result."""
+        asked = self._work(operation, work, committed, wake=wake, now=now, mails=mails)
+        result, _ = await self._transactions.transact(asked)
         return result
 
-    def _announce(self, head: int, wake: bool) -> None:  # noqa: FBT001 - called by the loop, positionally
+    def _work(
+        self,
+        operation: str,
+        do: Callable[[sqlite3.Connection], _T],
+        committed: Callable[[_T], None] | None = None,
+        *,
+        wake: bool = False,
+        now: datetime | None = None,
+        mails: int = 1,
+    ) -> Work[tuple[_T, int]]:
+        """Return a work for `Transactions` and what follows its commit on the event loop: `committed` and more.
+
+        If the log has grown, its readers are woken and, with `wake`, the sender. With `now`, the times in the database
+        are adjusted first if the clock was set back since the last call with it.
+        """
+
+        def done(outcome: Outcome[tuple[_T, int]]) -> None:
+            if self._transacted:
+                self._transacted(operation, outcome.seconds)
+            if outcome.result is None:
+                self._failed(outcome.error)
+                return
+            self.fault = None
+            result, head = outcome.result
+            self._announce(head, wake=wake)
+            if committed:
+                committed(result)
+
+        return Work(lambda db: (do(db), queries.head(db)), mails=mails, now=now, ended=done)
+
+    def _failed(self, error: BaseException | None) -> None:
+        if isinstance(error, StoreUnusable):
+            # Only a successful transaction clears the fault: a full disk can still be read.
+            self.fault = str(error)
+
+    def _announce(self, head: int, *, wake: bool) -> None:
         if head > self._head:
             self._head = head
             self._grown.set()
@@ -313,14 +322,10 @@ class SqliteStore:
         if self._took:
             self._took(messages[: len(added)], added)
 
-    async def _run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
-        """Run `work` on the thread of the connection that writes."""
-        try:
-            return await run(self._writer, work)
-        except StoreUnusable as error:
-            # Only a successful transaction clears the fault: a full disk can still be read.
-            self.fault = str(error)
-            raise
+    async def _run(self, do: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Run `do` on the thread of the connection that writes, in no transaction."""
+        work: Work[_T] = Work(do, ended=lambda outcome: self._failed(outcome.error))
+        return await self._transactions.run(work)
 
 
 async def _render(subjects: Subjects) -> None:

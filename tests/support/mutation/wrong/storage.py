@@ -22,8 +22,8 @@ MUTANTS = (
     Mutant(
         "clock-set-back-noticed-by-claims-alone",
         "notifier/storage/sqlite/store.py",
-        'return await self._transact("expire", partial(claiming.expire, now=now), now=now)',
-        'return await self._transact("expire", partial(claiming.expire, now=now))',
+        'return await self._transact("expire", partial(claiming.expire, now=now), now=now, mails=MAX_WEIGHT)',
+        'return await self._transact("expire", partial(claiming.expire, now=now), mails=MAX_WEIGHT)',
         (
             "tests/unit/storage/sqlite/test_claiming_clock.py::test_a_clock_that_is_set_back_is_noticed_while_nothing_is_claimed",
         ),
@@ -207,19 +207,16 @@ if wanted.since is True else 0
         "notifier/storage/sqlite/store.py",
         """\
             if committed:
-                self._loop.call_soon_threadsafe(committed, result)
-            return result
+                committed(result)
 """,
-        """\
-            return result
-""",
+        "",
         ("tests/unit/storage/sqlite/test_store.py::test_a_cancelled_call_leaves_nothing_half_done",),
     ),
     Mutant(
         "mail-that-is-pending-again-wakes-nobody",
         "notifier/storage/sqlite/store.py",
-        'await self._transact("record", work, wake=any(mail.status is Status.PENDING for mail in changed))',
-        'await self._transact("record", work)',
+        'await self._transact("record", work, wake=wake, mails=len(changed))',
+        'await self._transact("record", work, mails=len(changed))',
         ("tests/unit/storage/sqlite/test_store.py::test_a_cancelled_call_leaves_nothing_half_done",),
     ),
     Mutant(
@@ -306,19 +303,19 @@ if wanted.since is True else 0
         "erased-address-stays-in-bookings-meanwhile",
         "notifier/storage/sqlite/store.py",
         """\
-            step = await self._transact("erase", partial(erasure.erase_bookings, who=who, after=place))
+            step = await self._erase_step(partial(erasure.erase_bookings, who=who, after=place))
             place, bookings = step.next, bookings + step.bookings
         place = 0
         while place is not None:
-            step = await self._transact("erase", partial(erasure.erase_mails, who=who, after=place, now=now))
+            step = await self._erase_step(partial(erasure.erase_mails, who=who, after=place, now=now))
             place, found = step.next, [*found, *step.found]
 """,
         """\
-            step = await self._transact("erase", partial(erasure.erase_mails, who=who, after=place or 0, now=now))
+            step = await self._erase_step(partial(erasure.erase_mails, who=who, after=place or 0, now=now))
             place, found = step.next, [*found, *step.found]
         place = ""
         while place is not None:
-            step = await self._transact("erase", partial(erasure.erase_bookings, who=who, after=place))
+            step = await self._erase_step(partial(erasure.erase_bookings, who=who, after=place))
             place, bookings = step.next, bookings + step.bookings
 """,
         (
@@ -384,12 +381,11 @@ if wanted.since is True else 0
         "full-disk-looks-healthy",
         "notifier/storage/sqlite/store.py",
         """\
-            return await run(self._writer, work)
+        if isinstance(error, StoreUnusable):
 """,
         """\
-            result = await run(self._writer, work)
-            self._fault = None
-            return result
+        self.fault = None
+        if isinstance(error, StoreUnusable):
 """,
         (
             "tests/unit/storage/sqlite/test_store.py::test_a_failing_transaction_changes_nothing_and_shows_as_the_stores_fault",
@@ -520,5 +516,83 @@ if wanted.since is True else 0
         "PRAGMA synchronous = FULL",
         "PRAGMA synchronous = NORMAL",
         ("tests/unit/storage/sqlite/test_store.py::test_a_commit_is_on_the_disk",),
+    ),
+    Mutant(
+        "each-work-commits-alone",
+        "notifier/storage/sqlite/transactions.py",
+        "            if works and mails > MAX_SHARED:\n",
+        "            if works:\n",
+        ("tests/unit/storage/sqlite/test_transactions.py::test_an_outcome_and_the_claim_after_it_are_one_transaction",),
+    ),
+    Mutant(
+        "shared-transaction-of-any-size",
+        "notifier/storage/sqlite/transactions.py",
+        "            if works and mails > MAX_SHARED:\n",
+        "            if works and mails < 0:\n",
+        ("tests/unit/storage/sqlite/test_transactions.py::test_a_shared_transaction_is_bounded",),
+    ),
+    Mutant(
+        "failure-of-one-work-is-that-of-all",
+        "notifier/storage/sqlite/transactions.py",
+        """\
+            if len(works) == 1:
+                return [_failed(works[0], error)]
+""",
+        """\
+            return [_failed(work, error) for work in works]
+""",
+        ("tests/unit/storage/sqlite/test_transactions.py::test_a_work_that_fails_fails_alone",),
+    ),
+    Mutant(
+        "works-before-the-failure-done-twice",
+        "notifier/storage/sqlite/transactions.py",
+        """\
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+""",
+        """\
+            if db.in_transaction:
+                db.execute("COMMIT")
+""",
+        ("tests/unit/storage/sqlite/test_transactions.py::test_a_work_that_fails_fails_alone",),
+    ),
+    Mutant(
+        "clock-followed-by-each-work-of-a-transaction",
+        "notifier/storage/sqlite/transactions.py",
+        "                    latest = work.now\n",
+        "                    pass\n",
+        (
+            "tests/unit/storage/sqlite/test_transactions.py::test_a_clock_that_was_set_back_is_noticed_once_by_works_that_share",
+        ),
+    ),
+    Mutant(
+        "clock-followed-by-a-transaction-that-failed",
+        "notifier/storage/sqlite/transactions.py",
+        "                    latest = work.now\n",
+        "                    latest = self.latest = work.now\n",
+        (
+            "tests/unit/storage/sqlite/test_transactions.py::test_a_clock_that_was_set_back_is_noticed_again_after_a_failure",
+        ),
+    ),
+    Mutant(
+        "cursor-lost-at-a-stop",
+        "notifier/storage/sqlite/transactions.py",
+        "        self._closed = True\n        self._do_deferred()\n",
+        "        self._closed = True\n",
+        ("tests/unit/storage/sqlite/test_transactions.py::test_closing_does_everything_that_was_asked_for",),
+    ),
+    Mutant(
+        "cursor-given-up-after-a-failure",
+        "notifier/storage/sqlite/transactions.py",
+        "            if work.future.exception() and not self._closed:\n",
+        "            if False:\n",
+        ("tests/unit/storage/sqlite/test_transactions.py::test_a_cursor_that_cannot_be_written_is_written_later",),
+    ),
+    Mutant(
+        "cursor-waits-for-other-commits",
+        "notifier/storage/sqlite/transactions.py",
+        "        self._deferred_is_due = bool(self._deferred)\n",
+        "        self._deferred_is_due = False\n",
+        ("tests/unit/storage/sqlite/test_transactions.py::test_a_cursor_is_written_soon_if_nothing_else_is",),
     ),
 )
