@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from notifier.domain.booking import BookingMessage
-from notifier.domain.events import StoredEvent, encode_event, event_type
+from notifier.domain.events import StoredEvent, event_type
 from notifier.domain.mail import Amendment, Kind, Mail, Status, amended
 from notifier.domain.messages import Message
 from notifier.domain.planning import (
@@ -25,6 +25,7 @@ from notifier.domain.planning import (
 from notifier.storage import rows
 from notifier.storage.sqlite.portions import MAX_WEIGHT, weight
 from notifier.storage.sqlite.queries import OPEN, mails, one, salt
+from notifier.storage.sqlite.writes import Writes
 from notifier.storage.store import Added
 
 _INSERT_MAIL = (
@@ -33,7 +34,6 @@ _INSERT_MAIL = (
 _CHANGE_MAIL = f"UPDATE mails SET {','.join(f'{column}=?' for column in rows.CHANGING_COLUMNS)} WHERE id=?"
 _REWRITE_MAIL = "UPDATE mails SET subject=?,content=?,flight=?,expires_at=? WHERE id=?"
 _AMEND_MAIL = "UPDATE mails SET amendment=? WHERE id=?"
-_APPEND = f"INSERT INTO events ({','.join(rows.EVENT_COLUMNS)}) VALUES ({','.join('?' * len(rows.EVENT_COLUMNS))})"
 
 _state = msgspec.json.Decoder(AggregateState)
 _amendment = msgspec.json.Decoder(Amendment)
@@ -50,7 +50,7 @@ _CAUSED = "SELECT id FROM mails INDEXED BY mails_caused WHERE aggregate = ? AND 
 
 
 def add_some(
-    db: sqlite3.Connection,
+    writes: Writes,
     messages: Sequence[Message],
     policy: PlanningPolicy,
     now: datetime,
@@ -71,17 +71,17 @@ def add_some(
     ahead: dict[str, AggregateState] = {}
     spent = 0
     for message in messages:
-        work = _work(db, message, ahead)
+        work = _work(writes.db, message, ahead)
         is_first = not spent
         if (spent + work.rows > MAX_WEIGHT and not (is_first and large)) or spent >= MAX_WEIGHT:
             break
-        plan = None if work.repeated else _plan(db, work, policy, now)
+        plan = None if work.repeated else _plan(writes.db, work, policy, now)
         if subjects.lacks:
             if plan and plan.state:
                 ahead[message.aggregate] = plan.state
             spent += work.rows
             continue
-        done = _store(db, message, plan, now) if plan else _repeat(db, message)
+        done = _store(writes, message, plan, now) if plan else _repeat(writes.db, message)
         added.append(done.added)
         spent += max(work.read + done.wrote, 1)
     return added
@@ -131,11 +131,11 @@ def _plan(db: sqlite3.Connection, work: _Work, policy: PlanningPolicy, now: date
     return message.plan(work.state, existing, policy, now, _Stored(db))
 
 
-def _store(db: sqlite3.Connection, message: Message, plan: Plan, now: datetime) -> _Done:
+def _store(writes: Writes, message: Message, plan: Plan, now: datetime) -> _Done:
     """Add, change and cancel the mails of a message as planned."""
     handled = (message.source, message.id, rows.millis(now))
-    db.execute("INSERT OR REPLACE INTO messages (source, id, handled_at) VALUES (?, ?, ?)", handled)
-    wrote = _follow(db, plan, message.aggregate, now)
+    writes.db.execute("INSERT OR REPLACE INTO messages (source, id, handled_at) VALUES (?, ?, ?)", handled)
+    wrote = _follow(writes, plan, message.aggregate, now)
     return _Done(Added(tuple(mail.id for mail in plan.added), repeated=False), wrote)
 
 
@@ -163,18 +163,18 @@ def _state_for(db: sqlite3.Connection, message: Message) -> AggregateState | Non
     return state
 
 
-def _follow(db: sqlite3.Connection, plan: Plan, aggregate: str, now: datetime) -> int:
+def _follow(writes: Writes, plan: Plan, aggregate: str, now: datetime) -> int:
     """Store a plan; return the weight of the mails that it adds."""
-    wrote = 0
+    db, wrote = writes.db, 0
     for mail in plan.added:
         row = rows.mail_row(mail, now)
         wrote += weight(len(row[_CONTENT]))
         if not db.execute(_INSERT_MAIL, row).rowcount:
             # Ignoring it would lose a mail that its reader is waiting for.
             raise RuntimeError(f"there is a mail {mail.id} already")
-        _append(db, event_type(None, mail), None, mail, now)
+        writes.append(event_type(None, mail), None, mail, now)
     for mail in plan.changed:
-        change(db, mail, now)
+        change(writes, mail, now)
     db.executemany(_AMEND_MAIL, [(_written(amendment), id_) for id_, amendment in plan.amended])
     if plan.state is not None and plan.forget_at is not None:
         db.execute(
@@ -184,12 +184,13 @@ def _follow(db: sqlite3.Connection, plan: Plan, aggregate: str, now: datetime) -
     return wrote
 
 
-def change(db: sqlite3.Connection, mail: Mail, now: datetime) -> list[StoredEvent]:
+def change(writes: Writes, mail: Mail, now: datetime) -> list[StoredEvent]:
     """Store the next step of a mail and return the events that it appended.
 
     A step that was made from an outdated mail changes nothing and appends nothing. A mail that becomes pending again is
     decided again: the amendment of newer messages takes effect in the same transaction, as further events.
     """
+    db = writes.db
     sql = "SELECT status, attempt, amendment FROM mails WHERE id = ? AND rev = ? AND address = ?"
     before = db.execute(sql, (mail.id, mail.rev - 1, mail.to)).fetchone()
     if before is None:
@@ -202,32 +203,27 @@ def change(db: sqlite3.Connection, mail: Mail, now: datetime) -> list[StoredEven
         db.execute(_CHANGE_MAIL, (*rows.change_row(step, now), step.id))
         if step.status is Status.PENDING:
             db.execute(_REWRITE_MAIL, rows.rewrite_row(step))
-        appended.append(_append(db, event_type(prev, step, counted=counted), prev, step, now))
+        appended.append(writes.append(event_type(prev, step, counted=counted), prev, step, now))
         prev = step.status
     if returns:
         db.execute(_AMEND_MAIL, (None, mail.id))
         if before[2] == _written(SUPERSEDED):
-            appended += _hand_on(db, mail, now)
+            appended += _hand_on(writes, mail, now)
     if not counted:
         db.execute("DELETE FROM starts WHERE n = (SELECT max(n) FROM starts WHERE mail = ?)", (mail.id,))
     return appended
 
 
-def _hand_on(db: sqlite3.Connection, superseded: Mail, now: datetime) -> list[StoredEvent]:
+def _hand_on(writes: Writes, superseded: Mail, now: datetime) -> list[StoredEvent]:
     """Add the changes of a superseded notice that was not sent to the newer notice that waits, if there is one."""
-    for newer in mails(db, _NEWEST_NOTICE, superseded.aggregate, superseded.to, Kind.CHANGE):
+    for newer in mails(writes.db, _NEWEST_NOTICE, superseded.aggregate, superseded.to, Kind.CHANGE):
         if waiting := handing_on(superseded, newer):
-            return change(db, waiting, now)
+            return change(writes, waiting, now)
     return []
 
 
 def _written(amendment: Amendment | None) -> bytes | None:
     return msgspec.json.encode(amendment) if amendment else None
-
-
-def _append(db: sqlite3.Connection, type_: str, prev: Status | None, mail: Mail, now: datetime) -> StoredEvent:
-    row = rows.event_row(type_, prev, mail, encode_event(type_, prev, mail, now))
-    return rows.read_event((db.execute(_APPEND, row).lastrowid, *row))
 
 
 def set_meta(db: sqlite3.Connection, name: str, value: Any) -> None:

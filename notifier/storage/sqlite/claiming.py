@@ -17,6 +17,7 @@ from notifier.storage.sqlite.changes import change, set_meta
 from notifier.storage.sqlite.portions import MAX_WEIGHT, portion, weight
 from notifier.storage.sqlite.purging import DAY, forget_starts
 from notifier.storage.sqlite.queries import MAX_ROWS, MINUTE, OPEN, is_paused, mails, meta, one, without_content
+from notifier.storage.sqlite.writes import Writes
 
 _HOUR_MS = 3_600_000
 _HOUR = f"due_at / {_HOUR_MS}"
@@ -48,19 +49,19 @@ _Row = Sequence[Any]
 
 
 def claim(
-    db: sqlite3.Connection, limit: int, rate: float, now: datetime, quota: Quota | None, *, newest: bool = False
+    writes: Writes, limit: int, rate: float, now: datetime, quota: Quota | None, *, newest: bool = False
 ) -> Claim:
     """Claim at most `limit` due mails, each with the time at which it may start; see `Store.claim`."""
-    at = rows.millis(now)
+    db, at = writes.db, rows.millis(now)
     left = _quota_left(db, quota, now) if quota else None
     if is_paused(db):
         return Claim((), None, left)
-    due = _newest(db, now) if newest and limit and left != 0 else _due(db, limit, left, now)
+    due = _newest(writes, now) if newest and limit and left != 0 else _due(writes, limit, left, now)
     next_start = meta(db, "next_start")
     grant = reserve_slots(datetime.fromisoformat(next_start) if next_start else None, len(due.mails), rate, now)
     starts = tuple(Start(claimed(mail, now), start) for mail, start in zip(due.mails, grant.starts, strict=False))
     for start in starts:
-        change(db, start.mail, now)
+        change(writes, start.mail, now)
     if starts:
         set_meta(db, "next_start", grant.next_start.isoformat())
     if quota and left is not None:
@@ -77,29 +78,29 @@ def claim(
     return Claim(starts, again_at, left)
 
 
-def expire(db: sqlite3.Connection, now: datetime) -> bool:
+def expire(writes: Writes, now: datetime) -> bool:
     """End one portion of the mails that have expired; return whether there are more."""
     sql = (
         "SELECT n, length(content) FROM mails INDEXED BY mails_expiring WHERE due_at IS NOT NULL AND expires_at <= ? "
         "LIMIT ?"
     )
-    found = portion((n, weight(size)) for n, size in db.execute(sql, (rows.millis(now), MAX_WEIGHT + 1)))
+    found = portion((n, weight(size)) for n, size in writes.db.execute(sql, (rows.millis(now), MAX_WEIGHT + 1)))
     for n in found.items:
-        if mail := _mail(db, n, now):
-            change(db, expired(mail), now)
+        if mail := _mail(writes, n, now):
+            change(writes, expired(mail), now)
     return found.more
 
 
-def _mail(db: sqlite3.Connection, n: int, now: datetime) -> Mail | None:
+def _mail(writes: Writes, n: int, now: datetime) -> Mail | None:
     """Read a waiting mail; one that cannot be decoded becomes failed, so that it is visible and not tried again."""
-    if found := mails(db, "WHERE n = ?", n):
+    if found := mails(writes.db, "WHERE n = ?", n):
         return found[0]
-    if known := without_content(db, n):
+    if known := without_content(writes.db, n):
         attempt = claimed(known, now)
-        change(db, attempt, now)
-        change(db, failed(attempt, None, UNREADABLE), now)
+        change(writes, attempt, now)
+        change(writes, failed(attempt, None, UNREADABLE), now)
     else:
-        db.execute("UPDATE mails SET due_at = NULL WHERE n = ?", (n,))
+        writes.db.execute("UPDATE mails SET due_at = NULL WHERE n = ?", (n,))
     return None
 
 
@@ -141,13 +142,13 @@ def _quota_left(db: sqlite3.Connection, quota: Quota, now: datetime) -> int:
     return max(0, quota.mails - int(used))
 
 
-def _due(db: sqlite3.Connection, limit: int, left: int | None, now: datetime) -> _Due:
+def _due(writes: Writes, limit: int, left: int | None, now: datetime) -> _Due:
     """Choose what to claim: at most `limit` and, for an account with a quota, at most what is `left` of it.
 
     Of the due mails of one aggregate to one address only the oldest is chosen, and none while another one is being
     sent, so that the mail that is sent last has the latest state. The others can be chosen once an outcome is recorded.
     """
-    at = rows.millis(now)
+    db, at = writes.db, rows.millis(now)
     room = limit if left is None else min(limit, left)
     if room == 0:
         return _Due([], more=False)
@@ -167,16 +168,16 @@ def _due(db: sqlite3.Connection, limit: int, left: int | None, now: datetime) ->
             if key not in taken:
                 taken.add(key)
                 chosen.append(one(db, _OLDEST, aggregate, address, at, at))
-    found = [_mail(db, n, now) for n in chosen]
+    found = [_mail(writes, n, now) for n in chosen]
     return _Due([mail for mail in found if mail], passed_expired or len(chosen) == room)
 
 
-def _newest(db: sqlite3.Connection, now: datetime) -> _Due:
+def _newest(writes: Writes, now: datetime) -> _Due:
     """Choose the mail that became due last; mails that wait for another attempt come after all others.
 
     For mails of one aggregate to one address the same holds as in `_due`.
     """
-    at = rows.millis(now)
+    db, at = writes.db, rows.millis(now)
     sending = db.execute("SELECT aggregate, address FROM mails INDEXED BY mails_sending WHERE status = 'sending'")
     taken = {(aggregate, identity(address)) for aggregate, address in sending.fetchall()}
     columns = f"SELECT aggregate, address, next_attempt_at IS NULL, {_LIVE} FROM mails INDEXED BY mails_due"
@@ -192,7 +193,7 @@ def _newest(db: sqlite3.Connection, now: datetime) -> _Due:
                     break
     if chosen is None:
         return _Due([], more=passed_expired)
-    mail = _mail(db, one(db, _OLDEST, *chosen, at, at), now)
+    mail = _mail(writes, one(db, _OLDEST, *chosen, at, at), now)
     return _Due([mail] if mail else [], more=True)
 
 

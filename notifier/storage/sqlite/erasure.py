@@ -14,6 +14,7 @@ from notifier.storage import rows
 from notifier.storage.sqlite.changes import change
 from notifier.storage.sqlite.portions import portion, weight
 from notifier.storage.sqlite.queries import mails, salt
+from notifier.storage.sqlite.writes import Writes
 
 BATCH_SIZE = 1000
 """Rows that one transaction looks at, so that it delays others by some milliseconds only."""
@@ -36,11 +37,12 @@ class Step(NamedTuple):
     """The last mail or aggregate that was looked at; None if there are no more."""
 
 
-def erase_mails(db: sqlite3.Connection, who: str, after: int, now: datetime) -> Step:
+def erase_mails(writes: Writes, who: str, after: int, now: datetime) -> Step:
     """Erase one portion of the mails to an address, given by its identity.
 
     Mails that wait are cancelled. Mails that are being handed over stay as they are.
     """
+    db = writes.db
     seen = db.execute("SELECT n, address FROM mails WHERE n > ? ORDER BY n LIMIT ?", (after, BATCH_SIZE)).fetchall()
     weights = (
         "SELECT length(content), (SELECT count(*) FROM events WHERE events.mail = mails.id) FROM mails WHERE n = ?"
@@ -50,23 +52,24 @@ def erase_mails(db: sqlite3.Connection, who: str, after: int, now: datetime) -> 
     ours = [mail for n in some.items for mail in mails(db, "WHERE n = ?", n)]
     for mail in ours:
         if mail.status is not Status.SENDING:
-            _erase_mail(db, mail, now)
+            _erase_mail(writes, mail, now)
     end = some.items[-1] if some.more else seen[-1][0] if len(seen) == BATCH_SIZE else None
     return Step([mail.status for mail in ours], 0, end)
 
 
-def _erase_mail(db: sqlite3.Connection, mail: Mail, now: datetime) -> None:
-    left = erased(mail)
+def _erase_mail(writes: Writes, mail: Mail, now: datetime) -> None:
+    db, left = writes.db, erased(mail)
     db.execute(_ERASE_MAIL, rows.personal_row(left))
     events = db.execute("SELECT seq, body FROM events WHERE mail = ?", (mail.id,)).fetchall()
     db.executemany("UPDATE events SET body = ? WHERE seq = ?", [(erased_body(body), seq) for seq, body in events])
     if mail.status is Status.PENDING:
-        change(db, cancelled(left, ERASED), now)
+        change(writes, cancelled(left, ERASED), now)
 
 
-def erase_bookings(db: sqlite3.Connection, who: str, after: str) -> Step:
+def erase_bookings(writes: Writes, who: str, after: str) -> Step:
     """Remove an address, given by its identity, from the states of one portion of the bookings; keep a salted hash."""
     sql = "SELECT aggregate, state FROM aggregates WHERE aggregate > ? ORDER BY aggregate LIMIT ?"
+    db = writes.db
     some = portion(
         ((aggregate, state), len(state) // BYTES_PER_MAIL) for aggregate, state in db.execute(sql, (after, BATCH_SIZE))
     )

@@ -29,6 +29,7 @@ from notifier.domain.messages import Message
 from notifier.domain.planning import PlanningPolicy, Subjects
 from notifier.errors import StoreUnusable
 from notifier.storage import rows
+from notifier.storage.recent_events import RecentEvents
 from notifier.storage.sqlite import changes, claiming, erasure, purging, queries
 from notifier.storage.sqlite.connection import connect
 from notifier.storage.sqlite.file_lock import FileLock, lock_file
@@ -36,6 +37,7 @@ from notifier.storage.sqlite.migrate import migrate
 from notifier.storage.sqlite.portions import MAX_WEIGHT
 from notifier.storage.sqlite.reader import Reader
 from notifier.storage.sqlite.transactions import Outcome, Transactions, Work
+from notifier.storage.sqlite.writes import Writes
 from notifier.storage.store import Added, Erased, LogSlice, Missed, Page, Purged, Snapshot, Span, Waiting
 
 _T = TypeVar("_T")
@@ -66,6 +68,7 @@ class SqliteStore:
         self._transacted = transacted
         self._took = took
         self._head = 0
+        self._recent = RecentEvents(0)
         self._cursors: dict[str, int] = {}
         self._grown = asyncio.Event()
         self._large = asyncio.Lock()
@@ -87,6 +90,7 @@ class SqliteStore:
         store = cls(connection, lock, transacted, took)
         try:
             store.id, store._head, store._transactions.latest = await store._run(partial(_prepare, path=path))
+            store._recent = RecentEvents(store._head)
             store.paused = await store._run(queries.is_paused)
             store._reader = await Reader.open(path)
         except StoreUnusable as error:
@@ -103,7 +107,7 @@ class SqliteStore:
 
     async def check(self) -> None:
         at = rows.millis(clock.now())
-        await self._transact("check", lambda db: changes.set_meta(db, "checked", at))
+        await self._transact("check", lambda writes: changes.set_meta(writes.db, "checked", at))
 
     async def add(self, messages: Sequence[Message], policy: PlanningPolicy, now: datetime) -> list[Added]:
         added: list[Added] = []
@@ -131,8 +135,8 @@ class SqliteStore:
     async def claim(
         self, limit: int, rate: float, now: datetime, quota: Quota | None = None, *, newest: bool = False
     ) -> Claim:
-        def work(db: sqlite3.Connection) -> tuple[Claim, bool]:
-            return claiming.claim(db, limit, rate, now, quota, newest=newest), queries.is_paused(db)
+        def work(writes: Writes) -> tuple[Claim, bool]:
+            return claiming.claim(writes, limit, rate, now, quota, newest=newest), queries.is_paused(writes.db)
 
         def committed(result: tuple[Claim, bool]) -> None:
             _, self.paused = result
@@ -144,19 +148,19 @@ class SqliteStore:
         return await self._transact("expire", partial(claiming.expire, now=now), now=now, mails=MAX_WEIGHT)
 
     async def record(self, changed: Sequence[Mail], now: datetime) -> list[StoredEvent]:
-        def work(db: sqlite3.Connection) -> list[StoredEvent]:
-            return [event for mail in changed for event in changes.change(db, mail, now)]
+        def work(writes: Writes) -> list[StoredEvent]:
+            return [event for mail in changed for event in changes.change(writes, mail, now)]
 
         wake = any(mail.status is Status.PENDING for mail in changed)
         return await self._transact("record", work, wake=wake, mails=len(changed))
 
     async def rebook(self, mail: Mail, before: Quota | None, after: Quota | None, now: datetime) -> datetime | None:
         work = partial(claiming.rebook, mail=mail.id, before=before, after=after, now=now)
-        return await self._transact("rebook", work)
+        return await self._transact("rebook", lambda writes: work(writes.db))
 
     async def mark(self, mail: Mail) -> None:
         sql = "UPDATE mails SET past_data = 1 WHERE id = ? AND rev = ?"
-        await self._transact("mark", lambda db: db.execute(sql, (mail.id, mail.rev)).close())
+        await self._transact("mark", lambda writes: writes.db.execute(sql, (mail.id, mail.rev)).close())
 
     async def sending(self) -> list[Mail]:
         return await self._run(lambda db: queries.mails(db, "WHERE status = 'sending' ORDER BY n"))
@@ -166,7 +170,7 @@ class SqliteStore:
             self.paused = paused
             self.wake.set()
 
-        await self._transact("pause", lambda db: changes.set_meta(db, "paused", int(paused)), committed)
+        await self._transact("pause", lambda writes: changes.set_meta(writes.db, "paused", int(paused)), committed)
 
     async def is_paused(self) -> bool:
         return await self._reads.query(queries.is_paused, urgent=True)
@@ -178,7 +182,8 @@ class SqliteStore:
         return await self._reads.query(queries.history, mail, urgent=True)
 
     async def events(self, after: int, limit: int) -> list[StoredEvent]:
-        return await self._run(partial(queries.events, after=after, limit=limit))
+        recent = self._recent.after(after, limit)
+        return recent if recent is not None else await self._run(partial(queries.events, after=after, limit=limit))
 
     async def missed(self, after: int, wanted: MailFilter, limit: int, *, urgent: bool = False) -> Missed:
         return await self._reads.query(queries.missed, after, wanted, limit, urgent=urgent)
@@ -200,7 +205,7 @@ class SqliteStore:
 
     async def move_cursor(self, reader: str, seq: int) -> None:
         self._cursors[reader] = seq
-        work = self._work("move_cursor", partial(changes.set_cursor, reader=reader, seq=seq))
+        work = self._work("move_cursor", lambda writes: changes.set_cursor(writes.db, reader, seq))
         self._transactions.defer(reader, work)
 
     async def snapshot(self, wanted: MailFilter, limit: int, *, urgent: bool = False) -> Snapshot:
@@ -221,7 +226,8 @@ class SqliteStore:
     async def purge(
         self, finished_before: datetime, handled_before: datetime, reader: str | None, now: datetime
     ) -> Purged:
-        def work(db: sqlite3.Connection) -> Purged:
+        def work(writes: Writes) -> Purged:
+            db = writes.db
             purging.forget_counts(db, now)
             return Purged(
                 purging.purge_mails(db, finished_before, queries.cursor(db, reader) if reader else None),
@@ -230,7 +236,11 @@ class SqliteStore:
                 purging.forget_starts(db, now),
             )
 
-        return await self._transact("purge", work, mails=MAX_WEIGHT)
+        def committed(purged: Purged) -> None:
+            if purged.mails:
+                self._recent.clear()
+
+        return await self._transact("purge", work, committed, mails=MAX_WEIGHT)
 
     async def erase(self, address: str, now: datetime) -> Erased:
         who, found, bookings = identity(address), list[Status](), 0
@@ -257,13 +267,17 @@ class SqliteStore:
             raise StoreUnusable("the store is not open")
         return self._reader
 
-    async def _erase_step(self, work: Callable[[sqlite3.Connection], erasure.Step]) -> erasure.Step:
-        return await self._transact("erase", work, mails=MAX_WEIGHT)
+    async def _erase_step(self, work: Callable[[Writes], erasure.Step]) -> erasure.Step:
+        def committed(step: erasure.Step) -> None:
+            if step.found:
+                self._recent.clear()
+
+        return await self._transact("erase", work, committed, mails=MAX_WEIGHT)
 
     async def _transact(
         self,
         operation: str,
-        work: Callable[[sqlite3.Connection], _T],
+        work: Callable[[Writes], _T],
         committed: Callable[[_T], None] | None = None,
         *,
         wake: bool = False,
@@ -278,41 +292,46 @@ class SqliteStore:
     def _work(
         self,
         operation: str,
-        do: Callable[[sqlite3.Connection], _T],
+        do: Callable[[Writes], _T],
         committed: Callable[[_T], None] | None = None,
         *,
         wake: bool = False,
         now: datetime | None = None,
         mails: int = 1,
-    ) -> Work[tuple[_T, int]]:
+    ) -> Work[tuple[_T, Writes]]:
         """Return a work for `Transactions` and what follows its commit on the event loop: `committed` and more.
 
         If the log has grown, its readers are woken and, with `wake`, the sender. With `now`, the times in the database
         are adjusted first if the clock was set back since the last call with it.
         """
 
-        def done(outcome: Outcome[tuple[_T, int]]) -> None:
+        def done(outcome: Outcome[tuple[_T, Writes]]) -> None:
             if self._transacted:
                 self._transacted(operation, outcome.seconds)
             if outcome.result is None:
                 self._failed(outcome.error)
                 return
             self.fault = None
-            result, head = outcome.result
-            self._announce(head, wake=wake)
+            result, writes = outcome.result
+            self._announce(writes.events, wake=wake)
             if committed:
                 committed(result)
 
-        return Work(lambda db: (do(db), queries.head(db)), mails=mails, now=now, ended=done)
+        def work(db: sqlite3.Connection) -> tuple[_T, Writes]:
+            writes = Writes(db)
+            return do(writes), writes
+
+        return Work(work, mails=mails, now=now, ended=done)
 
     def _failed(self, error: BaseException | None) -> None:
         if isinstance(error, StoreUnusable):
             # Only a successful transaction clears the fault: a full disk can still be read.
             self.fault = str(error)
 
-    def _announce(self, head: int, *, wake: bool) -> None:
-        if head > self._head:
-            self._head = head
+    def _announce(self, events: Sequence[StoredEvent], *, wake: bool) -> None:
+        if events:
+            self._recent.append(events)
+            self._head = events[-1].seq
             self._grown.set()
             self._grown.clear()
             if wake:

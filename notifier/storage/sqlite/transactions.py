@@ -82,6 +82,7 @@ class Transactions:
         self.latest: datetime | None = None
         """The latest time of a work that depends on the clock. Changed by the connection's thread."""
         self._connection = connection
+        self._loop = asyncio.get_running_loop()
         self._waiting: deque[Work[Any]] = deque()
         self._deferred: dict[str, Work[Any]] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -142,12 +143,9 @@ class Transactions:
     async def _work(self) -> None:
         while works := self._next():
             try:
-                outcomes = await run(self._connection, partial(self._do, works))
+                await run(self._connection, partial(self._do_and_settle, works))
             except Exception as error:  # noqa: BLE001 - the connection failed; each caller gets the error
-                outcomes = [_failed(work, error) for work in works]
-            for work, outcome in zip(works, outcomes, strict=True):
-                _settle(work, outcome)
-            self._defer_again({name: each for name, each in self._deferred.items() if each.future.done()})
+                self._settle(works, [_failed(work, error) for work in works])
 
     def _next(self) -> list[Work[Any]]:
         """Return the works of the next transaction, or one that runs in no transaction; nothing if none waits."""
@@ -167,6 +165,11 @@ class Transactions:
             work.began = perf_counter()
         return [*self._deferred.values(), *works]
 
+    def _settle(self, works: Sequence[Work[Any]], outcomes: Sequence[Outcome[Any]]) -> None:
+        for work, outcome in zip(works, outcomes, strict=True):
+            _settle(work, outcome)
+        self._defer_again({name: each for name, each in self._deferred.items() if each.future.done()})
+
     def _defer_again(self, done: Mapping[str, Work[Any]]) -> None:
         """Forget the deferred works that are done; those that failed wait again."""
         for name, work in done.items():
@@ -175,6 +178,11 @@ class Transactions:
                 self.defer(name, Work(work.do, ended=work.ended))
 
     # On the connection's thread
+
+    def _do_and_settle(self, works: Sequence[Work[Any]], db: sqlite3.Connection) -> None:
+        outcomes = self._do(works, db)
+        # Not by the task that waits for the thread, because callers would go on a turn of the loop later.
+        self._loop.call_soon_threadsafe(self._settle, works, outcomes)
 
     def _do(self, works: Sequence[Work[Any]], db: sqlite3.Connection) -> list[Outcome[Any]]:
         try:

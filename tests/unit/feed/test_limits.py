@@ -386,7 +386,7 @@ async def test_what_was_purged_cannot_be_replayed(tmp_path: Path) -> None:
     try:
         message = decode(json.dumps(request(1, to=[f"p{n}@example.com" for n in range(9)])).encode(), Origin(NOW))
         await store.add([message], RULES, NOW)
-        await store._transact("purge", lambda db: changes.set_meta(db, "purged_through", 5))
+        await store._transact("purge", lambda writes: changes.set_meta(writes.db, "purged_through", 5))
         found = [(await store.missed(seq, MailFilter(), 10)).events for seq in (4, 5, 9, 10)]
     finally:
         await store.close()

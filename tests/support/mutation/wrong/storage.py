@@ -13,8 +13,8 @@ MUTANTS = (
     Mutant(
         "events-of-a-change-not-returned",
         "notifier/storage/sqlite/store.py",
-        "return [event for mail in changed for event in changes.change(db, mail, now)]",
-        "return [event for mail in changed for event in changes.change(db, mail, now)[:1]]",
+        "return [event for mail in changed for event in changes.change(writes, mail, now)]",
+        "return [event for mail in changed for event in changes.change(writes, mail, now)[:1]]",
         (
             "tests/unit/storage/sqlite/test_changes.py::test_a_mail_that_comes_back_after_its_booking_was_cancelled_is_cancelled",
         ),
@@ -357,7 +357,7 @@ if wanted.since is True else 0
     Mutant(
         "damaged-mail-comes-up-again",
         "notifier/storage/sqlite/claiming.py",
-        "change(db, failed(attempt, None, UNREADABLE), now)",
+        "change(writes, failed(attempt, None, UNREADABLE), now)",
         "pass",
         ("tests/unit/storage/sqlite/test_claiming.py::test_a_mail_that_cannot_be_decoded_stops_no_other",),
     ),
@@ -518,6 +518,41 @@ if wanted.since is True else 0
         ("tests/unit/storage/sqlite/test_store.py::test_a_commit_is_on_the_disk",),
     ),
     Mutant(
+        "recent-events-with-a-gap",
+        "notifier/storage/recent_events.py",
+        "        if events[0].seq != self._last + 1:\n            self.clear()\n",
+        "",
+        ("tests/unit/storage/test_recent_events.py::test_a_gap_is_never_filled_with_what_comes_later",),
+    ),
+    Mutant(
+        "ring-that-drops-an-event-unseen",
+        "notifier/storage/recent_events.py",
+        "        if seq < self._last - len(self._events):\n",
+        "        if seq < self._last - len(self._events) - 1:\n",
+        ("tests/unit/storage/test_recent_events.py::test_the_newest_events_are_kept",),
+    ),
+    Mutant(
+        "recent-events-of-any-size",
+        "notifier/storage/recent_events.py",
+        " or self._bytes > MAX_RECENT_BYTES:",
+        ":",
+        ("tests/unit/storage/test_recent_events.py::test_large_events_are_fewer",),
+    ),
+    Mutant(
+        "erased-events-stay-in-memory",
+        "notifier/storage/sqlite/store.py",
+        "            if step.found:\n                self._recent.clear()\n",
+        "            pass\n",
+        ("tests/unit/storage/sqlite/test_store.py::test_erased_events_are_no_longer_in_memory",),
+    ),
+    Mutant(
+        "recent-events-read-from-the-database",
+        "notifier/storage/sqlite/store.py",
+        "return recent if recent is not None else await",
+        "return await",
+        ("tests/unit/storage/sqlite/test_store.py::test_new_events_are_read_without_the_database",),
+    ),
+    Mutant(
         "each-work-commits-alone",
         "notifier/storage/sqlite/transactions.py",
         "            if works and mails > MAX_SHARED:\n",
@@ -579,7 +614,7 @@ if wanted.since is True else 0
         "notifier/storage/sqlite/transactions.py",
         "        self._closed = True\n        self._do_deferred()\n",
         "        self._closed = True\n",
-        ("tests/unit/storage/sqlite/test_transactions.py::test_closing_does_everything_that_was_asked_for",),
+        ("tests/unit/storage/sqlite/test_transactions.py::test_a_cursor_is_written_when_the_store_is_closed",),
     ),
     Mutant(
         "cursor-given-up-after-a-failure",

@@ -12,9 +12,12 @@ import pytest
 from support.samples import NOW, RULES
 from support.stores import message, opened, request
 
+from notifier.domain.events import MailFilter
 from notifier.domain.mail import Reply, failed, retried
 from notifier.errors import StoreUnusable
+from notifier.storage.sqlite import queries
 from notifier.storage.sqlite.store import SqliteStore
+from notifier.storage.sqlite.writes import Writes
 from notifier.storage.store import Store
 
 
@@ -107,9 +110,9 @@ async def test_a_failing_transaction_changes_nothing_and_shows_as_the_stores_fau
     """An error rolls back the whole transaction; only the next transaction that succeeds clears the fault."""
     store = await SqliteStore.open(tmp_path / "n.db")
 
-    def work(db: sqlite3.Connection) -> None:
-        db.execute("INSERT INTO meta VALUES ('half', '1')")
-        db.execute("INSERT INTO nowhere VALUES (1)")
+    def work(writes: Writes) -> None:
+        writes.db.execute("INSERT INTO meta VALUES ('half', '1')")
+        writes.db.execute("INSERT INTO nowhere VALUES (1)")
 
     with pytest.raises(StoreUnusable, match="no such table"):
         await store._transact("add", work)
@@ -167,3 +170,39 @@ async def test_a_claim_shows_whether_sending_is_paused(tmp_path: Path) -> None:
         store.paused = True
         await store.claim(1, 0, NOW)
         assert not store.paused
+
+
+async def test_new_events_are_read_without_the_database(tmp_path: Path) -> None:
+    """Whoever keeps up gets what was just appended from memory, exactly as the log has it."""
+    path = tmp_path / "n.db"
+    async with opened(path) as store:
+        await store.add([message(), request(1)], RULES, NOW)
+        await store.record(
+            [failed(start.mail, Reply(550, "no"), None) for start in (await store.claim(9, 0, NOW)).starts], NOW
+        )
+        asked: list[str] = []
+        await store._writer.set_trace_callback(asked.append)
+        recent = await store.events(0, 100)
+        assert await store.events(recent[2].seq, 2) == recent[3:5]
+        assert await store.events(recent[-1].seq, 100) == []
+        assert asked == []
+    async with opened(path) as store:
+        # Nothing has been appended by this process, so this is the log.
+        assert await store.events(0, 100) == recent
+        await store.add([request(2)], RULES, NOW)
+        assert [event.seq for event in await store.events(1, 100)] == [event.seq for event in recent[1:]] + [
+            len(recent) + 1
+        ]
+
+
+async def test_erased_events_are_no_longer_in_memory(tmp_path: Path) -> None:
+    """After an address was erased, readers get its events as they are in the log now."""
+    async with opened(tmp_path / "n.db") as store:
+        await store.add([request(1, subject="Dear Asha")], RULES, NOW)
+        assert b"Dear Asha" in (await store.events(0, 1))[0].body
+        (mail,) = (await store.page(MailFilter(), None, 9)).mails
+        await store.erase(mail.to, NOW)
+        found = await store.events(0, 100)
+        assert [event.type for event in found] == ["mail.pending", "mail.cancelled"]
+        assert not any(b"Dear Asha" in event.body for event in found)
+        assert found == await store._run(lambda db: queries.events(db, 0, 100))

@@ -1,7 +1,6 @@
 """Works that share a transaction: their order, their effects, and what happens if one of them fails."""
 
 import asyncio
-import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ from notifier.errors import StoreUnusable
 from notifier.storage.sqlite import queries, transactions
 from notifier.storage.sqlite.store import SqliteStore
 from notifier.storage.sqlite.transactions import MAX_SHARED
+from notifier.storage.sqlite.writes import Writes
 
 
 @asynccontextmanager
@@ -42,11 +42,11 @@ async def busy(store: SqliteStore) -> AsyncIterator[None]:
         await work
 
 
-def set_meta(name: str) -> Callable[[sqlite3.Connection], str]:
+def set_meta(name: str) -> Callable[[Writes], str]:
     """Return a work that stores a name and returns it."""
 
-    def work(db: sqlite3.Connection) -> str:
-        db.execute("INSERT INTO meta VALUES (?, '')", (name,))
+    def work(writes: Writes) -> str:
+        writes.db.execute("INSERT INTO meta VALUES (?, '')", (name,))
         return name
 
     return work
@@ -88,12 +88,12 @@ async def test_a_work_that_fails_fails_alone(tmp_path: Path) -> None:
     path = tmp_path / "n.db"
     async with opened(path) as store:
 
-        def fails(db: sqlite3.Connection) -> str:
-            db.execute("INSERT INTO meta VALUES ('w half', '')")
+        def fails(writes: Writes) -> str:
+            writes.db.execute("INSERT INTO meta VALUES ('w half', '')")
             raise ValueError("no")
 
-        def refused(db: sqlite3.Connection) -> str:
-            db.execute("INSERT INTO nowhere VALUES (1)")
+        def refused(writes: Writes) -> str:
+            writes.db.execute("INSERT INTO nowhere VALUES (1)")
             return ""
 
         effects: list[str] = []
@@ -178,7 +178,7 @@ async def test_a_clock_that_was_set_back_is_noticed_again_after_a_failure(tmp_pa
     """If the transaction that moved the times is rolled back, the next one moves them."""
     ahead = NOW + timedelta(hours=3)
 
-    def fails(_: sqlite3.Connection) -> None:
+    def fails(_: Writes) -> None:
         raise ValueError("no")
 
     async with opened(tmp_path / "n.db") as store:
@@ -243,15 +243,21 @@ async def test_a_cursor_that_cannot_be_written_is_written_later(
         assert store.fault is None
 
 
-async def test_closing_does_everything_that_was_asked_for(tmp_path: Path) -> None:
-    """What waits is committed first, cursors too; what is asked for afterwards is refused."""
+async def test_a_cursor_is_written_when_the_store_is_closed(tmp_path: Path) -> None:
+    """Nothing else needs to be committed then."""
     async with opened(tmp_path / "n.db") as store:
         await store.move_cursor("reader", 5)
+    async with opened(tmp_path / "n.db") as store:
+        assert await store.cursor("reader") == 5
+
+
+async def test_closing_does_everything_that_was_asked_for(tmp_path: Path) -> None:
+    """What waits is committed first; what is asked for afterwards is refused."""
+    async with opened(tmp_path / "n.db") as store:
         asked = [asyncio.create_task(store._transact("x", set_meta(f"w{n}"))) for n in range(3)]
         await asyncio.sleep(0)
     assert await asyncio.gather(*asked) == ["w0", "w1", "w2"]
     with pytest.raises(StoreUnusable, match="closed"):
         await store.check()
     async with opened(tmp_path / "n.db") as store:
-        assert await store.cursor("reader") == 5
         assert await names(store) == ["w0", "w1", "w2"]

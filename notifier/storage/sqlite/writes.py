@@ -1,0 +1,25 @@
+"""What one piece of work writes: its connection, and the events that it appends to the log."""
+
+import sqlite3
+from datetime import datetime
+
+from notifier.domain.events import StoredEvent, encode_event
+from notifier.domain.mail import Mail, Status
+from notifier.storage import rows
+
+_APPEND = f"INSERT INTO events ({','.join(rows.EVENT_COLUMNS)}) VALUES ({','.join('?' * len(rows.EVENT_COLUMNS))})"
+
+
+class Writes:
+    """One piece of work in a transaction; when that is committed, `events` are in the log."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self.db = db
+        self.events: list[StoredEvent] = []
+
+    def append(self, type_: str, prev: Status | None, mail: Mail, now: datetime) -> StoredEvent:
+        """Append the event of a change to the log, and return it."""
+        row = rows.event_row(type_, prev, mail, encode_event(type_, prev, mail, now))
+        event = rows.read_event((self.db.execute(_APPEND, row).lastrowid, *row))
+        self.events.append(event)
+        return event
