@@ -10,15 +10,16 @@ from notifier.domain.events import StoredEvent, event_id
 from notifier.domain.mail import FINISHED, Flight, Itinerary, Kind, Mail, PlainContent, Reply, Status
 
 FIXED_COLUMNS = (
-    *("id", "aggregate", "kind", "address", "subject", "content", "booking", "flight", "event", "correlation"),
+    *("id", "aggregate", "kind", "address", "subject", "booking", "flight", "event", "correlation"),
     *("traceparent", "message_id", "created_at", "send_at", "expires_at"),
 )
 CHANGING_COLUMNS = (
     *("rev", "status", "attempt", "next_attempt_at", "first_attempt_at", "sent_at"),
     *("smtp_code", "smtp_text", "error", "past_data", "maybe_sent", "counted_since", "due_at", "finished_at"),
 )
-PERSONAL_COLUMNS = ("address", "subject", "content", "flight", "smtp_text", "error")
+PERSONAL_COLUMNS = ("address", "subject", "flight", "smtp_text", "error")
 MAIL_COLUMNS = (*FIXED_COLUMNS, *CHANGING_COLUMNS)
+"""The columns of a mail in its own table; its content is in another one."""
 EVENT_COLUMNS = (
     *("body", "type", "id", "mail", "prev", "status", "kind", "booking", "created_at", "event", "correlation"),
     "traceparent",
@@ -48,9 +49,8 @@ def mail_row(mail: Mail, now: datetime) -> tuple[Any, ...]:
         mail.kind,
         mail.to,
         mail.subject,
-        msgspec.json.encode(mail.content),
         mail.booking,
-        msgspec.json.encode(mail.flight) if mail.flight else None,
+        _flight_value(mail),
         mail.event,
         mail.correlation,
         mail.traceparent,
@@ -82,20 +82,23 @@ def change_row(mail: Mail, now: datetime) -> tuple[Any, ...]:
 
 
 def rewrite_row(mail: Mail) -> tuple[Any, ...]:
-    """Return the values that a rewritten mail has anew (subject, content, flight, expires_at), and its id."""
-    content, flight = msgspec.json.encode(mail.content), msgspec.json.encode(mail.flight) if mail.flight else None
-    return mail.subject, content, flight, _millis(mail.expires_at), mail.id
+    """Return the values that a rewritten mail has anew, besides its content: subject, flight, expires_at."""
+    return mail.subject, _flight_value(mail), _millis(mail.expires_at)
 
 
 def personal_row(mail: Mail) -> tuple[Any, ...]:
-    """Return the values of the PERSONAL_COLUMNS of a mail, and its id."""
-    content, flight = msgspec.json.encode(mail.content), msgspec.json.encode(mail.flight) if mail.flight else None
-    return mail.to, mail.subject, content, flight, mail.smtp.text if mail.smtp else None, mail.error, mail.id
+    """Return the values of the PERSONAL_COLUMNS of a mail."""
+    return mail.to, mail.subject, _flight_value(mail), mail.smtp.text if mail.smtp else None, mail.error
+
+
+def content_value(mail: Mail) -> bytes:
+    """Return what a mail says, as it is stored."""
+    return msgspec.json.encode(mail.content)
 
 
 def read_mail(row: Sequence[Any]) -> Mail:
-    """Return the mail of a row of MAIL_COLUMNS."""
-    column = dict(zip(MAIL_COLUMNS, row, strict=True))
+    """Return the mail of a row of MAIL_COLUMNS and the content."""
+    column = dict(zip((*MAIL_COLUMNS, "content"), row, strict=True))
     return Mail(
         id=column["id"],
         rev=column["rev"],
@@ -172,6 +175,10 @@ def _marks(mail: Mail, now: datetime) -> tuple[int | None, int | None]:
     due_at = millis(at) if mail.status is Status.PENDING else None
     finished_at = millis(now) if mail.status in FINISHED else None
     return due_at, finished_at
+
+
+def _flight_value(mail: Mail) -> bytes | None:
+    return msgspec.json.encode(mail.flight) if mail.flight else None
 
 
 def _millis(at: datetime | None) -> int | None:

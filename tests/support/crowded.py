@@ -16,14 +16,13 @@ EVERY = 50
 
 _FILL = """
 WITH RECURSIVE numbers (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM numbers WHERE i < :mails)
-INSERT INTO mails (id, rev, aggregate, kind, status, address, subject, content, booking, event, message_id, attempt,
+INSERT INTO mails (id, rev, aggregate, kind, status, address, subject, booking, event, message_id, attempt,
                    created_at, send_at, expires_at, past_data, due_at, finished_at)
 SELECT printf('%08x-0000-5000-8000-000000000000', i), 1, 'booking:B' || (i / 4),
        CASE WHEN i % 1000 = 0 THEN 'booking.change' WHEN i % 4 = 0 THEN 'booking.confirmation'
             WHEN i % 4 = 3 THEN 'notification' ELSE 'flight.reminder' END,
        CASE WHEN i <= :waiting THEN 'pending' WHEN i % 500 = 0 THEN 'failed' ELSE 'sent' END,
        'p' || i || '@example.com', 'Number ' || i,
-       CAST('{"type":"letter","text":"' || printf('%.200c', 'x') || '","html":null}' AS BLOB),
        'B' || (i / 4), 'e' || i, '<m' || i || '@example.com>', iif(i <= :waiting, i % 10 = 0, 1),
        :now - (:mails - i) * :every,
        iif(i <= :due, :now - 1 - (:due - i) * :every, :now + i * :every),
@@ -32,8 +31,11 @@ SELECT printf('%08x-0000-5000-8000-000000000000', i), 1, 'booking:B' || (i / 4),
        CASE WHEN i > :waiting THEN :now - (:mails - i) * :every END
 FROM numbers;
 
-INSERT INTO events (body, type, id, mail, status, kind, booking, created_at, event)
-SELECT CAST('{}' AS BLOB), 'mail.' || status, id || '.1', id, status, kind, booking, created_at, event FROM mails;
+INSERT INTO contents
+SELECT n, CAST('{"type":"letter","text":"' || printf('%.200c', 'x') || '","html":null}' AS BLOB) FROM mails;
+
+INSERT INTO events (body, type, id, mail, mail_n, status, kind, booking, created_at, event)
+SELECT CAST('{}' AS BLOB), 'mail.' || status, id || '.1', id, n, status, kind, booking, created_at, event FROM mails;
 
 INSERT INTO messages SELECT '/test', event, created_at FROM mails;
 INSERT INTO aggregates SELECT DISTINCT aggregate, CAST('{}' AS BLOB), :now - 1 FROM mails;

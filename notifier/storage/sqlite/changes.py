@@ -24,28 +24,27 @@ from notifier.domain.planning import (
 )
 from notifier.storage import rows
 from notifier.storage.sqlite.portions import MAX_WEIGHT, weight
-from notifier.storage.sqlite.queries import OPEN, mails, one, salt
+from notifier.storage.sqlite.queries import OPEN, SIZE, mails, one, salt
 from notifier.storage.sqlite.writes import Writes
 from notifier.storage.store import Added
 
 _INSERT_MAIL = (
     f"INSERT OR IGNORE INTO mails ({','.join(rows.MAIL_COLUMNS)}) VALUES ({','.join('?' * len(rows.MAIL_COLUMNS))})"
 )
-_CHANGE_MAIL = f"UPDATE mails SET {','.join(f'{column}=?' for column in rows.CHANGING_COLUMNS)} WHERE id=?"
-_REWRITE_MAIL = "UPDATE mails SET subject=?,content=?,flight=?,expires_at=? WHERE id=?"
+_CHANGE_MAIL = f"UPDATE mails SET {','.join(f'{column}=?' for column in rows.CHANGING_COLUMNS)} WHERE n=?"
+_REWRITE_MAIL = "UPDATE mails SET subject=?,flight=?,expires_at=? WHERE n=?"
 _AMEND_MAIL = "UPDATE mails SET amendment=? WHERE id=?"
 
 _state = msgspec.json.Decoder(AggregateState)
 _amendment = msgspec.json.Decoder(Amendment)
 
 
-_CONTENT = rows.MAIL_COLUMNS.index("content")
 _OPEN_OF = f"INDEXED BY mails_open WHERE aggregate = ? AND {OPEN} AND (amendment IS NULL OR amendment <> ?)"
 _NEWEST_NOTICE = (
     f"INDEXED BY mails_open WHERE aggregate = ? AND address = ? AND {OPEN} AND status = 'pending' AND kind = ? "
     "ORDER BY n DESC LIMIT 1"
 )
-_OPEN_WEIGHTS = f"SELECT length(content) FROM mails {_OPEN_OF}"
+_OPEN_WEIGHTS = f"SELECT {SIZE} FROM mails {_OPEN_OF}"
 _CAUSED = "SELECT id FROM mails INDEXED BY mails_caused WHERE aggregate = ? AND event = ? ORDER BY n"
 
 
@@ -167,12 +166,14 @@ def _follow(writes: Writes, plan: Plan, aggregate: str, now: datetime) -> int:
     """Store a plan; return the weight of the mails that it adds."""
     db, wrote = writes.db, 0
     for mail in plan.added:
-        row = rows.mail_row(mail, now)
-        wrote += weight(len(row[_CONTENT]))
-        if not db.execute(_INSERT_MAIL, row).rowcount:
+        content = rows.content_value(mail)
+        wrote += weight(len(content))
+        added = db.execute(_INSERT_MAIL, rows.mail_row(mail, now))
+        if not added.rowcount or added.lastrowid is None:
             # Ignoring it would lose a mail that its reader is waiting for.
             raise RuntimeError(f"there is a mail {mail.id} already")
-        writes.append(event_type(None, mail), None, mail, now)
+        db.execute("INSERT INTO contents (n, content) VALUES (?, ?)", (added.lastrowid, content))
+        writes.append(added.lastrowid, event_type(None, mail), None, mail, now)
     for mail in plan.changed:
         change(writes, mail, now)
     db.executemany(_AMEND_MAIL, [(_written(amendment), id_) for id_, amendment in plan.amended])
@@ -191,19 +192,20 @@ def change(writes: Writes, mail: Mail, now: datetime) -> list[StoredEvent]:
     decided again: the amendment of newer messages takes effect in the same transaction, as further events.
     """
     db = writes.db
-    sql = "SELECT status, attempt, amendment FROM mails WHERE id = ? AND rev = ? AND address = ?"
+    sql = "SELECT status, attempt, amendment, n FROM mails WHERE id = ? AND rev = ? AND address = ?"
     before = db.execute(sql, (mail.id, mail.rev - 1, mail.to)).fetchone()
     if before is None:
         return []
-    prev, attempt, amendment = Status(before[0]), before[1], before[2]
+    prev, attempt, amendment, n = Status(before[0]), before[1], before[2], before[3]
     returns = mail.status is Status.PENDING and amendment is not None
     counted = mail.attempt >= attempt
     appended: list[StoredEvent] = []
     for step in amended(mail, _amendment.decode(amendment)) if returns else (mail,):
-        db.execute(_CHANGE_MAIL, (*rows.change_row(step, now), step.id))
-        if step.status is Status.PENDING:
-            db.execute(_REWRITE_MAIL, rows.rewrite_row(step))
-        appended.append(writes.append(event_type(prev, step, counted=counted), prev, step, now))
+        db.execute(_CHANGE_MAIL, (*rows.change_row(step, now), n))
+        if step.status is Status.PENDING and (returns or prev is Status.PENDING):
+            db.execute(_REWRITE_MAIL, (*rows.rewrite_row(step), n))
+            db.execute("UPDATE contents SET content = ? WHERE n = ?", (rows.content_value(step), n))
+        appended.append(writes.append(n, event_type(prev, step, counted=counted), prev, step, now))
         prev = step.status
     if returns:
         db.execute(_AMEND_MAIL, (None, mail.id))

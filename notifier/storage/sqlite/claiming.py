@@ -16,7 +16,7 @@ from notifier.storage import rows
 from notifier.storage.sqlite.changes import change, set_meta
 from notifier.storage.sqlite.portions import MAX_WEIGHT, portion, weight
 from notifier.storage.sqlite.purging import DAY, forget_starts
-from notifier.storage.sqlite.queries import MAX_ROWS, MINUTE, OPEN, is_paused, mails, meta, one, without_content
+from notifier.storage.sqlite.queries import MAX_ROWS, MINUTE, OPEN, SIZE, is_paused, mails, meta, one, without_content
 from notifier.storage.sqlite.writes import Writes
 
 _HOUR_MS = 3_600_000
@@ -80,10 +80,7 @@ def claim(
 
 def expire(writes: Writes, now: datetime) -> bool:
     """End one portion of the mails that have expired; return whether there are more."""
-    sql = (
-        "SELECT n, length(content) FROM mails INDEXED BY mails_expiring WHERE due_at IS NOT NULL AND expires_at <= ? "
-        "LIMIT ?"
-    )
+    sql = f"SELECT n, {SIZE} FROM mails INDEXED BY mails_expiring WHERE due_at IS NOT NULL AND expires_at <= ? LIMIT ?"
     found = portion((n, weight(size)) for n, size in writes.db.execute(sql, (rows.millis(now), MAX_WEIGHT + 1)))
     for n in found.items:
         if mail := _mail(writes, n, now):
@@ -152,7 +149,7 @@ def _due(writes: Writes, limit: int, left: int | None, now: datetime) -> _Due:
     room = limit if left is None else min(limit, left)
     if room == 0:
         return _Due([], more=False)
-    sending = db.execute("SELECT aggregate, address FROM mails INDEXED BY mails_sending WHERE status = 'sending'")
+    sending = db.execute("SELECT aggregate, address FROM mails INDEXED BY mails_listed WHERE status = 'sending'")
     taken = {(aggregate, identity(address)) for aggregate, address in sending.fetchall()}
     chosen: list[int] = []
     passed_expired = False
@@ -178,7 +175,7 @@ def _newest(writes: Writes, now: datetime) -> _Due:
     For mails of one aggregate to one address the same holds as in `_due`.
     """
     db, at = writes.db, rows.millis(now)
-    sending = db.execute("SELECT aggregate, address FROM mails INDEXED BY mails_sending WHERE status = 'sending'")
+    sending = db.execute("SELECT aggregate, address FROM mails INDEXED BY mails_listed WHERE status = 'sending'")
     taken = {(aggregate, identity(address)) for aggregate, address in sending.fetchall()}
     columns = f"SELECT aggregate, address, next_attempt_at IS NULL, {_LIVE} FROM mails INDEXED BY mails_due"
     sql = f"{columns} WHERE due_at <= ? ORDER BY due_at DESC, n DESC LIMIT ?"

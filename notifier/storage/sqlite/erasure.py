@@ -13,15 +13,13 @@ from notifier.domain.planning import BYTES_PER_MAIL, AggregateState, BookingStat
 from notifier.storage import rows
 from notifier.storage.sqlite.changes import change
 from notifier.storage.sqlite.portions import portion, weight
-from notifier.storage.sqlite.queries import mails, salt
+from notifier.storage.sqlite.queries import SIZE, mails, salt
 from notifier.storage.sqlite.writes import Writes
 
 BATCH_SIZE = 1000
 """Rows that one transaction looks at, so that it delays others by some milliseconds only."""
 
-_ERASE_MAIL = (
-    f"UPDATE mails SET {','.join(f'{column}=?' for column in rows.PERSONAL_COLUMNS)},amendment=NULL WHERE id=?"
-)
+_ERASE_MAIL = f"UPDATE mails SET {','.join(f'{column}=?' for column in rows.PERSONAL_COLUMNS)},amendment=NULL WHERE n=?"
 
 _state = msgspec.json.Decoder(AggregateState)
 
@@ -44,23 +42,22 @@ def erase_mails(writes: Writes, who: str, after: int, now: datetime) -> Step:
     """
     db = writes.db
     seen = db.execute("SELECT n, address FROM mails WHERE n > ? ORDER BY n LIMIT ?", (after, BATCH_SIZE)).fetchall()
-    weights = (
-        "SELECT length(content), (SELECT count(*) FROM events WHERE events.mail = mails.id) FROM mails WHERE n = ?"
-    )
+    weights = f"SELECT {SIZE}, (SELECT count(*) FROM events WHERE mail_n = mails.n) FROM mails WHERE n = ?"
     numbers = [n for n, address in seen if identity(address) == who]
     some = portion((n, weight(*db.execute(weights, (n,)).fetchone())) for n in numbers)
-    ours = [mail for n in some.items for mail in mails(db, "WHERE n = ?", n)]
-    for mail in ours:
+    ours = [(n, mail) for n in some.items for mail in mails(db, "WHERE n = ?", n)]
+    for n, mail in ours:
         if mail.status is not Status.SENDING:
-            _erase_mail(writes, mail, now)
+            _erase_mail(writes, n, mail, now)
     end = some.items[-1] if some.more else seen[-1][0] if len(seen) == BATCH_SIZE else None
-    return Step([mail.status for mail in ours], 0, end)
+    return Step([mail.status for _, mail in ours], 0, end)
 
 
-def _erase_mail(writes: Writes, mail: Mail, now: datetime) -> None:
+def _erase_mail(writes: Writes, n: int, mail: Mail, now: datetime) -> None:
     db, left = writes.db, erased(mail)
-    db.execute(_ERASE_MAIL, rows.personal_row(left))
-    events = db.execute("SELECT seq, body FROM events WHERE mail = ?", (mail.id,)).fetchall()
+    db.execute(_ERASE_MAIL, (*rows.personal_row(left), n))
+    db.execute("UPDATE contents SET content = ? WHERE n = ?", (rows.content_value(left), n))
+    events = db.execute("SELECT seq, body FROM events WHERE mail_n = ?", (n,)).fetchall()
     db.executemany("UPDATE events SET body = ? WHERE seq = ?", [(erased_body(body), seq) for seq, body in events])
     if mail.status is Status.PENDING:
         change(writes, cancelled(left, ERASED), now)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from notifier.storage import rows
 from notifier.storage.sqlite.changes import set_meta
 from notifier.storage.sqlite.portions import MAX_WEIGHT, portion, weight
-from notifier.storage.sqlite.queries import MINUTE, meta, one
+from notifier.storage.sqlite.queries import MINUTE, SIZE, meta, one
 
 DAY = timedelta(hours=24)
 _BATCH_SIZE = MAX_WEIGHT
@@ -18,22 +18,23 @@ def purge_mails(db: sqlite3.Connection, finished_before: datetime, read_through:
 
     Looks only at the mails that finished first: if their events are unread, so are those of the others.
     """
-    first = "SELECT id, length(content) FROM mails WHERE finished_at < ? ORDER BY finished_at LIMIT ?"
+    first = f"SELECT n, {SIZE} FROM mails WHERE finished_at < ? ORDER BY finished_at LIMIT ?"
     finished = db.execute(first, (rows.millis(finished_before), _BATCH_SIZE)).fetchall()
-    read = [(id_, size) for id_, size in finished if read_through is None or _newest(db, id_) <= read_through]
-    events = "SELECT count(*) FROM events WHERE mail = ?"
-    ids = [(id_,) for id_ in portion((id_, weight(size, one(db, events, id_))) for id_, size in read).items]
-    last = max((_newest(db, *id_) for id_ in ids), default=0)
-    db.executemany("DELETE FROM events WHERE mail = ?", ids)
-    db.executemany("DELETE FROM mails WHERE id = ?", ids)
+    read = [(n, size) for n, size in finished if read_through is None or _newest(db, n) <= read_through]
+    events = "SELECT count(*) FROM events WHERE mail_n = ?"
+    numbers = [(n,) for n in portion((n, weight(size, one(db, events, n))) for n, size in read).items]
+    last = max((_newest(db, *n) for n in numbers), default=0)
+    db.executemany("DELETE FROM events WHERE mail_n = ?", numbers)
+    db.executemany("DELETE FROM contents WHERE n = ?", numbers)
+    db.executemany("DELETE FROM mails WHERE n = ?", numbers)
     if last > int(meta(db, "purged_through") or 0):
         set_meta(db, "purged_through", last)
-    return len(ids)
+    return len(numbers)
 
 
-def _newest(db: sqlite3.Connection, mail: str) -> int:
+def _newest(db: sqlite3.Connection, n: int) -> int:
     """Return the number of the latest event of a mail; 0 if it has none."""
-    return one(db, "SELECT max(seq) FROM events WHERE mail = ?", mail) or 0
+    return one(db, "SELECT max(seq) FROM events WHERE mail_n = ?", n) or 0
 
 
 def forget_messages(db: sqlite3.Connection, handled_before: datetime) -> int:

@@ -38,11 +38,16 @@ _Row = tuple[Any, ...]
 _FILTERED = "n, status, kind, booking, created_at"
 """A row's number and the columns that a filter looks at."""
 _EVENTS = f"SELECT seq,{','.join(rows.EVENT_COLUMNS)} FROM events"
+SIZE = "coalesce((SELECT length(content) FROM contents WHERE contents.n = mails.n), 0)"
+"""The size of a mail's content."""
+OF_MAIL = "mail_n = (SELECT n FROM mails WHERE id = ?)"
+"""The condition of a mail's events."""
 OPEN = "status IN ('pending', 'sending', 'failed', 'uncertain')"
 """The mails that can still change: the condition of the index `mails_open`."""
-_MAILS = f"SELECT {','.join(rows.MAIL_COLUMNS)} FROM mails"
+_COLUMNS = ",".join(rows.MAIL_COLUMNS)
+_MAILS = f"SELECT {_COLUMNS}, (SELECT content FROM contents WHERE contents.n = mails.n) FROM mails"
 _NO_CONTENT = """CAST('{"type":"letter","text":""}' AS BLOB)"""
-_LISTED = f"SELECT {','.join(_NO_CONTENT if each == 'content' else each for each in rows.MAIL_COLUMNS)} FROM mails"
+_LISTED = f"SELECT {_COLUMNS}, {_NO_CONTENT} FROM mails"
 """The mails of a list, without their content: lists never show it, and reading 500 of the largest takes over 1 s."""
 
 
@@ -116,7 +121,7 @@ def events(db: sqlite3.Connection, after: int, limit: int) -> list[StoredEvent]:
 
 def history(db: sqlite3.Connection, mail: str) -> list[StoredEvent]:
     """Read the latest events of a mail, oldest first."""
-    latest = db.execute(f"{_EVENTS} WHERE mail = ? ORDER BY seq DESC LIMIT ?", (mail, MAX_HISTORY)).fetchall()
+    latest = db.execute(f"{_EVENTS} WHERE {OF_MAIL} ORDER BY seq DESC LIMIT ?", (mail, MAX_HISTORY)).fetchall()
     return [rows.read_event(row) for row in reversed(latest)]
 
 

@@ -7,7 +7,8 @@ from notifier.domain.events import StoredEvent, encode_event
 from notifier.domain.mail import Mail, Status
 from notifier.storage import rows
 
-_APPEND = f"INSERT INTO events ({','.join(rows.EVENT_COLUMNS)}) VALUES ({','.join('?' * len(rows.EVENT_COLUMNS))})"
+_COLUMNS = (*rows.EVENT_COLUMNS, "mail_n")
+_APPEND = f"INSERT INTO events ({','.join(_COLUMNS)}) VALUES ({','.join('?' * len(_COLUMNS))})"
 
 
 class Writes:
@@ -17,9 +18,9 @@ class Writes:
         self.db = db
         self.events: list[StoredEvent] = []
 
-    def append(self, type_: str, prev: Status | None, mail: Mail, now: datetime) -> StoredEvent:
-        """Append the event of a change to the log, and return it."""
+    def append(self, n: int, type_: str, prev: Status | None, mail: Mail, now: datetime) -> StoredEvent:
+        """Append the event of a change of mail number `n` to the log, and return it."""
         row = rows.event_row(type_, prev, mail, encode_event(type_, prev, mail, now))
-        event = rows.read_event((self.db.execute(_APPEND, row).lastrowid, *row))
+        event = rows.read_event((self.db.execute(_APPEND, (*row, n)).lastrowid, *row))
         self.events.append(event)
         return event

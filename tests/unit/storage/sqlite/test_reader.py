@@ -319,6 +319,6 @@ async def test_a_list_does_not_read_what_mails_say(store: SqliteStore) -> None:
     """Lists never show the content, which can be long."""
     await store.add([request(1), request(2)], RULES, NOW)
     shown = await store.listing(MailFilter(), None, 10), (await store.snapshot(MailFilter(), 10)).mails
-    await store._run(lambda db: db.execute("UPDATE mails SET content = x'00'").close())
+    await store._run(lambda db: db.execute("UPDATE contents SET content = x'00'").close())
     assert (await store.listing(MailFilter(), None, 10), (await store.snapshot(MailFilter(), 10)).mails) == shown
     assert shown[0].count(b'"kind":"notification"') == 2
