@@ -34,8 +34,9 @@ from notifier.feed.session import Feed
 from notifier.feed.share import Share
 from notifier.gateways import rabbitmq
 from notifier.gateways.broker_status import BrokerStatus
+from notifier.gateways.outgoing import Outgoing
 from notifier.gateways.properties import MAX_SHORT_STRING, truncated
-from notifier.gateways.publisher import Outgoing, Publisher
+from notifier.gateways.publisher import Publisher
 from notifier.gateways.smtp_pool import SmtpPool, smtp_pools
 from notifier.gateways.topology import EVENTS
 from notifier.observability import loop_lag, mail_log

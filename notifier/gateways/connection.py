@@ -20,6 +20,8 @@ TIMEOUT = 10.0
 """Seconds to wait for the broker's answer to anything but a publish."""
 CLOSE_TIMEOUT = 3.0
 """Seconds to wait for a connection to close; aiormq itself waits 2 s for the broker's answer."""
+MIN_FRAME_MAX = 4096
+"""Bytes of a frame that every broker accepts (AMQP 0-9-1 section 4.2.3)."""
 
 LOST = (AMQPError, OSError, RuntimeError, asyncio.InvalidStateError)
 """What aiormq raises if a connection or channel is lost."""
@@ -187,6 +189,19 @@ async def close(connection: AbstractConnection) -> None:
     finally:
         if not closing.done() and connection in _transports:
             _transports[connection].abort()
+
+
+def frame_max(connection: AbstractConnection) -> int:
+    """Return how many bytes a frame may have on a connection."""
+    return connection.connection_tune.frame_max or MIN_FRAME_MAX
+
+
+def closing_reason(future: "asyncio.Future[Any]") -> str:
+    """Return why a connection or a channel was closed, from the future that aiormq completes."""
+    if future.cancelled():
+        return "the broker sent no heartbeat"
+    error = future.exception()
+    return error_text(error) if error else "closed"
 
 
 def error_text(error: BaseException) -> str:

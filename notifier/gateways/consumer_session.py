@@ -15,12 +15,13 @@ from notifier.domain.messages import Origin
 from notifier.domain.traceparent import traceparent
 from notifier.errors import Refused, Unreachable
 from notifier.gateways.broker_status import BrokerStatus, HeldDeadLetters
-from notifier.gateways.connection import Calls, answered, error_text
+from notifier.gateways.connection import Calls, answered, closing_reason, frame_max
 from notifier.gateways.dead_letters import letter_head
+from notifier.gateways.outgoing import Outgoing
 from notifier.gateways.oversized import MemoryBudget, head
 from notifier.gateways.pamqp_tolerance import wire
 from notifier.gateways.properties import find_header
-from notifier.gateways.publisher import Outgoing, Publisher
+from notifier.gateways.publisher import Publisher
 from notifier.gateways.queue_consumer import QueueConsumer
 from notifier.gateways.topology import DEAD
 from notifier.settings import AmqpSettings
@@ -31,8 +32,6 @@ REQUEUE_TIMEOUT = 1.0
 """Seconds that requeuing may take at the end of a session."""
 BATCH_WINDOW = 0.005
 """Seconds that a delivery waits for others, so that they share one commit."""
-MIN_FRAME_MAX = 4096
-"""Bytes of a frame that every broker accepts (AMQP 0-9-1 section 4.2.3)."""
 _STREAM = "rabbit_stream_queue"
 """RabbitMQ's name of the queue type in the text of its refusal, which has no code of its own for a stream."""
 
@@ -200,9 +199,8 @@ class ConsumerSession:
 
     async def dead_letter(self, letters: Sequence[tuple[Delivery, Refused]]) -> list[str | None]:
         """Publish dead letters; return for each why the broker rejected it, or None if it was confirmed."""
-        frame_max = self._connection.connection_tune.frame_max or MIN_FRAME_MAX
         # In a thread, because checking the headers of a single message can take a tenth of a second.
-        outgoing = await asyncio.to_thread(_letters, letters, frame_max)
+        outgoing = await asyncio.to_thread(_letters, letters, frame_max(self._connection))
         return await self._publisher.dead_letter(outgoing)
 
     async def hold(self, deliveries: Sequence[Delivery], reason: str | None, *, make_room: bool) -> None:
@@ -305,15 +303,13 @@ class ConsumerSession:
             self._closed(consumer, str(error))
 
 
-def _letters(letters: Sequence[tuple[Delivery, Refused]], frame_max: int) -> list[Outgoing]:
+def _letters(letters: Sequence[tuple[Delivery, Refused]], most: int) -> list[Outgoing]:
     """Write dead letters."""
     found = []
     for delivery, reason in letters:
         size, digest = delivery.origin.size, delivery.sha256
         more = {"x-notifier-size": str(size), "x-notifier-sha256": digest} if digest else {}
-        key, properties = letter_head(
-            delivery.wire, delivery.routing_key, reason.code, reason.detail, frame_max, more=more
-        )
+        key, properties = letter_head(delivery.wire, delivery.routing_key, reason.code, reason.detail, most, more=more)
         found.append(Outgoing(DEAD, key, delivery.body, properties))
     return found
 
@@ -322,11 +318,3 @@ def _utc(at: datetime | None) -> datetime | None:
     if at is None:
         return None
     return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
-
-
-def closing_reason(future: "asyncio.Future[Any]") -> str:
-    """Return why a connection or a channel was closed, from the future that aiormq completes."""
-    if future.cancelled():
-        return "the broker sent no heartbeat"
-    error = future.exception()
-    return error_text(error) if error else "closed"

@@ -107,16 +107,15 @@ def without_headers(properties: Basic.Properties, names: Collection[bytes]) -> W
     return WireProperties(parts)
 
 
-def made_writable(properties: Basic.Properties) -> tuple[Basic.Properties, list[str]]:
-    """Return the properties that pamqp can write, and the names of those left out."""
+def encode_properties(properties: Basic.Properties) -> tuple[bytes, list[str]]:
+    """Return properties as bytes, without those that pamqp cannot write, and the names of those left out."""
     try:
-        properties.marshal()
+        return properties.marshal(), []
     except ENCODING_ERRORS:
         given: dict[str, Any] = {name: value for name, value in properties if value is not None}
         left_out = [name for name, value in given.items() if not _can_be_written(properties, name, value)]
         kept = {name: value for name, value in given.items() if name not in left_out}
-        return Basic.Properties(**kept), left_out
-    return properties, []
+        return Basic.Properties(**kept).marshal(), left_out
 
 
 def truncated(text: str, most: int) -> str:

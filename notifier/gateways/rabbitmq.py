@@ -7,8 +7,8 @@ from functools import partial
 
 from notifier.errors import Unreachable
 from notifier.gateways.broker_status import BrokerStatus
-from notifier.gateways.connection import connected
-from notifier.gateways.consumer_session import ConsumerSession, closing_reason
+from notifier.gateways.connection import closing_reason, connected
+from notifier.gateways.consumer_session import ConsumerSession
 from notifier.gateways.oversized import MemoryBudget, throttled
 from notifier.gateways.publisher import Publisher
 from notifier.gateways.topology import declare, remedy

@@ -18,7 +18,8 @@ from notifier.actors.reporter import BATCH_SIZE, READER, REJECTED, report
 from notifier.domain.events import StoredEvent
 from notifier.domain.messages import Origin, decode
 from notifier.errors import Unreachable
-from notifier.gateways.publisher import Outgoing, Publisher
+from notifier.gateways.outgoing import Outgoing
+from notifier.gateways.publisher import Publisher
 from notifier.gateways.topology import EVENTS
 from notifier.settings import AmqpSettings
 from notifier.storage.sqlite.store import SqliteStore

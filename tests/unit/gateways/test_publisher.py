@@ -14,7 +14,8 @@ from yarl import URL
 
 from notifier.errors import Unreachable
 from notifier.gateways import publisher as publisher_module
-from notifier.gateways.publisher import Outgoing, Publisher
+from notifier.gateways.outgoing import Outgoing
+from notifier.gateways.publisher import Publisher
 from notifier.gateways.topology import DEAD, EVENTS
 from notifier.settings import AmqpSettings
 
@@ -43,6 +44,76 @@ async def test_published_messages_arrive_in_order(rabbit: Rabbit) -> None:
     await publisher.close()
     async with asyncio.timeout(10):
         assert [int((await found.get()).body) for _ in range(500)] == list(range(500))
+
+
+async def test_a_batch_is_a_single_write(rabbit: Rabbit) -> None:
+    """However many messages a batch has, aiormq's writer wakes once; batches can follow each other on one channel."""
+    found = await rabbit.listen(EVENTS, "topic", rabbit.queue)
+    async with publishing(rabbit) as publisher:
+        channel: Any = publisher._channel
+        writes: list[Any] = []
+        put = channel.write_queue.put
+
+        async def noted(frames: Any) -> None:
+            writes.append(frames)
+            await put(frames)
+
+        channel.write_queue.put = noted
+        for batch in ("ab", "c", "def"):
+            messages = [Outgoing(EVENTS, rabbit.queue, each.encode(), Basic.Properties()) for each in batch]
+            assert await publisher.publish(messages) == len(batch)
+        assert len(writes) == 3
+        assert publisher._channel is channel
+    async with asyncio.timeout(10):
+        assert b"".join([(await found.get()).body for _ in range(6)]) == b"abcdef"
+
+
+async def test_a_body_of_many_frames_arrives_whole(rabbit: Rabbit) -> None:
+    """The broker allows frames of 128 KiB; a longer body is divided."""
+    found = await rabbit.listen(EVENTS, "topic", rabbit.queue)
+    bodies = [bytes(range(256)) * 2000, b"", b"x"]
+    async with publishing(rabbit) as publisher:
+        await publisher.publish([Outgoing(EVENTS, rabbit.queue, body, Basic.Properties()) for body in bodies])
+    async with asyncio.timeout(10):
+        assert [(await found.get()).body for _ in range(3)] == bodies
+
+
+@asynccontextmanager
+async def full_queue(rabbit: Rabbit) -> AsyncIterator[str]:
+    """Yield the name of an exchange whose only queue accepts no message."""
+    name = f"{rabbit.queue}-full"
+    await rabbit.channel.exchange_declare(name, exchange_type="fanout", auto_delete=True)
+    await rabbit.channel.queue_declare(name, arguments={"x-max-length": 0, "x-overflow": "reject-publish"})
+    await rabbit.channel.queue_bind(name, name)
+    yield name
+    await rabbit.channel.queue_delete(name)
+
+
+async def test_what_comes_before_a_rejected_message_is_confirmed(rabbit: Rabbit) -> None:
+    """The broker may confirm and reject several messages with one answer; each counts for its own messages."""
+    async with full_queue(rabbit) as full, publishing(rabbit) as publisher:
+        channel = publisher._channel
+        for rejected in (0, 1, 5, 49):
+            exchanges = [EVENTS] * rejected + [full, full, EVENTS]
+            batch = [Outgoing(each, rabbit.queue, b"", Basic.Properties()) for each in exchanges]
+            assert await publisher.publish(batch) == rejected
+        assert await publisher.publish([Outgoing(EVENTS, rabbit.queue, b"", Basic.Properties())]) == 1
+        assert publisher._channel is channel
+
+
+async def test_a_publish_that_is_cancelled_before_it_is_written_changes_nothing(rabbit: Rabbit) -> None:
+    """The next batch on the same channel is confirmed as usual."""
+    async with publishing(rabbit) as publisher:
+        channel: Any = publisher._channel
+        full: asyncio.Queue[None] = asyncio.Queue(maxsize=1)
+        full.put_nowait(None)
+        queue, channel.write_queue = channel.write_queue, full
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await publisher.publish([Outgoing(EVENTS, "k", b"", Basic.Properties())])
+        channel.write_queue = queue
+        assert await publisher.publish([Outgoing(EVENTS, "k", b"", Basic.Properties())] * 3) == 3
+        assert publisher._channel is channel
 
 
 async def test_publishing_to_a_missing_exchange_raises(rabbit: Rabbit) -> None:
@@ -92,11 +163,7 @@ async def test_a_publish_that_is_not_confirmed_has_a_time_limit(
 
 async def test_a_refused_letter_says_why_and_the_others_are_published(rabbit: Rabbit) -> None:
     """A full queue rejects a letter without closing anything; a missing exchange closes the channel once."""
-    full = f"{rabbit.queue}-full"
-    await rabbit.channel.exchange_declare(full, exchange_type="fanout", auto_delete=True)
-    await rabbit.channel.queue_declare(full, arguments={"x-max-length": 0, "x-overflow": "reject-publish"})
-    await rabbit.channel.queue_bind(full, full)
-    async with publishing(rabbit) as publisher:
+    async with full_queue(rabbit) as full, publishing(rabbit) as publisher:
         channel = publisher._channel
         reasons = await publisher.dead_letter([letter(full, "a"), letter(DEAD, "b"), letter(full, "c")])
         assert reasons == [
@@ -110,7 +177,6 @@ async def test_a_refused_letter_says_why_and_the_others_are_published(rabbit: Ra
         assert await publisher.dead_letter([letter(DEAD, "e")]) == [None]
     ids = [(await rabbit.channel.basic_get(DEAD, no_ack=True)).header.properties.message_id for _ in range(2)]
     assert ids == ["b", "e"]
-    await rabbit.channel.queue_delete(full)
 
 
 async def test_a_letter_that_reaches_no_queue_is_published_to_the_queue_itself(rabbit: Rabbit) -> None:

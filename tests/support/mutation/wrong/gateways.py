@@ -10,8 +10,8 @@ MUTANTS = (
     Mutant(
         "publish-without-confirmation",
         "notifier/gateways/publisher.py",
-        "self._channel = await open_channel(self._connection, confirms=True)",
-        "self._channel = await open_channel(self._connection, confirms=False)",
+        "open_channel(self._connection, confirms=True)",
+        "open_channel(self._connection, confirms=False)",
         ("tests/unit/gateways/test_publisher.py::test_publishing_to_a_missing_exchange_raises",),
     ),
     Mutant(
@@ -127,6 +127,63 @@ MUTANTS = (
         "            _transports[connection].abort()\n",
         "            pass\n",
         ("tests/unit/gateways/test_connection.py::test_a_broker_that_reads_nothing_cannot_keep_a_connection_open",),
+    ),
+    Mutant(
+        "batch-in-the-opposite-order",
+        "notifier/gateways/outgoing.py",
+        "    for message in messages:\n",
+        "    for message in reversed(messages):\n",
+        ("tests/unit/gateways/test_publisher.py::test_published_messages_arrive_in_order",),
+    ),
+    Mutant(
+        "batch-takes-one-delivery-tag",
+        "notifier/gateways/publisher.py",
+        "channel.delivery_tag += len(messages)",
+        "channel.delivery_tag += 1",
+        ("tests/unit/gateways/test_publisher.py::test_a_batch_is_a_single_write",),
+    ),
+    Mutant(
+        "delivery-tags-taken-before-the-write",
+        "notifier/gateways/publisher.py",
+        """\
+    await channel.write_queue.put(ChannelFrame(frames, should_close=False))
+""",
+        """\
+    channel.delivery_tag += len(messages)
+    await channel.write_queue.put(ChannelFrame(frames, should_close=False))
+    channel.delivery_tag -= len(messages)
+""",
+        (
+            "tests/unit/gateways/test_publisher.py::test_a_publish_that_is_cancelled_before_it_is_written_changes_nothing",
+        ),
+    ),
+    Mutant(
+        "rejection-taken-for-a-confirmation",
+        "notifier/gateways/publisher.py",
+        "for number, result in enumerate(results) if _is_nack(result)), len(results))",
+        "for number, result in enumerate(results) if result is None), len(results))",
+        ("tests/unit/gateways/test_publisher.py::test_what_comes_before_a_rejected_message_is_confirmed",),
+    ),
+    Mutant(
+        "answer-counted-for-the-message-before",
+        "notifier/gateways/publisher.py",
+        "channel.confirmations.update(enumerate(answers, first))",
+        "channel.confirmations.update(enumerate([*answers[1:], answers[0]], first))",
+        ("tests/unit/gateways/test_publisher.py::test_what_comes_before_a_rejected_message_is_confirmed",),
+    ),
+    Mutant(
+        "answers-of-a-closed-channel-awaited",
+        "notifier/gateways/publisher.py",
+        "    closing.add_done_callback(partial(_lost, answers))\n",
+        "    closing.add_done_callback(partial(_lost, ()))\n",
+        ("tests/unit/gateways/test_publisher.py::test_publishing_to_a_missing_exchange_raises",),
+    ),
+    Mutant(
+        "frame-longer-than-allowed",
+        "notifier/gateways/outgoing.py",
+        "frame_max - FRAME_OVERHEAD",
+        "frame_max",
+        ("tests/unit/gateways/test_outgoing.py::test_a_body_fills_a_frame_before_it_needs_another",),
     ),
     Mutant(
         "publish-without-a-limit",
@@ -313,9 +370,9 @@ MUTANTS = (
     ),
     Mutant(
         "encoding-error-taken-for-a-lost-broker",
-        "notifier/gateways/publisher.py",
-        "        messages = [_writable(message) for message in messages]\n",
-        "        messages = list(messages)\n",
+        "notifier/gateways/outgoing.py",
+        "encode_properties(message.properties)",
+        "message.properties.marshal(), ()",
         ("tests/unit/gateways/test_publisher.py::test_properties_that_cannot_be_written_are_left_out",),
     ),
     Mutant(
