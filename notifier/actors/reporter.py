@@ -11,12 +11,15 @@ from notifier.storage.store import Store
 READER = "reporter"
 """The name under which the store keeps the reporter's cursor."""
 
-BATCH_SIZE = 200
-"""Events that share one confirmation, at most."""
+BATCH_SIZE = 1000
+"""Events that are published together and share one move of the cursor, at most.
+
+While messages are taken in, a move of the cursor can wait for a transaction that appends as many events as this.
+"""
 REJECTED = "a queue bound to notifier.events is full or unavailable"
 """Why the broker rejects an event: it confirms one only if every queue that the event is routed to accepts it."""
 BATCH_WINDOW = 0.05
-"""Seconds that an event waits for others, so that they share one confirmation and one move of the cursor."""
+"""Seconds that an event waits for others if the log was published completely before it, so that they share a batch."""
 POLL = 30.0
 """Seconds after which the log is read even without a notification that it has grown."""
 
@@ -43,19 +46,22 @@ async def report(
     size = 1
     while True:
         ending = stop.is_set()
-        while events := await store.events(cursor, size):
+        events = await store.events(cursor, size)
+        is_last = len(events) < size
+        if events:
             confirmed = await publish(events)
             if confirmed:
                 cursor = events[confirmed - 1].seq
                 await store.move_cursor(READER, cursor)
             if confirmed < len(events):
                 raise Unreachable(REJECTED)
-            if size == BATCH_SIZE:
-                running()
+        if is_last or size == BATCH_SIZE:
+            running()
+        if events:
             size = min(2 * size, BATCH_SIZE)
-        running()
-        if ending:
-            return
-        await clock.first_of(store.beyond(cursor), stop.wait(), within=POLL)
-        if not stop.is_set():
-            await asyncio.sleep(BATCH_WINDOW)
+        if is_last:
+            if ending:
+                return
+            await clock.first_of(store.beyond(cursor), stop.wait(), within=POLL)
+            if not stop.is_set():
+                await asyncio.sleep(BATCH_WINDOW)

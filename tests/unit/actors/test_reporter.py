@@ -85,7 +85,7 @@ async def test_what_was_logged_before_the_stop_is_published(store: SqliteStore) 
     await fill(store, 2 * BATCH_SIZE + 5)
     broker = Broker()
     await report(store, broker.publish, lambda: None, stopped())
-    assert [len(batch) for batch in broker.batches] == [0, 1, 2, 4, 8, 16, 32, 64, 128, 150]
+    assert [len(batch) for batch in broker.batches] == [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 982]
     assert broker.seen == list(range(1, 2 * BATCH_SIZE + 6))
     assert await store.cursor(READER) == 2 * BATCH_SIZE + 5
 
@@ -128,6 +128,24 @@ async def test_a_rejected_event_is_tried_alone(store: SqliteStore) -> None:
     await report(store, broker.publish, lambda: running.append(True), stopped())
     assert broker.batches[8:] == [[], [6], [7, 8], [9]]
     assert running
+
+
+async def test_the_log_is_read_once_for_each_batch(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch that is not full is the last one: nothing is read after it until the log grows."""
+    await fill(store, 5)
+    reads: list[int] = []
+    events = store.events
+
+    async def counted(after: int, limit: int) -> Sequence[StoredEvent]:
+        found = await events(after, limit)
+        reads.append(len(found))
+        return found
+
+    monkeypatch.setattr(store, "events", counted)
+    broker = Broker()
+    await report(store, broker.publish, lambda: None, stopped())
+    assert broker.batches == [[], [1], [2, 3], [4, 5]]
+    assert reads == [1, 2, 2]
 
 
 async def test_each_change_of_a_mail_is_published_once(store: SqliteStore) -> None:

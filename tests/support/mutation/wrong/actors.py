@@ -200,6 +200,20 @@ MUTANTS = (
         ("tests/unit/actors/test_reporter.py::test_a_rejected_event_is_tried_alone",),
     ),
     Mutant(
+        "cursor-moved-before-the-confirmation",
+        "notifier/actors/reporter.py",
+        "            confirmed = await publish(events)\n",
+        "            await store.move_cursor(READER, events[-1].seq)\n            confirmed = await publish(events)\n",
+        ("tests/unit/actors/test_reporter.py::test_the_cursor_moves_only_after_the_confirmation",),
+    ),
+    Mutant(
+        "last-batch-taken-for-one-of-many",
+        "notifier/actors/reporter.py",
+        "            if ending:\n                return\n",
+        "            if ending and not events:\n                return\n",
+        ("tests/unit/actors/test_reporter.py::test_the_log_is_read_once_for_each_batch",),
+    ),
+    Mutant(
         "refused-result-is-lost",
         "notifier/actors/reporter.py",
         "cursor = events[confirmed - 1].seq",
@@ -419,7 +433,7 @@ MUTANTS = (
     Mutant(
         "idle-reporter-polls",
         "notifier/actors/reporter.py",
-        "        await clock.first_of(store.beyond(cursor), stop.wait(), within=POLL)\n",
+        "            await clock.first_of(store.beyond(cursor), stop.wait(), within=POLL)\n",
         "",
         ("tests/unit/actors/test_reporter.py::test_an_idle_reporter_waits_for_the_log_to_grow",),
     ),
