@@ -103,8 +103,7 @@ async def open_channel(
     connection: AbstractConnection, *, confirms: bool, calls: "Calls | None" = None
 ) -> AbstractChannel:
     """Open a channel, with or without publisher confirms. Raises Unreachable."""
-    # The default buffer of 10 frames would make batches of 3 deliveries.
-    opening = connection.channel(publisher_confirms=confirms, frame_buffer_size=300)
+    opening = connection.channel(publisher_confirms=confirms)
     try:
         return await (calls.answered(opening) if calls else answered(opening))
     except Unreachable as error:

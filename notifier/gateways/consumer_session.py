@@ -3,24 +3,24 @@
 import asyncio
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple
 
-from aiormq.abc import AbstractConnection, DeliveredMessage
+from aiormq.abc import AbstractConnection
 from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 
 from notifier import clock
+from notifier.domain.message_shapes import MAX_BYTES
 from notifier.domain.messages import Origin
 from notifier.domain.traceparent import traceparent
 from notifier.errors import Refused, Unreachable
 from notifier.gateways.broker_status import BrokerStatus, HeldDeadLetters
 from notifier.gateways.connection import Calls, answered, closing_reason, frame_max
 from notifier.gateways.dead_letters import letter_head
+from notifier.gateways.deliveries import Arrived, Deliveries
 from notifier.gateways.outgoing import Outgoing
-from notifier.gateways.oversized import MemoryBudget, head
-from notifier.gateways.pamqp_tolerance import wire
-from notifier.gateways.properties import find_header
+from notifier.gateways.oversized import truncate
+from notifier.gateways.properties import find_header, split_properties, text, time
 from notifier.gateways.publisher import Publisher
 from notifier.gateways.queue_consumer import QueueConsumer
 from notifier.gateways.topology import DEAD
@@ -68,7 +68,7 @@ class ConsumerSession:
         publisher: Publisher,
         broker: BrokerStatus,
         *,
-        budget: MemoryBudget,
+        deliveries: Deliveries,
         stop: asyncio.Event,
     ) -> None:
         queues = dict.fromkeys((settings.queue, *settings.extra_queues))
@@ -78,8 +78,10 @@ class ConsumerSession:
         self._own_queue = settings.queue
         self._publisher = publisher
         self._broker = broker
-        self._budget = budget
+        self._deliveries = deliveries
+        self._budget = deliveries.budget
         self._waiting: list[Delivery] = []
+        self._truncating: set[asyncio.Task[None]] = set()
         self._consumers: dict[str, QueueConsumer] = {}
         self._discarded: list[QueueConsumer] = []
         self._suspended = False
@@ -88,7 +90,7 @@ class ConsumerSession:
         self._stop = stop
         self._lost: str | None = None
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.calls = Calls(self._ended, lambda: budget.received)
+        self.calls = Calls(self._ended, lambda: self._budget.received)
         """Awaits the broker's answers until the session ends."""
         self.not_consumed = [queue for queue in queues if queue != self._own_queue]
         """The extra queues that are not consumed at present."""
@@ -101,9 +103,7 @@ class ConsumerSession:
         async with self._consume_lock:
             consumer: QueueConsumer | None = None
             try:
-                consumer = await QueueConsumer.open(self._connection, queue, self._share, self.calls)
-                number = consumer.channel.number
-                consumer.channel.closing.add_done_callback(lambda _: self._budget.forget_channel(number))
+                consumer = await QueueConsumer.open(self._connection, queue, self._share, self.calls, self._deliveries)
                 await self.calls.answered(consumer.channel.queue_declare(queue, passive=True))
                 if not self._suspended:
                     await consumer.begin(self._receive)
@@ -225,24 +225,27 @@ class ConsumerSession:
         """
         return delivery.consumer.channel.is_closed
 
-    async def _receive(self, consumer: QueueConsumer, message: DeliveredMessage) -> None:
-        """Keep one delivery for the next batch; of a body over the limit keep only the beginning."""
-        properties, content_header = message.header.properties, wire(message.header)
+    def _receive(self, consumer: QueueConsumer, message: Arrived) -> None:
+        """Keep a delivery for the next batch; of a body over the limit keep only the beginning."""
+        if len(message.body) > MAX_BYTES:
+            truncating = asyncio.create_task(self._truncate(consumer, message), name="truncate a body")
+            self._truncating.add(truncating)
+            truncating.add_done_callback(self._truncating.discard)
+        else:
+            self._keep(consumer, message, message.body, None)
+
+    async def _truncate(self, consumer: QueueConsumer, message: Arrived) -> None:
         size = len(message.body)
         try:
-            body, digest = await head(message.body)
+            body, digest = await truncate(message.body)
         finally:
             self._budget.release(consumer.channel.number, size)
-        origin = Origin(
-            received_at=clock.now(),
-            message_id=properties.message_id or None,
-            correlation_id=properties.correlation_id or None,
-            traceparent=traceparent(find_header(content_header, b"traceparent")),
-            timestamp=_utc(properties.timestamp),
-            size=size if digest else None,
-        )
-        tag, key = message.delivery_tag or 0, message.routing_key or ""
-        self._waiting.append(Delivery(body, origin, tag, key, content_header, consumer, digest))
+        self._keep(consumer, message, body, digest)
+
+    def _keep(self, consumer: QueueConsumer, message: Arrived, body: bytes, digest: str | None) -> None:
+        origin = read_origin(message.header, len(message.body) if digest else None)
+        delivery = Delivery(body, origin, message.tag, message.routing_key, message.header, consumer, digest)
+        self._waiting.append(delivery)
         self._wake.set()
 
     def fail(self, reason: str) -> None:
@@ -314,7 +317,14 @@ def _letters(letters: Sequence[tuple[Delivery, Refused]], most: int) -> list[Out
     return found
 
 
-def _utc(at: datetime | None) -> datetime | None:
-    if at is None:
-        return None
-    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+def read_origin(wire: bytes, size: int | None) -> Origin:
+    """Return what matters to decoding of a content header that has just been received. Any bytes can be read."""
+    properties = split_properties(wire)
+    return Origin(
+        received_at=clock.now(),
+        message_id=text(properties.get("message_id")),
+        correlation_id=text(properties.get("correlation_id")),
+        traceparent=traceparent(find_header(properties.get("headers", b""), b"traceparent")),
+        timestamp=time(properties.get("timestamp")),
+        size=size,
+    )

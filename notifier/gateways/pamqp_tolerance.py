@@ -1,9 +1,9 @@
 """Makes pamqp tolerate malformed properties; the only place that replaces functions of a library.
 
-RabbitMQ does not validate properties. If one is malformed, pamqp raises inside aiormq's reader, aiormq closes the
-whole connection, and the broker delivers the same message again, for ever. pamqp has no option for that, so two of
-its functions are replaced. `tests/unit/gateways/test_pamqp_tolerance.py` fails if pamqp no longer calls
-them, or no longer needs it.
+RabbitMQ does not validate properties. If one is malformed, pamqp raises inside aiormq's reader, and aiormq closes the
+whole connection. That does not concern deliveries, which pamqp does not decode, but dead letters that the broker
+returns. pamqp has no option for that, so two of its functions are replaced.
+`tests/unit/gateways/test_pamqp_tolerance.py` fails if pamqp no longer calls them, or no longer needs it.
 """
 
 import struct

@@ -6,6 +6,7 @@ kept as it was on the wire, and a dead letter has the same bytes wherever a clie
 
 import struct
 from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 from uuid import uuid4
@@ -26,6 +27,10 @@ DECODING_ERRORS = (ValueError, ArithmeticError, OSError)
 COPY_HEADERS = (b"CC", b"BCC")
 """Headers that list more routing keys. With the default exchange each of them names a queue that gets a copy."""
 
+_PROPERTIES = tuple(
+    (name, Basic.Properties.flags[name], Basic.Properties.amqp_type(name)) for name in Basic.Properties.attributes()
+)
+"""Name, flag and type of each property, in the order on the wire."""
 _PERSISTENT = b"\x02"
 _MAX_HEADERS = 1000
 """Headers among which `find_header` searches, so that it takes microseconds."""
@@ -33,16 +38,16 @@ _FLAGS_MASK = 0xFFFC
 """The flags that name properties. RabbitMQ ignores the other two; the lowest one makes pamqp read more flags."""
 
 
-def find_header(wire: bytes, name: bytes) -> bytes | None:
-    """Return the value of a message's header; None if the message has no text header of that name."""
+def find_header(table: bytes, name: bytes) -> bytes | None:
+    """Return the value of a header in a table of headers; None if there is no text header of that name."""
     start = short(name) + b"S"
     # Most messages do not have the header, and this search is much faster than splitting the table.
-    if start not in wire:
+    if start not in table:
         return None
     try:
-        found = (entry for _, entry in islice(entries(split_properties(wire)["headers"]), _MAX_HEADERS))
+        found = (entry for _, entry in islice(entries(table), _MAX_HEADERS))
         return next((entry[len(start) + 4 :] for entry in found if entry.startswith(start)), None)
-    except (KeyError, ValueError):
+    except ValueError:
         return None
 
 
@@ -53,13 +58,28 @@ def split_properties(wire: bytes) -> dict[str, bytes]:
     """
     flags, place = int.from_bytes(wire[12:14], "big") & _FLAGS_MASK, 14
     found = {}
-    for name in Basic.Properties.attributes():
-        if flags & Basic.Properties.flags[name]:
-            end = place + _size(Basic.Properties.amqp_type(name), wire[place : place + 4])
+    for name, flag, type_ in _PROPERTIES:
+        if flags & flag:
+            end = place + _size(type_, wire, place)
             if end > len(wire):
                 break
             found[name], place = wire[place:end], end
     return found
+
+
+def text(short_string: bytes | None) -> str | None:
+    """Return a property as text, with U+FFFD for invalid UTF-8; None if it is empty or missing."""
+    return decode_short_string(short_string)[1] or None if short_string else None
+
+
+def time(timestamp: bytes | None) -> datetime | None:
+    """Return a property as a time in UTC; None if it is beyond the calendar or missing."""
+    if timestamp is None:
+        return None
+    try:
+        return decode.timestamp(timestamp)[1].astimezone(UTC)
+    except DECODING_ERRORS:
+        return None
 
 
 class WireProperties(Basic.Properties):
@@ -137,12 +157,12 @@ def decode_short_string(value: bytes) -> tuple[int, str]:
     return end, value[1:end].decode(errors="replace")
 
 
-def _size(type_: str, start: bytes) -> int:
+def _size(type_: str, wire: bytes, place: int) -> int:
     match type_:
         case "shortstr":
-            return 1 + int.from_bytes(start[:1], "big")
+            return 1 + int.from_bytes(wire[place : place + 1], "big")
         case "table":
-            return 4 + int.from_bytes(start, "big")
+            return 4 + int.from_bytes(wire[place : place + 4], "big")
         case "timestamp":
             return 8
         case _:

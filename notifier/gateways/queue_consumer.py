@@ -1,29 +1,31 @@
 """Consumes one queue on a channel of its own: when the broker closes that channel, other queues are not affected."""
 
 import sys
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any
+from uuid import uuid4
 
-from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
+from aiormq.abc import AbstractChannel, AbstractConnection
 
 from notifier.errors import Unreachable
 from notifier.gateways.connection import Calls, answered, open_channel
+from notifier.gateways.deliveries import Arrived, Deliveries
 
 _NOT_A_STREAM: dict[str, Any] = {"x-priority": 0}
 """The default priority of a consumer. RabbitMQ refuses it for a stream, whose messages are never removed."""
 
-Receive = Callable[["QueueConsumer", DeliveredMessage], Awaitable[None]]
+Receive = Callable[["QueueConsumer", Arrived], None]
 
 
 class QueueConsumer:
     """A queue, the channel that consumes it, and its unacknowledged deliveries.
 
     The broker delivers at most `share` unacknowledged messages to one consumer. `calls` awaits the
-    broker's answers.
+    broker's answers, and `deliveries` are those of the connection.
     """
 
-    def __init__(self, queue: str, channel: AbstractChannel, share: int, calls: Calls) -> None:
+    def __init__(self, queue: str, channel: AbstractChannel, share: int, calls: Calls, deliveries: Deliveries) -> None:
         self.queue = queue
         self.channel = channel
         self.tag: str | None = None
@@ -32,25 +34,33 @@ class QueueConsumer:
         """How many messages have been delivered so far."""
         self._share = share
         self._calls = calls
-        self._unacknowledged: dict[int, str | None] = {}
+        self._deliveries = deliveries
+        self._unacknowledged: dict[int, str] = {}
 
     @classmethod
-    async def open(cls, connection: AbstractConnection, queue: str, share: int, calls: Calls) -> "QueueConsumer":
+    async def open(
+        cls, connection: AbstractConnection, queue: str, share: int, calls: Calls, deliveries: Deliveries
+    ) -> "QueueConsumer":
         """Open the channel. Raises Unreachable."""
         channel = await open_channel(connection, confirms=False, calls=calls)
         await calls.answered(channel.basic_qos(prefetch_count=share))
-        return cls(queue, channel, share, calls)
+        channel.closing.add_done_callback(lambda _: deliveries.forget_channel(channel.number))
+        return cls(queue, channel, share, calls, deliveries)
 
     async def begin(self, receive: Receive) -> None:
         """Consume the queue and call `receive` with each delivery. Raises Unreachable if the broker refuses."""
+        tag = f"notifier.{uuid4().hex}"
 
-        async def take(message: DeliveredMessage) -> None:
-            self._unacknowledged[message.delivery_tag or 0] = message.consumer_tag
+        def take(message: Arrived) -> None:
+            self._unacknowledged[message.tag] = tag
             self.delivered += 1
-            await receive(self, message)
+            receive(self, message)
 
-        begun = await self._calls.answered(self.channel.basic_consume(self.queue, take, arguments=_NOT_A_STREAM))
-        self.tag = begun.consumer_tag or ""
+        # Deliveries can arrive before the broker's answer has been read.
+        self._deliveries.subscribe(self.channel.number, tag, take)
+        consuming = self.channel.basic_consume(self.queue, _not_called, arguments=_NOT_A_STREAM, consumer_tag=tag)
+        await self._calls.answered(consuming)
+        self.tag = tag
 
     async def end(self) -> None:
         """Stop consuming. What was delivered can still be acknowledged."""
@@ -94,3 +104,7 @@ class QueueConsumer:
     def is_full(self) -> bool:
         """Whether the current consumer has as many unacknowledged deliveries as its share allows."""
         return self.count(self._unacknowledged) >= self._share
+
+
+async def _not_called(_: Any) -> None:
+    """Stand for the function that aiormq would call with each delivery if it saw any."""

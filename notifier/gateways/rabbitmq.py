@@ -9,7 +9,8 @@ from notifier.errors import Unreachable
 from notifier.gateways.broker_status import BrokerStatus
 from notifier.gateways.connection import closing_reason, connected
 from notifier.gateways.consumer_session import ConsumerSession
-from notifier.gateways.oversized import MemoryBudget, throttled
+from notifier.gateways.deliveries import Deliveries
+from notifier.gateways.oversized import MemoryBudget
 from notifier.gateways.publisher import Publisher
 from notifier.gateways.topology import declare, remedy
 from notifier.gateways.watchdog import Watchdog
@@ -25,11 +26,11 @@ async def consume(
     What is not acknowledged by then is requeued. Raises Unreachable if there is no connection, or if our queue
     cannot be consumed.
     """
-    budget = MemoryBudget()
-    async with connected(settings.url or "", throttled(budget)) as connection:
+    deliveries = Deliveries(MemoryBudget())
+    async with connected(settings.url or "", deliveries.reading) as connection:
         for name, state in await declare(connection, settings):
             broker.warn(str(state), name=name, remedy=remedy(name, state))
-        session = ConsumerSession(connection, settings, publisher, broker, budget=budget, stop=stop)
+        session = ConsumerSession(connection, settings, publisher, broker, deliveries=deliveries, stop=stop)
         # Any completion is a loss; a missed heartbeat arrives as a cancelled future.
         connection.closing.add_done_callback(lambda future: session.fail(f"connection lost: {closing_reason(future)}"))
         for queue in (settings.queue, *session.not_consumed):

@@ -49,13 +49,13 @@ async def test_bodies_over_the_limit_are_read_as_fast_as_they_are_truncated(
     monkeypatch.setattr(oversized, "MAX_OVERSIZED_BYTES", 1_000_000)
     monkeypatch.setattr(oversized, "TRICKLE", 60.0)
     cuts = asyncio.Semaphore(0)
-    head = oversized.head
+    truncate = oversized.truncate
 
-    async def cut(body: bytes) -> tuple[bytes, str | None]:
+    async def cut(body: bytes) -> tuple[bytes, str]:
         await cuts.acquire()
-        return await head(body)
+        return await truncate(body)
 
-    monkeypatch.setattr(consumer_session, "head", cut)
+    monkeypatch.setattr(consumer_session, "truncate", cut)
     async with consuming(rabbit) as session, asyncio.timeout(PATIENCE):
         for n in range(6):
             await rabbit.publish(str(n).encode() * 600_000)

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Iterator
+from datetime import UTC
 
 import pytest
 from hypothesis import given
@@ -12,9 +13,11 @@ from pamqp.header import ContentHeader
 from support.parts import fastest
 from support.tables import counted
 
+from notifier.domain.messages import Origin
+from notifier.gateways.consumer_session import read_origin
 from notifier.gateways.dead_letters import letter_head
 from notifier.gateways.pamqp_tolerance import tolerate_malformed_properties, wire
-from notifier.gateways.properties import find_header, made_readable, split_properties
+from notifier.gateways.properties import find_header, made_readable, split_properties, text, time
 
 FRAME = 131_000
 """Bytes of headers that fit into one frame."""
@@ -39,6 +42,7 @@ def test_every_short_string_is_read(content: bytes) -> None:
     tolerate_malformed_properties()
     read = decode.by_type(bytes([len(content)]) + content + b"more", "shortstr")
     assert read == (len(content) + 1, content.decode(errors="replace"))
+    assert text(bytes([len(content)]) + content) == (content.decode(errors="replace") or None)
 
 
 @given(st.binary(min_size=8, max_size=8))
@@ -47,6 +51,8 @@ def test_every_timestamp_is_read(content: bytes) -> None:
     flags = Basic.Properties.flags["timestamp"] | Basic.Properties.flags["app_id"]
     found = received(content_header(flags, content + b"\x01a")).properties
     assert found.app_id == "a"
+    at = time(content)
+    assert at is None or at.tzinfo is UTC
 
 
 @given(st.binary(max_size=200) | st.just(b"\x01aF\x00\x00\x20\x00" * 5000))
@@ -63,7 +69,7 @@ def test_no_content_header_raises(flags: int, properties: bytes) -> None:
     """Any flags and any bytes can be read, are kept as received, and can be written into a letter."""
     data = content_header(flags, properties)
     assert wire(received(data)) == data
-    find_header(data, b"traceparent")
+    assert read_origin(data, 5).size == 5
     _, letter = letter_head(data, "k", "not_json", "why", 131072)
     assert received(bytes(12) + letter.marshal()).properties.message_id
 
@@ -72,12 +78,15 @@ def test_no_content_header_raises(flags: int, properties: bytes) -> None:
 def test_no_truncated_content_header_raises(data: bytes) -> None:
     """A content header that ends before its properties begin has none."""
     assert received(data).properties == Basic.Properties()
+    origin = read_origin(data, None)
+    assert origin == Origin(origin.received_at)
 
 
 def test_a_continuation_bit_is_ignored() -> None:
     """RabbitMQ ignores the lowest bit of the flags, so the properties of such a message are read as it reads them."""
     data = content_header(Basic.Properties.flags["message_id"] | Basic.Properties.flags["delivery_mode"] | 1, b"\2\1a")
     assert received(data).properties == Basic.Properties(delivery_mode=2, message_id="a")
+    assert read_origin(data, None).message_id == "a"
 
 
 def hostile_tables(size: int) -> Iterator[bytes]:
@@ -95,7 +104,7 @@ def test_reading_a_content_header_takes_linear_time(case: int) -> None:
     tolerate_malformed_properties()
 
     def read(data: bytes) -> None:
-        find_header(wire(received(data)), b"traceparent")
+        read_origin(wire(received(data)), None)
         made_readable(split_properties(data))
 
     small, large = (
@@ -117,11 +126,10 @@ def test_headers_are_not_decoded_when_a_message_is_received() -> None:
 
 def test_a_header_is_found_among_others() -> None:
     """Only a text at the top level is found: not in a nested table, of another type, or by a part of its name."""
-    flags = Basic.Properties.flags["headers"]
     name = b"\x0btraceparent"
     nested = b"\x01aF" + counted(name + b"S" + counted(b"nested"))
     number, longer = name + b"I\0\0\0\1", b"\x0cxtraceparentS" + counted(b"longer")
     wanted = name + b"S" + counted(b"wanted")
     for before in (b"", nested, number, longer, nested + number + longer):
-        assert find_header(content_header(flags, counted(before + wanted + nested)), b"traceparent") == b"wanted"
-        assert find_header(content_header(flags, counted(before)), b"traceparent") is None
+        assert find_header(counted(before + wanted + nested), b"traceparent") == b"wanted"
+        assert find_header(counted(before), b"traceparent") is None
