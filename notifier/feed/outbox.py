@@ -28,7 +28,8 @@ class Outbox:
         self._websocket = websocket
         self._viewers = viewers
         self._behind = 0
-        self._clear_at = asyncio.get_running_loop().time()
+        self._time = asyncio.get_running_loop().time
+        self._clear_at = self._time()
         self._turn = asyncio.Lock()
         self._answering = 0
 
@@ -43,11 +44,14 @@ class Outbox:
 
     def push(self, frame: bytes, events: int) -> None:
         """Queue a frame with so many events, without waiting. Raises TooSlow."""
-        waiting, now = self._waiting, asyncio.get_running_loop().time()
-        self._behind = self._behind + events if waiting else events
-        self._clear_at = self._clear_at if waiting else now
-        if waiting > MAX_BEHIND or self._behind > MAX_EVENTS_BEHIND or now - self._clear_at > STALLED:
-            raise TooSlow
+        if waiting := self._waiting:
+            self._behind += events
+            is_stalled = self._time() - self._clear_at > STALLED
+            if waiting > MAX_BEHIND or self._behind > MAX_EVENTS_BEHIND or is_stalled:
+                raise TooSlow
+        else:
+            self._behind = events
+            self._clear_at = self._time()
         if self._websocket.protocol.state is State.OPEN:
             self._websocket.transport.write(_framed(frame))
 
