@@ -18,6 +18,7 @@ from support.described import check_frame
 from support.privacy import leaks
 from support.provided import one_at_a_time
 from support.rabbit import Rabbit
+from support.scripted import offer_pipelining
 from websockets.asyncio.client import ClientConnection
 
 from notifier.demo.broker import find_broker
@@ -148,3 +149,11 @@ async def rabbit(broker_url: str) -> AsyncIterator[Rabbit]:
     """Connect to the broker with names of this test's own."""
     async with Rabbit.connected(broker_url) as rabbit:
         yield rabbit
+
+
+@pytest.fixture(params=[False, True], ids=["one by one", "together"])
+def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Run a test twice: with scripted SMTP servers that take one command at a time, and with ones that take several."""
+    if request.param:
+        offer_pipelining(monkeypatch)
+    return bool(request.param)

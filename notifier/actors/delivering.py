@@ -14,6 +14,7 @@ from notifier.domain.claims import Start
 from notifier.domain.mail import Mail, RetryPolicy, handed_back, refused
 from notifier.domain.timestamps import timestamp
 from notifier.errors import Busy, StoreUnusable, Unreachable
+from notifier.gateways.smtp_dialogue import SmtpConnection
 from notifier.gateways.smtp_pool import SmtpPool
 from notifier.sending.circuit_breaker import Trial
 from notifier.sending.dialogue import ComposedMail, DialogueResult
@@ -173,7 +174,8 @@ class Deliverer:
     ) -> DialogueResult:
         """Deliver a mail through one account; return how the dialogue ended.
 
-        If a connection that was used before turns out to be closed, everything is done again on a new one.
+        If a connection that was used before turns out to be closed, or a server that offers to take commands together
+        cannot do that, everything is done again on a new one.
         """
         fresh = False
         while True:
@@ -188,19 +190,29 @@ class Deliverer:
                 if lacking := connection.check_support(composed):
                     return lacking
                 await self._wait_for_slot(account.health, claimed, trial)
-                result = await connection.send_envelope(composed)
-                if result is None:
-                    if self._limits.retry.hold_uncertain:
-                        await self._store.mark(claimed.mail)
-                    result = await connection.send_content(composed)
+                result = await self._converse(connection, claimed.mail, composed)
             finally:
                 account.pool.release(connection)
-            if not (connection.reused and result.found_connection_closed):
+            if not (result.out_of_step or (connection.reused and result.found_connection_closed)):
                 return result
             if self._is_ending:
                 raise NoSlotError
             self._waiting.add(_current_task())
             fresh = True
+
+    async def _converse(self, connection: SmtpConnection, mail: Mail, composed: ComposedMail) -> DialogueResult:
+        """Hold the dialogue; with `hold`, the mark is on disk before the message is sent, however long that takes."""
+        if not self._limits.retry.hold_uncertain:
+            return await connection.send_envelope(composed) or await connection.send_content(composed)
+        # It is written while the commands travel, so it costs no time of its own.
+        marking = asyncio.ensure_future(self._store.mark(mail))
+        result = await connection.send_envelope(composed)
+        try:
+            await marking
+        except StoreUnusable:
+            if result is None:
+                raise
+        return result or await connection.send_content(composed)
 
     async def _wait_for_slot(self, health: TransportHealth, claimed: Claimed, trial: Trial | None) -> None:
         """Wait until the mail may start; raise NoSlotError if by then it must not.

@@ -1,43 +1,43 @@
 """The dialogue about one mail, from MAIL FROM to the reply after the final dot, on a connection that is logged in.
 
-aiosmtplib takes the next bytes that arrive for the reply to its next command. So whatever a server sends,
-a connection is used again only after exactly one complete reply to each command.
+If the server offers PIPELINING (RFC 2920), MAIL, RCPT and DATA travel together; otherwise each of them waits for the
+reply to the one before it. A server whose answers to commands that travelled together do not fit them gets one command
+at a time from then on. Whatever a server sends, a connection is used again only after exactly one complete reply to
+each command.
 
 Each reply has a time limit: SMTP_TIMEOUT, and SMTP_DOT_TIMEOUT for the one after the message. After its MAIL FROM
-a dialogue takes at most 3 x SMTP_TIMEOUT (MAIL, RCPT, DATA) plus SMTP_DOT_TIMEOUT, or one more SMTP_TIMEOUT (RSET)
-if the server rejects it before the message.
+a dialogue takes at most 3 x SMTP_TIMEOUT (MAIL, RCPT, DATA) plus SMTP_DOT_TIMEOUT, or one more SMTP_TIMEOUT (RSET,
+or the dot of a message without recipients) if the server rejects it before the message.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import math
+import re
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from enum import Enum, auto
-from typing import cast
-
-import aiosmtplib
-from aiosmtplib.errors import SMTPException, SMTPResponseException
-from aiosmtplib.protocol import SMTPProtocol
+from typing import NamedTuple
 
 from notifier.domain.mail import Reply
+from notifier.gateways.smtp_login import LoggedIn
+from notifier.gateways.smtp_replies import error_text
+from notifier.gateways.smtp_stream import OutOfStepError, SmtpError
 from notifier.sending.dialogue import ComposedMail, DialogueResult, Exchange
 from notifier.sending.replies import CLOSING, SUCCESS_CODES, Phase
 
 QUIT_TIMEOUT = 2.0
 """Seconds to wait for the reply to QUIT."""
-MAX_REPLY = 1000
-"""Characters of a server's text that are kept; longer texts end with an ellipsis."""
-
-BROKEN = (SMTPException, OSError, ValueError)
-"""What aiosmtplib raises if the server is lost, does not reply in time or sends something that is no SMTP reply."""
+ONE_BY_ONE = 600.0
+"""Seconds for which commands do not travel together after a server broke off while it answered such commands."""
 
 ReplyObserver = Callable[[str, Phase, float], None]
 """Called for every reply, with the account's name, the phase, and the seconds that the reply took."""
 
 _START_INPUT = 354
-_REPLY_CODES = range(200, 600)
 _REJECTION_CODES = range(400, 600)
-# U+FFFD for what would break a terminal or a database; a reply of several lines keeps its line ends.
-_CONTROLS = {code: "\ufffd" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"}
+_NO_MESSAGE = b".\r\n"
+# A local part in quotation marks may have what would otherwise end the address, or add a parameter to the command.
+_ADDRESS = re.compile(r'(?:"(?:[^"\\\x00-\x1f\x7f]|\\[\x20-\x7e])*"@)?[^\x00-\x20\x7f<>"]+')
 
 
 class ConnectionState(Enum):
@@ -52,6 +52,35 @@ class ConnectionState(Enum):
     OUT_OF_STEP = auto()
 
 
+class ReplyTimeouts(NamedTuple):
+    """The time limits of one reply, in seconds."""
+
+    command: float
+    """After a command."""
+    dot: float
+    """After a message; this reply may take longer than any other (RFC 5321 section 4.5.3.2.6)."""
+
+
+class Pipelining:
+    """Whether commands may travel together on the connections to one account whose servers offer that."""
+
+    def __init__(self) -> None:
+        self._not_before = 0.0
+
+    @property
+    def is_allowed(self) -> bool:
+        """Whether nothing speaks against it now."""
+        return asyncio.get_running_loop().time() >= self._not_before
+
+    def refuse(self) -> None:
+        """Note that a server offers it and does not speak it."""
+        self._not_before = math.inf
+
+    def suspend(self) -> None:
+        """Note that a server broke off after commands that travelled together, which may be the reason."""
+        self._not_before = max(self._not_before, asyncio.get_running_loop().time() + ONE_BY_ONE)
+
+
 class SmtpConnection:
     """A connection to one account, for one dialogue at a time.
 
@@ -60,25 +89,34 @@ class SmtpConnection:
     """
 
     def __init__(
-        self, account: str, client: aiosmtplib.SMTP, dot_timeout: float, observe: ReplyObserver | None
+        self,
+        account: str,
+        logged_in: LoggedIn,
+        timeouts: ReplyTimeouts,
+        pipelining: Pipelining,
+        observe: ReplyObserver | None,
     ) -> None:
-        self.client = client
         self.state = ConnectionState.IN_STEP
         self.reused = False
         self._account = account
-        self._dot_timeout = dot_timeout
+        self._stream = logged_in.stream
+        self._extensions = logged_in.extensions
+        self._timeouts = timeouts
+        self._pipelining = pipelining
         self._observe = observe
+        self._together = False
         self._phase = Phase.MAIL
         self._exchanges: list[Exchange] = []
+        self._waits_since = 0.0
 
     @property
     def is_open(self) -> bool:
-        """Whether the server has not closed the connection, as far as is known."""
-        return self.client.is_connected
+        """Whether the connection can carry a dialogue: the server has not closed it, and has said nothing unasked."""
+        return self._stream.in_step
 
     def check_support(self, mail: ComposedMail) -> DialogueResult | None:
         """Return how the dialogue ends before it begins if the server lacks what an address needs; otherwise None."""
-        if not mail.needs_smtputf8 or self.client.supports_extension("SMTPUTF8"):
+        if not mail.needs_smtputf8 or "smtputf8" in self._extensions:
             return None
         if not mail.sender.isascii():
             # This meets every mail, so it is no property of the recipient's address.
@@ -87,152 +125,155 @@ class SmtpConnection:
         return DialogueResult(Phase.RCPT, None, f"{self._account} does not offer SMTPUTF8", unsupported=True)
 
     async def send_envelope(self, mail: ComposedMail) -> DialogueResult | None:
-        """Send MAIL FROM and RCPT TO; return None if the server accepted both, or how the dialogue has ended.
+        """Send MAIL FROM, RCPT TO and DATA; return None if the server waits for the message, or how the dialogue ended.
 
         Raises nothing for what the server does.
         """
         self.state = ConnectionState.OUT_OF_STEP
         self._exchanges = []
-        options = ["SMTPUTF8", "BODY=8BITMIME"] if mail.needs_smtputf8 else []
-        encoding = "utf-8" if options else "ascii"
+        self._phase = Phase.MAIL
         try:
-            self._phase = Phase.MAIL
-            reply = await self._exchange(self.client.mail(mail.sender, options=options, encoding=encoding))
-            if reply.code in SUCCESS_CODES:
-                self._phase = Phase.RCPT
-                check_in_step(self.client)
-                reply = await self._exchange(self.client.rcpt(mail.recipient, encoding=encoding))
-                if reply.code in SUCCESS_CODES:
-                    self._phase = Phase.DATA
-                    check_in_step(self.client)
-                    return None
-            return await self._ended(reply)
-        except BROKEN as error:
+            envelope = _envelope(mail)
+            self._together = "pipelining" in self._extensions and self._pipelining.is_allowed
+            rejection = await self._offer(envelope)
+            return self._rejected(rejection) if rejection else None
+        except ValueError as error:
+            return self._result(None, error_text(error))
+        except SmtpError as error:
             return self._broken(error)
 
     async def send_content(self, mail: ComposedMail) -> DialogueResult:
-        """Send DATA and the message after `send_envelope` has returned None; return how the dialogue has ended.
+        """Send the message after `send_envelope` has returned None; return how the dialogue has ended.
 
         Raises nothing for what the server does.
         """
         try:
-            reply = await self._exchange(self.client.execute_command(b"DATA"))
-            if reply.code == _START_INPUT:
-                check_in_step(self.client)
-                protocol = _open_protocol(self.client)
-                self._phase = Phase.DOT
-                reply = await self._exchange(self._transfer(protocol, mail.content))
-                if reply.code not in SUCCESS_CODES:
-                    # With a second reply it is not known which one is the answer to the message.
-                    check_in_step(self.client)
-            return await self._ended(reply)
-        except BROKEN as error:
+            stuffed = mail.content.replace(b"\r\n.", b"\r\n..")
+            # If this raises, nothing of the message was sent.
+            self._write((b"." if stuffed.startswith(b".") else b"") + stuffed + b".\r\n", 1)
+            self._phase = Phase.DOT
+            reply = await self._answer(Phase.DOT, self._timeouts.dot)
+            if reply.code not in SUCCESS_CODES and isinstance(self._stream.fault, OutOfStepError):
+                # With a second reply it is not known which one is the answer to the message.
+                raise self._stream.fault
+        except SmtpError as error:
             return self._broken(error)
+        if reply.code != CLOSING and self._stream.in_step:
+            self.state = ConnectionState.IN_STEP
+        return self._result(reply)
 
     def abort(self) -> None:
         """Close the connection at once."""
-        abort(self.client)
+        self._stream.abort()
 
     async def quit(self) -> None:
         """End the connection with QUIT, or without it if the server does not reply within QUIT_TIMEOUT."""
         try:
-            with suppress(*BROKEN, TimeoutError):
-                async with asyncio.timeout(QUIT_TIMEOUT):
-                    await self.client.quit()
+            with suppress(SmtpError):
+                self._stream.write(b"QUIT\r\n", 1)
+                await self._stream.reply(QUIT_TIMEOUT)
         finally:
             self.abort()
 
-    async def _exchange(self, command: Awaitable[aiosmtplib.SMTPResponse]) -> Reply:
-        began = asyncio.get_running_loop().time()
-        reply = await _reply(command)
-        seconds = asyncio.get_running_loop().time() - began
+    async def _offer(self, envelope: dict[Phase, bytes]) -> Reply | None:
+        """Send the commands; return the first rejection, or None if the server accepted all and waits for the message.
+
+        When this returns, every command that was written has its reply, or the connection is closed.
+        """
+        if self._together:
+            self._write(b"".join(envelope.values()), len(envelope))
+        unanswered = list(envelope)
+        for phase, command in envelope.items():
+            self._phase = phase
+            if not self._together:
+                self._write(command, 1)
+            reply = await self._answer(phase, self._timeouts.command)
+            unanswered.remove(phase)
+            if reply.code in _REJECTION_CODES:
+                await self._withdraw(reply, unanswered if self._together else ())
+                return reply
+        return None
+
+    async def _withdraw(self, rejection: Reply, unanswered: Iterable[Phase]) -> None:
+        """Bring the server back to where it waits for the next mail; the connection is closed if that fails."""
+        last = rejection
+        try:
+            for phase in unanswered:
+                if last.code != CLOSING:
+                    last = await self._answer(phase, self._timeouts.command, rejected=True)
+            if last.code == CLOSING:
+                self._stream.abort()
+            elif last.code == _START_INPUT:
+                # The server takes a message that has no recipients, so it must get one (RFC 2920 section 3.1).
+                self._stream.write(_NO_MESSAGE, 1)
+                _check(Phase.DOT, await self._stream.reply(self._timeouts.command))
+            elif self._phase is not Phase.MAIL:
+                self._stream.write(b"RSET\r\n", 1)
+                if _check(Phase.DOT, await self._stream.reply(self._timeouts.command)).code not in SUCCESS_CODES:
+                    self._stream.abort()
+        except SmtpError as error:
+            if self._together and isinstance(error, OutOfStepError):
+                raise
+            self._stream.abort()
+
+    def _rejected(self, reply: Reply) -> DialogueResult:
+        if self._together and isinstance(self._stream.fault, OutOfStepError):
+            raise self._stream.fault
+        if self._stream.in_step:
+            # Servers limit the mails of a connection, too, and say so at MAIL.
+            self.state = ConnectionState.USED_UP if self._phase is Phase.MAIL else ConnectionState.IN_STEP
+        return self._result(reply)
+
+    def _write(self, data: bytes, replies: int) -> None:
+        self._stream.write(data, replies)
+        self._waits_since = asyncio.get_running_loop().time()
+
+    async def _answer(self, phase: Phase, within: float, *, rejected: bool = False) -> Reply:
+        """Return the next reply, and note how long it took since its command, or since the reply before it.
+
+        Raises OutOfStepError if it cannot be the answer to a command of this phase.
+        """
+        reply = await self._stream.reply(within)
+        now = asyncio.get_running_loop().time()
+        seconds, self._waits_since = now - self._waits_since, now
         if self._observe:
-            self._observe(self._account, self._phase, seconds)
-        self._exchanges.append(Exchange(self._phase, reply, seconds))
-        return reply
+            self._observe(self._account, phase, seconds)
+        self._exchanges.append(Exchange(phase, reply, seconds))
+        return _check(phase, reply, rejected=rejected)
 
-    async def _transfer(self, protocol: SMTPProtocol, content: bytes) -> aiosmtplib.SMTPResponse:
-        """Send the message and the final dot; this reply may take longer than any other (RFC 5321 4.5.3.2.6)."""
-        stuffed = content.replace(b"\r\n.", b"\r\n..")
-        protocol.write((b"." if stuffed.startswith(b".") else b"") + stuffed + b".\r\n")
-        return await protocol.read_response(timeout=self._dot_timeout)
+    def _result(self, reply: Reply | None, fault: str | None = None, *, out_of_step: bool = False) -> DialogueResult:
+        return DialogueResult(self._phase, reply, fault, tuple(self._exchanges), out_of_step=out_of_step)
 
-    async def _ended(self, reply: Reply) -> DialogueResult:
-        _check_expected(self._phase, reply)
-        self.state = await self._state_after(reply)
-        return DialogueResult(self._phase, reply, None, tuple(self._exchanges))
-
-    async def _state_after(self, reply: Reply) -> ConnectionState:
-        if reply.code == CLOSING or not self.is_open or _is_ahead(self.client):
-            return ConnectionState.OUT_OF_STEP
-        if self._phase is Phase.MAIL:
-            # Servers limit the mails of a connection, too.
-            return ConnectionState.USED_UP
-        if self._phase is not Phase.DOT:
-            try:
-                await self.client.rset()
-                check_in_step(self.client)
-            except BROKEN:
-                return ConnectionState.OUT_OF_STEP
-        return ConnectionState.IN_STEP
-
-    def _broken(self, error: BaseException) -> DialogueResult:
-        return DialogueResult(self._phase, None, error_text(error), tuple(self._exchanges))
+    def _broken(self, error: SmtpError) -> DialogueResult:
+        is_past_dot, out_of_step = self._phase is Phase.DOT, isinstance(error, OutOfStepError)
+        if self._together and out_of_step:
+            self._pipelining.refuse()
+        elif self._together and not is_past_dot and (self._exchanges or not self.reused):
+            self._pipelining.suspend()
+        can_repeat = self._together and out_of_step and not is_past_dot
+        return self._result(None, error_text(error), out_of_step=can_repeat)
 
 
-def abort(client: aiosmtplib.SMTP) -> None:
-    """Close a connection without sending what is left to send: a peer that reads nothing would hold that up."""
-    transport = client.transport
-    if transport is not None:
-        cast("asyncio.WriteTransport", transport).abort()
-    client.close()
+def _envelope(mail: ComposedMail) -> dict[Phase, bytes]:
+    """Return the commands before the message; raises ValueError if an address cannot be part of them."""
+    for address in (mail.sender, mail.recipient):
+        if not _ADDRESS.fullmatch(address):
+            raise ValueError(f"{address!r} cannot be part of an SMTP command")
+    options = " SMTPUTF8 BODY=8BITMIME" if mail.needs_smtputf8 else ""
+    return {
+        Phase.MAIL: f"MAIL FROM:<{mail.sender}>{options}\r\n".encode(),
+        Phase.RCPT: f"RCPT TO:<{mail.recipient}>\r\n".encode(),
+        Phase.DATA: b"DATA\r\n",
+    }
 
 
-def check_in_step(client: aiosmtplib.SMTP) -> None:
-    """Raise SMTPException if the server has sent more than the reply to the latest command."""
-    if _is_ahead(client):
-        raise SMTPException("the server sent more than one reply to a command")
+def _check(phase: Phase, reply: Reply, *, rejected: bool = False) -> Reply:
+    """Return a reply that can be the answer to a command of this phase (RFC 5321 section 4.3.2).
 
-
-def error_text(error: BaseException) -> str:
-    """Describe an error in one line, without control characters; the server's own words are in it if there are any."""
-    text = f"{error.code} {error.message}" if isinstance(error, SMTPResponseException) else str(error)
-    return " ".join(clean(text).split()) or type(error).__name__
-
-
-def clean(text: str) -> str:
-    """Make a server's text fit to be stored, encoded and shown: valid Unicode, no control characters, not too long.
-
-    aiosmtplib decodes bytes that are not UTF-8 to lone surrogates, which neither SQLite nor JSON can take.
+    After a command that was `rejected`, the next one cannot be accepted, except DATA (RFC 2920 section 3.1).
+    Raises OutOfStepError for any other reply.
     """
-    valid = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").translate(_CONTROLS)
-    return valid if len(valid) <= MAX_REPLY else f"{valid[: MAX_REPLY - 1]}…"
-
-
-async def _reply(command: Awaitable[aiosmtplib.SMTPResponse]) -> Reply:
-    """Await a reply, which may be a rejection; raises SMTPException if it is no SMTP reply."""
-    try:
-        code, text = await command
-    except SMTPResponseException as rejection:
-        code, text = rejection.code, rejection.message
-    if code not in _REPLY_CODES:
-        raise SMTPException(f"no SMTP reply: {code} {text}")
-    return Reply(code, clean(text))
-
-
-def _is_ahead(client: aiosmtplib.SMTP) -> bool:
-    return bool(client.protocol and client.protocol._buffer)  # noqa: SLF001 - there is no public way to see it
-
-
-def _check_expected(phase: Phase, reply: Reply) -> None:
-    """Raise SMTPException for a reply that fits no command of this phase (RFC 5321 section 4.3.2)."""
-    if reply.code not in _REJECTION_CODES and not (phase is Phase.DOT and reply.code in SUCCESS_CODES):
-        raise SMTPException(f"unexpected reply: {reply.code} {reply.text}")
-
-
-def _open_protocol(client: aiosmtplib.SMTP) -> SMTPProtocol:
-    """Return what the message is written to; raises if the connection is lost, so that nothing of it was sent."""
-    protocol = client.protocol
-    if protocol is None or not protocol.is_connected:
-        raise aiosmtplib.SMTPServerDisconnected("Connection lost")
-    return protocol
+    fits = reply.code == _START_INPUT if phase is Phase.DATA else reply.code in SUCCESS_CODES and not rejected
+    if not fits and reply.code not in _REJECTION_CODES:
+        raise OutOfStepError(f"unexpected reply: {reply.code} {reply.text}")
+    return reply

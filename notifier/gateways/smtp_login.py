@@ -4,7 +4,7 @@ import asyncio
 import socket
 import ssl
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import aiosmtplib
 from aiosmtplib.errors import SMTPAuthenticationError, SMTPException, SMTPResponseException
@@ -12,7 +12,8 @@ from aiosmtplib.errors import SMTPAuthenticationError, SMTPException, SMTPRespon
 from notifier.domain.addresses import all_masked
 from notifier.errors import Misconfigured, Problem, Unreachable
 from notifier.gateways.dial import dial
-from notifier.gateways.smtp_dialogue import abort, check_in_step, clean, error_text
+from notifier.gateways.smtp_replies import clean, error_text
+from notifier.gateways.smtp_stream import SmtpStream, take_over
 from notifier.settings import SmtpServer, SmtpSettings
 
 MECHANISMS = ("plain", "login", "cram-md5")
@@ -35,6 +36,17 @@ class Admission(NamedTuple):
     certificate_until: datetime | None
 
 
+class LoggedIn(NamedTuple):
+    """A connection on which mails can be sent."""
+
+    stream: SmtpStream
+    """Its commands and replies."""
+    extensions: frozenset[str]
+    """The keywords that the server offered in its reply to EHLO, in small letters."""
+    admission: Admission
+    """How it is secured."""
+
+
 class SmtpLogin:
     """Logs in to one account, each time on a new connection.
 
@@ -49,8 +61,8 @@ class SmtpLogin:
         self._timeout = timeout
         self._unknown_mechanisms: set[str] = set()
 
-    async def connect(self) -> aiosmtplib.SMTP:
-        """Return a client that is logged in; raises Unreachable with what the server answered.
+    async def connect(self) -> LoggedIn:
+        """Return a connection that is logged in; raises Unreachable with what the server answered.
 
         If it is cancelled, the connection is closed.
         """
@@ -70,18 +82,18 @@ class SmtpLogin:
                 await client.ehlo()
             if server.username is not None:
                 await self._authenticate(client, server.username, server.password or "")
-            check_in_step(client)
+            _check_in_step(client)
+            return LoggedIn(take_over(client.transport), frozenset(client.esmtp_extensions), _admission(client))
         except Exception as error:
             # Whatever it was, no mail has been started.
-            abort(client)
+            _abort(client)
             said = clean(error.message) if isinstance(error, SMTPResponseException) else ""
             # aiosmtplib does not know the port of a socket that it did not open; the account's name has it.
-            words = all_masked(error_text(error)).replace(" on port None", "")
+            words = all_masked(_login_error(error)).replace(" on port None", "")
             raise Unreachable(f"{self._account}: {words}", said=said) from error
         except BaseException:
-            abort(client)
+            _abort(client)
             raise
-        return client
 
     async def _dial(self) -> socket.socket:
         host, port = self._server.host, self._server.port
@@ -117,7 +129,27 @@ class SmtpLogin:
             raise
 
 
-def admission(client: aiosmtplib.SMTP) -> Admission:
+def _check_in_step(client: aiosmtplib.SMTP) -> None:
+    """Raise SMTPException if the server has sent more than the reply to the latest command."""
+    if client.protocol and client.protocol._buffer:  # noqa: SLF001 - there is no public way to see it
+        raise SMTPException("the server sent more than one reply to a command")
+
+
+def _abort(client: aiosmtplib.SMTP) -> None:
+    """Close a connection without sending what is left to send: a peer that reads nothing would hold that up."""
+    transport = client.transport
+    if transport is not None:
+        cast("asyncio.WriteTransport", transport).abort()
+    client.close()
+
+
+def _login_error(error: Exception) -> str:
+    if isinstance(error, SMTPResponseException):
+        error = SMTPException(f"{error.code} {error.message}")
+    return error_text(error)
+
+
+def _admission(client: aiosmtplib.SMTP) -> Admission:
     """Return how a connection is secured."""
     secured = client.transport.get_extra_info("ssl_object") if client.transport else None
     if secured is None:

@@ -9,8 +9,8 @@ import sys
 
 from notifier.domain.addresses import ascii_domain
 from notifier.errors import Busy, Unreachable
-from notifier.gateways.smtp_dialogue import ConnectionState, ReplyObserver, SmtpConnection
-from notifier.gateways.smtp_login import Admission, SmtpLogin, admission, tls_context
+from notifier.gateways.smtp_dialogue import ConnectionState, Pipelining, ReplyObserver, ReplyTimeouts, SmtpConnection
+from notifier.gateways.smtp_login import Admission, LoggedIn, SmtpLogin, tls_context
 from notifier.sending.dialogue import ComposedMail, DialogueResult
 from notifier.sending.replies import Phase, is_connection_limit
 from notifier.settings import SmtpServer, SmtpSettings
@@ -39,13 +39,14 @@ class SmtpPool:
         server: SmtpServer,
         login: SmtpLogin,
         *,
-        dot_timeout: float,
+        timeouts: ReplyTimeouts,
         observe: ReplyObserver | None = None,
     ) -> None:
         self.name = name
         self.server = server
         self._login = login
-        self._dot_timeout = dot_timeout
+        self._timeouts = timeouts
+        self._pipelining = Pipelining()
         self._observe = observe
         self._idle: dict[SmtpConnection, asyncio.TimerHandle] = {}
         self._connected: set[SmtpConnection] = set()
@@ -71,9 +72,9 @@ class SmtpPool:
         await self.close()
         while self._login_under_way is not None:
             await asyncio.wait({self._login_under_way})
-        connection = await self._connect()
-        self._keep(connection)
-        return admission(connection.client)
+        logged_in = await self._log_in()
+        self._keep(self._connection(logged_in))
+        return logged_in.admission
 
     async def acquire(self, *, fresh: bool = False) -> SmtpConnection:
         """Return a connection for one dialogue; the caller must give it back with `release`.
@@ -91,7 +92,7 @@ class SmtpPool:
                     self._note_limit(error)
             elif self._open_connections() < self._current_limit():
                 try:
-                    return await self._connect()
+                    return self._connection(await self._log_in())
                 except Unreachable as error:
                     self._note_limit(error)
             elif self._quitting:
@@ -115,12 +116,15 @@ class SmtpPool:
 
         The sending actor waits between these steps, and so takes them itself.
         """
-        connection = await self.acquire()
-        try:
-            lacking = connection.check_support(mail)
-            return lacking or await connection.send_envelope(mail) or await connection.send_content(mail)
-        finally:
-            self.release(connection)
+        while True:
+            connection = await self.acquire()
+            try:
+                lacking = connection.check_support(mail)
+                result = lacking or await connection.send_envelope(mail) or await connection.send_content(mail)
+            finally:
+                self.release(connection)
+            if not result.out_of_step:
+                return result
 
     async def close(self) -> None:
         """End every idle connection with QUIT, which takes at most QUIT_TIMEOUT seconds."""
@@ -168,13 +172,13 @@ class SmtpPool:
             raise error
         self._limit, self._limit_until = allowed, asyncio.get_running_loop().time() + LIMIT_HOLDS
 
-    async def _connect(self) -> SmtpConnection:
+    async def _log_in(self) -> LoggedIn:
         """Log in on a new connection, while all others that want one wait."""
         under_way = self._login_under_way = asyncio.get_running_loop().create_future()
         began = asyncio.get_running_loop().time()
         error: Unreachable | None = None
         try:
-            client = await self._login.connect()
+            logged_in = await self._login.connect()
         except Unreachable as found:
             error = found
             raise
@@ -183,7 +187,10 @@ class SmtpPool:
             under_way.set_result(error)
         if self._observe:
             self._observe(self.name, Phase.CONNECT, asyncio.get_running_loop().time() - began)
-        connection = SmtpConnection(self.name, client, self._dot_timeout, self._observe)
+        return logged_in
+
+    def _connection(self, logged_in: LoggedIn) -> SmtpConnection:
+        connection = SmtpConnection(self.name, logged_in, self._timeouts, self._pipelining, self._observe)
         self._connected.add(connection)
         return connection
 
@@ -210,11 +217,11 @@ def smtp_pools(settings: SmtpSettings, domain: str, observe: ReplyObserver | Non
     authorities cannot be used.
     """
     tls = tls_context(settings)
-    timeout, dot_timeout = settings.timeout.total_seconds(), settings.dot_timeout.total_seconds()
+    timeouts = ReplyTimeouts(settings.timeout.total_seconds(), settings.dot_timeout.total_seconds())
     pools: list[SmtpPool] = []
     for server in settings.servers:
         twins = sum(pool.server.name == server.name for pool in pools)
         name = f"{server.name} ({twins + 1})" if twins else server.name
-        login = SmtpLogin(name, server, ascii_domain(domain), tls, timeout)
-        pools.append(SmtpPool(name, server, login, dot_timeout=dot_timeout, observe=observe))
+        login = SmtpLogin(name, server, ascii_domain(domain), tls, timeouts.command)
+        pools.append(SmtpPool(name, server, login, timeouts=timeouts, observe=observe))
     return pools

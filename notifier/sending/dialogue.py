@@ -46,6 +46,11 @@ class DialogueResult(Struct, frozen=True):
     """All commands and replies since MAIL FROM, in order."""
     unsupported: bool = False
     """Whether it did not begin because the server lacks SMTPUTF8, which the recipient's address needs."""
+    out_of_step: bool = False
+    """Whether the server's answers to commands that travelled together did not fit them.
+
+    It has not seen the message, and the mail can be tried at once on a new connection, one command at a time.
+    """
     login_reply: str = ""
     """The server's own words if it refused the login; they can name a time to wait."""
 

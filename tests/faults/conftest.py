@@ -41,9 +41,15 @@ def chance() -> random.Random:
 
 
 @pytest.fixture
-async def sink(tmp_path: Path) -> AsyncIterator[Sink]:
+def extensions() -> tuple[str, ...]:
+    """Return what the ledger offers in reply to EHLO; tests about SMTP run with PIPELINING and without it."""
+    return ("PIPELINING",)
+
+
+@pytest.fixture
+async def sink(tmp_path: Path, extensions: tuple[str, ...]) -> AsyncIterator[Sink]:
     """Run the ledger, an SMTP server that records every phase."""
-    async with Sink.running(tmp_path / "journal", DOT_DELAY) as sink:
+    async with Sink.running(tmp_path / "journal", DOT_DELAY, *extensions) as sink:
         yield sink
 
 

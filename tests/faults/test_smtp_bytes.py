@@ -19,6 +19,13 @@ FAULTS = 15
 """Odd replies in each run of the service, and as many odd replies that accept a mail."""
 
 
+@pytest.fixture(params=[(), ("PIPELINING",)], ids=["one by one", "together"])
+def extensions(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """Run each test with a server that takes one command at a time, and with one that takes several."""
+    offered: tuple[str, ...] = request.param
+    return offered
+
+
 def any_bytes(chance: random.Random) -> str:
     """Return random bytes in the encoding of the ledger: bytes that are not ASCII are lone surrogates."""
     return chance.randbytes(chance.randrange(LONGEST)).decode("ascii", "surrogateescape")

@@ -19,6 +19,13 @@ ON_THE_WAY = 0.1
 """Seconds within which a reply that was sent may not have arrived yet."""
 
 
+@pytest.fixture(params=[(), ("PIPELINING",)], ids=["one by one", "together"])
+def extensions(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """Run each test with a server that takes one command at a time, and with one that takes several."""
+    offered: tuple[str, ...] = request.param
+    return offered
+
+
 def server_tls(authority: trustme.CA, flaw: str) -> ssl.SSLContext | None:
     """Build a server-side TLS context that must not be trusted; None if the offer of STARTTLS is stripped."""
     if flaw == "stripped":

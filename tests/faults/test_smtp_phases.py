@@ -21,6 +21,13 @@ HANGS_UP = {"act": "hang_up"}
 SILENT = {"act": "silent"}
 
 
+@pytest.fixture(params=[(), ("PIPELINING",)], ids=["one by one", "together"])
+def extensions(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """Run each test with a server that takes one command at a time, and with one that takes several."""
+    offered: tuple[str, ...] = request.param
+    return offered
+
+
 async def meet(scene: Scene, client: FeedClient, number: int, fault: dict[str, Any]) -> dict[str, Any]:
     """Send one mail that meets a fault; return the mail in its final status."""
     await scene.sink.command(

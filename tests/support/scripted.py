@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Self
 
+import pytest
+
 PHASES = ("CONNECT", "EHLO", "AUTH", "MAIL", "RCPT", "DATA", "DOT", "RSET", "QUIT")
 """The phases in which a server replies; `CONNECT` is the greeting, `DOT` the end of a message."""
 
@@ -16,6 +18,9 @@ DEFAULTS = {
     "DATA": b"354 go on\r\n",
     "QUIT": b"221 bye\r\n",
 }
+
+BAD_SEQUENCE = b"503 5.5.1 bad sequence of commands\r\n"
+"""The reply to a command that follows a rejected one, as a client that sends several at once gets it."""
 
 Answer = Callable[[str, bytes], bytes | Awaitable[bytes | None] | None]
 """Returns the reply for a phase and the line or message that the client sent; None means the usual reply.
@@ -79,10 +84,15 @@ class Scripted:
 
     async def _talk(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self._say(writer, "CONNECT", b"")
+        is_rejected = False
         while line := await reader.readline():
             self.said.append((number, line.decode("latin-1").strip()))
             phase = line.split(b" ")[0].strip().decode("latin-1").upper()
+            if phase in ("RCPT", "DATA") and is_rejected:
+                writer.write(BAD_SEQUENCE)
+                continue
             answer = await self._say(writer, phase, line)
+            is_rejected = phase in ("MAIL", "RCPT") and answer[:1] in b"45"
             if phase == "QUIT":
                 return
             if answer.startswith(b"334"):
@@ -101,6 +111,12 @@ class Scripted:
         writer.write(answer)
         await writer.drain()
         return answer
+
+
+def offer_pipelining(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every server offer PIPELINING (RFC 2920), unless its answer to EHLO is its own."""
+    offer = DEFAULTS["EHLO"].replace(b"250-SMTPUTF8", b"250-PIPELINING\r\n250-SMTPUTF8")
+    monkeypatch.setitem(DEFAULTS, "EHLO", offer)
 
 
 def once(phase: str, *answers: bytes) -> Answer:

@@ -1,13 +1,16 @@
 """An SMTP server that records each phase of each dialogue on disk before it answers.
 
-It is a separate program that shares no code with the service: `python ledger.py JOURNAL [DELAY]`, where DELAY is the
-time in seconds until the reply to a mail. Each line of the journal is also printed once it is on disk. Every line of
+It is a separate program that shares no code with the service: `python ledger.py JOURNAL [DELAY [EXTENSION...]]`, where
+DELAY is the time in seconds until the reply to a mail, and the extensions are offered in reply to EHLO. Each line of
+the journal is also printed once it is on disk. Every line of
 standard input is one command, a JSON object. The program ends when its input ends.
 
 `{"close": true}` closes all connections, and `{"release": true}` continues the dialogues that are held. Any other
 command is a fault for the next `times` dialogues that reach `phase` (CONNECT EHLO STARTTLS AUTH MAIL RCPT DATA DOT
 RSET): `act` is `reply` (with `reply`, in which lone surrogates stand for bytes), `hang_up`, `silent` (optionally after
-a `reply`), or `hold`, which waits for the release and then replies or, with `then`, hangs up. With `accept`, or with a
+a `reply`), `hold`, which waits for the release and then replies or, with `then`, hangs up, `pieces`, which sends the
+usual reply byte by byte, or `late`, which sends it together with the next reply. A rejection with `lax` does not keep
+the server from accepting DATA afterwards, for a message that must then be empty. With `accept`, or with a
 `reply` that begins with 250, a mail is accepted, even if its reply is lost. STARTTLS is offered but fails.
 """
 
@@ -32,6 +35,7 @@ REPLIES = {
     "DATA": "354 go on",
     "RSET": "250 ok",
 }
+BAD_SEQUENCE = "503 5.5.1 bad sequence of commands"
 LONGEST = 1 << 24
 BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 """Half a line end. Other servers may treat it as a complete one, and so end a mail at another place."""
@@ -111,6 +115,9 @@ class Dialogue:
         self._number = number
         self._reader = reader
         self._writer = writer
+        self._late = b""
+        self._is_rejected = False
+        self._is_lax = False
 
     async def run(self) -> None:
         """Answer until one side closes the connection."""
@@ -123,16 +130,30 @@ class Dialogue:
             if verb not in REPLIES:
                 await self._say("502 5.5.1 no such command")
                 continue
+            if verb in ("RCPT", "DATA") and self._is_rejected and not (verb == "DATA" and self._is_lax):
+                # It came together with the command that was rejected.
+                await self._say(BAD_SEQUENCE)
+                continue
             said = await self._step("EHLO" if verb == "HELO" else verb, REPLIES[verb])
             if verb == "DATA" and said.startswith("354"):
-                await self._take(await self._reader.readuntil(b"\r\n.\r\n"))
+                await self._take_message()
+            self._is_rejected = verb in ("MAIL", "RCPT") and said[:1] in ("4", "5")
 
     async def _step(self, phase: str, reply: str) -> str:
         """Record that the dialogue reached a phase, answer, and return the reply."""
         fault = self._ledger.fault(phase)
+        if phase != "DATA":
+            self._is_lax = bool(fault and fault.get("lax"))
         self._write(phase, fault)
         await self._answer(reply, fault)
-        return str(fault["reply"]) if fault else reply
+        return str(fault.get("reply", reply)) if fault else reply
+
+    async def _take_message(self) -> None:
+        first = await self._reader.readline()
+        if self._is_rejected and first == b".\r\n":
+            await self._say("554 5.5.1 no valid recipients")
+            return
+        await self._take(first + await self._reader.readuntil(b"\r\n.\r\n"))
 
     async def _take(self, message: bytes) -> None:
         """Record a mail, and answer."""
@@ -161,24 +182,35 @@ class Dialogue:
             act = fault.get("then", "reply")
         if act == "hang_up":
             raise HungUpError
+        if act == "late":
+            self._late += f"{reply}\r\n".encode()
+            return
+        if act == "pieces":
+            for byte in f"{reply}\r\n".encode():
+                self._writer.write(bytes([byte]))
+                await self._writer.drain()
+                await asyncio.sleep(0.001)
+            return
         if act == "silent":
             if fault and "reply" in fault:
                 await self._say(fault["reply"])
             while await self._reader.read(LONGEST):
                 pass
             raise HungUpError
-        await self._say(fault["reply"] if fault else reply)
+        await self._say(fault.get("reply", reply) if fault else reply)
 
     async def _say(self, reply: str) -> None:
-        self._writer.write(f"{reply}\r\n".encode(errors="surrogateescape"))
+        self._writer.write(self._late + f"{reply}\r\n".encode(errors="surrogateescape"))
+        self._late = b""
         await self._writer.drain()
 
     def _write(self, phase: str, fault: Mapping[str, Any] | None, **facts: Any) -> None:
         self._ledger.journal.write(self._number, phase, **facts, **({"fault": fault["act"]} if fault else {}))
 
 
-async def main(journal: str, delay: float = 0.0) -> None:
+async def main(journal: str, delay: float, *extensions: str) -> None:
     """Serve until standard input ends."""
+    REPLIES["EHLO"] = REPLIES["EHLO"].replace("250 ", "".join(f"250-{each}\r\n" for each in extensions) + "250 ")
     ledger = Ledger(Journal(journal), delay)
     commands = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
@@ -190,4 +222,4 @@ async def main(journal: str, delay: float = 0.0) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], *map(float, sys.argv[2:])))
+    asyncio.run(main(sys.argv[1], float((sys.argv[2:] or ["0"])[0]), *sys.argv[3:]))

@@ -30,10 +30,10 @@ class Sink:
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, journal: Path, delay: float = 0.0) -> AsyncIterator[Self]:
-        """Run a ledger while the block lasts."""
+    async def running(cls, journal: Path, delay: float = 0.0, *extensions: str) -> AsyncIterator[Self]:
+        """Run a ledger that offers some SMTP extensions while the block lasts."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, str(PROGRAM), str(journal), str(delay)),
+            *(sys.executable, str(PROGRAM), str(journal), str(delay), *extensions),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )

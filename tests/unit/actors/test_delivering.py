@@ -23,7 +23,16 @@ from support.outgoing import (
 )
 from support.parts import PATIENCE
 from support.samples import RULES
-from support.scripted import Answer, HungUpError, Scripted, messages_by_recipient, silent_at, without_smtputf8
+from support.scripted import (
+    Answer,
+    HungUpError,
+    Scripted,
+    messages_by_recipient,
+    offer_pipelining,
+    once,
+    silent_at,
+    without_smtputf8,
+)
 
 from notifier import clock
 from notifier.actors.delivering import Claimed, Limits
@@ -36,6 +45,8 @@ from notifier.errors import StoreUnusable
 from notifier.sending.circuit_breaker import State
 from notifier.sending.pacing import BurstGuard
 from notifier.storage.sqlite.store import SqliteStore
+
+pytestmark = pytest.mark.usefixtures("either_way")
 
 LONG = timedelta(hours=1)
 BEYOND_ASCII = "jos\u00e9{}@example.com"
@@ -110,6 +121,20 @@ async def test_a_connection_that_takes_no_more_mails_is_replaced(
         await logged(store, "mail.sent", 6)
     assert {mail.attempt for mail in await mails(store)} == {1}
     assert (server.connections, logged_lines) == (3, [])
+
+
+@pytest.mark.parametrize("phase", ["MAIL", "RCPT", "DATA"])
+async def test_a_server_that_only_claims_to_take_commands_together_costs_no_mail(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch, logged_lines: list[Any], phase: str
+) -> None:
+    """Its first odd answer changes how the account is used; no attempt is counted, and the account is not paused."""
+    offer_pipelining(monkeypatch)
+    async with Scripted.running(once(phase, b"250 OK\r\n250 OK\r\n")) as server, sending(store, [server.url]):
+        await add(store, *range(6))
+        await logged(store, "mail.sent", 6)
+    assert {(mail.status, mail.attempt) for mail in await mails(store)} == {(Status.SENT, 1)}
+    assert set(messages_by_recipient(server).values()) == {1}
+    assert logged_lines == []
 
 
 async def test_a_mail_waits_for_a_second_slot_before_its_second_start(
@@ -507,21 +532,33 @@ async def test_a_mark_that_cannot_be_made_sends_nothing(
 
 
 @pytest.mark.parametrize("hold", [True, False])
-async def test_a_mail_is_marked_before_data_if_its_outcome_must_not_be_in_doubt(
-    store: SqliteStore, *, hold: bool
+async def test_a_mail_is_marked_before_its_message_if_its_outcome_must_not_be_in_doubt(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch, *, hold: bool
 ) -> None:
-    """With `hold`, a crash from DATA on leaves a mail that is known to be in doubt; otherwise nothing is written."""
-    marked: dict[str, list[bool]] = {"RCPT": [], "DATA": []}
+    """With `hold`, a crash after the message leaves a mail that is known to be in doubt; otherwise nothing is written.
+
+    The mark is written while the commands travel, and the message waits for it however long that takes.
+    """
+    mark, marked, order = store.mark, asyncio.Event(), list[str]()
+
+    async def slowly(mail: Mail) -> None:
+        order.append("marking")
+        await marked.wait()
+        await mark(mail)
+        order.append("marked")
 
     async def answer(phase: str, _line: bytes) -> bytes | None:
-        if phase in marked:
-            marked[phase] += [mail.past_data for mail in await store.sending()]
+        if phase in ("DATA", "DOT"):
+            order.append(phase)
+            asyncio.get_running_loop().call_later(0.1, marked.set)
+            assert phase == "DATA" or [mail.past_data for mail in await store.sending()] == [hold]
         return None
 
+    monkeypatch.setattr(store, "mark", slowly)
     async with Scripted.running(answer) as server, sending(store, [server.url], hold=hold):
         await add(store, 1)
         await logged(store, "mail.sent")
-    assert marked == {"RCPT": [False], "DATA": [hold]}
+    assert order == (["marking", "DATA", "marked", "DOT"] if hold else ["DATA", "DOT"])
 
 
 async def test_a_stop_waits_for_the_reply_to_a_message(store: SqliteStore) -> None:

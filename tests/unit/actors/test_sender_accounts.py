@@ -21,6 +21,8 @@ from notifier.sending.refusals import MANY
 from notifier.settings import Settings
 from notifier.storage.sqlite.store import SqliteStore
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 LONG = timedelta(hours=1)
 BEYOND_ASCII = "jos\u00e9@example.com"
 

@@ -18,6 +18,8 @@ from notifier.errors import StoreUnusable
 from notifier.sending.circuit_breaker import State
 from notifier.storage.sqlite.store import SqliteStore
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 LONG = timedelta(hours=1)
 BEYOND_ASCII = "jos\u00e9{}@example.com"
 

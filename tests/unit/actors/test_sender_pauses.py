@@ -26,6 +26,8 @@ from notifier.observability.status import ServiceStatus
 from notifier.storage.sqlite.store import SqliteStore
 from notifier.supervisor import Supervisor
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 LONG = timedelta(hours=1)
 
 

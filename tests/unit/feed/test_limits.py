@@ -38,7 +38,7 @@ from notifier.feed import (
 )
 from notifier.feed.client import FeedClient
 from notifier.feed.protocol import fields, frames
-from notifier.gateways import dead_letters, properties, smtp_dialogue
+from notifier.gateways import dead_letters, properties, smtp_replies
 from notifier.settings import FeedSettings, Settings
 from notifier.storage.sqlite import changes
 from notifier.storage.sqlite.store import SqliteStore
@@ -450,7 +450,9 @@ LIMITS: Mapping[tuple[ModuleType, str], float] = {
     (session, "RECONNECT_AFTER"): 1000,
     (share, "MAX_RATE"): 32 * 1024 * 1024,
     (share, "MIN_ANSWER"): 16 * 1024,
-    (smtp_dialogue, "MAX_REPLY"): 1000,
+    (smtp_replies, "MAX_REPLY"): 1000,
+    (smtp_replies, "MAX_LINE_BYTES"): 8192,
+    (smtp_replies, "MAX_REPLY_BYTES"): 32_768,
     (auth, "MAX_DELAY"): 5,
     (auth, "MAX_NETWORKS"): 1000,
     (server, "MAX_FRAME"): 512 * 1024,
@@ -484,7 +486,7 @@ def test_no_limit_is_forgotten() -> None:
         properties,
         session,
         share,
-        smtp_dialogue,
+        smtp_replies,
         auth,
         server,
     )

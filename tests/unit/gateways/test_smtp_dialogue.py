@@ -5,15 +5,13 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-import aiosmtplib
 import pytest
 from support.outgoing import MAIL, smtp_pool
 from support.parts import PATIENCE
 from support.scripted import Answer, Scripted, once, without_smtputf8
 
 from notifier.demo.inbox import Inbox
-from notifier.gateways import smtp_dialogue
-from notifier.gateways.smtp_dialogue import MAX_REPLY
+from notifier.gateways.smtp_replies import MAX_REPLY
 from notifier.sending.dialogue import ComposedMail
 from notifier.sending.replies import Phase
 
@@ -21,6 +19,7 @@ MESSAGE = b"Subject: hello\r\nMessage-ID: <a@b>\r\n\r\n.first\r\n..second\r\n.\r
 LATIN_1 = "Empfänger unbekannt".encode("latin-1")
 
 
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("phase", ["MAIL", "RCPT", "DATA", "DOT"])
 async def test_a_reply_that_is_not_utf_8_becomes_readable_text(phase: str) -> None:
     """Each invalid byte becomes U+FFFD, so that the text can be stored and encoded."""
@@ -34,6 +33,7 @@ async def test_a_reply_that_is_not_utf_8_becomes_readable_text(phase: str) -> No
     assert result.reply.text == "5.1.1 Empf\ufffdnger unbekannt"
 
 
+@pytest.mark.usefixtures("either_way")
 async def test_a_long_reply_is_cut() -> None:
     """The text that is kept has a limit, and an ellipsis shows that there was more."""
     lines = b"".join(b"550-" + b"x" * 500 + b"\r\n" for _ in range(20)) + b"550 end\r\n"
@@ -248,18 +248,15 @@ async def test_an_address_beyond_ascii_needs_smtputf8(inbox: Inbox) -> None:
     assert (lacking.unsupported, lacking.reply, lacking.exchanges, offered.unsupported) == (True, None, (), False)
 
 
-async def test_a_connection_that_is_lost_before_the_message_leaves_no_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("either_way")
+async def test_a_connection_that_is_lost_before_the_message_leaves_no_doubt() -> None:
     """The message was not sent, so its outcome is known, although DATA was answered."""
-    check = smtp_dialogue.check_in_step
-
-    def lost_after_data(client: aiosmtplib.SMTP) -> None:
-        check(client)
-        if server.count("DATA") and client.transport:
-            client.transport.close()
-
-    monkeypatch.setattr(smtp_dialogue, "check_in_step", lost_after_data)
     async with Scripted.running() as server, smtp_pool(server.url) as pool:
-        result = await pool.deliver(MAIL)
+        connection = await pool.acquire()
+        assert await connection.send_envelope(MAIL) is None
+        connection.abort()
+        result = await connection.send_content(MAIL)
+        pool.release(connection)
     assert (result.phase, result.reply, server.messages) == (Phase.DATA, None, [])
 
 

@@ -13,8 +13,8 @@ from support.scripted import Answer, HungUpError, Scripted, logins, once, silent
 
 from notifier.demo.inbox import Inbox
 from notifier.errors import Misconfigured, Unreachable
-from notifier.gateways.smtp_dialogue import MAX_REPLY
 from notifier.gateways.smtp_pool import smtp_pools
+from notifier.gateways.smtp_replies import MAX_REPLY
 from notifier.sending.dialogue import ComposedMail
 from notifier.settings import load
 

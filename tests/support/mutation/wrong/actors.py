@@ -43,20 +43,19 @@ MUTANTS = (
     Mutant(
         "sent-before-the-reply",
         "notifier/actors/delivering.py",
-        "                    if self._limits.retry.hold_uncertain:\n"
-        "                        await self._store.mark(claimed.mail)\n",
-        "                    from notifier.domain.mail import Reply, sent\n"
-        '                    mail = sent(claimed.mail, Reply(250, "2.0.0 OK"), clock.now())\n'
-        "                    await self._store.record([mail], clock.now())\n",
+        "        if not self._limits.retry.hold_uncertain:\n",
+        "        from notifier.domain.mail import Reply, sent\n"
+        '        await self._store.record([sent(mail, Reply(250, "2.0.0 OK"), clock.now())], clock.now())\n'
+        "        if not self._limits.retry.hold_uncertain:\n",
         ("tests/unit/actors/test_sender.py::test_a_mail_whose_reply_was_lost_is_sent_again_with_the_same_bytes",),
     ),
     Mutant(
         "message-in-doubt-is-not-marked",
         "notifier/actors/delivering.py",
-        "                        await self._store.mark(claimed.mail)\n",
-        "                        pass\n",
+        "asyncio.ensure_future(self._store.mark(mail))",
+        "asyncio.ensure_future(asyncio.sleep(0))",
         (
-            "tests/unit/actors/test_delivering.py::test_a_mail_is_marked_before_data_if_its_outcome_must_not_be_in_doubt",
+            "tests/unit/actors/test_delivering.py::test_a_mail_is_marked_before_its_message_if_its_outcome_must_not_be_in_doubt",
         ),
     ),
     Mutant(
@@ -347,6 +346,24 @@ MUTANTS = (
         " and not self._store.paused",
         "",
         ("tests/unit/actors/test_delivering.py::test_no_mail_starts_after_an_operator_has_paused_sending",),
+    ),
+    Mutant(
+        "message-written-before-the-mark",
+        "notifier/actors/delivering.py",
+        "            await marking\n",
+        "            pass\n",
+        (
+            "tests/unit/actors/test_delivering.py::test_a_mail_is_marked_before_its_message_if_its_outcome_must_not_be_in_doubt",
+        ),
+    ),
+    Mutant(
+        "odd-server-costs-the-mail",
+        "notifier/actors/delivering.py",
+        "if not (result.out_of_step or (connection",
+        "if not ((connection",
+        (
+            "tests/unit/actors/test_delivering.py::test_a_server_that_only_claims_to_take_commands_together_costs_no_mail",
+        ),
     ),
     Mutant(
         "late-outcome-has-no-time",
