@@ -49,9 +49,12 @@ class Account:
     claiming: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while mails are claimed for its room, so that no mail of another account takes the same room."""
 
-    def room(self, connections: int) -> int:
-        """Return how many more mails can be handed over now, with at most so many `connections` to the account."""
-        return self.health.room(min(connections, self.pool.capacity))
+    def room(self, connections: int, idle: int = 0) -> int:
+        """Return how many more mails can be handed over now, with at most so many `connections` to the account.
+
+        Of the connections in use, `idle` have no mail at the moment.
+        """
+        return self.health.room(min(connections, self.pool.capacity) + idle)
 
 
 class Claimed(NamedTuple):
@@ -61,6 +64,8 @@ class Claimed(NamedTuple):
     """The mail, and its slot."""
     since: float
     """When it was claimed, by the event loop's clock in seconds."""
+    trial: Trial | None = None
+    """The account's trial if the mail is the one on trial."""
 
     @property
     def mail(self) -> Mail:

@@ -25,30 +25,44 @@ class OutcomeRecorder:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._outcomes: list[Mail] = []
-        self._recording = asyncio.Lock()
         self._is_ending = False
+        self._give_up_at: float | None = None
+        self._again_at = 0.0
+
+    @property
+    def retry_in(self) -> float:
+        """Seconds until outcomes that the store could not take are tried again."""
+        return max(0.0, self._again_at - _monotonic())
+
+    def add(self, outcomes: Sequence[Mail]) -> None:
+        """Keep outcomes until they are recorded."""
+        self._outcomes += outcomes
 
     def end(self) -> None:
         """Keep outcomes for no longer than LAST_RECORDS from now on."""
         self._is_ending = True
 
-    async def record(self, outcomes: Sequence[Mail]) -> None:
-        """Record at least one outcome, and return when it is recorded or has been given up.
+    async def record(self) -> bool:
+        """Record all outcomes that were added before; return False if the store cannot take them now.
 
-        The store is tried again until it takes them. If this is cancelled, outcomes that are not recorded are lost.
+        The store is tried again no sooner than after RECORD_AGAIN. During a shutdown outcomes are given up in the end.
         """
-        self._outcomes += outcomes
-        give_up_at: float | None = None
-        async with self._recording:
-            while outcomes[-1] in self._outcomes and not await self._record_ready():
-                # Counted from the first failure during the shutdown: the store may be locked for a moment just then.
-                if self._is_ending and give_up_at is None:
-                    give_up_at = _monotonic() + LAST_RECORDS
-                if give_up_at is not None and _monotonic() >= give_up_at:
-                    log.error("outcomes cannot be recorded before the service ends", mails=len(self._outcomes))
-                    self._outcomes.clear()
-                    return
-                await asyncio.sleep(RECORD_AGAIN)
+        if not self._outcomes:
+            return True
+        if self.retry_in:
+            return False
+        if await self._record_ready():
+            self._give_up_at = None
+            return True
+        self._again_at = _monotonic() + RECORD_AGAIN
+        # Counted from the first failure during the shutdown: the store may be locked for a moment just then.
+        if self._is_ending and self._give_up_at is None:
+            self._give_up_at = _monotonic() + LAST_RECORDS
+        if self._give_up_at is None or _monotonic() < self._give_up_at:
+            return False
+        log.error("outcomes cannot be recorded before the service ends", mails=len(self._outcomes))
+        self._outcomes.clear()
+        return True
 
     async def _record_ready(self) -> bool:
         """Record all that is ready; return False if the store cannot take anything now."""

@@ -4,13 +4,14 @@ New mail, the cron schedule and the sender's own timers wake it.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import Any
 
 import structlog
-from structlog.contextvars import bind_contextvars
+from structlog.contextvars import bound_contextvars
 
 from notifier import clock
 from notifier.actors.delivering import (
@@ -24,11 +25,11 @@ from notifier.actors.delivering import (
     seconds_until,
 )
 from notifier.actors.recording import OutcomeRecorder
-from notifier.domain.claims import Claim
+from notifier.domain.claims import Claim, Start
 from notifier.domain.events import ids
-from notifier.domain.mail import unknown
+from notifier.domain.mail import Mail, handed_back, unknown
 from notifier.errors import StoreUnusable, Unreachable
-from notifier.sending.circuit_breaker import State, Trial
+from notifier.sending.circuit_breaker import State
 from notifier.sending.pacing import BurstGuard
 from notifier.storage.store import Store
 
@@ -41,8 +42,27 @@ EXPIRE_AGAIN = 1.0
 does so again. No expired mail is claimed in between."""
 
 
+class Turn:
+    """What a worker waits for between two mails: its outcomes are recorded, and it has another mail or ends."""
+
+    def __init__(self, account: Account) -> None:
+        self.account = account
+        self.is_recorded = True
+        """Whether its outcomes are recorded as far as is known: False if the store could not take them."""
+        self.next: asyncio.Future[Claimed | None] = asyncio.get_running_loop().create_future()
+
+    def end(self, claimed: Claimed | None = None) -> None:
+        """Let the worker go on with a mail, or end."""
+        if not self.next.done():
+            self.next.set_result(claimed)
+
+
 class Sender:
     """One run of the sending actor; `burst_guard` outlives it, so that a restart does not begin with a burst.
+
+    A worker delivers mails one after the other, and counts as a connection in use. Between two mails it waits for a
+    turn, in which the outcomes of all workers that wait are recorded, and mails are claimed for them and for workers
+    that can begin. Both are asked of the store at once, so that they share a transaction.
 
     A connection counts as taken from the claim until the outcome is recorded, so the store shows every mail
     that is under way as `sending`.
@@ -59,7 +79,9 @@ class Sender:
         self._limits = limits
         self._deliverer = Deliverer(store, accounts, limits, burst_guard, compose)
         self._recorder = OutcomeRecorder(store)
-        self._deliveries: set[asyncio.Task[None]] = set()
+        self._turns: list[Turn] = []
+        self._workers: set[asyncio.Task[None]] = set()
+        self._is_ending = False
         self._probes: set[asyncio.Task[None]] = set()
         self._claim_fault: str | None = None
         self._expire_at = 0.0
@@ -77,13 +99,11 @@ class Sender:
         try:
             try:
                 while not stop.is_set():
-                    self._store.wake.clear()
-                    within = await self._claim_or_wait()
-                    await clock.first_of(self._store.wake.wait(), within=within)
+                    await self._take_turn()
             finally:
                 await self._finish()
         finally:
-            await _cancel(*wakers, *self._probes, *self._deliveries)
+            await _cancel(*wakers, *self._probes, *self._workers)
 
     async def _finish(self) -> None:
         """Abandon deliveries that have not started, and finish and record the others.
@@ -91,11 +111,17 @@ class Sender:
         A dialogue that is cut off past its final dot would send the mail twice, so none is cancelled, also if
         another delivery fails.
         """
+        self._is_ending = True
         self._recorder.end()
         for probe in self._probes:
             probe.cancel()
-        await self._deliverer.abandon_waiting()
-        await asyncio.gather(*self._deliveries, return_exceptions=True)
+        abandoning = asyncio.create_task(self._deliverer.abandon_waiting())
+        try:
+            while self._workers:
+                await self._take_turn()
+            await abandoning
+        finally:
+            await _cancel(abandoning)
 
     async def _adopt_orphans(self) -> None:
         """Record an unknown outcome for mails that were `sending` when the service ended."""
@@ -108,12 +134,36 @@ class Sender:
         if orphans:
             log.warning("mails were being sent when the service ended", mails=len(orphans))
 
+    # Turns
+
+    async def _take_turn(self) -> None:
+        """Record what has ended and claim what can be handed over, then wait until there is more to do."""
+        self._store.wake.clear()
+        turns = list(self._turns)
+        recording = asyncio.create_task(self._recorder.record())
+        try:
+            # The store is asked to record first and then to claim, in the same turn of the loop.
+            await asyncio.sleep(0)
+            within = None if self._is_ending else await self._claim_or_wait(turns, recording)
+        finally:
+            is_recorded = await recording
+            for turn in turns:
+                turn.is_recorded = is_recorded
+                if is_recorded:
+                    turn.end()
+            self._turns = [turn for turn in self._turns if not turn.next.done()]
+        if not is_recorded:
+            within = min(within or CLAIM_AGAIN, self._recorder.retry_in)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await self._store.wake.wait()
+
     # Claiming
 
-    async def _claim_or_wait(self) -> float | None:
+    async def _claim_or_wait(self, turns: Sequence[Turn], recording: asyncio.Task[bool]) -> float | None:
         """Claim mails, or retry in a while if the store cannot be written, which ends no dialogue under way."""
         try:
-            within = await self._claim()
+            within = await self._claim(turns, recording)
         except StoreUnusable as error:
             if str(error) != self._claim_fault:
                 log.warning("mails cannot be claimed, will try again", reason=str(error))
@@ -124,7 +174,7 @@ class Sender:
         self._claim_fault = None
         return within
 
-    async def _claim(self) -> float | None:
+    async def _claim(self, turns: Sequence[Turn], recording: asyncio.Task[bool]) -> float | None:
         """Start what can be handed over now; return the seconds until the next claim (None: until something wakes)."""
         self._probe_paused()
         # Mails also expire while none can be sent.
@@ -134,11 +184,12 @@ class Sender:
             health = account.health
             if health.breaker.state not in (State.CLOSED, State.HALF_OPEN):
                 continue
+            # Outcomes that the store could not take keep their connections.
+            idle = [turn for turn in turns if turn.account is account and turn.is_recorded]
             async with account.claiming:
-                room = account.room(self._limits.connections)
+                room = account.room(self._limits.connections, len(idle))
                 claim = await self._claim_for(account, room)
-                for start in claim.starts:
-                    self._start(account, Claimed(start, _monotonic()))
+                self._assign(account, claim.starts, idle if await recording else ())
             if claim.again_at and len(claim.starts) < room:
                 waits.append(seconds_until(claim.again_at))
                 if waits[-1] == 0:
@@ -173,27 +224,49 @@ class Sender:
             log_quota_used_up(health)
         return claim
 
+    def _assign(self, account: Account, starts: Iterable[Start], idle: Sequence[Turn]) -> None:
+        """Hand claimed mails to workers that wait for one, and begin further workers as long as there is room."""
+        waiting = iter([turn for turn in idle if not turn.next.done()])
+        for start in starts:
+            turn = next(waiting, None)
+            if turn is None and not account.room(self._limits.connections):
+                # It was claimed for a worker whose outcome could not be recorded.
+                self._recorder.add([handed_back(start.mail)])
+                continue
+            claimed = Claimed(start, _monotonic(), account.health.breaker.begin_trial())
+            if turn:
+                turn.end(claimed)
+            else:
+                account.health.begin(claimed.since)
+                worker = _spawn(self._work(account, claimed), self._workers)
+                worker.add_done_callback(partial(self._worker_ended, account))
+
     # Delivering and recording
 
-    def _start(self, account: Account, claimed: Claimed) -> None:
-        trial = account.health.breaker.begin_trial()
-        account.health.begin(claimed.since)
-        delivery = _spawn(self._deliver(account, claimed, trial), self._deliveries)
-        delivery.add_done_callback(partial(self._delivered, account))
+    async def _work(self, account: Account, first: Claimed) -> None:
+        claimed: Claimed | None = first
+        while claimed:
+            outcomes = await self._deliver(account, claimed)
+            account.health.moved(_monotonic())
+            self._recorder.add(outcomes)
+            turn = Turn(account)
+            self._turns.append(turn)
+            self._store.wake.set()
+            claimed = await turn.next
 
-    async def _deliver(self, account: Account, claimed: Claimed, trial: Trial | None) -> None:
-        # Each delivery is a task with a context of its own: whatever is logged in it says which mail it was.
+    async def _deliver(self, account: Account, claimed: Claimed) -> list[Mail]:
+        """Deliver one mail; whatever is logged meanwhile says which mail it was."""
         mail = claimed.mail
-        bind_contextvars(**ids(mail.id, mail.event, mail.booking, mail.traceparent))
-        try:
-            outcomes = await self._deliverer.deliver(account, claimed, trial)
-        finally:
-            account.health.breaker.end_trial(trial)
-        await self._recorder.record(outcomes)
+        with bound_contextvars(**ids(mail.id, mail.event, mail.booking, mail.traceparent)):
+            try:
+                return await self._deliverer.deliver(account, claimed, claimed.trial)
+            finally:
+                account.health.breaker.end_trial(claimed.trial)
 
-    def _delivered(self, account: Account, _: asyncio.Task[None]) -> None:
+    def _worker_ended(self, account: Account, worker: asyncio.Task[None]) -> None:
         account.health.end(_monotonic())
-        self._store.wake.set()
+        if self._is_ending or worker.cancelled() or worker.exception():
+            self._store.wake.set()
 
     # Logging in after a pause
 

@@ -109,10 +109,14 @@ class TransportHealth:
             self.moved_at = monotonic
         self.under_way += 1
 
-    def end(self, monotonic: float) -> None:
-        """Note that a delivery has ended."""
-        self.under_way -= 1
+    def moved(self, monotonic: float) -> None:
+        """Note that a delivery has ended, and that another one can follow in its place."""
         self.moved_at = monotonic
+
+    def end(self, monotonic: float) -> None:
+        """Note that a delivery has ended, and that its place is free."""
+        self.under_way -= 1
+        self.moved(monotonic)
 
     def stalls_in(self, monotonic: float) -> float:
         """Return the seconds until the account is stuck if no delivery ends before; 0 if it is stuck."""

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -161,3 +162,83 @@ async def test_outcomes_are_kept_while_the_store_cannot_be_written(
             await until(lambda: tried > 100, store)
             works.set()
     assert [mail.status for mail in await mails(store)] == [Status.SENT]
+
+
+async def test_an_outcome_and_the_next_claim_are_asked_of_the_store_at_once(
+    store: SqliteStore, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within one turn of the loop, so that they share a transaction: first the outcome, and then the claim."""
+    asked: list[str] = []
+    record, claim = store.record, store.claim
+
+    async def recorded(changed: Sequence[Mail], now: datetime) -> None:
+        if changed:
+            asked.append("record")
+            asyncio.get_running_loop().call_soon(asked.append, "next turn of the loop")
+        await record(changed, now)
+
+    async def claimed(*args: Any, **options: Any) -> Claim:
+        asked.append("claim")
+        return await claim(*args, **options)
+
+    monkeypatch.setattr(store, "record", recorded)
+    monkeypatch.setattr(store, "claim", claimed)
+    await add(store, 1, 2, 3)
+    async with sending(store, [inbox.url], connections=1):
+        await logged(store, "mail.sent", 3)
+    # A claim that comes after a search for expired mails, which happens once a second, has a turn of its own.
+    pairs = list(pairwise(asked))
+    assert asked.count("record") == 3
+    assert pairs.count(("record", "claim")) >= 2
+
+
+async def test_a_worker_whose_outcome_is_not_recorded_gets_no_mail(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if mails can be claimed: what was claimed for it is handed back, and no attempt is counted."""
+    monkeypatch.setattr("notifier.actors.recording.RECORD_AGAIN", 0.02)
+    record, tried, works = store.record, 0, False
+
+    async def failing(changed: Sequence[Mail], now: datetime) -> None:
+        nonlocal tried
+        if changed and not works:
+            tried += 1
+            raise StoreUnusable("disk full")
+        await record(changed, now)
+
+    monkeypatch.setattr(store, "record", failing)
+    async with Scripted.running() as server, sending(store, [server.url], connections=1):
+        await add(store, 1, 2, 3)
+        await until(lambda: tried > 5, store)
+        store.wake.set()
+        await until(lambda: tried > 10, store)
+        assert len(server.messages) == 1
+        works = True
+        await logged(store, "mail.sent", 3)
+    assert [mail.attempt for mail in await mails(store)] == [1, 1, 1]
+    assert len(server.messages) == 3
+
+
+async def test_outcomes_that_become_ready_during_a_transaction_are_in_the_next(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None of them is lost, and none is recorded twice."""
+    record, recorded = store.record, list[str]()
+
+    async def slowly(changed: Sequence[Mail], now: datetime) -> None:
+        await record(changed, now)
+        recorded.extend(mail.event for mail in changed)
+        await asyncio.sleep(0.1 if changed else 0)
+
+    async def answer(phase: str, line: bytes) -> bytes | None:
+        if phase == "DOT" and b"To: p2@" in line:
+            await asyncio.sleep(0.05)
+        return None
+
+    monkeypatch.setattr(store, "record", slowly)
+    async with Scripted.running(answer) as server, sending(store, [server.url]):
+        await add(store, 0)
+        await logged(store, "mail.sent", 1)
+        await add(store, 1, 2, 3)
+        await logged(store, "mail.sent", 4)
+    assert sorted(recorded) == ["r0", "r1", "r2", "r3"]

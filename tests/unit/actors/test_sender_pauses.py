@@ -17,7 +17,7 @@ from support.parts import PATIENCE
 from support.scripted import PHASES, Answer, Scripted
 
 from notifier import clock
-from notifier.actors.recording import OutcomeRecorder
+from notifier.actors.delivering import Account, Claimed, Deliverer
 from notifier.demo.inbox import Inbox
 from notifier.domain.mail import Mail, Status
 from notifier.gateways.smtp_login import Admission
@@ -125,15 +125,16 @@ async def test_a_delivery_that_fails_cancels_no_other(
             await reply.wait()
         return None
 
-    record = OutcomeRecorder.record
+    deliver = Deliverer.deliver
 
-    async def failing(self: OutcomeRecorder, outcomes: Sequence[Mail]) -> None:
-        if outcomes[0].to == "p1@example.com":
+    async def failing(self: Deliverer, account: Account, claimed: Claimed, *args: Any) -> list[Mail]:
+        outcomes = await deliver(self, account, claimed, *args)
+        if claimed.mail.to == "p1@example.com":
             await reply.wait()
             raise RuntimeError("a fault of our own")
-        await record(self, outcomes)
+        return outcomes
 
-    monkeypatch.setattr(OutcomeRecorder, "record", failing)
+    monkeypatch.setattr(Deliverer, "deliver", failing)
     async with Scripted.running(answer) as server:
         async with sending(store, [server.url], timeout="1h"):
             await add(store, 3)

@@ -10,8 +10,10 @@ from support.outgoing import MAIL, smtp_pool
 from support.parts import PATIENCE
 from support.scripted import DEFAULTS, Answer, HungUpError, Scripted, offer_pipelining, once
 
+from notifier.domain.mail import Reply
 from notifier.gateways import smtp_dialogue
 from notifier.gateways.smtp_dialogue import ConnectionState
+from notifier.gateways.smtp_stream import OutOfStepError
 from notifier.sending.replies import Phase
 
 OFFER = b"250-here\r\n250 PIPELINING\r\n"
@@ -238,14 +240,23 @@ async def test_an_odd_answer_to_the_message_leaves_its_outcome_unknown() -> None
     assert len(server.messages) == 1
 
 
-async def test_an_idle_connection_that_says_something_is_not_used_again() -> None:
+@pytest.mark.parametrize("said", [b"250 OK\r\n", b"25", b"hello\r\n"])
+async def test_an_idle_connection_that_says_something_is_not_used_again(said: bytes) -> None:
     """What it says would be taken for the answer to the next MAIL."""
     async with Scripted.running(once("DOT", b"250 OK\r\n")) as server, smtp_pool(server.url) as pool:
         connection = await pool.acquire()
         pool.release(connection)
-        connection._stream.data_received(b"250 OK\r\n")
+        connection._stream.data_received(said)
         assert (await pool.deliver(MAIL)).accepted
     assert server.connections == 2
+
+
+def test_no_command_is_accepted_after_a_rejected_one() -> None:
+    """Such an answer belongs to another command, except that a server may take a message without recipients."""
+    with pytest.raises(OutOfStepError):
+        smtp_dialogue._check(Phase.RCPT, Reply(250, "OK"), rejected=True)
+    for code in (354, 503):
+        assert smtp_dialogue._check(Phase.DATA, Reply(code, "OK"), rejected=True).code == code
 
 
 CODES = st.sampled_from([b"250 ok", b"354 go on", b"421 bye", b"450 later", b"550 no", b"", b"oops"])

@@ -36,8 +36,8 @@ MUTANTS = (
     Mutant(
         "stop-cuts-dialogues",
         "notifier/actors/sender.py",
-        "        await asyncio.gather(*self._deliveries, return_exceptions=True)\n",
-        "",
+        "            while self._workers:\n",
+        "            while False:\n",
         ("tests/unit/actors/test_delivering.py::test_a_stop_waits_for_the_reply_to_a_message",),
     ),
     Mutant(
@@ -82,8 +82,8 @@ MUTANTS = (
     Mutant(
         "one-failure-cuts-dialogues",
         "notifier/actors/sender.py",
-        "await asyncio.gather(*self._deliveries, return_exceptions=True)",
-        "await asyncio.gather(*self._deliveries)",
+        "            while self._workers:\n",
+        "            while len(self._workers) > 1:\n",
         ("tests/unit/actors/test_sender_pauses.py::test_a_delivery_that_fails_cancels_no_other",),
     ),
     Mutant(
@@ -320,8 +320,8 @@ MUTANTS = (
     Mutant(
         "connections-of-all-accounts-together",
         "notifier/actors/sender.py",
-        "            room = account.room(self._limits.connections)\n",
-        "            room = health.breaker.room(self._limits.connections - len(self._deliveries))\n",
+        "room = account.room(self._limits.connections, len(idle))",
+        "room = health.breaker.room(self._limits.connections - len(self._workers) + len(idle))",
         ("tests/unit/actors/test_sender_accounts.py::test_each_account_has_connections_of_its_own",),
     ),
     Mutant(
@@ -366,6 +366,27 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "claimed-before-the-outcome-is-recorded",
+        "notifier/actors/sender.py",
+        "            await asyncio.sleep(0)\n",
+        "",
+        ("tests/unit/actors/test_recording.py::test_an_outcome_and_the_next_claim_are_asked_of_the_store_at_once",),
+    ),
+    Mutant(
+        "unrecorded-outcome-frees-its-connection",
+        "notifier/actors/sender.py",
+        "idle if await recording else ()",
+        "idle",
+        ("tests/unit/actors/test_recording.py::test_a_worker_whose_outcome_is_not_recorded_gets_no_mail",),
+    ),
+    Mutant(
+        "outcome-lost-between-record-and-claim",
+        "notifier/actors/recording.py",
+        "        del self._outcomes[: len(ready)]\n",
+        "        self._outcomes.clear()\n",
+        ("tests/unit/actors/test_recording.py::test_outcomes_that_become_ready_during_a_transaction_are_in_the_next",),
+    ),
+    Mutant(
         "late-outcome-has-no-time",
         "notifier/actors/recording.py",
         "give_up_at = _monotonic() + LAST_RECORDS",
@@ -375,8 +396,8 @@ MUTANTS = (
     Mutant(
         "outcomes-dropped-while-the-store-is-locked",
         "notifier/actors/recording.py",
-        "if self._is_ending and give_up_at is None:",
-        "if give_up_at is None:",
+        "if self._is_ending and self._give_up_at is None:",
+        "if self._give_up_at is None:",
         ("tests/unit/actors/test_recording.py::test_outcomes_are_kept_while_the_store_cannot_be_written",),
     ),
     Mutant(
@@ -521,8 +542,8 @@ MUTANTS = (
     Mutant(
         "claims-beyond-the-connections",
         "notifier/actors/delivering.py",
-        "self.health.room(min(connections, self.pool.capacity))",
-        "self.health.room(connections)",
+        "self.health.room(min(connections, self.pool.capacity) + idle)",
+        "self.health.room(connections + idle)",
         ("tests/unit/actors/test_sender_capacity.py::test_a_server_that_allows_few_connections_pauses_no_account",),
     ),
 )

@@ -517,9 +517,7 @@ MUTANTS = (
         "notifier/gateways/smtp_dialogue.py",
         "reply.code in SUCCESS_CODES and not rejected",
         "reply.code in SUCCESS_CODES",
-        (
-            "tests/unit/gateways/test_smtp_pipelining.py::test_a_server_that_only_claims_to_take_commands_together_costs_no_mail",
-        ),
+        ("tests/unit/gateways/test_smtp_pipelining.py::test_no_command_is_accepted_after_a_rejected_one",),
     ),
     Mutant(
         "lone-dot-forgotten",
