@@ -19,7 +19,6 @@ from notifier.actors.reporter import READER, report
 from notifier.actors.sender import Sender
 from notifier.composing.message import compose
 from notifier.composing.templates import MailTemplates
-from notifier.domain import airports
 from notifier.domain.claims import Quota
 from notifier.domain.events import StoredEvent
 from notifier.domain.mail import Mail, RetryPolicy
@@ -73,7 +72,6 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
     Raises StoreUnusable or Misconfigured if it cannot start. It also starts if the broker or the SMTP servers
     are unavailable.
     """
-    airports.load()
     wording = MailTemplates(settings.mail.templates)
     async with AsyncExitStack() as stack:
         metrics = Metrics()

@@ -1,6 +1,7 @@
 """`notifier serve`: the service as a process, from its settings to its last signal."""
 
 import asyncio
+import gc
 import os
 import resource
 import signal
@@ -12,6 +13,7 @@ from websockets.asyncio.server import Server
 
 from notifier import __version__, service
 from notifier.cli import token_file
+from notifier.domain import airports
 from notifier.errors import StoreUnusable
 from notifier.feed.client import reachable
 from notifier.observability import logs
@@ -55,6 +57,10 @@ async def _serve(settings: Settings) -> None:
         if makes_token:
             token_file.keep(settings.feed)
             _print_token(settings.feed, _address(server))
+        # The first booking needs it, and the process is ready without it.
+        asyncio.get_running_loop().run_in_executor(None, airports.load)
+        # What the start has made stays until the end, so that no search for garbage needs to look at it again.
+        gc.freeze()
         await stop.wait()
         log.info("stopping")
     log.info("stopped")
