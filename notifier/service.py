@@ -38,9 +38,10 @@ from notifier.gateways.properties import MAX_SHORT_STRING, truncated
 from notifier.gateways.publisher import Publisher
 from notifier.gateways.smtp_pool import SmtpPool, smtp_pools
 from notifier.gateways.topology import EVENTS
-from notifier.observability import loop_lag, mail_log
+from notifier.observability import loop_lag
 from notifier.observability.counters import Metrics
 from notifier.observability.gauges import gauges
+from notifier.observability.mail_log import MailLog
 from notifier.observability.status import ServiceStatus
 from notifier.sending.circuit_breaker import CircuitBreaker
 from notifier.sending.dialogue import ComposedMail
@@ -110,9 +111,8 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         server = await stack.enter_async_context(serve_feed(settings.feed, feed, pages))
 
         stack.push_async_callback(_stop, supervisor, _longest_dialogue(settings))
-        supervisor.start(
-            "broadcaster", partial(broadcast, store, hub, (figures.observe, metrics.observe, mail_log.log_changes))
-        )
+        observers = (figures.observe, metrics.observe, MailLog(settings.log).observe)
+        supervisor.start("broadcaster", partial(broadcast, store, hub, observers))
         supervisor.start("sender", _sending(store, accounts, settings, write_for_smtp))
         supervisor.start("purger", partial(_purge, store, settings))
         if broker:

@@ -1,5 +1,6 @@
 """Counters and histograms for Prometheus: messages, changes of mails, and durations. Pure."""
 
+from collections import Counter as Occurrences
 from collections.abc import Iterable, Iterator, Sequence
 from typing import get_args
 
@@ -76,8 +77,8 @@ class Metrics:
 
     def observe(self, events: Iterable[StoredEvent]) -> None:
         """Count events by type."""
-        for event in events:
-            self._transitions.labels(event.type).inc()
+        for type_, count in Occurrences(event.type for event in events).items():
+            self._transitions.labels(type_).inc(count)
 
     def dropped(self) -> None:
         """Count a client of the feed that was too slow."""

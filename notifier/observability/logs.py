@@ -5,13 +5,15 @@ import os
 import select
 import sys
 import threading
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
-from queue import Empty, Full, Queue
-from typing import Any
+from json.encoder import encode_basestring_ascii
+from queue import Empty, SimpleQueue
+from typing import Any, Literal, NamedTuple
 
 import structlog
 
+from notifier import clock
 from notifier.domain.addresses import all_masked
 from notifier.settings import LogSettings
 
@@ -20,8 +22,8 @@ log = structlog.get_logger(__name__)
 MAX_LINES = 10_000
 """Lines that can wait if stderr is not read; later ones are dropped and counted."""
 BATCH_SIZE = 100
-"""Lines that are written together."""
-FLUSH_TIMEOUT = 2.0
+"""Texts that are written together."""
+FLUSH_TIMEOUT = 4.0
 """Seconds that writing the last lines can take when the service ends."""
 
 
@@ -29,60 +31,67 @@ class _Stderr:
     """Stderr, written directly, or by a thread during `from_a_thread`, so that a reader that stops blocks nothing."""
 
     def __init__(self) -> None:
-        self._lines: Queue[str | None] | None = None
+        self._queue: SimpleQueue[tuple[str, int] | None] | None = None
         self._writer: threading.Thread | None = None
         self._writers_own = ""
+        self._waiting = 0
         self._dropped = 0
         self._counting = threading.Lock()
 
-    def write(self, text: str) -> None:
-        """Write text, or hand it to the thread without waiting."""
-        if self._lines is None:
+    def write(self, text: str, lines: int = 1) -> None:
+        """Write a text with this number of lines, or hand it to the thread without waiting."""
+        if self._queue is None:
             sys.stderr.write(text)
             return
         if threading.current_thread() is self._writer:
             # If the queue is full, the line with the number of dropped lines would be dropped itself.
             self._writers_own += text
             return
-        try:
-            self._lines.put_nowait(text)
-        except Full:
-            with self._counting:
-                self._dropped += 1
+        with self._counting:
+            is_full = self._waiting + lines > MAX_LINES
+            if is_full:
+                self._dropped += lines
+            else:
+                self._waiting += lines
+        if not is_full:
+            self._queue.put((text, lines))
 
     def flush(self) -> None:
         """Flush what was written directly."""
-        if self._lines is None:
+        if self._queue is None:
             sys.stderr.flush()
 
     @contextmanager
     def from_a_thread(self) -> Iterator[None]:
-        """Write in a thread until the block ends, which takes at most 2 x FLUSH_TIMEOUT even if nobody reads."""
+        """Write in a thread until the block ends, which takes at most FLUSH_TIMEOUT even if nobody reads."""
         sys.stderr.flush()
-        lines = self._lines = Queue(MAX_LINES)
-        args = (sys.stderr.fileno(), lines)
+        queue = self._queue = SimpleQueue()
+        self._waiting = 0
+        args = (sys.stderr.fileno(), queue)
         # A daemon that uses only the descriptor: a write that never returns must not keep the process from ending.
         writer = self._writer = threading.Thread(target=self._write_on, args=args, name="log", daemon=True)
         writer.start()
         try:
             yield
         finally:
-            with suppress(Full):
-                lines.put(None, timeout=FLUSH_TIMEOUT)
+            queue.put(None)
             writer.join(FLUSH_TIMEOUT)
             if not writer.is_alive():
-                self._lines = None
+                self._queue = None
 
-    def _write_on(self, descriptor: int, lines: "Queue[str | None]") -> None:
-        """Write lines until one is None, many of them in one write if they come quickly."""
+    def _write_on(self, descriptor: int, queue: "SimpleQueue[tuple[str, int] | None]") -> None:
+        """Write texts until one is None, many of them in one write if they come quickly."""
         ending = False
-        while not (ending and lines.empty()):
-            found = [lines.get()]
+        while not (ending and queue.empty()):
+            found = [queue.get()]
             with suppress(Empty):
                 while len(found) < BATCH_SIZE:
-                    found.append(lines.get_nowait())
+                    found.append(queue.get_nowait())
             ending = ending or None in found
-            _write_all(descriptor, "".join(filter(None, found)).encode(errors="backslashreplace"))
+            texts = [each for each in found if each]
+            with self._counting:
+                self._waiting -= sum(lines for _, lines in texts)
+            _write_all(descriptor, "".join(text for text, _ in texts).encode(errors="backslashreplace"))
             self._report_dropped(descriptor)
 
     def _report_dropped(self, descriptor: int) -> None:
@@ -161,4 +170,67 @@ def one_line(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping
 
 
 def _escaped(text: str) -> str:
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+    return text if text.isprintable() else "".join(_escaped_char(char) for char in text)
+
+
+def _escaped_char(char: str) -> str:
+    return char if char.isprintable() else ascii(char)[1:-1]
+
+
+class Line(NamedTuple):
+    """A line to be logged."""
+
+    level: Literal["info", "warning"]
+    event: str
+    """What happened."""
+    fields: Mapping[str, str | int]
+    """Everything else, in which all addresses are masked."""
+
+
+class Lines:
+    """Writes many lines at once. Each is the line that structlog would write, which takes ten times as long."""
+
+    def __init__(self, settings: LogSettings) -> None:
+        self._level = logging.getLevelNamesMapping()[settings.level]
+        self._render = _json_line if settings.format == "json" else _plain_line
+        self._is_coloured = settings.format != "json" and sys.stderr.isatty()
+
+    def writes(self, level: Literal["info", "warning"]) -> bool:
+        """Return whether lines of this level are written at all."""
+        return self._level <= (logging.INFO if level == "info" else logging.WARNING)
+
+    def write(self, lines: Iterable[Line]) -> None:
+        """Write the lines of levels that are to be logged."""
+        written = [line for line in lines if self.writes(line.level)]
+        if self._is_coloured:
+            for line in written:
+                getattr(log, line.level)(line.event, **line.fields)
+        elif written:
+            at = clock.now().isoformat(timespec="microseconds").replace("+00:00", "Z")
+            STDERR.write("".join([self._render(line, at) for line in written]), len(written))
+
+
+def _json_line(line: Line, at: str) -> str:
+    fields = [f'"{name}": {_quoted(value)}' for name, value in line.fields.items()]
+    given = "".join(f"{field}, " for field in fields)
+    return f'{{{given}"event": {_quoted(line.event)}, "level": "{line.level}", "timestamp": "{at}"}}\n'
+
+
+def _quoted(value: str | int) -> str:
+    return encode_basestring_ascii(value) if isinstance(value, str) else str(value)
+
+
+def _plain_line(line: Line, at: str) -> str:
+    fields = "".join([f" {name}={_shown(value)}" for name, value in sorted(line.fields.items())])
+    return f"{at} [{line.level:<9}] {_escaped(line.event)}{fields}\n"
+
+
+def _shown(value: str | int) -> str:
+    if not isinstance(value, str):
+        return str(value)
+    text = _escaped(value)
+    return text if _SPECIAL.isdisjoint(text) else repr(text)
+
+
+_SPECIAL = frozenset(" \t=\r\n\"'")
+"""Characters of a value that is written in quotes."""

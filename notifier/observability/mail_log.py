@@ -1,16 +1,15 @@
 """One log line for each change of a mail, with the ids that lead to everything else."""
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable
 
 import msgspec
-import structlog
 from msgspec import Struct
 
+from notifier.domain.addresses import all_masked
 from notifier.domain.events import StoredEvent, ids
 from notifier.domain.mail import Reply, Status
-
-log = structlog.get_logger(__name__)
+from notifier.observability.logs import Line, Lines
+from notifier.settings import LogSettings
 
 _WARNINGS = (Status.FAILED, Status.UNCERTAIN)
 
@@ -33,23 +32,36 @@ class _Body(Struct):
 _body = msgspec.json.Decoder(_Body)
 
 
-def log_changes(events: Iterable[StoredEvent]) -> None:
-    """Log each event; a mail that failed or is uncertain as a warning."""
-    for event in events:
-        write = log.warning if event.status in _WARNINGS else log.info
-        write(event.type, **dict(_fields(event)))
+class MailLog:
+    """Logs each change of a mail; a mail that failed or is uncertain as a warning."""
+
+    def __init__(self, settings: LogSettings) -> None:
+        self._lines = Lines(settings)
+
+    def observe(self, events: Iterable[StoredEvent]) -> None:
+        """Log events."""
+        if self._lines.writes("info"):
+            self._lines.write([_line(event) for event in events])
+        else:
+            self._lines.write([_line(event) for event in events if event.status in _WARNINGS])
 
 
-def _fields(event: StoredEvent) -> Iterator[tuple[str, Any]]:
-    yield from ids(event.mail, event.event, event.booking, event.traceparent).items()
+def _line(event: StoredEvent) -> Line:
+    # The body has no address that is not masked; publishers choose their own ids and references.
+    fields: dict[str, str | int] = {**ids(event.mail, _masked(event.event), _masked(event.booking), event.traceparent)}
     mail = _body.decode(event.body).data.mail
-    yield "kind", event.kind
-    yield "to", mail.to
+    fields["kind"] = event.kind
+    fields["to"] = mail.to
     if mail.attempt:
-        yield "attempt", mail.attempt
+        fields["attempt"] = mail.attempt
     if mail.smtp and event.prev is Status.SENDING:
-        yield "code", mail.smtp.code
+        fields["code"] = mail.smtp.code
         if event.status is not Status.SENT:
-            yield "reply", mail.smtp.text
+            fields["reply"] = mail.smtp.text
     if mail.error:
-        yield "error", mail.error
+        fields["error"] = mail.error
+    return Line("warning" if event.status in _WARNINGS else "info", event.type, fields)
+
+
+def _masked(text: str | None) -> str:
+    return all_masked(text or "")

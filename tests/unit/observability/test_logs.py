@@ -7,11 +7,14 @@ import re
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, BinaryIO, TextIO
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
+from typing import Any, BinaryIO, Literal, TextIO
 
 import pytest
 import structlog
+from hypothesis import example, given
+from hypothesis import strategies as st
 from support.parts import PATIENCE, request, submit
 
 from notifier.demo.inbox import Inbox
@@ -71,6 +74,51 @@ def test_addresses_in_text_from_outside_are_masked(capsys: pytest.CaptureFixture
     assert "asha" not in logged
     assert logged.count("@example.com") == 3
     assert "m1" in logged.splitlines()[0]
+
+
+FIELDS = st.dictionaries(st.sampled_from(["mail", "to", "code", "reply", "error"]), st.text() | st.integers())
+
+
+@pytest.mark.parametrize("format_", ["json", "console"])
+@given(
+    event=st.text(st.characters(exclude_characters="@"), min_size=1),
+    fields=FIELDS,
+    level=st.sampled_from(["info", "warning"]),
+)
+@example(event=HOSTILE, fields={"to": "asha@example.com", "reply": "it's", "error": '"=\\\ud800'}, level="info")
+def test_lines_that_are_written_at_once_are_those_of_structlog(
+    format_: str, event: str, fields: dict[str, Any], level: Literal["info", "warning"]
+) -> None:
+    """Whatever they contain, only their times differ."""
+    settings = LogSettings.model_validate({"NOTIFIER_LOG_FORMAT": format_})
+    masked: Any = logs.mask(None, "", dict(fields))
+    with redirect_stderr(StringIO()) as written:
+        logs.configure(settings)
+        getattr(structlog.get_logger("test"), level)(event, **masked)
+        logs.Lines(settings).write([logs.Line(level, event, masked)] * 2)
+    one, *others = [re.sub(r"20[0-9T:.-]+Z", "TIME", line) for line in written.getvalue().split("\n") if line]
+    assert others == [one, one]
+
+
+def test_lines_that_wait_are_counted_also_if_they_are_written_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them counts against the limit, and is written or counted as dropped."""
+    monkeypatch.setattr(logs, "MAX_LINES", 50)
+    settings = LogSettings.model_validate({"NOTIFIER_LOG_FORMAT": "json"})
+    logs.configure(settings)
+    lines: list[Any] = []
+    with narrow_pipe() as (source, target):
+        reader = threading.Thread(target=lambda: lines.extend(map(json.loads, source)))
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setattr(sys, "stderr", target)
+            with logs.STDERR.from_a_thread():
+                for _ in range(100):
+                    logs.Lines(settings).write([logs.Line("info", "a line", {"filling": "x" * 200})] * 10)
+                reader.start()
+        target.close()
+        reader.join(PATIENCE)
+    written = sum(line["event"] == "a line" for line in lines)
+    assert written + sum(line["count"] for line in lines if "dropped" in line["event"]) == 1000
+    assert 50 <= written < 500
 
 
 @contextmanager

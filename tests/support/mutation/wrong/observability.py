@@ -3,6 +3,7 @@
 from support.mutation.mutant import Mutant
 
 _SETTINGS = "tests/integration/test_settings_effect.py"
+_LOGS = "tests/unit/observability/test_logs.py"
 _FIGURES = "tests/unit/observability/test_status.py"
 
 MUTANTS = (
@@ -61,5 +62,33 @@ MUTANTS = (
         "quota_left=health.quota_left,",
         "quota_left=None,",
         (f"{_FIGURES}::test_stats_say_how_the_service_is",),
+    ),
+    Mutant(
+        "value-that-forges-a-line",
+        "notifier/observability/logs.py",
+        "    text = _escaped(value)\n",
+        "    text = value\n",
+        (f"{_LOGS}::test_lines_that_are_written_at_once_are_those_of_structlog",),
+    ),
+    Mutant(
+        "lines-written-at-once-not-counted",
+        "notifier/observability/logs.py",
+        "for line in written]), len(written))",
+        "for line in written]))",
+        (f"{_LOGS}::test_lines_that_wait_are_counted_also_if_they_are_written_at_once",),
+    ),
+    Mutant(
+        "address-in-the-id-of-a-message-logged",
+        "notifier/observability/mail_log.py",
+        "_masked(event.event), ",
+        "event.event, ",
+        ("tests/unit/observability/test_mail_log.py::test_addresses_in_the_ids_of_publishers_are_masked",),
+    ),
+    Mutant(
+        "failed-mails-not-logged-at-warning",
+        "notifier/observability/mail_log.py",
+        "for event in events if event.status in _WARNINGS",
+        "for event in events if not event.status",
+        ("tests/unit/observability/test_mail_log.py::test_only_the_levels_that_are_asked_for_are_logged",),
     ),
 )

@@ -193,8 +193,8 @@ MUTANTS = (
     Mutant(
         "rates-not-measured",
         "notifier/service.py",
-        "(figures.observe, metrics.observe, mail_log.log_changes)",
-        "(metrics.observe, mail_log.log_changes)",
+        "(figures.observe, metrics.observe, MailLog(settings.log).observe)",
+        "(metrics.observe, MailLog(settings.log).observe)",
         (f"{_FIGURES}::test_rates_are_of_the_last_ten_seconds",),
     ),
     Mutant(
