@@ -69,6 +69,8 @@ class Hub:
     def publish(self, events: Sequence[StoredEvent], now: float) -> None:
         """Send events to the subscribers whose filter they pass, encoded once for each filter and position."""
         self.position = events[-1].seq
+        if not self._groups:
+            return
         batch = Batch(events)
         for wanted, group in list(self._groups.items()):
             if wanted.may_pass(batch):

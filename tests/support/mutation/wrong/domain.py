@@ -210,10 +210,24 @@ MUTANTS = (
         ("tests/unit/domain/test_mail.py::test_every_time_and_setting_can_be_retried",),
     ),
     Mutant(
+        "short-name-is-shown",
+        "notifier/domain/addresses.py",
+        "if not name or not (is_name_masked or domain.lower() in lowered):",
+        "if not name or not is_name_masked:",
+        ("tests/unit/domain/test_addresses.py::test_a_recipient_is_masked_however_its_at_is_written",),
+    ),
+    Mutant(
+        "event-with-the-recipients-address",
+        "notifier/domain/public_mail.py",
+        "to=masked(mail.to),",
+        "to=mail.to,",
+        ("tests/unit/domain/test_events.py::test_an_event_is_a_cloud_event",),
+    ),
+    Mutant(
         "recipients-name-alone-is-shown",
         "notifier/domain/addresses.py",
-        "len(name) >= SHORTEST_NAME:",
-        "len(name) >= 10 * SHORTEST_NAME:",
+        "len(name) >= SHORTEST_NAME\n",
+        "len(name) >= 10 * SHORTEST_NAME\n",
         ("tests/unit/domain/test_addresses.py::test_a_recipient_is_masked_where_its_name_stands_alone",),
     ),
     Mutant(
