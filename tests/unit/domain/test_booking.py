@@ -49,7 +49,7 @@ from notifier.domain.mail import (
     sent,
     unknown,
 )
-from notifier.domain.planning import BookingState, Plan
+from notifier.domain.planning import BookingState, Plan, forgetting, recognising
 
 # --- What one message does -------------------------------------------------------------------------------------------
 
@@ -516,6 +516,45 @@ def test_an_address_that_was_removed_before_is_not_notified_again() -> None:
     shelf = Shelf(confirmed(passengers=(ASHA, RAVI)), changed(2, passengers=(ASHA,)))
     shelf.send(9)
     assert [mail.to for mail in shelf.deliver(ended(passengers=(ASHA, RAVI))).added] == ["asha@example.com"]
+
+
+def erased(shelf: Shelf, who: str, *, named: bool) -> Shelf:
+    """Erase an address, as a store does, before a message that names it again or not."""
+    assert isinstance(shelf.state, BookingState)
+    shelf.mails.clear()
+    shelf.state = recognising(forgetting(shelf.state, who, b"salt"), [who] if named else [], b"salt")
+    return shelf
+
+
+def test_a_message_that_names_an_erased_address_can_be_mailed_to_it() -> None:
+    """A cancellation has the address again, which keeps the confirmation that it had; others do not reach it."""
+    both = (ASHA, RAVI)
+    for named in (False, True):
+        shelf = erased(Shelf(confirmed(passengers=both)), "ravi@example.com", named=named)
+        plan = shelf.deliver(ended(passengers=both if named else (ASHA,)))
+        reached = [("asha@example.com", ("Asha Rao",)), ("ravi@example.com", ("Ravi Rao",))]
+        assert [(mail.to, names(mail)) for mail in plan.added] == reached[: 1 + named]
+        shelf.mails.clear()
+        assert isinstance(shelf.state, BookingState)
+        shelf.state = recognising(shelf.state, ["ravi@example.com"], b"salt")
+        added = shelf.deliver(changed(4, passengers=both)).added
+        assert kinds(added) == [Kind.CHANGE, Kind.CHANGE, Kind.REMINDER, Kind.REMINDER]
+
+
+def test_an_erased_address_that_was_removed_before_is_not_notified_again() -> None:
+    """It had its notice, and is only confirmed later if it never was."""
+    removed = Shelf(confirmed(passengers=(ASHA, RAVI)), changed(2, passengers=(ASHA,)))
+    removed = erased(removed, "ravi@example.com", named=True)
+    assert [mail.to for mail in removed.deliver(ended(passengers=(ASHA, RAVI))).added] == ["asha@example.com"]
+    unconfirmed = erased(Shelf(ended(2, passengers=(RAVI,))), "ravi@example.com", named=True)
+    assert unconfirmed.deliver(ended(passengers=(RAVI,))).added == ()
+    assert kinds(unconfirmed.deliver(changed(4, passengers=(RAVI,))).added) == [Kind.CONFIRMATION, Kind.REMINDER]
+
+
+def test_an_erased_address_that_is_removed_gets_no_notice() -> None:
+    """It is not known any more."""
+    shelf = erased(Shelf(confirmed(passengers=(ASHA, RAVI))), "ravi@example.com", named=False)
+    assert shelf.deliver(changed(passengers=(ASHA,))).added == ()
 
 
 def test_a_second_cancellation_keeps_the_notice() -> None:

@@ -6,7 +6,8 @@ from msgspec.structs import replace
 from support.bookings import ASHA, LOST, MORNING, RAVI, Shelf, changed, confirmed, ended
 from support.samples import NOW, RULES
 
-from notifier.domain.booking import Passenger
+from notifier.domain.booking import Change, Passenger
+from notifier.domain.mail import Kind
 from notifier.domain.planning import Subjects
 
 
@@ -34,3 +35,27 @@ def test_the_subjects_of_a_first_message_are_all_expected() -> None:
         subjects.render(99)
         assert message.plan(None, (), replace(RULES, subject=subjects), NOW).added
         assert not subjects.lacks
+
+
+def test_the_subjects_of_a_cancellation_are_only_those_of_notices() -> None:
+    """It reminds nobody, although it can name flights."""
+    expected = ended(passengers=(ASHA, RAVI), flights=(MORNING,)).subjects()
+    assert [(kind, flights, locale) for kind, _, flights, locale in expected] == [
+        (Kind.CANCELLATION, (MORNING,), "en"),
+        (Kind.CANCELLATION, (MORNING,), None),
+    ]
+
+
+def test_a_message_names_the_identities_of_its_addresses() -> None:
+    """The store finds erased addresses by them, whatever their letter case in the message."""
+    message = confirmed(passengers=(ASHA, Passenger("Ravi Rao", "Ravi@Example.com")))
+    assert message.named == {"asha@example.com", "ravi@example.com"}
+
+
+def test_the_types_of_booking_messages_are_promised() -> None:
+    """Publishers write them, so none is renamed."""
+    assert [str(change) for change in (Change.CONFIRMED, Change.CHANGED, Change.CANCELLED)] == [
+        "booking.confirmed",
+        "booking.changed",
+        "booking.cancelled",
+    ]

@@ -61,7 +61,7 @@ def test_newer_wins_by_time_if_there_are_no_versions() -> None:
 def test_the_first_message_of_a_booking_is_in_force() -> None:
     """Its version and the time of that version are kept; a message without a version has neither."""
     for first in (changed(4, time=HOUR[1]), ended(4, time=HOUR[1])):
-        assert in_force(first, None) == InForce(first, 4, HOUR[1])
+        assert in_force(first, None) == InForce(first, 4, HOUR[1], restored=False)
     plain = changed(None, time=HOUR[1])
     assert in_force(plain, None) == InForce(plain, None, None)
 
