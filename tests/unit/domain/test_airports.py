@@ -22,7 +22,10 @@ def shown(at: str | None, clock: str, zone: str | None = None) -> AirportTime:
 @pytest.mark.parametrize("text", ["2026-12-01T09:30:00+05:30", "2026-12-01T04:00:00Z", "2026-12-01T09:30"])
 def test_the_same_departure_in_three_spellings_is_one_moment(text: str) -> None:
     """With an offset, with Z or on the airport's clock: the same time in UTC, shown on the airport's clock."""
-    assert moment(text, "DEL") == shown("2026-12-01T04:00", "2026-12-01T09:30", "IST")
+    found = moment(text, "DEL")
+    assert found == shown("2026-12-01T04:00", "2026-12-01T09:30", "IST")
+    assert found.at
+    assert found.at.tzinfo is UTC
 
 
 def test_an_airport_s_code_is_read_in_any_case() -> None:

@@ -10,6 +10,7 @@ from support.incoming import legacy_mail
 from support.samples import flight_data
 
 from notifier.domain import fields
+from notifier.domain.addresses import normalised
 from notifier.domain.legacy_messages import LegacyMail
 from notifier.domain.message_shapes import BookingData, RequestData
 from notifier.domain.notification import Recipient
@@ -159,7 +160,9 @@ def test_an_address_that_no_mail_can_reach_is_shown_on_one_line() -> None:
     """Its first 200 characters are kept, without line breaks and control characters, and with the reason."""
     shown, fault = fields.address("asha\r\n\x00" + "x" * 300)
     assert shown == "asha???" + "x" * 193
-    assert fault
+    with pytest.raises(ValueError, match=r"\w") as reason:
+        normalised("asha\r\n\x00" + "x" * 300)
+    assert fault == str(reason.value)
 
 
 def test_a_request_needs_one_recipient_that_mail_can_reach() -> None:

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 from support.incoming import ORIGIN, legacy_mail, names, refusal
 from support.samples import NOW, TRACE
 
+from notifier.domain.legacy_messages import ADDRESS_FIELDS, TEXT_FIELDS, LegacyMail
 from notifier.domain.messages import Origin, decode
 from notifier.domain.notification import NotificationRequest, Recipient
 
@@ -36,7 +39,40 @@ def test_the_older_shapes_are_read_with_all_aliases(address: str, text: str, ser
 )
 def test_an_older_publisher_s_time_is_read_in_every_form(given_time: str | int) -> None:
     """A time with or without offset, seconds and milliseconds since 1970 are read as the same moment."""
-    assert read_request(legacy_mail(notificationTime=given_time)).send_at == datetime(2026, 11, 25, 10, 0, tzinfo=UTC)
+    found = read_request(legacy_mail(notificationTime=given_time)).send_at
+    assert found == datetime(2026, 11, 25, 10, 0, tzinfo=UTC)
+    assert found.tzinfo is UTC
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Set the machine's clock to another time zone."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "IST-5:30")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_a_time_without_an_offset_is_utc_on_every_machine() -> None:
+    """It does not depend on the time zone of the service."""
+    found = read_request(legacy_mail(notificationTime="2026-11-25T10:00:00")).send_at
+    assert found == datetime(2026, 11, 25, 10, 0, tzinfo=UTC)
+
+
+def test_the_names_of_a_field_are_those_of_the_shape() -> None:
+    """The documentation lists them in the order in which they count."""
+    assert ADDRESS_FIELDS == ("recepientEmail", "recipientEmail")
+    assert TEXT_FIELDS == ("text", "content", "message")
+    assert {*ADDRESS_FIELDS, *TEXT_FIELDS, "subject", "notificationTime"} == set(LegacyMail.__struct_encode_fields__)
+
+
+def test_a_message_id_that_is_too_long_is_refused_as_such() -> None:
+    """It would not fit into the correlation id of the results."""
+    body = json.dumps(legacy_mail()).encode()
+    reason = ("invalid", "message_id: longer than 200 bytes")
+    assert refusal(body, Origin(NOW, message_id="x" * 201)) == reason
 
 
 @pytest.mark.parametrize(
@@ -121,6 +157,7 @@ def test_an_envelope_without_a_mail_is_refused(data: Any) -> None:
         ({"text": ""}, "text: missing"),
         ({"subject": "a\tb"}, "subject: contains a control character or a line break"),
         ({"text": "a\x00"}, "text: contains a control character other than a tab or a line end"),
+        ({"content": 5}, "content: must be a text without control characters except tabs and line ends"),
         ({"notificationTime": "soon"}, "notificationTime: 'soon' is not a time such as 2026-12-01T09:30:00+05:30"),
     ],
 )
@@ -139,7 +176,8 @@ def test_an_older_message_without_an_id_is_identified_by_body_and_time() -> None
     first, again, later = [decode(body, origin).id for origin in stamped]
     assert first == again == hashlib.sha256(body + NOW.isoformat().encode()).hexdigest()
     assert later != first
-    assert decode(body, ORIGIN).id == decode(body, Origin(NOW + timedelta(days=1))).id != first
+    plain = hashlib.sha256(body).hexdigest()
+    assert decode(body, ORIGIN).id == decode(body, Origin(NOW + timedelta(days=1))).id == plain != first
     assert decode(body + b" ", ORIGIN).id != decode(body, ORIGIN).id
 
 
