@@ -40,5 +40,21 @@ def test_after_a_refusal_a_client_must_change_something() -> None:
 
 def test_a_code_has_a_meaning_of_its_own() -> None:
     """A member is its number, and no two members mean the same."""
-    assert int(CloseCode.RESTARTING) == 1012
+    assert int(CloseCode.RESTARTING) == CloseCode.RESTARTING.value == 1012
     assert len({code.meaning for code in CloseCode}) == len(CloseCode)
+    assert all(code.__doc__ == code.meaning for code in CloseCode)
+
+
+def test_the_name_of_a_code_is_promised() -> None:
+    """The server and clients in Python use the names, so each stands for the number in the documentation."""
+    assert {code.name: int(code) for code in CloseCode} == {
+        "FRAME_TOO_LARGE": 1009,
+        "INTERNAL_ERROR": 1011,
+        "RESTARTING": 1012,
+        "FULL": 1013,
+        "BAD_FRAME": 4400,
+        "UNAUTHORIZED": 4401,
+        "NO_HELLO": 4408,
+        "TOO_MANY_FRAMES": 4429,
+        "TOO_SLOW": 4508,
+    }

@@ -13,26 +13,38 @@ from hypothesis import strategies as st
 from msgspec import UNSET, Raw
 from support.any_json import FIELDS, JSON
 from support.client_frames import frame, read
+from support.frames import AT, events, shown
+from support.readings import STATS
 from support.samples import NOW, mail
 
 from notifier.domain.events import MailFilter, StoredEvent
 from notifier.domain.mail import Kind, Status
 from notifier.domain.public_mail import public_mail
 from notifier.feed.protocol import (
+    HEARTBEAT,
     MAX_MAILS,
+    PROTOCOL,
     BadFrame,
     ByeFrame,
     CloseCode,
     CommandFrame,
+    Failure,
     FilterFrame,
     HelloFrame,
     ResultFrame,
+    SnapshotFrame,
     Totals,
+    WelcomeFrame,
     read_frame,
+    read_server_frame,
     write,
+    write_bodies,
     write_events,
+    write_result,
     write_snapshot,
 )
+from notifier.feed.protocol.commands import Pausing
+from notifier.feed.protocol.frames import ErrorFrame
 
 
 def test_a_bare_hello_asks_for_the_usual() -> None:
@@ -216,3 +228,118 @@ def test_events_carry_the_encoded_bodies(count: int) -> None:
         "cursor": "c",
         "events": [{"a": 1}] * count,
     }
+
+
+def test_a_result_carries_its_value() -> None:
+    """The value is encoded, or is JSON already and put into the frame unchanged."""
+    for id_ in (5, "a", None):
+        for value in (Pausing(paused=True), Raw(b'{"paused": true}')):
+            found = b"".join(write_result(id_, value))
+            assert json.loads(found) == {"type": "result", "id": id_, "ok": True, "value": {"paused": True}}
+            assert isinstance(read_server_frame(found), ResultFrame)
+
+
+SHOWN = shown("m", 1, "pending")
+SERVER_FRAMES: list[Any] = [
+    WelcomeFrame(
+        protocol=1, server="s", role="viewer", resumed=False, replay=0, reason="expired", heartbeat=20, now=AT
+    ),
+    SnapshotFrame(id=5, cursor="c", totals=STATS.totals, mails=[SHOWN], more=False),
+    events(SHOWN),
+    STATS,
+    ResultFrame(id="a", ok=False, error=Failure(code="not_found", message="there is no such mail")),
+    ErrorFrame(id=1, code="c", message="m"),
+    ByeFrame(code=1012, reconnect=True, after_ms=0),
+]
+"""A frame of each type that a service sends."""
+
+
+@pytest.mark.parametrize("sent", SERVER_FRAMES)
+def test_a_frame_of_the_service_is_read_as_it_was_written(sent: Any) -> None:
+    """Of every type, as text and as bytes, with every field under its name."""
+    written = write(sent)
+    assert read_server_frame(written) == read_server_frame(written.decode()) == sent
+    assert json.loads(written)["type"] == type(sent).__name__.removesuffix("Frame").lower()
+
+
+def test_a_client_ignores_a_type_of_frame_that_it_does_not_know() -> None:
+    """A newer service may send it, with any fields."""
+    assert read_server_frame(frame(type="later", cursor=5)) is None
+    assert read_server_frame(frame(type="hello")) is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"type":5}', '{"type":"events"}', "[" * 100_000, "\ud800"])
+def test_a_frame_that_a_client_cannot_read_is_bad(text: str) -> None:
+    """The client says so and does not stop with another error."""
+    with pytest.raises(BadFrame, match=r"^the service sent a frame that this version cannot read: \S"):
+        read_server_frame(text)
+
+
+def test_the_parts_of_a_frame_are_not_copied() -> None:
+    """Encoded mails and events can be large and are sent to many clients, so the frame only refers to them."""
+    totals, body = Totals.of(dict.fromkeys(Status, 0)), b'{"a":1}'
+    assert any(part is body for part in write_snapshot(None, "c", totals, body, more=False))
+    assert any(part is body for part in write_bodies("c", body))
+    assert json.loads(b"".join(write_bodies("c", body))) == {"type": "events", "cursor": "c", "events": [{"a": 1}]}
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        HelloFrame(token="t", resume="c", filter=Raw(b'{"status":"sent"}'), snapshot=5, stats=1.5),
+        HelloFrame(),
+        FilterFrame(id=5, filter=Raw(b"null"), snapshot=0),
+        CommandFrame(id="a", name="mail.list", args=Raw(b"{}")),
+    ],
+)
+def test_a_frame_of_a_client_is_read_as_it_was_written(asked: Any) -> None:
+    """The client and the server use the same structs."""
+    assert read_frame(write(asked).decode()) == asked
+
+
+def test_a_client_does_not_send_what_it_does_not_want() -> None:
+    """A field with its default is left out, so an older service can read the frame."""
+    assert write(HelloFrame()) == b'{"type":"hello"}'
+    assert write(FilterFrame()) == b'{"type":"filter"}'
+
+
+@pytest.mark.parametrize(("stats", "valid"), [(0, True), (3600, True), (-0.1, False), (3600.1, False)])
+def test_stats_are_sent_once_an_hour_at_least(stats: float, valid: bool) -> None:  # noqa: FBT001 - a column of the table
+    """No and an hour are the limits of the time between two of them."""
+    if valid:
+        assert read(HelloFrame, type="hello", stats=stats).stats == stats
+    else:
+        with pytest.raises(BadFrame, match=r"^hello\.stats: must be a number from 0 to 3600 or null$"):
+            read_frame(frame(type="hello", stats=stats))
+
+
+def test_a_frame_carries_a_limited_number_of_mails_and_events() -> None:
+    """A client may rely on 500 mails in a snapshot and 100 events in a frame at most."""
+    mails = [msgspec.to_builtins(SHOWN)]
+    for count, valid in ((500, True), (501, False)):
+        written = frame(
+            type="snapshot", cursor="c", totals=msgspec.to_builtins(STATS.totals), mails=mails * count, more=False
+        )
+        assert is_read(written) is valid
+    bodies = json.loads(write(events(SHOWN)))["events"]
+    for count, valid in ((100, True), (101, False)):
+        assert is_read(frame(type="events", cursor="c", events=bodies * count)) is valid
+
+
+def is_read(text: str) -> bool:
+    try:
+        return read_server_frame(text) is not None
+    except BadFrame:
+        return False
+
+
+def test_the_protocol_has_a_name_and_a_heartbeat() -> None:
+    """Both are promised: the WebSocket subprotocol, and a frame every 20 seconds."""
+    assert (PROTOCOL, HEARTBEAT) == ("notifier.feed.v1", 20)
+
+
+def test_the_words_that_a_service_sends_are_in_the_document() -> None:
+    """Clients read them as texts, because a newer service can have more; the schema lists those of this version."""
+    schema = msgspec.json.schema(WelcomeFrame)["$defs"]["WelcomeFrame"]["properties"]
+    assert schema["role"]["enum"] == ["viewer", "operator"]
+    assert schema["reason"]["enum"] == ["none", "expired", "restarted", "filter_changed", "invalid"]
