@@ -1,5 +1,6 @@
 """Decoding of messages: what is read, and what is refused with which code and detail."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -261,6 +262,91 @@ def test_the_largest_body_is_still_read() -> None:
     """A body of exactly 256 KiB is accepted."""
     event = json.dumps(request_event()).encode()
     assert decode(event + b" " * (MAX_BYTES - len(event)), ORIGIN).id == "r1"
+
+
+TYPES = "booking.cancelled, booking.changed, booking.confirmed, notification.cancelled, notification.requested"
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"\xff", "not_utf8: the body is not UTF-8: byte 0: invalid start byte"),
+        (b"[" * 100_000, "not_json: the body is nested too deeply"),
+        (b"[]", "invalid: the body must be a JSON object"),
+        (b"{}", f"invalid: type: missing; it must be one of {TYPES}"),
+        (b'{"type":7}', f"unknown_type: type: '7' is unknown; it must be one of {TYPES}"),
+        (
+            json.dumps({"type": "x" * 300}).encode(),
+            f"unknown_type: type: '{'x' * 200}' is unknown; it must be one of {TYPES}",
+        ),
+        (
+            json.dumps(booking_event(id=None)).encode(),
+            "invalid: id: missing, and the AMQP property message_id is missing, too",
+        ),
+    ],
+)
+def test_the_detail_says_how_to_repair_a_message(body: bytes, reason: str) -> None:
+    """It names what was found and what is possible, and shows no more than 200 characters of it."""
+    assert ": ".join(refusal(body)) == reason
+
+
+def test_a_body_of_which_only_the_beginning_was_kept_is_too_large() -> None:
+    """The detail has its size on the broker."""
+    code, detail = refusal(b'{"type":', Origin(NOW, size=300_000))
+    assert (code, detail) == ("too_large", "the body has 300000 bytes; at most 262144 are allowed")
+    body = json.dumps(request_event()).encode()
+    assert decode(body, Origin(NOW, size=len(body))).id == "r1"
+
+
+def test_the_type_decides_before_the_names_of_older_fields() -> None:
+    """A CloudEvent may also have a service and an address, and an envelope an address."""
+    everything = {"service": "CREATE_TICKET", "recepientEmail": "b@example.com"}
+    assert read_request({**everything, **request_event()}).recipients == (Recipient("asha@example.com"),)
+    assert read_request({**everything, "data": legacy_mail()}).recipients == (Recipient("asha@example.com"),)
+
+
+@pytest.mark.parametrize("message", [legacy_mail(), {"service": "CREATE_TICKET", "data": legacy_mail()}])
+def test_an_older_message_without_an_id_is_identified_by_its_whole_body(message: dict[str, Any]) -> None:
+    """Also by what is around the mail, so that a repeat is recognised and another message is not taken for it."""
+    body = json.dumps(message).encode()
+    assert decode(body, ORIGIN).id == hashlib.sha256(body).hexdigest()
+
+
+def test_an_empty_optional_field_counts_as_missing() -> None:
+    """Publishers write an empty text for what they do not know."""
+    flight = flight_data(seat="", gate="", arrives_at="")
+    booking = read_booking(booking_event(passengers=[passenger(locale="")], flights=[flight], time=""))
+    assert (booking.passengers[0].locale, booking.time) == (None, NOW)
+    assert (booking.flights[0].seat, booking.flights[0].gate, booking.flights[0].arrives) == (None, None, None)
+    request = read_request(request_event(html="", send_at="", expires_at=""))
+    assert (request.html, request.send_at, request.expires_at) == (None, None, None)
+
+
+def test_texts_for_people_have_single_spaces_and_references_stay() -> None:
+    """A name and a subject are written into headers; a reference or a number is compared."""
+    booking = read_booking(
+        booking_event(
+            booking="R  1", passengers=[passenger(name=" Asha  Rao ")], flights=[flight_data(number="AI  101")]
+        )
+    )
+    assert (booking.booking, booking.passengers[0].name, booking.flights[0].number) == ("R  1", "Asha Rao", "AI  101")
+    assert read_request(request_event(subject=" Your  ticket ")).subject == "Your ticket"
+
+
+@pytest.mark.parametrize("arrives_at", ["2026-12-01T09:30:00+05:30", "2026-12-01T04:00:00Z"])
+def test_an_arrival_at_the_time_of_departure_is_left_out(arrives_at: str) -> None:
+    """A flight takes longer than nothing; a second later is an arrival."""
+    assert read_booking(booking_event(flights=[flight_data(arrives_at=arrives_at)])).flights[0].arrives is None
+    later = flight_data(arrives_at=arrives_at.replace(":00+", ":01+").replace(":00Z", ":01Z"))
+    assert read_booking(booking_event(flights=[later])).flights[0].arrives
+
+
+def test_a_withdrawal_keeps_what_its_events_carry_on() -> None:
+    """Correlation id and trace."""
+    origin = Origin(NOW, correlation_id="c-9", traceparent=TRACE)
+    assert read(WITHDRAWAL, origin) == NotificationCancelled(
+        id="w1", source="/", correlation="c-9", traceparent=TRACE, request="r1"
+    )
 
 
 LONG = "票" * 67
