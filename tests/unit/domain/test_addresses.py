@@ -16,6 +16,7 @@ from notifier.domain.addresses import (
     _international,
     _plain_domain,
     all_masked,
+    ascii_domain,
     hashed,
     identity,
     masked,
@@ -139,6 +140,49 @@ def test_a_local_part_longer_than_64_octets_is_no_address() -> None:
         normalised("a" * 65 + "@example.com")
 
 
+@pytest.mark.parametrize(
+    ("start", "stored"),
+    [
+        ("b.", "b."),
+        ("xn--bcher-kva.", "xn--bcher-kva."),
+        ("bücher.", "xn--bcher-kva."),
+    ],
+)
+def test_an_address_longer_than_254_octets_is_no_address(start: str, stored: str) -> None:
+    """RFC 5321 section 4.5.3.1.3, for the form in which it is mailed, with a domain of any kind."""
+    local, rest = "a" * 64, ".".join(["c" * 50] * 3)
+    fitting = "d" * (254 - len(f"{local}@{stored}{rest}."))
+    assert normalised(f"{local}@{start}{rest}.{fitting}") == f"{local}@{stored}{rest}.{fitting}"
+    with pytest.raises(ValueError, match=r"too long|more than 254 octets"):
+        normalised(f"{local}@{start}{rest}.{fitting}d")
+
+
+def test_the_parts_of_an_international_address_are_counted_in_octets() -> None:
+    """A letter can have several."""
+    assert normalised("ö" * 32 + "@example.com") == "ö" * 32 + "@example.com"
+    with pytest.raises(ValueError, match=r"^the part before the @ has more than 64 octets$"):
+        normalised("ö" * 33 + "@example.com")
+
+
+def test_a_local_part_that_is_not_ascii_keeps_its_domain_readable() -> None:
+    """Only a server with SMTPUTF8 takes such an address, and it reads the domain in both forms."""
+    assert normalised("пётр@bücher.example") == "пётр@bücher.example"
+    assert normalised("asha@bücher.example") == "asha@xn--bcher-kva.example"
+
+
+def test_a_domain_has_an_ascii_form() -> None:
+    """EHLO needs it."""
+    assert [ascii_domain(domain) for domain in ("bücher.example", "Mail.Example.COM")] == [
+        "xn--bcher-kva.example",
+        "Mail.Example.COM",
+    ]
+
+
+def test_a_hash_is_promised() -> None:
+    """Erased addresses are recognised by it, also after an upgrade."""
+    assert hashed("asha@example.com", b"salt") == "45d906fbdbc5f5a03d0026afe08887be"
+
+
 @given(st.text())
 def test_no_text_does_more_than_be_refused(text: str) -> None:
     """Any text is either normalised to a form that normalises to itself, or a ValueError."""
@@ -224,6 +268,35 @@ def test_a_recipient_is_masked_where_its_name_stands_alone(local: str, domain: s
     """Servers look up the part before the @ and name it without its domain, sometimes encoded."""
     for name in (local, local.upper(), quote(local, safe="")):
         assert without(f"{local}@{domain}", text.format(name, name)) == text.format(masked(local), masked(local))
+
+
+@pytest.mark.parametrize(
+    ("local", "written"),
+    [
+        ("zq+box=1", "zq+2Bbox+3D1"),
+        ("zq+box=1", "zq%2Bbox%3D1"),
+        ("zq/box", "zq%2Fbox"),
+        ('"zq\\box"', '"zq\\\\box"'),
+    ],
+)
+def test_a_name_is_masked_in_every_encoding(local: str, written: str) -> None:
+    """In xtext, in a URL and with Python's escapes, alone and with its domain, in any letter case."""
+    address = f"{local}@example.com"
+    for text in (written, written.upper(), written.lower()):
+        assert without(address, f"550 <{text}@example.com>") == f"550 <{masked(address)}>"
+        assert without(address, f"user {text} unknown") == f"user {masked(local)} unknown"
+
+
+def test_a_short_name_is_masked_only_with_its_domain() -> None:
+    """A name of three letters can be an ordinary word; one of four is masked on its own."""
+    assert without("ann@example.com", "ann <ann@example.com>") == "ann <a•••@example.com>"
+    assert without("anna@example.com", "anna <anna@example.com>") == "a••• <a•••@example.com>"
+
+
+def test_a_text_that_is_no_address_is_masked_where_it_stands_alone() -> None:
+    """A message can name somebody without an @, however short."""
+    assert without("asha", "no asha, asharao or asha.rao here") == "no a•••, asharao or asha.rao here"
+    assert without("al", "al, Al and alan") == "a•••, a••• and alan"
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,8 @@ def test_the_schema_says_what_a_client_can_rely_on() -> None:
     times += [part for name in ("expires_at", "next_attempt_at", "sent_at") for part in fields[name]["anyOf"]]
     times += schemas["PublicFlight"]["properties"]["departs_at"]["anyOf"]
     assert [each["format"] for each in times if each["type"] == "string"] == ["date-time"] * 6
+    assert all("description" in each for shape in schemas.values() for each in shape["properties"].values())
+    assert all("RFC 3339" in each["description"] for each in times[2:] if each["type"] == "string")
     assert fields["status"]["$ref"] == "#/components/schemas/Status"
     assert fields["kind"]["$ref"] == "#/components/schemas/Kind"
     assert (fields["rev"]["minimum"], fields["attempt"]["minimum"]) == (1, 0)
