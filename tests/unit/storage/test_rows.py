@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from support.any_mail import MAILS
 from support.samples import NOW, TRACE, mail
 
-from notifier.domain.events import encode_event, event_id, event_type
+from notifier.domain.events import StoredEvent, encode_event, event_id, event_type
 from notifier.domain.mail import (
     FINISHED,
     Kind,
@@ -77,6 +77,11 @@ def test_a_mail_without_a_wait_is_due_at_once_although_the_clock_was_set_back(wa
     """A day back, a mail for the time of its creation is due now, and one for a later time is due at that time."""
     row = dict(zip(MAIL_COLUMNS, mail_row(mail(send_at=NOW + wait), NOW - timedelta(1)), strict=True))
     assert row["due_at"] == millis(NOW + due)
+
+
+def test_the_columns_of_an_event_have_the_names_of_its_fields() -> None:
+    """Queries name the columns, and a reader takes their values in this order."""
+    assert ("seq", *EVENT_COLUMNS) == StoredEvent._fields
 
 
 @pytest.mark.parametrize("prev", [None, Status.PENDING])
