@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from support.samples import NOW, flight, mail
+from support.structs import structs_of, takes_positions, undescribed
 
+from notifier.domain import public_mail as public_mail_module
 from notifier.domain.events import encode_event
 from notifier.domain.mail import Itinerary, Kind, Mail, Reply, Status
 from notifier.domain.public_mail import PublicMail, SmtpReply, public_mail
@@ -145,3 +147,10 @@ def test_each_time_is_shown_under_its_name(name: str) -> None:
     """The public mail has the times of its life in UTC."""
     at = NOW + timedelta(hours=5)
     assert getattr(public_mail(mail(**{name: at})), name) == "2026-11-24T15:00:00.000Z"
+
+
+@pytest.mark.parametrize("shape", structs_of(public_mail_module))
+def test_every_field_is_given_by_name_and_described(shape: type[msgspec.Struct]) -> None:
+    """Two fields of one type cannot be mixed up, and the document says what each one is."""
+    assert not takes_positions(shape)
+    assert undescribed(shape) == []

@@ -6,8 +6,9 @@ import msgspec
 import pytest
 from msgspec import UNSET
 from support.frames import shown
+from support.structs import structs_of, takes_positions, undescribed
 
-from notifier.feed.protocol import COMMANDS
+from notifier.feed.protocol import COMMANDS, commands
 from notifier.feed.protocol.commands import ListArgs, ShowArgs
 
 
@@ -110,3 +111,16 @@ def test_the_schema_of_a_filter_is_that_of_the_frames() -> None:
     assert schema["filter"]["anyOf"] == [{"$ref": "#/components/schemas/FilterFields"}, {"type": "null"}]
     submit = msgspec.json.schema(COMMANDS["submit"].args)["$defs"]["SubmitArgs"]["properties"]
     assert submit["message"]["type"] == "object"
+
+
+@pytest.mark.parametrize("shape", structs_of(commands))
+def test_every_field_is_given_by_name_and_described(shape: type[msgspec.Struct]) -> None:
+    """Two fields of one type cannot be mixed up, and the document says what each one is."""
+    assert not takes_positions(shape)
+    assert undescribed(shape) == []
+
+
+def test_every_command_says_what_it_is_for() -> None:
+    """The document and the command line show it."""
+    assert all(command.summary[0].isupper() for command in COMMANDS.values())
+    assert len({command.summary for command in COMMANDS.values()}) == len(COMMANDS)

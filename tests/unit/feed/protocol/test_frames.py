@@ -16,6 +16,7 @@ from support.client_frames import frame, read
 from support.frames import AT, events, shown
 from support.readings import STATS
 from support.samples import NOW, mail
+from support.structs import structs_of, takes_positions, undescribed
 
 from notifier.domain.events import MailFilter, StoredEvent
 from notifier.domain.mail import Kind, Status
@@ -35,6 +36,7 @@ from notifier.feed.protocol import (
     SnapshotFrame,
     Totals,
     WelcomeFrame,
+    frames,
     read_frame,
     read_server_frame,
     write,
@@ -343,3 +345,10 @@ def test_the_words_that_a_service_sends_are_in_the_document() -> None:
     schema = msgspec.json.schema(WelcomeFrame)["$defs"]["WelcomeFrame"]["properties"]
     assert schema["role"]["enum"] == ["viewer", "operator"]
     assert schema["reason"]["enum"] == ["none", "expired", "restarted", "filter_changed", "invalid"]
+
+
+@pytest.mark.parametrize("shape", structs_of(frames))
+def test_every_field_is_given_by_name_and_described(shape: type[msgspec.Struct]) -> None:
+    """Two fields of one type cannot be mixed up, and the document says what each one is."""
+    assert shape.__name__ == "_Frame" or not takes_positions(shape)
+    assert undescribed(shape) == []

@@ -3,14 +3,16 @@
 import json
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.any_mail import MAILS
 from support.samples import NOW, flight, mail
+from support.structs import structs_of, takes_positions, undescribed
 
 from notifier.domain.events import encode_event, event_id, event_type
 from notifier.domain.mail import Mail, Status
-from notifier.feed.protocol import PublicEvent, public_mail
+from notifier.feed.protocol import PublicEvent, mails, public_mail
 
 
 @given(MAILS, st.none() | st.sampled_from(Status))
@@ -40,3 +42,10 @@ def test_a_recipient_is_masked_and_the_content_left_out() -> None:
     shown = public_mail(mail())
     assert shown.to == "a•••@example.com"
     assert "It is ready." not in repr(shown)
+
+
+@pytest.mark.parametrize("shape", structs_of(mails))
+def test_every_field_is_given_by_name_and_described(shape: type[msgspec.Struct]) -> None:
+    """Two fields of one type cannot be mixed up, and the document says what each one is."""
+    assert not takes_positions(shape)
+    assert undescribed(shape) == []

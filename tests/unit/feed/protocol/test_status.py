@@ -4,8 +4,9 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 from support.readings import READINESS
+from support.structs import structs_of, takes_positions, undescribed
 
-from notifier.feed.protocol import ReadinessStates
+from notifier.feed.protocol import ReadinessStates, status
 from notifier.feed.protocol.status import PartState
 
 
@@ -32,3 +33,10 @@ def test_the_body_of_another_service_is_refused(body: bytes) -> None:
     """A client that has reached another service by mistake can recognise it."""
     with pytest.raises(msgspec.DecodeError):
         msgspec.json.decode(body, type=ReadinessStates)
+
+
+@pytest.mark.parametrize("shape", structs_of(status))
+def test_every_field_is_given_by_name_and_described(shape: type[msgspec.Struct]) -> None:
+    """Two fields of one type cannot be mixed up, and the document says what each one is."""
+    assert shape in (PartState, ReadinessStates) or not takes_positions(shape)
+    assert undescribed(shape) == []
