@@ -7,16 +7,20 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from support.bookings import ASHA, EVENING, LATER_ON, MORNING, RAVI, Shelf, changed, confirmed, ended, kinds
-from support.samples import DEPARTURE, NOW, RULES, flight
+from support.samples import DEPARTURE, NOW, RULES, TRACE, flight
 
-from notifier.domain.booking import Change
+from notifier.domain.booking import Change, Passenger
+from notifier.domain.drafts import confirmation_id, last_departure, reminder_key
 from notifier.domain.mail import (
     Flight,
     Itinerary,
     Kind,
+    Price,
+    Status,
     mail_id,
 )
 from notifier.domain.planning import AddressState, BookingState
+from notifier.domain.reminder_time import reminder_time
 from notifier.settings import MAX_LENGTH
 
 
@@ -164,6 +168,147 @@ def test_no_id_of_a_restored_state_is_given_out_again_after_a_purge() -> None:
         seen += [mail.id for mail in shelf.deliver(message).added]
         shelf.mails.clear()
     assert len(seen) == len(set(seen)) == 5
+
+
+def test_a_mail_carries_what_its_message_and_the_settings_say() -> None:
+    """Its events have the correlation id and the trace, and its Message-ID the domain of the service."""
+    shelf = Shelf(confirmed(correlation="c-1", traceparent=TRACE))
+    later = NOW + timedelta(minutes=1)
+    shelf.deliver(changed(flights=(EVENING,), correlation="c-2"), later)
+    found = [
+        (mail.event, mail.correlation, mail.traceparent, mail.created_at, mail.aggregate, mail.booking, mail.rev)
+        for mail in shelf.mails.values()
+    ]
+    assert set(found) == {
+        ("m1", "c-1", TRACE, NOW, "booking:RXJ34P", "RXJ34P", 2),
+        ("m2", "c-2", None, later, "booking:RXJ34P", "RXJ34P", 1),
+    }
+    assert all(mail.message_id == f"<{mail.id}@mail.example.com>" for mail in shelf.mails.values())
+
+
+def test_a_reminder_has_one_flight_and_a_time_of_its_own() -> None:
+    """It shows its flight only, and its time stays the same when the departure moves and moves back."""
+    price = Price("9", "INR")
+    shelf = Shelf(confirmed(flights=(MORNING, LATER_ON), price=price, note="the gate is left out"))
+    confirmation, reminder, other = shelf.mails.values()
+    assert reminder.content == Itinerary(("Asha Rao",), (MORNING,), price, "en", thread=confirmation.id)
+    assert (reminder.flight, other.flight, confirmation.flight) == (MORNING, LATER_ON, None)
+    what = ("RXJ34P", "reminder", "AI101", DEPARTURE.isoformat(), "asha@example.com")
+    assert reminder.send_at == reminder_time(DEPARTURE, RULES.remind_before, *what)
+    shelf.deliver(changed(2, flights=(LATER_ON,)))
+    (again,) = [mail for mail in shelf.deliver(changed(3)).added if mail.kind is Kind.REMINDER]
+    assert (again.id != reminder.id, again.send_at) == (True, reminder.send_at)
+
+
+def test_those_who_share_an_address_are_named_in_order() -> None:
+    """Mails go to the address as the first of them has it, in the first one's language."""
+    shared = (Passenger("Asha Rao", "asha@example.com", "de"), Passenger("Ravi Rao", "Asha@Example.com", "en"))
+    for mail in Shelf(confirmed(passengers=shared)).mails.values():
+        assert isinstance(mail.content, Itinerary)
+        assert (mail.to, mail.content.names, mail.content.locale) == (
+            "asha@example.com",
+            ("Asha Rao", "Ravi Rao"),
+            "de",
+        )
+        assert mail.subject == RULES.subject(mail.kind, "RXJ34P", (MORNING,), "de")
+
+
+def test_a_change_notice_that_still_waits_shows_the_latest_state() -> None:
+    """A message that is no reason for another notice changes it, and it keeps the flights before the change."""
+    shelf = Shelf(confirmed())
+    shelf.send(9)
+    shelf.deliver(changed(2, flights=(EVENING,)))
+    plan = shelf.deliver(changed(3, flights=(EVENING,), note="the seat is left out"))
+    assert plan.added == ()
+    (notice,) = plan.changed
+    assert isinstance(notice.content, Itinerary)
+    assert (notice.kind, notice.content.before, notice.content.flights) == (Kind.CHANGE, (MORNING,), (EVENING,))
+    assert (notice.content.note, notice.content.sequence, notice.expires_at) == (
+        "the seat is left out",
+        2,
+        EVENING.departs_at,
+    )
+    assert notice.subject == RULES.subject(Kind.CHANGE, "RXJ34P", (EVENING,), "en")
+
+
+def test_a_report_of_a_bad_address_stays_as_it_is() -> None:
+    """A later message decides nothing about it, because its address was never part of the booking."""
+    nobody = Passenger("No One", "nobody", fault="it has no @")
+    shelf = Shelf(confirmed(passengers=(nobody, ASHA)))
+    (report,) = [mail for mail in shelf.mails.values() if mail.status is Status.FAILED]
+    assert (report.to, report.error) == ("nobody", "'nobody' is not a valid address: it has no @")
+    assert (report.id, None) in shelf.deliver(changed(passengers=(nobody, ASHA), flights=(EVENING,))).amended
+
+
+def test_two_reports_of_bad_addresses_have_ids_of_their_own() -> None:
+    """Also if the second one comes with a later message, which does not report the first one again."""
+    nobody, other = (Passenger("No One", name, fault="it has no @") for name in ("nobody", "no-one"))
+    shelf = Shelf(confirmed(passengers=(nobody, ASHA)))
+    added = shelf.deliver(changed(passengers=(nobody, other, ASHA))).added
+    assert [(mail.to, mail.status) for mail in added] == [("no-one", Status.FAILED)]
+    what = ("RXJ34P", "/booking-service", "m1", NOW.isoformat(), "unmailable")
+    reports = [mail.id for mail in shelf.mails.values() if mail.status is Status.FAILED]
+    assert reports == [mail_id(*what, "#0", "nobody"), mail_id(*what, "#1", "no-one")]
+
+
+def test_a_mail_to_an_address_of_an_earlier_booking_stays() -> None:
+    """A reference that is used again says nothing about the passengers of the booking that had it before."""
+    shelf = Shelf(confirmed(passengers=(RAVI,)))
+    (confirmation,) = [mail for mail in shelf.pending() if mail.kind is Kind.CONFIRMATION]
+    shelf.state = None
+    shelf.deliver(confirmed(1, id="next"))
+    assert shelf.mails[confirmation.id] == confirmation
+
+
+def test_a_notice_of_a_booking_without_flights_does_not_expire() -> None:
+    """Nothing says when it becomes useless, and the booking is remembered from now on."""
+    plan = Shelf().deliver(ended(passengers=(ASHA,)))
+    assert [(mail.kind, mail.expires_at, mail.send_at) for mail in plan.added] == [(Kind.CANCELLATION, None, NOW)]
+    assert plan.forget_at == NOW + RULES.remember
+    assert last_departure(()) is None
+
+
+def test_a_cancellation_without_flights_shows_those_of_the_booking() -> None:
+    """Its passengers recognise the booking by them; a price that it does not name is left out."""
+    shelf = Shelf(confirmed(flights=(EVENING, MORNING), price=Price("9", "INR")))
+    (notice,) = shelf.deliver(ended(note="the gate is left out")).added
+    assert notice.content == Itinerary(
+        ("Asha Rao",),
+        (EVENING, MORNING),
+        None,
+        "en",
+        "the gate is left out",
+        sequence=1,
+        thread=next(iter(shelf.mails)),
+    )
+    assert isinstance(shelf.state, BookingState)
+    assert (shelf.state.flights, shelf.state.price, shelf.state.sequence) == ((EVENING, MORNING), None, 1)
+
+
+def test_a_mail_says_that_any_of_its_flights_leaves_soon() -> None:
+    """In the time in which a reminder would be sent; a flight that has left leaves no more."""
+    for flights, at, soon in (
+        ((MORNING, LATER_ON), DEPARTURE - timedelta(hours=1), True),
+        ((LATER_ON, MORNING), DEPARTURE - timedelta(hours=1), True),
+        ((MORNING, LATER_ON), DEPARTURE + timedelta(hours=1), False),
+        ((LATER_ON,), DEPARTURE - timedelta(hours=1), False),
+        ((flight(departs_at=None),), DEPARTURE - timedelta(hours=1), False),
+    ):
+        content = Shelf().deliver(confirmed(flights=flights), at).added[0].content
+        assert isinstance(content, Itinerary)
+        assert content.leaves_soon is soon
+
+
+def test_the_id_of_a_confirmation_of_an_earlier_version_can_be_computed() -> None:
+    """That version kept no thread in its mails, and the mails of a booking stay together after an upgrade."""
+    assert confirmation_id("RXJ34P", "Asha@Example.com") == mail_id("RXJ34P", "confirmation", "asha@example.com")
+
+
+def test_a_reminder_is_about_an_address_and_a_departure() -> None:
+    """An erased one has no flight any more, and is about nothing that another one is about."""
+    (reminder,) = [mail for mail in Shelf(confirmed()).pending() if mail.kind is Kind.REMINDER]
+    assert reminder_key(replace(reminder, to="Asha@Example.com")) == ("asha@example.com", "AI101", DEPARTURE)
+    assert reminder_key(replace(reminder, flight=None)) == (reminder.id, "", None)
 
 
 DEPARTURES = st.datetimes(datetime(1970, 12, 30), datetime(9999, 1, 2), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis adds the zone
