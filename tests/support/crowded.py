@@ -40,6 +40,9 @@ SELECT CAST('{}' AS BLOB), 'mail.' || status, id || '.1', id, n, status, kind, b
 INSERT INTO messages SELECT '/test', event, created_at FROM mails;
 INSERT INTO aggregates SELECT DISTINCT aggregate, CAST('{}' AS BLOB), :now - 1 FROM mails;
 INSERT INTO starts (account, at, mail) SELECT :account, :now - (:mails - n), id FROM mails WHERE n % 2 = 0;
+INSERT INTO used SELECT account, count(*) FROM starts GROUP BY account;
+INSERT OR REPLACE INTO totals SELECT status, count(*) FROM mails GROUP BY status;
+INSERT INTO waiting SELECT attempt > 0, due_at / 60000, count(*) FROM mails WHERE due_at IS NOT NULL GROUP BY 1, 2;
 """
 
 

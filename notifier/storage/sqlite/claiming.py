@@ -8,6 +8,8 @@ from heapq import merge
 from itertools import chain, islice
 from typing import Any, NamedTuple
 
+from msgspec import json
+
 from notifier.domain.addresses import identity
 from notifier.domain.claims import Claim, Quota, Start
 from notifier.domain.mail import Mail, claimed, expired, failed
@@ -16,8 +18,19 @@ from notifier.storage import rows
 from notifier.storage.sqlite.changes import change, set_meta
 from notifier.storage.sqlite.portions import MAX_WEIGHT, portion, weight
 from notifier.storage.sqlite.purging import DAY, forget_starts
-from notifier.storage.sqlite.queries import MAX_ROWS, MINUTE, OPEN, SIZE, is_paused, mails, meta, one, without_content
-from notifier.storage.sqlite.writes import Writes
+from notifier.storage.sqlite.queries import (
+    MAX_ROWS,
+    MINUTE,
+    OPEN,
+    SIZE,
+    is_paused,
+    meta,
+    numbered,
+    one,
+    without_content,
+)
+from notifier.storage.sqlite.statements import write_rows
+from notifier.storage.sqlite.writes import Writes, count_starts, forget_start
 
 _HOUR_MS = 3_600_000
 _HOUR = f"due_at / {_HOUR_MS}"
@@ -42,7 +55,13 @@ WITH RECURSIVE hours (hour) AS (
 )
 SELECT hour FROM hours WHERE hour IS NOT NULL ORDER BY (SELECT min({_DEADLINE}) {_OF_HOUR} = hour) LIMIT ?
 """
-_OLDEST = f"SELECT min(n) FROM mails INDEXED BY mails_open WHERE aggregate = ? AND address = ? AND {OPEN} AND {_LIVE}"
+_OLDEST = f"""
+SELECT aggregate, address, (
+    SELECT min(n) FROM mails INDEXED BY mails_open
+    WHERE aggregate = due.aggregate AND address = due.address AND {OPEN} AND {_LIVE}
+) FROM json_each(?) AS asked CROSS JOIN mails AS due ON due.n = asked.value
+"""
+"""The oldest due mail of the same aggregate to the same address as each of some mails."""
 
 _Row = Sequence[Any]
 """A mail's number, whether it is due, and whether it is due and has not expired."""
@@ -60,9 +79,8 @@ def claim(
     next_start = meta(db, "next_start")
     grant = reserve_slots(datetime.fromisoformat(next_start) if next_start else None, len(due.mails), rate, now)
     starts = tuple(Start(claimed(mail, now), start) for mail, start in zip(due.mails, grant.starts, strict=False))
-    for start in starts:
-        change(writes, start.mail, now)
     if starts:
+        change(writes, [start.mail for start in starts], now)
         set_meta(db, "next_start", grant.next_start.isoformat())
     if quota and left is not None:
         _book(db, quota, [start.mail.id for start in starts], now)
@@ -82,23 +100,27 @@ def expire(writes: Writes, now: datetime) -> bool:
     """End one portion of the mails that have expired; return whether there are more."""
     sql = f"SELECT n, {SIZE} FROM mails INDEXED BY mails_expiring WHERE due_at IS NOT NULL AND expires_at <= ? LIMIT ?"
     found = portion((n, weight(size)) for n, size in writes.db.execute(sql, (rows.millis(now), MAX_WEIGHT + 1)))
-    for n in found.items:
-        if mail := _mail(writes, n, now):
-            change(writes, expired(mail), now)
+    change(writes, [expired(mail) for mail in _mails(writes, found.items, now)], now)
     return found.more
 
 
-def _mail(writes: Writes, n: int, now: datetime) -> Mail | None:
-    """Read a waiting mail; one that cannot be decoded becomes failed, so that it is visible and not tried again."""
-    if found := mails(writes.db, "WHERE n = ?", n):
-        return found[0]
+def _mails(writes: Writes, numbers: Sequence[int], now: datetime) -> list[Mail]:
+    """Read waiting mails; those that cannot be decoded become failed, so that they are visible and not tried again."""
+    found = numbered(writes.db, numbers)
+    for n in numbers:
+        if n not in found:
+            _end_damaged(writes, n, now)
+    return [found[n] for n in numbers if n in found]
+
+
+def _end_damaged(writes: Writes, n: int, now: datetime) -> None:
     if known := without_content(writes.db, n):
         attempt = claimed(known, now)
-        change(writes, attempt, now)
-        change(writes, failed(attempt, None, UNREADABLE), now)
-    else:
-        writes.db.execute("UPDATE mails SET due_at = NULL WHERE n = ?", (n,))
-    return None
+        change(writes, [attempt, failed(attempt, None, UNREADABLE)], now)
+        return
+    for due_at, attempts in writes.db.execute("SELECT due_at, attempt FROM mails WHERE n = ?", (n,)).fetchall():
+        writes.count_waiting(due_at, attempts, -1)
+    writes.db.execute("UPDATE mails SET due_at = NULL WHERE n = ?", (n,))
 
 
 def rebook(
@@ -108,8 +130,7 @@ def rebook(
     if after and not _quota_left(db, after, now):
         return _quota_again(db, after)
     if before:
-        latest = "SELECT max(n) FROM starts WHERE mail = ? AND account = ?"
-        db.execute(f"DELETE FROM starts WHERE n = ({latest})", (mail, before.account))
+        forget_start(db, mail, before.account)
     if after:
         _book(db, after, [mail], now)
     return None
@@ -122,7 +143,8 @@ def _quota_again(db: sqlite3.Connection, quota: Quota) -> datetime:
 
 def _book(db: sqlite3.Connection, quota: Quota, ids: Iterable[str], now: datetime) -> None:
     starts = [(quota.account, rows.millis(now), id_) for id_ in ids]
-    db.executemany("INSERT INTO starts (account, at, mail) VALUES (?, ?, ?)", starts)
+    write_rows(db, "INSERT INTO starts (account, at, mail) VALUES {}", starts)
+    count_starts(db, quota.account, len(starts))
 
 
 class _Due(NamedTuple):
@@ -154,19 +176,16 @@ def _due(writes: Writes, limit: int, left: int | None, now: datetime) -> _Due:
     chosen: list[int] = []
     passed_expired = False
     with ExitStack() as cursors:
-        for n, is_due, is_live in _candidates(db, cursors, at, short=left is not None and left < _are_due(db, at)):
-            if len(chosen) == room:
-                break
-            if not is_live:
-                passed_expired = passed_expired or bool(is_due)
-                continue
-            aggregate, address = db.execute("SELECT aggregate, address FROM mails WHERE n = ?", (n,)).fetchone()
-            key = aggregate, identity(address)
-            if key not in taken:
-                taken.add(key)
-                chosen.append(one(db, _OLDEST, aggregate, address, at, at))
-    found = [_mail(writes, n, now) for n in chosen]
-    return _Due([mail for mail in found if mail], passed_expired or len(chosen) == room)
+        candidates = _candidates(db, cursors, at, short=left is not None and left < _are_due(db, at))
+        while some := list(islice(candidates, room - len(chosen))):
+            passed_expired = passed_expired or any(is_due and not is_live for _, is_due, is_live in some)
+            live = json.encode([n for n, _, is_live in some if is_live]).decode()
+            for aggregate, address, oldest in db.execute(_OLDEST, (at, at, live)).fetchall():
+                key = aggregate, identity(address)
+                if key not in taken:
+                    taken.add(key)
+                    chosen.append(oldest)
+    return _Due(_mails(writes, chosen, now), passed_expired or len(chosen) == room)
 
 
 def _newest(writes: Writes, now: datetime) -> _Due:
@@ -177,21 +196,21 @@ def _newest(writes: Writes, now: datetime) -> _Due:
     db, at = writes.db, rows.millis(now)
     sending = db.execute("SELECT aggregate, address FROM mails INDEXED BY mails_listed WHERE status = 'sending'")
     taken = {(aggregate, identity(address)) for aggregate, address in sending.fetchall()}
-    columns = f"SELECT aggregate, address, next_attempt_at IS NULL, {_LIVE} FROM mails INDEXED BY mails_due"
+    columns = f"SELECT n, aggregate, address, next_attempt_at IS NULL, {_LIVE} FROM mails INDEXED BY mails_due"
     sql = f"{columns} WHERE due_at <= ? ORDER BY due_at DESC, n DESC LIMIT ?"
-    chosen: tuple[str, str] | None = None
+    chosen: int | None = None
     passed_expired = False
     with closing(db.execute(sql, (at, at, at, MAX_ROWS))) as found:
-        for aggregate, address, is_new, is_live in found:
+        for n, aggregate, address, is_new, is_live in found:
             passed_expired = passed_expired or not is_live
             if is_live and (is_new or chosen is None) and (aggregate, identity(address)) not in taken:
-                chosen = aggregate, address
+                chosen = n
                 if is_new:
                     break
     if chosen is None:
         return _Due([], more=passed_expired)
-    mail = _mail(writes, one(db, _OLDEST, *chosen, at, at), now)
-    return _Due([mail] if mail else [], more=True)
+    ((_, _, oldest),) = db.execute(_OLDEST, (at, at, f"[{chosen}]")).fetchall()
+    return _Due(_mails(writes, [oldest], now), more=True)
 
 
 def _candidates(db: sqlite3.Connection, cursors: ExitStack, at: int, *, short: bool) -> Iterator[_Row]:
@@ -236,12 +255,28 @@ def follow_clock(db: sqlite3.Connection, set_back: timedelta, now: datetime) -> 
     purged in time. A mail is given up after the time for which it has really been tried.
     """
     by, at = set_back // timedelta(milliseconds=1), rows.millis(now)
-    retried = "SET due_at = due_at - ?, next_attempt_at = next_attempt_at - ?"
-    db.execute(f"UPDATE mails {retried} WHERE due_at > ? AND next_attempt_at IS NOT NULL", (by, by, at))
-    db.execute("UPDATE starts SET at = at - ? WHERE at > ? AND at <= ?", (by, at, rows.millis(now + DAY)))
-    at_once = "next_attempt_at IS NULL AND send_at <= created_at"
-    db.execute(f"UPDATE mails SET due_at = ? WHERE due_at > ? AND {at_once}", (at, at))
+    retried = "due_at > ? AND next_attempt_at IS NOT NULL"
+    _count_as_due(db, f"due_at - {by}", retried, at)
+    db.execute(
+        f"UPDATE mails SET due_at = due_at - ?, next_attempt_at = next_attempt_at - ? WHERE {retried}", (by, by, at)
+    )
+    ahead = "account IN (SELECT account FROM used) AND at > ? AND at <= ?"
+    db.execute(f"UPDATE starts SET at = at - ? WHERE {ahead}", (by, at, rows.millis(now + DAY)))
+    at_once = "due_at > ? AND next_attempt_at IS NULL AND send_at <= created_at"
+    _count_as_due(db, str(at), at_once, at)
+    db.execute(f"UPDATE mails SET due_at = ? WHERE {at_once}", (at, at))
     for table, column in (("mails", "finished_at"), ("messages", "handled_at")):
         db.execute(f"UPDATE {table} SET {column} = ? WHERE {column} > ?", (at, at))
     for tried in ("due_at IS NOT NULL AND attempt > 0", "status = 'sending'"):
         db.execute(f"UPDATE mails SET counted_since = ? WHERE {tried} AND counted_since > ?", (at, at))
+
+
+def _count_as_due(db: sqlite3.Connection, due_at: str, condition: str, at: int) -> None:
+    """Count waiting mails that meet a condition with the time `at` as due at another time, which is given as SQL."""
+    for time, by in (("due_at", "-count(*)"), (due_at, "count(*)")):
+        counts = f"SELECT attempt > 0, ({time}) / {MINUTE}, {by} FROM mails WHERE {condition} GROUP BY 1, 2"
+        db.execute(
+            f"INSERT INTO waiting (tried, minute, mails) {counts} "
+            "ON CONFLICT (tried, minute) DO UPDATE SET mails = mails + excluded.mails",
+            (at,),
+        )

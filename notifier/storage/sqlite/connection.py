@@ -18,6 +18,9 @@ from notifier.errors import StoreUnusable
 BUSY_TIMEOUT = 1.0
 """Seconds that a statement waits for the lock of another process; everything behind it on the connection waits too."""
 
+_STATEMENTS = 256
+"""Compiled statements that a connection keeps: most are there for several numbers of rows."""
+
 _T = TypeVar("_T")
 _NOT_RUN = object()
 
@@ -51,7 +54,8 @@ class _Connection(sqlite3.Connection):
 
 async def connect(database: str | Path, **options: Any) -> aiosqlite.Connection:
     """Open a database for `run`; `options` are those of `sqlite3.connect`."""
-    return await aiosqlite.connect(database, factory=_Connection, isolation_level=None, timeout=BUSY_TIMEOUT, **options)
+    settings: dict[str, Any] = {"isolation_level": None, "timeout": BUSY_TIMEOUT, "cached_statements": _STATEMENTS}
+    return await aiosqlite.connect(database, factory=_Connection, **settings, **options)
 
 
 async def run(connection: aiosqlite.Connection, work: Callable[[sqlite3.Connection], _T]) -> _T:

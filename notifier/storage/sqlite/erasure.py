@@ -60,7 +60,7 @@ def _erase_mail(writes: Writes, n: int, mail: Mail, now: datetime) -> None:
     events = db.execute("SELECT seq, body FROM events WHERE mail_n = ?", (n,)).fetchall()
     db.executemany("UPDATE events SET body = ? WHERE seq = ?", [(erased_body(body), seq) for seq, body in events])
     if mail.status is Status.PENDING:
-        change(writes, cancelled(left, ERASED), now)
+        change(writes, [cancelled(left, ERASED)], now)
 
 
 def erase_bookings(writes: Writes, who: str, after: str) -> Step:

@@ -1,40 +1,60 @@
 """Delete old rows of a SQLite database, a few at a time so that nothing else is delayed for long."""
 
 import sqlite3
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from msgspec import json
 
 from notifier.storage import rows
 from notifier.storage.sqlite.changes import set_meta
 from notifier.storage.sqlite.portions import MAX_WEIGHT, portion, weight
-from notifier.storage.sqlite.queries import MINUTE, SIZE, meta, one
+from notifier.storage.sqlite.queries import MINUTE, SIZE, meta
+from notifier.storage.sqlite.writes import Writes, count_starts
 
 DAY = timedelta(hours=24)
 _BATCH_SIZE = MAX_WEIGHT
 """Maximum number of rows that one call deletes."""
 
 
-def purge_mails(db: sqlite3.Connection, finished_before: datetime, read_through: int | None) -> int:
+def purge_mails(writes: Writes, finished_before: datetime, read_through: int | None) -> int:
     """Delete finished mails with their events, except those with an event after number `read_through`.
 
     Looks only at the mails that finished first: if their events are unread, so are those of the others.
     """
-    first = f"SELECT n, {SIZE} FROM mails WHERE finished_at < ? ORDER BY finished_at LIMIT ?"
+    db = writes.db
+    first = f"SELECT n, status, {SIZE} FROM mails WHERE finished_at < ? ORDER BY finished_at LIMIT ?"
     finished = db.execute(first, (rows.millis(finished_before), _BATCH_SIZE)).fetchall()
-    read = [(n, size) for n, size in finished if read_through is None or _newest(db, n) <= read_through]
-    events = "SELECT count(*) FROM events WHERE mail_n = ?"
-    numbers = [(n,) for n in portion((n, weight(size, one(db, events, n))) for n, size in read).items]
-    last = max((_newest(db, *n) for n in numbers), default=0)
-    db.executemany("DELETE FROM events WHERE mail_n = ?", numbers)
-    db.executemany("DELETE FROM contents WHERE n = ?", numbers)
-    db.executemany("DELETE FROM mails WHERE n = ?", numbers)
+    logged = _logged(db, [n for n, *_ in finished])
+    read = [each for each in finished if read_through is None or logged[each[0]].newest <= read_through]
+    some = portion(((n, status), weight(size, logged[n].events)) for n, status, size in read).items
+    numbers = json.encode([n for n, _ in some]).decode()
+    for table, column in (("events", "mail_n"), ("contents", "n"), ("mails", "n")):
+        db.execute(f"DELETE FROM {table} WHERE {column} IN (SELECT value FROM json_each(?))", (numbers,))
+    for _, status in some:
+        writes.count(status, -1)
+    last = max((logged[n].newest for n, _ in some), default=0)
     if last > int(meta(db, "purged_through") or 0):
         set_meta(db, "purged_through", last)
-    return len(numbers)
+    return len(some)
 
 
-def _newest(db: sqlite3.Connection, n: int) -> int:
-    """Return the number of the latest event of a mail; 0 if it has none."""
-    return one(db, "SELECT max(seq) FROM events WHERE mail_n = ?", n) or 0
+class _Logged(NamedTuple):
+    """The events of one mail."""
+
+    events: int = 0
+    newest: int = 0
+    """The number of the latest one; 0 if there is none."""
+
+
+def _logged(db: sqlite3.Connection, numbers: Sequence[int]) -> Mapping[int, _Logged]:
+    sql = (
+        "SELECT mail_n, count(*), max(seq) FROM events WHERE mail_n IN (SELECT value FROM json_each(?)) GROUP BY mail_n"
+    )
+    found = db.execute(sql, (json.encode(numbers).decode(),)).fetchall()
+    return defaultdict(_Logged, {n: _Logged(events, newest) for n, events, newest in found})
 
 
 def forget_messages(db: sqlite3.Connection, handled_before: datetime) -> int:
@@ -61,8 +81,10 @@ def forget_starts(db: sqlite3.Connection, now: datetime, account: str | None = N
     for name in [account] if account else [each for (each,) in db.execute("SELECT account FROM used").fetchall()]:
         for side, at in (("<=", now - DAY), (">", now + DAY)):
             old = f"SELECT n FROM starts WHERE account = ? AND at {side} ? LIMIT ?"
-            found = db.execute(f"DELETE FROM starts WHERE n IN ({old})", (name, rows.millis(at), _BATCH_SIZE))
-            forgotten += found.rowcount
+            found = db.execute(f"DELETE FROM starts WHERE n IN ({old})", (name, rows.millis(at), _BATCH_SIZE)).rowcount
+            if found:
+                count_starts(db, name, -found)
+            forgotten += found
     return forgotten
 
 

@@ -97,12 +97,19 @@ def mail(db: sqlite3.Connection, id_: str) -> Mail | None:
     return next(iter(mails(db, "WHERE id = ?", id_)), None)
 
 
+def numbered(db: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, Mail]:
+    """Read mails by their numbers; one that cannot be decoded is logged and left out."""
+    sql = f"SELECT n, {_MAILS.removeprefix('SELECT ')} WHERE n IN (SELECT value FROM json_each(?))"
+    found = db.execute(sql, (json.encode(numbers).decode(),)).fetchall()
+    return {n: mail for n, *row in found for mail in _decoded([row])}
+
+
 def without_content(db: sqlite3.Connection, n: int) -> Mail | None:
     """Read a mail with an empty text as its content; None if its other columns cannot be decoded either."""
     return next(iter(_decoded(db.execute(f"{_LISTED} WHERE n = ?", (n,)))), None)
 
 
-def _decoded(found: Iterable[_Row]) -> list[Mail]:
+def _decoded(found: Iterable[Sequence[Any]]) -> list[Mail]:
     """Decode mails and leave out damaged ones, which must not hold up the others."""
     decoded: list[Mail] = []
     for row in found:
@@ -271,8 +278,8 @@ def _first_since(db: sqlite3.Connection, since: int) -> int:
 
 
 def _numbered(db: sqlite3.Connection, select: str, numbers: Sequence[int]) -> tuple[Mail, ...]:
-    sql = f"{select} WHERE n IN ({','.join(map(str, numbers))}) ORDER BY n DESC"
-    return tuple(_decoded(db.execute(sql)))
+    sql = f"{select} WHERE n IN (SELECT value FROM json_each(?)) ORDER BY n DESC"
+    return tuple(_decoded(db.execute(sql, (json.encode(numbers).decode(),))))
 
 
 def waiting(db: sqlite3.Connection, at: int) -> Waiting:

@@ -149,7 +149,7 @@ class SqliteStore:
 
     async def record(self, changed: Sequence[Mail], now: datetime) -> list[StoredEvent]:
         def work(writes: Writes) -> list[StoredEvent]:
-            return [event for mail in changed for event in changes.change(writes, mail, now)]
+            return changes.change(writes, changed, now)
 
         wake = any(mail.status is Status.PENDING for mail in changed)
         return await self._transact("record", work, wake=wake, mails=len(changed))
@@ -230,7 +230,7 @@ class SqliteStore:
             db = writes.db
             purging.forget_counts(db, now)
             return Purged(
-                purging.purge_mails(db, finished_before, queries.cursor(db, reader) if reader else None),
+                purging.purge_mails(writes, finished_before, queries.cursor(db, reader) if reader else None),
                 purging.forget_messages(db, handled_before),
                 purging.forget_aggregates(db, now),
                 purging.forget_starts(db, now),
@@ -319,7 +319,9 @@ class SqliteStore:
 
         def work(db: sqlite3.Connection) -> tuple[_T, Writes]:
             writes = Writes(db)
-            return do(writes), writes
+            result = do(writes)
+            writes.flush()
+            return result, writes
 
         return Work(work, mails=mails, now=now, ended=done)
 

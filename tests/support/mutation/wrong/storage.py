@@ -6,15 +6,15 @@ MUTANTS = (
     Mutant(
         "message-handled-twice",
         "notifier/storage/sqlite/changes.py",
-        'if one(db, "SELECT 1 FROM messages',
-        'if False and one(db, "SELECT 1 FROM messages',
+        "    if (message.source, message.id) in known.handled:",
+        "    if False:",
         ("tests/unit/storage/sqlite/test_purging.py::test_a_repeat_after_its_mail_was_purged_makes_no_mail",),
     ),
     Mutant(
         "events-of-a-change-not-returned",
         "notifier/storage/sqlite/store.py",
-        "return [event for mail in changed for event in changes.change(writes, mail, now)]",
-        "return [event for mail in changed for event in changes.change(writes, mail, now)[:1]]",
+        "return changes.change(writes, changed, now)",
+        "return changes.change(writes, changed, now)[:1]",
         (
             "tests/unit/storage/sqlite/test_changes.py::test_a_mail_that_comes_back_after_its_booking_was_cancelled_is_cancelled",
         ),
@@ -59,8 +59,8 @@ MUTANTS = (
     Mutant(
         "outdated-outcome-wins",
         "notifier/storage/sqlite/changes.py",
-        'rev = ? AND address = ?"\n    before = db.execute(sql, (mail.id, mail.rev - 1, mail.to))',
-        'address = ?"\n    before = db.execute(sql, (mail.id, mail.to))',
+        "(found.rev, found.address) != (mail.rev - 1, mail.to):",
+        "found.address != mail.to:",
         ("tests/unit/storage/sqlite/test_changes.py::test_a_change_of_an_outdated_mail_is_ignored",),
     ),
     Mutant(
@@ -95,8 +95,8 @@ MUTANTS = (
     Mutant(
         "newer-messages-ignored-on-return",
         "notifier/storage/sqlite/changes.py",
-        "returns = mail.status is Status.PENDING and amendment is not None",
-        "returns = False",
+        "if mail.status is Status.PENDING and found.amendment is not None:",
+        "if False:",
         (
             "tests/unit/storage/sqlite/test_changes.py::test_a_mail_that_comes_back_after_its_booking_was_cancelled_is_cancelled",
         ),
@@ -186,10 +186,10 @@ if wanted.since is True else 0
         "notice-overtakes-the-mail-before-it",
         "notifier/storage/sqlite/claiming.py",
         """\
-            if key not in taken:
+                if key not in taken:
 """,
         """\
-            if n not in chosen:
+                if oldest not in chosen:
 """,
         (
             "tests/unit/storage/sqlite/test_claiming.py::test_mails_of_one_booking_to_one_address_go_one_after_the_other",
@@ -198,8 +198,8 @@ if wanted.since is True else 0
     Mutant(
         "newer-mail-before-an-older-one",
         "notifier/storage/sqlite/claiming.py",
-        "chosen.append(one(db, _OLDEST, aggregate, address, at, at))",
-        "chosen.append(n)",
+        "SELECT min(n) FROM mails INDEXED BY mails_open",
+        "SELECT max(n) FROM mails INDEXED BY mails_open",
         ("tests/unit/storage/sqlite/test_claiming.py::test_an_older_mail_that_is_due_again_goes_before_newer_ones",),
     ),
     Mutant(
@@ -325,7 +325,7 @@ if wanted.since is True else 0
     Mutant(
         "notice-that-came-back-is-forgotten",
         "notifier/storage/sqlite/changes.py",
-        "if before[2] == _written(SUPERSEDED):",
+        "if amendment == SUPERSEDED:",
         "if False:",
         ("tests/unit/storage/sqlite/test_changes.py::test_a_notice_takes_over_the_changes_of_one_that_came_back",),
     ),
@@ -357,7 +357,7 @@ if wanted.since is True else 0
     Mutant(
         "damaged-mail-comes-up-again",
         "notifier/storage/sqlite/claiming.py",
-        "change(writes, failed(attempt, None, UNREADABLE), now)",
+        "change(writes, [attempt, failed(attempt, None, UNREADABLE)], now)",
         "pass",
         ("tests/unit/storage/sqlite/test_claiming.py::test_a_mail_that_cannot_be_decoded_stops_no_other",),
     ),
@@ -428,8 +428,8 @@ if wanted.since is True else 0
     Mutant(
         "retry-time-not-set-back",
         "notifier/storage/sqlite/claiming.py",
-        'due_at - ?, next_attempt_at = next_attempt_at - ?"',
-        'due_at - ?, next_attempt_at = next_attempt_at + 0 * ?"',
+        "next_attempt_at = next_attempt_at - ? WHERE",
+        "next_attempt_at = next_attempt_at + 0 * ? WHERE",
         (
             "tests/unit/storage/sqlite/test_claiming_clock.py::test_after_a_clock_was_set_back_changes_of_a_mail_do_not_let_it_wait_for_the_old_time",
         ),
@@ -551,6 +551,83 @@ if wanted.since is True else 0
         "return recent if recent is not None else await",
         "return await",
         ("tests/unit/storage/sqlite/test_store.py::test_new_events_are_read_without_the_database",),
+    ),
+    Mutant(
+        "status-before-a-step-still-counted",
+        "notifier/storage/sqlite/changes.py",
+        "    writes.count(prev, -1)\n",
+        "",
+        ("tests/unit/storage/sqlite/test_counts.py::test_counts_are_those_of_the_rows",),
+    ),
+    Mutant(
+        "wait-before-a-step-still-counted",
+        "notifier/storage/sqlite/changes.py",
+        "    writes.count_waiting(before.due_at, before.attempt, -1)\n",
+        "",
+        ("tests/unit/storage/sqlite/test_counts.py::test_counts_are_those_of_the_rows",),
+    ),
+    Mutant(
+        "purged-mails-still-counted",
+        "notifier/storage/sqlite/purging.py",
+        "        writes.count(status, -1)\n",
+        "        pass\n",
+        ("tests/unit/storage/sqlite/test_counts.py::test_counts_are_those_of_the_rows",),
+    ),
+    Mutant(
+        "counts-do-not-follow-the-clock",
+        "notifier/storage/sqlite/claiming.py",
+        "    _count_as_due(db, str(at), at_once, at)\n",
+        "",
+        ("tests/unit/storage/sqlite/test_counts.py::test_counts_are_those_of_the_rows",),
+    ),
+    Mutant(
+        "purged-starts-still-counted",
+        "notifier/storage/sqlite/purging.py",
+        "                count_starts(db, name, -found)\n",
+        "                pass\n",
+        ("tests/unit/storage/sqlite/test_counts.py::test_counts_are_those_of_the_rows",),
+    ),
+    Mutant(
+        "purged-mails-leave-what-they-say",
+        "notifier/storage/sqlite/purging.py",
+        ', ("contents", "n")',
+        "",
+        ("tests/unit/storage/sqlite/test_purging.py::test_purged_mails_are_gone_from_the_disk",),
+    ),
+    Mutant(
+        "erased-mails-keep-what-they-say",
+        "notifier/storage/sqlite/erasure.py",
+        '    db.execute("UPDATE contents SET content = ? WHERE n = ?", (rows.content_value(left), n))\n',
+        "",
+        ("tests/unit/storage/sqlite/test_erasure.py::test_an_erased_address_is_nowhere_on_the_disk",),
+    ),
+    Mutant(
+        "second-step-of-a-mail-lost",
+        "notifier/storage/sqlite/changes.py",
+        "                # The row that was read is the one before its first step.\n                break\n",
+        "                continue\n",
+        ("tests/unit/storage/sqlite/test_changes.py::test_two_steps_of_one_mail_can_be_recorded_together",),
+    ),
+    Mutant(
+        "handled-messages-scanned",
+        "notifier/storage/sqlite/changes.py",
+        "CROSS JOIN messages ON source = asked.column1",
+        "CROSS JOIN messages ON +source = asked.column1",
+        ("tests/unit/storage/sqlite/test_plans.py::test_no_statement_reads_a_whole_table",),
+    ),
+    Mutant(
+        "mails-of-a-batch-read-before-they-are-written",
+        "notifier/storage/sqlite/changes.py",
+        "    known.writes.flush()\n    sizes",
+        "    sizes",
+        ("tests/unit/storage/sqlite/test_changes.py::test_messages_of_one_booking_in_a_batch_see_each_other",),
+    ),
+    Mutant(
+        "last-rows-of-a-statement-lost",
+        "notifier/storage/sqlite/statements.py",
+        "    while start < len(rows):\n",
+        "    while start < len(rows) - 1:\n",
+        ("tests/unit/storage/sqlite/test_statements.py::test_every_row_is_written_and_read_once",),
     ),
     Mutant(
         "each-work-commits-alone",

@@ -6,13 +6,26 @@ import threading
 import time
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 
 from msgspec.structs import replace
 from support.samples import NOW, RULES, flight_data
-from support.stores import ACCEPTED, LATER, MOVED, RETRY, claimed, message, request, the_mail
+from support.stores import ACCEPTED, LATER, MOVED, RETRY, claimed, message, opened, request, the_mail
 
 from notifier.domain.events import MailFilter
-from notifier.domain.mail import Flight, Itinerary, Kind, Reply, Status, failed, handed_back, refused, sent, unknown
+from notifier.domain.mail import (
+    Flight,
+    Itinerary,
+    Kind,
+    Reply,
+    Status,
+    failed,
+    handed_back,
+    refused,
+    retried,
+    sent,
+    unknown,
+)
 from notifier.domain.messages import Origin, decode
 from notifier.storage.store import Store
 
@@ -136,6 +149,33 @@ async def test_a_change_of_an_outdated_mail_is_ignored(store: Store) -> None:
     assert await store.record([sent(mail, ACCEPTED, NOW)], NOW) == []
     assert (await store.totals())[Status.PENDING] == 1
     assert len(await store.events(0, 10)) == 3
+
+
+async def test_messages_of_one_booking_in_a_batch_see_each_other(store: Store, tmp_path: Path) -> None:
+    """A confirmation, a change and a cancellation make of its mails what they would make one after the other."""
+    batch = [
+        message(),
+        message(id="v2", type="booking.changed", version=2, flights=[MOVED]),
+        message(id="end", type="booking.cancelled", version=3),
+        message(),
+    ]
+    together = await store.add(batch, RULES, NOW)
+    async with opened(tmp_path / "other.db") as other:
+        assert together == [each for one in batch for each in await other.add([one], RULES, NOW)]
+        assert await store.events(0, 100) == await other.events(0, 100)
+        assert await store.page(MailFilter(), None, 100) == await other.page(MailFilter(), None, 100)
+
+
+async def test_two_steps_of_one_mail_can_be_recorded_together(store: Store) -> None:
+    """The second one is made from the first, and both are in the log, in order."""
+    await store.add([request(n) for n in range(3)], RULES, NOW)
+    a, b, c = await claimed(store)
+    refused_ = failed(b, Reply(550, "no"), None)
+    steps = [sent(a, ACCEPTED, NOW), refused_, retried(refused_), sent(c, ACCEPTED, NOW)]
+    appended = await store.record(steps, NOW)
+    assert [(event.mail, event.status) for event in appended] == [(mail.id, mail.status) for mail in steps]
+    assert await store.get(b.id) == retried(refused_)
+    assert await store.events(6, 10) == appended
 
 
 async def test_of_a_hundred_passengers_one_has_a_bad_address(store: Store) -> None:
