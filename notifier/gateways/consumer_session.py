@@ -30,8 +30,6 @@ ACKNOWLEDGE_TIMEOUT = 10.0
 """Seconds that an acknowledgement may wait to be written."""
 REQUEUE_TIMEOUT = 1.0
 """Seconds that requeuing may take at the end of a session."""
-BATCH_WINDOW = 0.005
-"""Seconds that a delivery waits for others, so that they share one commit."""
 _STREAM = "rabbit_stream_queue"
 """RabbitMQ's name of the queue type in the text of its refusal, which has no code of its own for a stream."""
 
@@ -175,9 +173,8 @@ class ConsumerSession:
 
         Raises Unreachable if the connection, or the channel of our queue, is lost.
         """
+        # No delivery waits for others here: those that arrive while a batch is stored are the next one.
         await self._wake.wait()
-        if not self._stop.is_set() and self._lost is None:
-            await asyncio.sleep(BATCH_WINDOW)
         if self._lost is not None:
             raise Unreachable(self._lost)
         if self._stop.is_set():
