@@ -191,6 +191,8 @@ async def test_letters_of_a_closed_channel_are_not_held(
             for _ in range(3):
                 while session._broker.held.waiting < len(ids):  # noqa: ASYNC110 - a session sends no signal
                     await asyncio.sleep(0.01)
+                while session.not_consumed:  # noqa: ASYNC110 - deliveries can come before the call that asks for them ends
+                    await asyncio.sleep(0.01)
                 (lost,) = [consumer for consumer in session.consumers if consumer.queue == extra]
                 await lost.channel.close()
                 while session._broker.held.waiting:  # noqa: ASYNC110 - a session sends no signal
