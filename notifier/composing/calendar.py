@@ -8,6 +8,7 @@ with each, so a calendar program moves the entry that it has instead of adding a
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
+from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import quote
@@ -52,8 +53,7 @@ def calendars(mail: Mail, organizer: str, labels: Mapping[str, str] = ENGLISH) -
         files = [("CANCEL", now)]
     else:
         files = [("PUBLISH", now), ("CANCEL", {uid: flight for uid, flight in before.items() if uid not in now})]
-    described = {**ENGLISH, **labels}
-    organized = f"ORGANIZER:mailto:{quote(organizer, safe='@')}"
+    organized = _organizer(organizer)
     found = []
     for method, flights in files:
         status = f"STATUS:{'CONFIRMED' if method == 'PUBLISH' else 'CANCELLED'}"
@@ -61,7 +61,7 @@ def calendars(mail: Mail, organizer: str, labels: Mapping[str, str] = ENGLISH) -
             line
             for uid, each in flights.items()
             if each.departs_at
-            for line in ("BEGIN:VEVENT", organized, status, *_event(mail, uid, each, described), "END:VEVENT")
+            for line in ("BEGIN:VEVENT", organized, status, *_event(mail, uid, each, labels), "END:VEVENT")
         ]
         if events:
             lines = ("BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:-//notifier//notifier//EN", f"METHOD:{method}")
@@ -70,13 +70,20 @@ def calendars(mail: Mail, organizer: str, labels: Mapping[str, str] = ENGLISH) -
     return found
 
 
+@lru_cache(maxsize=64)  # it is the same for all mails
+def _organizer(address: str) -> str:
+    return f"ORGANIZER:mailto:{quote(address, safe='@')}"
+
+
 def _by_uid(mail: Mail, flights: Iterable[Flight]) -> dict[str, Flight]:
     """Return the flights by UID, which is made of booking and number, and of a count if a number repeats."""
     domain = mail.message_id.strip("<>").rpartition("@")[2]
     found: dict[str, Flight] = {}
     for flight in flights:
-        uids = (f"{mail_id(mail.booking or '', 'event', flight.number, str(count))}@{domain}" for count in range(1000))
-        found[next(uid for uid in uids if uid not in found)] = flight
+        count = 0
+        while (uid := f"{mail_id(mail.booking or '', 'event', flight.number, str(count))}@{domain}") in found:
+            count += 1
+        found[uid] = flight
     return found
 
 
@@ -87,7 +94,7 @@ def _event(mail: Mail, uid: str, flight: Flight, labels: Mapping[str, str]) -> I
     arrives_at = arrives.at if arrives and arrives.at and arrives.at > departs_at else departs_at + _ASSUMED_DURATION
     origin, destination = _place(flight.origin), _place(flight.destination)
     details = (("booking", mail.booking), ("seat", flight.seat), ("gate", flight.gate))
-    description = "\n".join(f"{labels[name]}: {value}" for name, value in details if value)
+    description = "\n".join(f"{labels.get(name, ENGLISH[name])}: {value}" for name, value in details if value)
     yield f"UID:{uid}"
     yield f"DTSTAMP:{_utc(mail.created_at)}"
     yield f"SEQUENCE:{mail.content.sequence if isinstance(mail.content, Itinerary) else 0}"
@@ -117,7 +124,7 @@ def _text(value: str) -> str:
 
 def _folded(line: str) -> str:
     """Break a line into pieces of at most 75 octets, never inside a character (section 3.1)."""
-    if len(line) * 4 <= _LINE or len(line.encode()) <= _LINE:
+    if len(line) <= _LINE and (line.isascii() or len(line.encode()) <= _LINE):
         return line
     pieces, piece, size = [], "", 0
     for char in line:

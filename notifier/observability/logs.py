@@ -200,7 +200,7 @@ class Lines:
         return self._level <= (logging.INFO if level == "info" else logging.WARNING)
 
     def write(self, lines: Iterable[Line]) -> None:
-        """Write the lines of levels that are to be logged."""
+        """Write the lines whose level is logged."""
         written = [line for line in lines if self.writes(line.level)]
         if self._is_coloured:
             for line in written:
