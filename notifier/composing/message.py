@@ -108,10 +108,10 @@ def _attachment(calendar: Calendar) -> bytes:
 
 
 def _headers(mail: Mail, sender: NamedAddress, reply_to: NamedAddress | None) -> Iterator[str]:
-    yield _address("From", sender.name, sender.address)
+    yield _own_address("From", sender)
     yield _address("To", _addressee(mail), mail.to)
     if reply_to:
-        yield _address("Reply-To", reply_to.name, reply_to.address)
+        yield _own_address("Reply-To", reply_to)
     yield _header("Subject", mail.subject)
     yield _date((mail.first_attempt_at or mail.send_at).replace(microsecond=0))
     # An identifier is never folded or encoded, however long it is, so that readers can compare it.
@@ -132,6 +132,11 @@ def _thread(mail: Mail, booking: str) -> str:
 
 def _header(name: str, value: str) -> str:
     return f"{name}: {_words(name, value)}\r\n"
+
+
+@lru_cache(maxsize=64)  # it is the same for all mails
+def _own_address(header: str, of: NamedAddress) -> str:
+    return _address(header, of.name, of.address)
 
 
 def _address(header: str, name: str, address: str) -> str:
@@ -162,14 +167,13 @@ def _plain(value: str) -> bool:
 
 def _folded(name: str, value: str) -> str:
     """Divide plain text into lines of at most FOLD_AT characters, unless a single word is longer."""
-    lines, room = [""], FOLD_AT - len(f"{name}: ")
-    for word in value.split(" "):
-        if lines[-1] and len(lines[-1]) + 1 + len(word) > room:
-            lines.append(word)
-            room = FOLD_AT - 1
-        else:
-            lines[-1] += f" {word}" if lines[-1] else word
-    return _FOLD.join(lines)
+    lines, room = [], FOLD_AT - len(f"{name}: ")
+    while len(value) > room and " " in value:
+        end = value.rfind(" ", 0, room + 1)
+        line, _, value = (value[:end], "", value[end + 1 :]) if end > 0 else value.partition(" ")
+        lines.append(line)
+        room = FOLD_AT - 1
+    return _FOLD.join((*lines, value))
 
 
 def _encoded(name: str, value: str) -> str:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, timedelta, timezone
+from datetime import timedelta, timezone
 from typing import Any
 
 import msgspec
@@ -12,6 +12,7 @@ from notifier.domain.mail import AirportTime, Flight, Itinerary, Kind, Mail
 
 MAX_RESERVATIONS = 40
 """Reservations in one mail. Beyond that the mail has none, because they would be most of it."""
+_DAY = timedelta(days=1)
 _AIRLINE = re.compile(r"([A-Z0-9]{2})\s?\d{1,4}[A-Z]?")
 _IN_SCRIPT = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
@@ -78,5 +79,6 @@ def _time(time: AirportTime) -> str:
     if time.at is None:
         return time.clock.isoformat()
     offset = time.clock - time.at.replace(tzinfo=None)
-    zone = timezone(offset) if abs(offset) < timedelta(hours=24) else UTC
-    return time.at.astimezone(zone).isoformat()
+    if abs(offset) < _DAY:
+        return time.clock.replace(tzinfo=timezone(offset)).isoformat()
+    return time.at.isoformat()

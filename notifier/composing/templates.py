@@ -28,6 +28,7 @@ from jinja2 import (
 )
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from notifier.composing.flat_loader import FlatLoader
 from notifier.composing.locale_strings import LocaleStrings
 from notifier.composing.sample import dated_mails, sample_mails
 from notifier.composing.view import mail_view, subject_view
@@ -43,7 +44,8 @@ KINDS = (Kind.CONFIRMATION, Kind.CHANGE, Kind.CANCELLATION, Kind.REMINDER)
 
 _SHARED = ("layout.html", "layout.txt", "card.html")
 _OF_A_LOCALE = ("words.toml", *(f"{kind}.{part}" for kind in KINDS for part in ("subject", "txt", "html")))
-_BUILT_IN = resources.files("notifier.composing") / "templates"
+_PACKAGE = ("notifier.composing", "templates")
+_BUILT_IN = resources.files(_PACKAGE[0]) / _PACKAGE[1]
 _REFERENCE = "\0"
 """Stands for a booking's reference while a subject is rendered; no text of a message can contain it."""
 _LOCALE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
@@ -70,8 +72,9 @@ class MailTemplates:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        built_in = PackageLoader("notifier.composing", "templates")
-        loader: BaseLoader = ChoiceLoader([FileSystemLoader(folder), built_in]) if folder else built_in
+        loader: BaseLoader = FlatLoader(*_PACKAGE)
+        if folder:
+            loader = ChoiceLoader([FileSystemLoader(folder), PackageLoader(*_PACKAGE)])
         kind = ImmutableSandboxedEnvironment if folder else Environment
         self._environment = kind(loader=loader, autoescape=_is_page, undefined=StrictUndefined, auto_reload=False)
         self._folder = folder

@@ -4,6 +4,20 @@ from support.mutation.mutant import Mutant
 
 MUTANTS = (
     Mutant(
+        "every-mail-has-the-blocks-of-the-layout",
+        "notifier/composing/flat_loader.py",
+        "blocks.get(block[1], block[2])",
+        "block[2]",
+        ("tests/unit/composing/test_flat_loader.py::test_flat_templates_write_what_jinja_s_inheritance_writes",),
+    ),
+    Mutant(
+        "included-part-keeps-its-last-line-end",
+        "notifier/composing/flat_loader.py",
+        '.removesuffix("\\n")',
+        "",
+        ("tests/unit/composing/test_flat_loader.py::test_flat_templates_write_what_jinja_s_inheritance_writes",),
+    ),
+    Mutant(
         "own-subjects-are-remembered-too",
         "notifier/composing/templates.py",
         "        if self._folder is None:\n            # Our own",
