@@ -15,7 +15,7 @@ from notifier.storage.store import Store
 log = structlog.get_logger(__name__)
 
 BATCH_WINDOW = 0.025
-"""Seconds that an event waits for others, so that they share a frame."""
+"""Seconds that an event waits for others, so that they share a frame; it does not wait if the frame is full."""
 POLL = 10.0
 """Seconds after which the log is read even without a notification that it has grown."""
 
@@ -159,4 +159,6 @@ async def broadcast(
             return
         await clock.first_of(store.beyond(hub.position), stop.wait(), within=min(POLL, hub.beat(loop.time())))
         if not stop.is_set():
-            await asyncio.sleep(BATCH_WINDOW)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(BATCH_WINDOW):
+                    await store.beyond(hub.position + MAX_EVENTS - 1)

@@ -192,8 +192,9 @@ class Trickle:
         return found[:limit]
 
     async def beyond(self, seq: int) -> None:
-        """Log ten more."""
-        assert seq < self._head
+        """Log ten more if there is one already, otherwise wait for ever."""
+        if seq >= self._head:
+            await asyncio.Event().wait()
         self._log(10)
 
     def _log(self, events: int) -> None:
@@ -212,6 +213,40 @@ async def test_events_that_come_while_others_are_sent_share_a_frame(monkeypatch:
     hub.add(watcher, asyncio.get_running_loop().time())
     await broadcast(store, hub, (), lambda: None, stop)
     assert [len(json.loads(frame)["events"]) for frame in watcher.frames] == [11, 11, 11, 11]
+
+
+class Growing:
+    """A store whose log has `head` events."""
+
+    def __init__(self) -> None:
+        self.head = 0
+
+    async def events(self, after: int, limit: int) -> list[StoredEvent]:
+        """Return what is there."""
+        return [EVENTS[0]._replace(seq=seq) for seq in range(after + 1, self.head + 1)][:limit]
+
+    async def beyond(self, seq: int) -> None:
+        """Return when there are more events."""
+        while self.head <= seq:  # noqa: ASYNC110 - `head` is only a number
+            await asyncio.sleep(0)
+
+
+async def test_a_full_frame_is_sent_without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events wait for others, but no longer than until there are as many as a frame can have."""
+    monkeypatch.setattr(broadcaster, "BATCH_WINDOW", 3600)
+    store: Any = Growing()
+    hub, watcher = Hub(STORE, 0), Watcher()
+    hub.add(watcher, asyncio.get_running_loop().time())
+    task = asyncio.create_task(broadcast(store, hub, (), lambda: None, asyncio.Event()))
+    sent = []
+    for head in (0, 60, 99, 100, 100):
+        store.head = head
+        for _ in range(20):
+            await asyncio.sleep(0)
+        sent.append(len(watcher.seen))
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert sent == [0, 0, 0, 100, 100]
 
 
 async def test_the_log_is_broadcast_as_it_grows_and_to_its_end(tmp_path: Path) -> None:

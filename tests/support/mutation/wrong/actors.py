@@ -157,6 +157,13 @@ MUTANTS = (
         ("tests/unit/actors/test_broadcaster.py::test_a_quiet_subscriber_gets_a_heartbeat_that_moves_its_cursor",),
     ),
     Mutant(
+        "full-frame-waits-for-more",
+        "notifier/actors/broadcaster.py",
+        "await store.beyond(hub.position + MAX_EVENTS - 1)",
+        "await store.beyond(hub.position + MAX_EVENTS)",
+        ("tests/unit/actors/test_broadcaster.py::test_a_full_frame_is_sent_without_waiting",),
+    ),
+    Mutant(
         "small-frames-to-many-clients",
         "notifier/actors/broadcaster.py",
         "if len(events) < MAX_EVENTS and not ending:",
