@@ -102,6 +102,12 @@ NOT_RUN_HERE = {
     """rabbitmqctl set_policy notifier '^notifier.requests$' '{"delivery-limit":1000000}' --apply-to queues""": (
         "would change the broker of all tests; tests/unit/gateways/test_topology.py compares it with the log"
     ),
+    "./scripts/bench --quick": "takes minutes; tests/unit/support/test_bench_stages.py does less of each stage",
+    "./scripts/bench --against e6565d2 --markdown": "takes an hour; tests/unit/support/test_bench_stages.py does less",
+    "./scripts/bench --only intake --rounds 3": "takes minutes; tests/unit/support/test_bench_stages.py does others",
+    "./scripts/bench --against main --only notifications --only intake": (
+        "takes minutes; tests/unit/support/test_bench_versions.py checks out another version"
+    ),
     "./scripts/crowd --watchers 1000 --stuck 10 --rate 100": "takes minutes; tests/unit/support/test_crowd.py does",
     "export NOTIFIER_SMTP_URL='smtp://you%40gmail.com:abcdefghijklmnop@smtp.gmail.com:587'": (
         "needs a Gmail account; tests/docs/test_docs.py loads it"

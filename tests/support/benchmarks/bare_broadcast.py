@@ -1,6 +1,6 @@
 """websockets alone: `python -m support.benchmarks.bare_broadcast FILE` sends the frame in FILE to every client.
 
-Each line of input is one frame to all clients; nothing is answered.
+Each line of input is one frame to all clients; nothing is answered. Each frame has another number in place of `NUMBER`.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from websockets.asyncio.server import ServerConnection, broadcast, serve
 
 async def main(frame: str) -> None:
     """Serve until standard input ends."""
-    clients = set[ServerConnection]()
+    clients, sent = set[ServerConnection](), 0
 
     async def welcome(client: ServerConnection) -> None:
         clients.add(client)
@@ -24,7 +24,8 @@ async def main(frame: str) -> None:
     async with serve(welcome, "127.0.0.1", 0, compression=None, backlog=1000) as server:
         say({"port": next(iter(server.sockets)).getsockname()[1]})
         async for _ in commands():
-            broadcast(clients, frame)
+            broadcast(clients, frame.replace("NUMBER", f"{sent:08}", 1))
+            sent += 1
             await asyncio.sleep(0)
 
 

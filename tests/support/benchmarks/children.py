@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import psutil
 from support.places import ROOT
 
 PATIENCE = 600.0
@@ -24,6 +25,11 @@ class Child:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.ready: dict[str, Any] = {}
         self.process = process
+
+    def cpu(self) -> float:
+        """Return the seconds of processor time that it has used."""
+        times = psutil.Process(self.process.pid).cpu_times()
+        return float(times.user + times.system)
 
     async def ask(self, line: str) -> dict[str, Any]:
         """Send a line and return the answer."""

@@ -28,6 +28,7 @@ async def bookings(place: Place, version: Version) -> Values:
     count = place.sizes.bookings
     async with served(version, place.broker, place.folder) as subject:
         service, _, results, _ = subject
+        await warm_up(subject)
         await service.command("send.pause")
         with service.frozen():
             await service.give(workload.bookings(count, "b", clock.now()))
@@ -71,6 +72,7 @@ async def _through(
     folder.mkdir()
     async with served(version, place.broker, folder) as subject:
         service, sink, results, _ = subject
+        await warm_up(subject)
         with service.frozen():
             count = len(await service.give(messages))
             before, began = service.usage(), time.time()

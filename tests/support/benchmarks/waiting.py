@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 import time
+import zlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -32,7 +33,7 @@ _PROBE = Path(__file__).with_name("probe.py")
 
 async def waiting(place: Place, version: Version) -> Values:
     """Measure a service with very many mails that are not due; the database is filled once for each version."""
-    folder = place.kept / f"waiting-{version.name}"
+    folder = place.kept / f"waiting-{zlib.crc32(bytes(version.root)):08x}"
     async with child("sink") as sink:
         environ = environment(folder, sink.ready["port"], None, Names("bench", "bench"), {})
         if not folder.exists():
