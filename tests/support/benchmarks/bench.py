@@ -125,7 +125,7 @@ def main(
             versions["against"] = stack.enter_context(checked_out(against))
         broker, stages = _broker(stack, stages)
         parent = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="notifier-bench-", dir=folder)))
-        about = describe(parent)
+        about = f"{describe(parent)}, rounds: {rounds}{' in a small form' if quick else ''}"
         found = uvloop.run(_all(stages, versions, rounds, Place(broker, parent, parent / "kept", sizes)))
     if markdown:
         typer.echo(f"{about}\n")

@@ -11,6 +11,8 @@ Values = Mapping[str, float]
 """The figures of one measurement, by their names."""
 Round = Mapping[Subject, Values]
 """One measurement of each subject, made shortly after one another."""
+_AGAINST_COLUMNS = (3, 5)
+"""The columns of the table that are about another version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +100,16 @@ def _reached(figure: Figure, limit: float, judged: float) -> bool:
     return judged >= limit if figure.better == "more" else judged <= limit
 
 
-def markdown(found: Iterable[Line], against: str | None) -> str:
-    """Return the lines as a Markdown table. `against` names the version that was compared, if there was one."""
-    heads = ("stage", "figure", "this", against or "against", "bare", "this : against", "this : bare", "reach", "")
-    rows = [_cells(line) for line in found]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, ("---",) * len(heads), *rows)) + "\n"
+def markdown(found: Iterable[Line], against: str) -> str:
+    """Return the lines as a Markdown table.
+
+    `against` names the version that was compared; if there was none, its columns are left out.
+    """
+    heads = ("stage", "figure", "this", against, "bare", "this : against", "this : bare", "reach", "")
+    rows: list[Sequence[str]] = [heads, ("---",) * len(heads), *map(_cells, found)]
+    if not against:
+        rows = [[cell for column, cell in enumerate(row) if column not in _AGAINST_COLUMNS] for row in rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows) + "\n"
 
 
 def _cells(line: Line) -> tuple[str, ...]:

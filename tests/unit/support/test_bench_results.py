@@ -59,6 +59,13 @@ def test_the_markdown_table_has_a_row_for_each_figure() -> None:
     assert table[2] == "| send | mails sent, mails/s | 30.0 | 10.0 | 60.0 | 2.00 | 0.50 | ≥ 0.5 times bare | reached |"
 
 
+def test_columns_of_another_version_are_left_out_without_one() -> None:
+    """A table of one version has no empty columns."""
+    table = markdown(lines("send", (RATE,), ROUNDS), "").splitlines()
+    assert table[0] == "| stage | figure | this | bare | this : bare | reach |  |"
+    assert table[2] == "| send | mails sent, mails/s | 30.0 | 60.0 | 0.50 | ≥ 0.5 times bare | reached |"
+
+
 def test_json_has_all_medians() -> None:
     """The objects have the same values as the lines."""
     (found, _) = as_json(lines("send", (RATE, CPU), ROUNDS))
