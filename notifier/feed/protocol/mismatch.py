@@ -8,7 +8,7 @@ from msgspec import inspect
 
 from notifier.domain.expected import options_at
 
-_MISSING = re.compile(r"Object missing required field `(.+)`")
+_MISSING = re.compile(r"Object missing required field `([^`]+)`")
 
 
 def mismatch(error: Exception, shape: Any, where: str) -> str:
