@@ -231,6 +231,23 @@ def test_a_change_notice_that_still_waits_shows_the_latest_state() -> None:
     assert notice.subject == RULES.subject(Kind.CHANGE, "RXJ34P", (EVENING,), "en")
 
 
+def test_a_reminder_that_still_waits_shows_the_latest_state() -> None:
+    """Its subject, its flight and its expiry are those of the flight as it is now."""
+    later = replace(MORNING, seat="14C")
+    shelf = Shelf(confirmed())
+    shelf.send(9)
+    (reminder,) = shelf.deliver(changed(flights=(later,), passengers=(replace(ASHA, locale="de"),))).changed
+    assert (reminder.kind, reminder.flight, reminder.expires_at) == (Kind.REMINDER, later, DEPARTURE)
+    assert reminder.subject == RULES.subject(Kind.REMINDER, "RXJ34P", (later,), "de")
+
+
+def test_an_id_that_is_taken_is_replaced_by_one_with_the_message_in_it() -> None:
+    """So each message makes a different one, whatever is stored."""
+    what = ("RXJ34P", "/booking-service", "m1", NOW.isoformat(), "confirmation", "asha@example.com")
+    (mail, _) = confirmed().plan(None, (), RULES, NOW, {mail_id(*what)}).added
+    assert mail.id == mail_id(*what, "/booking-service", "m1")
+
+
 def test_a_report_of_a_bad_address_stays_as_it_is() -> None:
     """A later message decides nothing about it, because its address was never part of the booking."""
     nobody = Passenger("No One", "nobody", fault="it has no @")
@@ -283,6 +300,7 @@ def test_a_cancellation_without_flights_shows_those_of_the_booking() -> None:
     )
     assert isinstance(shelf.state, BookingState)
     assert (shelf.state.flights, shelf.state.price, shelf.state.sequence) == ((EVENING, MORNING), None, 1)
+    assert (shelf.state.version, shelf.state.version_time) == (3, shelf.state.time)
 
 
 def test_a_mail_says_that_any_of_its_flights_leaves_soon() -> None:

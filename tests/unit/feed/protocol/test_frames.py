@@ -345,6 +345,9 @@ def test_the_words_that_a_service_sends_are_in_the_document() -> None:
     schema = msgspec.json.schema(WelcomeFrame)["$defs"]["WelcomeFrame"]["properties"]
     assert schema["role"]["enum"] == ["viewer", "operator"]
     assert schema["reason"]["enum"] == ["none", "expired", "restarted", "filter_changed", "invalid"]
+    for shape in (HelloFrame, FilterFrame):
+        fields = msgspec.json.schema(shape)["$defs"][shape.__name__]["properties"]
+        assert fields["filter"]["anyOf"] == [{"$ref": "#/components/schemas/FilterFields"}, {"type": "null"}]
 
 
 @pytest.mark.parametrize("shape", structs_of(frames))

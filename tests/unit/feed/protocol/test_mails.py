@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.any_mail import MAILS
+from support.frames import AT
 from support.samples import NOW, flight, mail
 from support.structs import structs_of, takes_positions, undescribed
 
 from notifier.domain.events import encode_event, event_id, event_type
 from notifier.domain.mail import Mail, Status
 from notifier.feed.protocol import PublicEvent, mails, public_mail
+from notifier.feed.protocol.mails import WholeMail
 
 
 @given(MAILS, st.none() | st.sampled_from(Status))
@@ -49,3 +51,23 @@ def test_every_field_is_given_by_name_and_described(shape: type[msgspec.Struct])
     """Two fields of one type cannot be mixed up, and the document says what each one is."""
     assert not takes_positions(shape)
     assert undescribed(shape) == []
+
+
+def test_a_whole_mail_has_its_history_and_its_parts() -> None:
+    """Every field is read and written under its name, and a header is a pair."""
+    step = {"at": AT, "type": "mail.retry", "status": "pending", "attempt": 1, "next_attempt_at": AT}
+    whole = {
+        **msgspec.to_builtins(public_mail(mail())),
+        "timeline": [{**step, "smtp": {"code": 451, "text": "later"}, "error": "greylisted"}],
+        "headers": [["To", "asha@example.com"]],
+        "text": "It is ready.",
+        "html": None,
+        "calendars": [{"name": "flight.ics", "text": "BEGIN:VCALENDAR"}],
+        "preview": "/preview/1",
+    }
+    assert msgspec.to_builtins(msgspec.convert(whole, WholeMail)) == whole
+    del whole["preview"]
+    assert msgspec.to_builtins(msgspec.convert(whole, WholeMail)) == whole
+    for header in (["To"], ["To", "a", "b"]):
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.convert({**whole, "headers": [header]}, WholeMail)
