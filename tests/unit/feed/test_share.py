@@ -37,3 +37,23 @@ async def test_an_answer_that_nobody_waits_for_any_more_costs_no_share() -> None
         task.cancel()
     await asyncio.gather(*gone, return_exceptions=True)
     assert share.reserve(0, asyncio.get_running_loop().time()) < 1
+
+
+def test_viewers_are_sent_32_mib_and_2048_answers_a_second() -> None:
+    """The limit of the bytes is far above what viewers need, and the one of the answers bounds their number."""
+    assert (MAX_RATE, MAX_RATE / MIN_ANSWER) == (32 * 1024 * 1024, 2048)
+
+
+def test_an_answer_of_the_least_size_costs_its_bytes() -> None:
+    """A smaller one costs as much, and a larger one more."""
+    for size, cost in ((0, MIN_ANSWER), (MIN_ANSWER, MIN_ANSWER), (MIN_ANSWER + 1, MIN_ANSWER + 1)):
+        share = Share()
+        share.reserve(MAX_RATE, 10.0)
+        assert share.reserve(size, 10.0) == pytest.approx(cost / MAX_RATE)
+
+
+def test_a_share_that_nobody_used_holds_the_bytes_of_one_second() -> None:
+    """After an hour without viewers they are not sent an hour's bytes at once."""
+    share = Share()
+    share.reserve(MAX_RATE, 100.0)
+    assert [share.reserve(MAX_RATE // 2, 3700.0) for _ in range(4)] == pytest.approx([0.0, 0.0, 0.5, 1.0])
