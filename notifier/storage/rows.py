@@ -98,52 +98,76 @@ def content_value(mail: Mail) -> bytes:
 
 def read_mail(row: Sequence[Any]) -> Mail:
     """Return the mail of a row of MAIL_COLUMNS and the content."""
-    column = dict(zip((*MAIL_COLUMNS, "content"), row, strict=True))
+    id_, aggregate, kind, address, subject, booking, flight, event, correlation, *changing, content = row
+    traceparent, message_id, created_at, send_at, expires_at, *changing = changing
+    rev, status, attempt, next_attempt_at, first_attempt_at, sent_at, *changing = changing
+    smtp_code, smtp_text, error, past_data, maybe_sent, counted_since, _due_at, _finished_at = changing
     return Mail(
-        id=column["id"],
-        rev=column["rev"],
-        aggregate=column["aggregate"],
-        kind=Kind(column["kind"]),
-        status=Status(column["status"]),
-        to=column["address"],
-        subject=column["subject"],
-        content=_content.decode(column["content"]),
-        booking=column["booking"],
-        flight=_flight.decode(column["flight"]) if column["flight"] else None,
-        event=column["event"],
-        correlation=column["correlation"],
-        traceparent=column["traceparent"],
-        message_id=column["message_id"],
-        attempt=column["attempt"],
-        created_at=moment(column["created_at"]),
-        send_at=moment(column["send_at"]),
-        expires_at=_moment(column["expires_at"]),
-        next_attempt_at=_moment(column["next_attempt_at"]),
-        first_attempt_at=_moment(column["first_attempt_at"]),
-        sent_at=_moment(column["sent_at"]),
-        smtp=Reply(column["smtp_code"], column["smtp_text"]) if column["smtp_code"] is not None else None,
-        error=column["error"],
-        past_data=bool(column["past_data"]),
-        maybe_sent=bool(column["maybe_sent"]),
-        counted_since=_moment(column["counted_since"]),
+        id=id_,
+        rev=rev,
+        aggregate=aggregate,
+        kind=Kind(kind),
+        status=Status(status),
+        to=address,
+        subject=subject,
+        content=_content.decode(content),
+        booking=booking,
+        flight=_flight.decode(flight) if flight else None,
+        event=event,
+        correlation=correlation,
+        traceparent=traceparent,
+        message_id=message_id,
+        attempt=attempt,
+        created_at=moment(created_at),
+        send_at=moment(send_at),
+        expires_at=_moment(expires_at),
+        next_attempt_at=_moment(next_attempt_at),
+        first_attempt_at=_moment(first_attempt_at),
+        sent_at=_moment(sent_at),
+        smtp=Reply(smtp_code, smtp_text) if smtp_code is not None else None,
+        error=error,
+        past_data=bool(past_data),
+        maybe_sent=bool(maybe_sent),
+        counted_since=_moment(counted_since),
     )
 
 
-def event_row(type_: str, prev: Status | None, mail: Mail, body: bytes) -> tuple[Any, ...]:
-    """Return the values of the event of a change, in the order of EVENT_COLUMNS."""
+def stored_event(seq: int, type_: str, prev: Status | None, mail: Mail, body: bytes) -> StoredEvent:
+    """Return the event of a change as the log has it."""
+    created_at = mail.created_at
+    return StoredEvent(
+        seq=seq,
+        body=body,
+        type=type_,
+        id=event_id(mail),
+        mail=mail.id,
+        prev=prev,
+        status=mail.status,
+        kind=mail.kind,
+        booking=mail.booking,
+        created_at=created_at.replace(microsecond=created_at.microsecond // 1000 * 1000),
+        event=mail.event,
+        correlation=mail.correlation,
+        traceparent=mail.traceparent,
+    )
+
+
+def event_row(event: StoredEvent) -> tuple[Any, ...]:
+    """Return the values of an event: its `seq`, then EVENT_COLUMNS."""
     return (
-        body,
-        type_,
-        event_id(mail),
-        mail.id,
-        prev,
-        mail.status,
-        mail.kind,
-        mail.booking,
-        millis(mail.created_at),
-        mail.event,
-        mail.correlation,
-        mail.traceparent,
+        event.seq,
+        event.body,
+        event.type,
+        event.id,
+        event.mail,
+        event.prev,
+        event.status,
+        event.kind,
+        event.booking,
+        millis(event.created_at),
+        event.event,
+        event.correlation,
+        event.traceparent,
     )
 
 

@@ -75,9 +75,8 @@ class Writes:
         if self._head is None:
             self._head = head(self.db)
         self._head += 1
-        row = rows.event_row(type_, prev, mail, encode_event(type_, prev, mail, now))
-        self._events.append((self._head, *row, n))
-        event = rows.read_event((self._head, *row))
+        event = rows.stored_event(self._head, type_, prev, mail, encode_event(type_, prev, mail, now))
+        self._events.append((*rows.event_row(event), n))
         self.events.append(event)
         return event
 

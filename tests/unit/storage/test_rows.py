@@ -29,6 +29,7 @@ from notifier.storage.rows import (
     read_event,
     read_mail,
     rewrite_row,
+    stored_event,
 )
 
 
@@ -90,13 +91,22 @@ def test_an_event_comes_back_as_it_was_logged(prev: Status | None) -> None:
     after = claimed(mail(booking="RXJ34P", correlation="c1", traceparent=TRACE), NOW)
     type_ = event_type(prev, after)
     body = encode_event(type_, prev, after, NOW)
-    row = event_row(type_, prev, after, body)
-    assert len(row) == len(EVENT_COLUMNS)
-    found = read_event((7, *row))
+    event = stored_event(7, type_, prev, after, body)
+    row = event_row(event)
+    assert len(row) == 1 + len(EVENT_COLUMNS)
+    found = read_event(row)
+    assert found == event
     assert (found.seq, found.body, found.type, found.id) == (7, body, type_, event_id(after))
     assert (found.mail, found.prev, found.status, found.kind) == (after.id, prev, Status.SENDING, Kind.NOTIFICATION)
     assert (found.booking, found.created_at, found.event, found.correlation) == ("RXJ34P", NOW, "r1", "c1")
     assert found.traceparent == TRACE
+
+
+@given(MAILS)
+def test_an_event_is_the_same_before_and_after_it_was_logged(changed: Mail) -> None:
+    """Those who read it from memory see exactly what those see who read the log."""
+    event = stored_event(1, "mail.sent", None, changed, b"{}")
+    assert read_event(event_row(event)) == event
 
 
 @given(st.integers(-(10**12), 4 * 10**12))
