@@ -20,7 +20,7 @@ from notifier.gateways.dead_letters import letter_head
 from notifier.gateways.deliveries import Arrived, Deliveries
 from notifier.gateways.outgoing import Outgoing
 from notifier.gateways.oversized import truncate
-from notifier.gateways.properties import find_header, split_properties, text, time
+from notifier.gateways.properties import as_text, as_time, find_header, split_properties
 from notifier.gateways.publisher import Publisher
 from notifier.gateways.queue_consumer import QueueConsumer
 from notifier.gateways.topology import DEAD
@@ -319,9 +319,9 @@ def read_origin(wire: bytes, size: int | None) -> Origin:
     properties = split_properties(wire)
     return Origin(
         received_at=clock.now(),
-        message_id=text(properties.get("message_id")),
-        correlation_id=text(properties.get("correlation_id")),
+        message_id=as_text(properties.get("message_id")),
+        correlation_id=as_text(properties.get("correlation_id")),
         traceparent=traceparent(find_header(properties.get("headers", b""), b"traceparent")),
-        timestamp=time(properties.get("timestamp")),
+        timestamp=as_time(properties.get("timestamp")),
         size=size,
     )

@@ -72,6 +72,10 @@ class Deliveries:
         """Let `receive` be called with what is delivered to a consumer. Other deliveries go to aiormq."""
         self._receivers[channel, consumer_tag.encode()] = receive
 
+    def unsubscribe(self, channel: int, consumer_tag: str) -> None:
+        """Forget a consumer, to which nothing can be delivered any more."""
+        self._receivers.pop((channel, consumer_tag.encode()), None)
+
     def forget_channel(self, channel: int) -> None:
         """Forget the consumers of a channel, which is closed, and what was arriving on it."""
         self._receivers = {key: receive for key, receive in self._receivers.items() if key[0] != channel}

@@ -67,12 +67,12 @@ def split_properties(wire: bytes) -> dict[str, bytes]:
     return found
 
 
-def text(short_string: bytes | None) -> str | None:
+def as_text(short_string: bytes | None) -> str | None:
     """Return a property as text, with U+FFFD for invalid UTF-8; None if it is empty or missing."""
     return decode_short_string(short_string)[1] or None if short_string else None
 
 
-def time(timestamp: bytes | None) -> datetime | None:
+def as_time(timestamp: bytes | None) -> datetime | None:
     """Return a property as a time in UTC; None if it is beyond the calendar or missing."""
     if timestamp is None:
         return None

@@ -67,6 +67,7 @@ class QueueConsumer:
         if self.tag is not None:
             tag, self.tag = self.tag, None
             await self._calls.answered(self.channel.basic_cancel(tag))
+            self._deliveries.unsubscribe(self.channel.number, tag)
 
     async def close(self) -> None:
         """Close the channel; the broker requeues what is not acknowledged, if the queue still exists."""

@@ -78,6 +78,7 @@ async def test_a_suspended_session_keeps_what_it_has(rabbit: Rabbit) -> None:
         await rabbit.publish({"type": "booking.x", "n": 1})
         assert await rabbit.ready() == 1
         await session.acknowledge(held)
+        assert not session._deliveries._receivers
         await session.resume()
         assert [json.loads(delivery.body)["n"] for delivery in await delivered(session, 1)] == [1]
 

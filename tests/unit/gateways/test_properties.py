@@ -17,7 +17,7 @@ from notifier.domain.messages import Origin
 from notifier.gateways.consumer_session import read_origin
 from notifier.gateways.dead_letters import letter_head
 from notifier.gateways.pamqp_tolerance import tolerate_malformed_properties, wire
-from notifier.gateways.properties import find_header, made_readable, split_properties, text, time
+from notifier.gateways.properties import as_text, as_time, find_header, made_readable, split_properties
 
 FRAME = 131_000
 """Bytes of headers that fit into one frame."""
@@ -42,7 +42,7 @@ def test_every_short_string_is_read(content: bytes) -> None:
     tolerate_malformed_properties()
     read = decode.by_type(bytes([len(content)]) + content + b"more", "shortstr")
     assert read == (len(content) + 1, content.decode(errors="replace"))
-    assert text(bytes([len(content)]) + content) == (content.decode(errors="replace") or None)
+    assert as_text(bytes([len(content)]) + content) == (content.decode(errors="replace") or None)
 
 
 @given(st.binary(min_size=8, max_size=8))
@@ -51,7 +51,7 @@ def test_every_timestamp_is_read(content: bytes) -> None:
     flags = Basic.Properties.flags["timestamp"] | Basic.Properties.flags["app_id"]
     found = received(content_header(flags, content + b"\x01a")).properties
     assert found.app_id == "a"
-    at = time(content)
+    at = as_time(content)
     assert at is None or at.tzinfo is UTC
 
 

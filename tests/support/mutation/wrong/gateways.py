@@ -341,6 +341,13 @@ MUTANTS = (
         ("tests/unit/gateways/test_oversized.py::test_a_body_on_a_closed_channel_releases_its_memory",),
     ),
     Mutant(
+        "former-consumers-kept",
+        "notifier/gateways/queue_consumer.py",
+        "            self._deliveries.unsubscribe(self.channel.number, tag)\n",
+        "",
+        ("tests/unit/gateways/test_consumer_session.py::test_a_suspended_session_keeps_what_it_has",),
+    ),
+    Mutant(
         "end-of-a-frame-not-checked",
         "notifier/gateways/deliveries.py",
         "is_valid = self._data[end] == FRAME_END",
