@@ -19,6 +19,7 @@ from notifier.actors.reporter import READER, report
 from notifier.actors.sender import Sender
 from notifier.composing.message import compose
 from notifier.composing.templates import MailTemplates
+from notifier.domain import airports
 from notifier.domain.claims import Quota
 from notifier.domain.events import StoredEvent
 from notifier.domain.mail import Mail, RetryPolicy
@@ -123,7 +124,15 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
             )
         else:
             log.info("no NOTIFIER_AMQP_URL: messages are taken from the feed's submit alone")
+        # In a thread, because the service is ready without them.
+        asyncio.get_running_loop().run_in_executor(None, _load, wording)
         yield server
+
+
+def _load(wording: MailTemplates) -> None:
+    """Load what the first booking and the first mail would otherwise wait for."""
+    airports.load()
+    wording.load()
 
 
 async def _scrape(metrics: Metrics, figures: ServiceStatus, hub: Hub, rate: float) -> bytes:

@@ -13,7 +13,6 @@ from websockets.asyncio.server import Server
 
 from notifier import __version__, service
 from notifier.cli import token_file
-from notifier.domain import airports
 from notifier.errors import StoreUnusable
 from notifier.feed.client import reachable
 from notifier.observability import logs
@@ -57,8 +56,6 @@ async def _serve(settings: Settings) -> None:
         if makes_token:
             token_file.keep(settings.feed)
             _print_token(settings.feed, _address(server))
-        # The first booking needs it, and the process is ready without it.
-        asyncio.get_running_loop().run_in_executor(None, airports.load)
         # What the start has made stays until the end, so that no search for garbage needs to look at it again.
         gc.freeze()
         await stop.wait()

@@ -43,7 +43,8 @@ MAX_SUBJECT = 200
 KINDS = (Kind.CONFIRMATION, Kind.CHANGE, Kind.CANCELLATION, Kind.REMINDER)
 
 _SHARED = ("layout.html", "layout.txt", "card.html")
-_OF_A_LOCALE = ("words.toml", *(f"{kind}.{part}" for kind in KINDS for part in ("subject", "txt", "html")))
+_PARTS = ("subject", "txt", "html")
+_OF_A_LOCALE = ("words.toml", *(f"{kind}.{part}" for kind in KINDS for part in _PARTS))
 _PACKAGE = ("notifier.composing", "templates")
 _BUILT_IN = resources.files(_PACKAGE[0]) / _PACKAGE[1]
 _REFERENCE = "\0"
@@ -68,7 +69,7 @@ class MailTemplates:
     Raises Misconfigured with every fault of the folder, each with its file and, in a
     template, its line: every file is tried with sample mails. If an overriding file fails
     later with some mail, the built-in words and templates render that mail. Without a folder,
-    each template is compiled when it is first used.
+    each template is compiled by `load` or when it is first used.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -96,6 +97,12 @@ class MailTemplates:
         if faults:
             # One line of a template can fail for several samples.
             raise Misconfigured([Problem("NOTIFIER_TEMPLATES", fault) for fault in dict.fromkeys(faults)])
+
+    def load(self) -> None:
+        """Compile the templates of the default locale; each takes as long as composing a hundred mails."""
+        for kind in KINDS:
+            for part in _PARTS:
+                self._template(DEFAULT, f"{kind}.{part}")
 
     def subject(self, kind: Kind, booking: str, flights: Sequence[Flight], locale: str | None) -> str:
         """Return the subject of a mail, on one line."""
@@ -196,7 +203,7 @@ class MailTemplates:
                 yield from faults
                 continue
             for mail, content in chain(sample_mails(locale), dated_mails(locale)):
-                for part in ("subject", "txt", "html"):
+                for part in _PARTS:
                     yield from self._fault(locale, mail, content, part)
 
     def _fault(self, locale: str, mail: Mail, content: Itinerary, part: str) -> Iterator[str]:

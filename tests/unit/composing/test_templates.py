@@ -12,6 +12,7 @@ import pytest
 import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jinja2 import Environment
 from support.samples import DEPARTURE, WORDING, flight, in_delhi, mail
 
 from notifier.composing.sample import sample_mail, sample_mails
@@ -427,3 +428,15 @@ def test_an_own_subject_sees_all_of_the_booking(tmp_path: Path) -> None:
     for seat in ("1A", "1B"):
         found = wording.subject(Kind.REMINDER, "RXJ34P", (flight(seat=seat), flight(seat="9")), "en")
         assert found == f"RX {seat}True 9True"
+
+
+def test_templates_that_are_loaded_are_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After `load`, no mail in the default locale waits for a compiler, nor does one whose locale is unknown."""
+    wording = MailTemplates()
+    wording.load()
+    monkeypatch.setattr(Environment, "compile", None)
+    for locale in ("en", None, "xx"):
+        for kind in KINDS:
+            sample = sample_mail(kind, locale or "")
+            assert wording.subject(kind, "R", (MORNING,), locale)
+            assert wording.body(sample) == WORDING.body(sample)
