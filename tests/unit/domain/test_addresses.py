@@ -46,6 +46,7 @@ def test_an_ordinary_address_is_accepted_as_it_is(local: str, domain: str) -> No
         ("пётр@example.com", "пётр@example.com"),
         ("someone@host.test", "someone@host.test"),
         ("a@xn--bcher-kva.example", "a@xn--bcher-kva.example"),
+        ("asha@XN--A.example", "asha@xn--a.example"),
     ],
 )
 def test_an_address_is_brought_into_one_form(address: str, stored: str) -> None:
