@@ -209,8 +209,14 @@ def test_a_masked_address_shows_one_letter_and_the_domain(local: str, domain: st
 
 def test_what_is_no_address_is_masked_too() -> None:
     """A text without an @ is masked too, because it was meant as an address."""
-    assert "asha.rao" not in masked("asha.rao")
-    assert "rao" not in masked("asha rao example.com")
+    assert masked("asha.rao") == masked("asha rao example.com") == "a•••"
+    assert masked("") == "•••"
+
+
+def test_only_the_domain_of_what_has_several_ats_is_shown() -> None:
+    """Whatever is before the last @ can be part of a name."""
+    assert masked("asha@rao@example.com") == "a•••@example.com"
+    assert without("asha@rao@example.com", "no asha@rao@example.com here") == "no a•••@example.com here"
 
 
 ADDRESSES = DATA / "addresses.jsonl"

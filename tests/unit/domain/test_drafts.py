@@ -184,6 +184,8 @@ def test_a_mail_carries_what_its_message_and_the_settings_say() -> None:
         ("m2", "c-2", None, later, "booking:RXJ34P", "RXJ34P", 1),
     }
     assert all(mail.message_id == f"<{mail.id}@mail.example.com>" for mail in shelf.mails.values())
+    threads = {mail.content.thread for mail in shelf.mails.values() if isinstance(mail.content, Itinerary)}
+    assert threads == {next(iter(shelf.mails))}
 
 
 def test_a_reminder_has_one_flight_and_a_time_of_its_own() -> None:
@@ -193,6 +195,8 @@ def test_a_reminder_has_one_flight_and_a_time_of_its_own() -> None:
     confirmation, reminder, other = shelf.mails.values()
     assert reminder.content == Itinerary(("Asha Rao",), (MORNING,), price, "en", thread=confirmation.id)
     assert (reminder.flight, other.flight, confirmation.flight) == (MORNING, LATER_ON, None)
+    assert isinstance(shelf.state, BookingState)
+    assert (shelf.state.price, shelf.state.flights) == (price, (MORNING, LATER_ON))
     what = ("RXJ34P", "reminder", "AI101", DEPARTURE.isoformat(), "asha@example.com")
     assert reminder.send_at == reminder_time(DEPARTURE, RULES.remind_before, *what)
     shelf.deliver(changed(2, flights=(LATER_ON,)))
