@@ -1,5 +1,6 @@
 """What holds for every struct that a module of the protocol defines."""
 
+from inspect import Parameter, signature
 from types import ModuleType
 
 import msgspec
@@ -13,12 +14,8 @@ def structs_of(module: ModuleType) -> list[type[Struct]]:
 
 
 def takes_positions(shape: type[Struct]) -> bool:
-    """Return whether the fields of a struct can be given by position."""
-    try:
-        shape(*range(len(shape.__struct_fields__)))
-    except TypeError:
-        return False
-    return True
+    """Return whether any field of a struct can be given by position."""
+    return any(each.kind is not Parameter.KEYWORD_ONLY for each in signature(shape).parameters.values())
 
 
 def undescribed(shape: type[Struct]) -> list[str]:
