@@ -203,7 +203,10 @@ class Store(Protocol):
         """List the events of a mail, oldest first: the latest 1,000 that have not been purged."""
 
     async def events(self, after: int, limit: int) -> list[StoredEvent]:
-        """Read the log in order and without a gap, from the event after number `after` on; for actors."""
+        """Read the log in order and without a gap, from the event after number `after` on; for actors.
+
+        Events that this process has just appended come from memory, the others from the database.
+        """
 
     async def missed(self, after: int, wanted: MailFilter, limit: int, *, urgent: bool = False) -> Missed:
         """Count the matching events after a place, if none of them was deleted and at most `limit` events follow."""

@@ -179,7 +179,7 @@ async def follow(steps: list[Step]) -> None:
         Step("record", 3, 0, waits=True),
         Step("claim", 4, 0, waits=True),
         Step("record", 0, 0, waits=True),
-        Step("purge", 0, 1, waits=True),
+        Step("purge", 0, 1500, waits=True),
     ]
 )
 @example(

@@ -128,6 +128,7 @@ async def test_an_address_that_no_mail_can_go_to_is_reported_once(store: Store) 
 
 
 WORDS = "Confidential-Subject-4711"
+TEXT = "what-a-mail-says"
 
 
 def on_disk(path: Path) -> bytes:
@@ -139,12 +140,12 @@ async def test_purged_mails_are_gone_from_the_disk(tmp_path: Path) -> None:
     """No file of a closed store has any of their words, also not in its free pages."""
     path = tmp_path / "n.db"
     store = await SqliteStore.open(path)
-    messages = [request(n, subject=f"{WORDS}-{n}") for n in range(50)]
+    messages = [request(n, subject=f"{WORDS}-{n}", text=f"{TEXT}-{n}") for n in range(50)]
     await store.add(messages, RULES, NOW)
     starts = (await store.claim(50, 0, NOW)).starts
     await store.record([sent(start.mail, Reply(250, "OK"), NOW) for start in starts], NOW)
-    assert WORDS.encode() in on_disk(path)
+    assert all(words.encode() in on_disk(path) for words in (WORDS, TEXT))
     later = NOW + timedelta(days=30)
     assert (await store.purge(later, later, None, later)).mails == 50
     await store.close()
-    assert WORDS.encode() not in on_disk(path)
+    assert not any(words.encode() in on_disk(path) for words in (WORDS, TEXT))
