@@ -46,13 +46,6 @@ MUTANTS = (
         ("tests/unit/composing/test_message.py::test_a_page_is_encoded_by_line_as_it_is_as_a_whole",),
     ),
     Mutant(
-        "card-that-fits-no-table",
-        "notifier/composing/templates/card.html",
-        '<tr><td class="inner" style="padding:8px 32px">\n',
-        '<div class="inner" style="padding:8px 32px">\n',
-        ("tests/unit/composing/test_templates.py::test_own_parts_fit_the_built_in_ones",),
-    ),
-    Mutant(
         "character-divided-between-encoded-words",
         "notifier/composing/message.py",
         'part = octets[:room].decode(errors="ignore").encode()',
