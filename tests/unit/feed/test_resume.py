@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from support.parts import next_frame, request, serving, submit, wait_frame
+from support.places import DOCS
 
 from notifier.domain.events import MailFilter
 from notifier.domain.mail import Status
@@ -48,6 +49,12 @@ async def test_a_cursor_is_resumed_or_refused_with_the_reason(cursor: str | None
     """Only a cursor of this store and filter, at a place of the log that still exists, can be resumed."""
     store: Any = Log()
     assert await resumption(store, cursor, WANTED, urgent=True) == found
+
+
+def test_the_documentation_has_the_most_events_that_are_replayed() -> None:
+    """A client that missed more gets a snapshot instead."""
+    assert resume.MAX_REPLAYED == 10_000
+    assert f"more than {resume.MAX_REPLAYED:,} of them" in (DOCS / "feed.md").read_text(encoding="utf-8")
 
 
 async def test_a_client_that_missed_too_much_gets_a_snapshot(

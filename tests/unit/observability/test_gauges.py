@@ -27,6 +27,8 @@ from notifier.storage.sqlite.store import SqliteStore
 from notifier.supervisor import Supervisor
 
 OPERATIONS = DOCS / "operations.md"
+GIVEN = ("1.2.3", READINESS, STATS, 20, 4)
+"""Version, readiness, stats, rate limit and clients of the feed."""
 
 
 def read(readiness: Readiness, stats: StatsFrame | None) -> dict[tuple[str, ...], float]:
@@ -68,6 +70,25 @@ def test_two_accounts_of_one_server_do_not_make_a_series_twice() -> None:
     found = gauges("1.2.3", replace(READINESS, smtp=[first, second]), STATS, 20, 4)
     names = [(each.name, *each.labels.values()) for family in found for each in family.samples]
     assert sorted(names) == sorted(set(names))
+
+
+def test_the_labels_of_the_gauges_are_promised() -> None:
+    """Dashboards and alerts select series by them."""
+    found = {family.name: set().union(*(each.labels for each in family.samples)) for family in gauges(*GIVEN)}
+    assert {name: labels for name, labels in found.items() if labels} == {
+        "notifier_build": {"version"},
+        "notifier_actor_running": {"actor"},
+        "notifier_transport_ready": {"transport"},
+        "notifier_transport_quota_left_mails": {"transport"},
+        "notifier_mails": {"status"},
+        "notifier_pending_mails": {"waits_for"},
+    }
+
+
+def test_a_quota_that_is_used_up_has_a_gauge() -> None:
+    """Nothing left is not the same as no quota."""
+    spent = [replace(each, quota_left=0) for each in READINESS.smtp[:1]]
+    assert read(replace(READINESS, smtp=spent), None)["notifier_transport_quota_left_mails", "a:587"] == 0
 
 
 def test_without_a_broker_or_a_due_mail_there_is_no_gauge_or_no_age() -> None:
