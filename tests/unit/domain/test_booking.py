@@ -235,6 +235,18 @@ def test_a_departure_that_moves_and_moves_back_is_reminded() -> None:
     assert shelf.reminders() == [("asha@example.com", "AI101", DEPARTURE)]
 
 
+def test_it_makes_no_difference_whether_finished_mails_are_given() -> None:
+    """A store can leave them out: a cancelled reminder takes no place, and a sent one is not sent again."""
+    shelf = Shelf(confirmed(), changed(2, flights=(EVENING,)))
+    shelf.send(9)
+    message = changed(3, flights=(MORNING, EVENING))
+    plans = [
+        message.plan(shelf.state, given, RULES, NOW, shelf.mails) for given in (shelf.open(), [*shelf.mails.values()])
+    ]
+    assert kinds(plans[0].added) == [Kind.CHANGE, Kind.REMINDER]
+    assert plans[0] == plans[1]
+
+
 def test_a_reminder_that_an_operator_cancelled_stays_so() -> None:
     """A change that leaves the departure where it is does not bring the reminder back."""
     shelf = Shelf(confirmed())
@@ -534,6 +546,9 @@ def test_a_message_that_names_an_erased_address_can_be_mailed_to_it() -> None:
         plan = shelf.deliver(ended(passengers=both if named else (ASHA,)))
         reached = [("asha@example.com", ("Asha Rao",)), ("ravi@example.com", ("Ravi Rao",))]
         assert [(mail.to, names(mail)) for mail in plan.added] == reached[: 1 + named]
+        threads = [mail.content.thread for mail in plan.added if isinstance(mail.content, Itinerary)]
+        # The id of the confirmation was erased with the address.
+        assert [thread is not None for thread in threads] == [True, False][: 1 + named]
         shelf.mails.clear()
         assert isinstance(shelf.state, BookingState)
         shelf.state = recognising(shelf.state, ["ravi@example.com"], b"salt")
@@ -561,7 +576,8 @@ def test_a_second_cancellation_keeps_the_notice() -> None:
     """A cancellation notice that still waits is replaced by a new one when the booking is cancelled again."""
     shelf = Shelf(confirmed(passengers=(ASHA, RAVI)), changed(2, passengers=(ASHA,)), ended(3), ended(4))
     for who in ("asha@example.com", "ravi@example.com"):
-        assert kinds(shelf.notices(who))[-1:] == [Kind.CANCELLATION]
+        latest = shelf.notices(who)[-1]
+        assert (latest.kind, latest.event) == (Kind.CANCELLATION, "m4")
 
 
 def test_a_confirmation_that_still_waits_has_the_latest_state() -> None:

@@ -1,4 +1,4 @@
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -114,3 +114,9 @@ def test_a_time_is_kept_to_the_millisecond(value: int) -> None:
     """A time in whole milliseconds stays the same; a finer one is rounded down."""
     assert millis(moment(value)) == value
     assert millis(moment(value) + timedelta(microseconds=999)) == value
+
+
+def test_a_time_is_stored_as_milliseconds_since_1970() -> None:
+    """Databases of every version have the same numbers."""
+    assert (millis(datetime(1970, 1, 1, tzinfo=UTC)), millis(NOW)) == (0, 1795514400000)
+    assert moment(1795514400000) == NOW
