@@ -175,10 +175,15 @@ class _FrameReader:
 
     async def _fill(self, size: int, *, is_content: bool) -> None:
         """Read until at least `size` bytes wait, and count pieces of content: a frame can take many seconds."""
-        while len(self._data) - self._at < size:
+        # Joining all pieces at once takes linear time: a broker without a limit for frames sends any body in one.
+        pieces, missing = [self._data[self._at :]], size - (len(self._data) - self._at)
+        self._data, self._at = b"", 0
+        while missing > 0:
             piece = await self._reader.read(_READ_SIZE)
             if not piece:
-                raise asyncio.IncompleteReadError(self._data[self._at :], size)
+                raise asyncio.IncompleteReadError(b"".join(pieces), size)
             if is_content:
                 self._budget.received += 1
-            self._data, self._at = self._data[self._at :] + piece, 0
+            pieces.append(piece)
+            missing -= len(piece)
+        self._data = b"".join(pieces)

@@ -1,5 +1,6 @@
 """Consumes one queue on a channel of its own: when the broker closes that channel, other queues are not affected."""
 
+import asyncio
 import sys
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -36,6 +37,7 @@ class QueueConsumer:
         self._calls = calls
         self._deliveries = deliveries
         self._unacknowledged: dict[int, str] = {}
+        self._acknowledging = asyncio.Lock()
 
     @classmethod
     async def open(
@@ -76,13 +78,16 @@ class QueueConsumer:
 
     async def acknowledge(self, tags: Collection[int], within: float) -> None:
         """Acknowledge these deliveries and no other; one frame covers all that precede the first unacknowledged one."""
-        for tag in tags:
-            self._unacknowledged.pop(tag, None)
-        first_left = min(self._unacknowledged, default=sys.maxsize)
-        together = [tag for tag in tags if tag < first_left]
-        singly = sorted(set(tags).difference(together))
-        # The broker does not answer an acknowledgement, so its time limit does not depend on what is delivered.
-        await answered(self._acknowledge(together, singly), within=within, unless=self._calls.ended)
+        # Two calls must not write at the same time: the one frame of the second call would cover deliveries that the
+        # first is still acknowledging one by one, and the broker closes a channel that acknowledges a delivery twice.
+        async with self._acknowledging:
+            for tag in tags:
+                self._unacknowledged.pop(tag, None)
+            first_left = min(self._unacknowledged, default=sys.maxsize)
+            together = [tag for tag in tags if tag < first_left]
+            singly = sorted(set(tags).difference(together))
+            # The broker does not answer an acknowledgement, so its time limit does not depend on what is delivered.
+            await answered(self._acknowledge(together, singly), within=within, unless=self._calls.ended)
 
     async def _acknowledge(self, together: Collection[int], singly: Collection[int]) -> None:
         if together:

@@ -18,6 +18,7 @@ from pamqp.commands import Basic, Channel
 from pamqp.frame import FrameTypes
 from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
+from support.parts import fastest
 from support.rabbit import Rabbit
 from support.sessions import consuming, delivered
 
@@ -205,3 +206,19 @@ async def test_a_backlog_is_delivered_in_order_and_without_tasks(rabbit: Rabbit)
     assert [int(each.body) for each in found] == list(range(500))
     assert [each.tag for each in found] == list(range(1, 501))
     assert begun == []
+
+
+def test_a_frame_of_any_length_takes_linear_time() -> None:
+    """A broker whose frames have no limit sends a body of many megabytes in one, which arrives in small pieces."""
+
+    def read(size: int) -> float:
+        async def check() -> None:
+            peer = Peer()
+            header = frame.marshal(ContentHeader(body_size=size, properties=Basic.Properties()), 1)
+            body = frame.marshal(ContentBody(bytes(size)), 1)
+            await peer.read(delivery(1, 1, b"")[0] + header + body, range(0, size, 16 * 1024))
+            assert len(peer.taken[0][1].body) == size
+
+        return fastest(lambda: asyncio.run(check()))
+
+    assert read(16_000_000) < 20 * read(2_000_000)

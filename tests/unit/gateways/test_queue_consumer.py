@@ -70,3 +70,20 @@ async def test_acknowledging_ends_with_the_session(rabbit: Rabbit) -> None:
             async with asyncio.timeout(5):
                 with pytest.raises(Unreachable, match="the network is gone"):
                     await acknowledging
+
+
+async def test_acknowledging_twice_at_the_same_time_loses_no_channel(rabbit: Rabbit) -> None:
+    """Dead letters are acknowledged one by one while valid messages are acknowledged together, whoever is first."""
+    async with consuming(rabbit) as session:
+        (consumer,) = session.consumers
+        for turns in range(9):
+            await asyncio.gather(*(rabbit.publish(b"{}") for _ in range(100)))
+            deliveries = await delivered(session, 100)
+            singly = asyncio.create_task(session.acknowledge(deliveries[1::2]))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await session.acknowledge(deliveries[::2])
+            await singly
+            # The broker answers this after it has read the acknowledgements.
+            await consumer.channel.basic_qos(prefetch_count=500)
+    assert await rabbit.ready() == 0

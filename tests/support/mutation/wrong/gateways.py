@@ -94,6 +94,20 @@ MUTANTS = (
         ("tests/unit/gateways/test_queue_consumer.py::test_acknowledging_ends_with_the_session",),
     ),
     Mutant(
+        "acknowledgements-written-side-by-side",
+        "notifier/gateways/queue_consumer.py",
+        "        async with self._acknowledging:\n",
+        "        async with asyncio.Lock():\n",
+        ("tests/unit/gateways/test_queue_consumer.py::test_acknowledging_twice_at_the_same_time_loses_no_channel",),
+    ),
+    Mutant(
+        "pieces-of-a-frame-joined-again-and-again",
+        "notifier/gateways/deliveries.py",
+        "            pieces.append(piece)\n",
+        '            pieces = [b"".join((*pieces, piece))]\n',
+        ("tests/unit/gateways/test_deliveries.py::test_a_frame_of_any_length_takes_linear_time",),
+    ),
+    Mutant(
         "letter-without-its-properties",
         "notifier/gateways/dead_letters.py",
         "    kept, changed = made_readable(split_properties(wire))\n",
