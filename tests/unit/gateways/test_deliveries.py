@@ -22,7 +22,7 @@ from support.parts import fastest
 from support.rabbit import Rabbit
 from support.sessions import consuming, delivered
 
-from notifier.gateways import deliveries as deliveries_module
+from notifier.gateways import frame_reader
 from notifier.gateways.deliveries import Arrived, Deliveries
 from notifier.gateways.oversized import MemoryBudget
 
@@ -127,7 +127,7 @@ def test_frames_are_divided_however_they_arrive(
 
 async def test_aiormq_hears_that_the_broker_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     """The broker sends no heartbeat between deliveries, so aiormq would take the connection for dead after 33 s."""
-    monkeypatch.setattr(deliveries_module, "HEARTBEAT_INTERVAL", -1.0)
+    monkeypatch.setattr(frame_reader, "HEARTBEAT_INTERVAL", -1.0)
     found = await Peer().read(b"".join(delivery(1, 1, b"x")))
     assert found
     assert all(isinstance(each, Heartbeat) for _, each in found)
