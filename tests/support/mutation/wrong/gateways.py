@@ -102,7 +102,7 @@ MUTANTS = (
     ),
     Mutant(
         "pieces-of-a-frame-joined-again-and-again",
-        "notifier/gateways/deliveries.py",
+        "notifier/gateways/frame_reader.py",
         "            pieces.append(piece)\n",
         '            pieces = [b"".join((*pieces, piece))]\n',
         ("tests/unit/gateways/test_deliveries.py::test_a_frame_of_any_length_takes_linear_time",),
@@ -343,8 +343,8 @@ MUTANTS = (
     Mutant(
         "progress-in-frames",
         "notifier/gateways/frame_reader.py",
-        "            if is_content:\n                self._budget.received += 1\n            self._data, self._at",
-        "            self._data, self._at",
+        "            if is_content:\n                self._budget.received += 1\n            pieces",
+        "            pieces",
         ("tests/unit/gateways/test_watchdog.py::test_the_watchdog_waits_for_large_bodies",),
     ),
     Mutant(
