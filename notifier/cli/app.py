@@ -8,8 +8,7 @@ import errno
 import gc
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, NoReturn, cast
 
@@ -32,19 +31,16 @@ class LazyCommand(TyperCommand):
     """A command of the list, whose module is imported when the command is used.
 
     `module` is in `notifier.cli` and has a function, or a Typer with subcommands, of the command's name. `help` is what
-    the list says about it, the first paragraph of its own help. `without` is a package that libraries import if it is
-    installed, and that the command has no use for.
+    the list says about it, the first paragraph of its own help.
     """
 
-    def __init__(self, name: str, module: str, help: str, *, without: str = "") -> None:  # noqa: A002 - the library's name
+    def __init__(self, name: str, module: str, help: str) -> None:  # noqa: A002 - the library's name
         super().__init__(name, help=help)
         self._module = module
-        self._without = without
 
     def load(self) -> TyperCommand | TyperGroup:
         """Return the command itself, with its options or subcommands."""
-        with _hidden(self._without):
-            found = getattr(import_module(f"notifier.cli.{self._module}"), self.name or "")
+        found = getattr(import_module(f"notifier.cli.{self._module}"), self.name or "")
         if isinstance(found, typer.Typer):
             return cast("TyperGroup", typer.main.get_command(found))
         single = typer.Typer(add_completion=False)
@@ -56,32 +52,13 @@ class LazyCommand(TyperCommand):
         return self.load().make_context(info_name, args, parent, **extra)
 
 
-@contextmanager
-def _hidden(package: str) -> Iterator[None]:
-    """Make an optional package look as if it was not installed during the block, unless it is imported already."""
-    if not package or package in sys.modules:
-        yield
-        return
-    sys.modules[package] = None  # type: ignore[assignment]  # which `import` takes as "not there"
-    try:
-        yield
-    finally:
-        del sys.modules[package]
-
-
 # A table instead of imports: all modules together take longer than any command.
 app = TyperGroup(
     name="notifier",
     help="A reminder and notification mailer for services that talk over RabbitMQ.",
     no_args_is_help=True,
     commands=[
-        LazyCommand(
-            "serve",
-            "serve",
-            "Run the service until SIGTERM or SIGINT; a second signal ends it immediately.",
-            # structlog imports it for tracebacks in colour, which take an eighth of the start and are not used.
-            without="rich",
-        ),
+        LazyCommand("serve", "serve", "Run the service until SIGTERM or SIGINT; a second signal ends it immediately."),
         LazyCommand(
             "send", "send", "Submit one message to the running service: from a file, from flags, or an example."
         ),

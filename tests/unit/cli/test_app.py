@@ -69,17 +69,3 @@ def test_a_misspelt_command_is_corrected() -> None:
     """The error suggests the commands with similar names, also among those of a group."""
     assert "Did you mean 'send'?" in run("sennd")[2]
     assert "Did you mean 'list'?" in run("mails", "lists")[2]
-
-
-WITHOUT_RICH = """
-import sys
-from notifier.cli.app import app
-app.commands["serve"].load()
-assert "structlog" in sys.modules and "rich" not in sys.modules
-import rich.console
-"""
-
-
-def test_the_service_does_without_rich() -> None:
-    """Logs do not use it, and it takes an eighth of the start; errors in arguments can still be shown with it."""
-    subprocess.run([sys.executable, "-c", WITHOUT_RICH], timeout=PATIENCE, check=True)  # noqa: S603 - our own command

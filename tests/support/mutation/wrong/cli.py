@@ -11,13 +11,6 @@ _APP = "tests/unit/cli/test_app.py"
 
 MUTANTS = (
     Mutant(
-        "rich-hidden-for-ever",
-        "notifier/cli/app.py",
-        "    finally:\n        del sys.modules[package]\n",
-        "    finally:\n        pass\n",
-        (f"{_APP}::test_the_service_does_without_rich",),
-    ),
-    Mutant(
         "every-command-imports-the-service",
         "notifier/cli/app.py",
         "import typer\n",
