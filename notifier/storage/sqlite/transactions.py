@@ -227,8 +227,11 @@ def _failed(work: Work[_T], error: BaseException) -> Outcome[_T]:
 def _settle(work: Work[_T], outcome: Outcome[_T]) -> None:
     """Have the effects of a commit applied, and then its caller go on."""
     if work.ended:
-        # By the loop, which logs an error: it must not keep the others from their outcomes.
-        work.future.get_loop().call_soon(work.ended, outcome)
+        try:
+            work.ended(outcome)
+        except Exception as error:  # noqa: BLE001 - it must not keep the others from their outcomes
+            context = {"message": "an effect of a transaction failed", "exception": error}
+            work.future.get_loop().call_exception_handler(context)
     if work.future.done():
         return
     if outcome.error is None:
