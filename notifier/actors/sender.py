@@ -16,6 +16,7 @@ from structlog.contextvars import bound_contextvars
 from notifier import clock
 from notifier.actors.delivering import (
     Account,
+    Ahead,
     Claimed,
     Compose,
     Deliverer,
@@ -43,10 +44,14 @@ does so again. No expired mail is claimed in between."""
 
 
 class Turn:
-    """What a worker waits for between two mails: its outcomes are recorded, and it has another mail or ends."""
+    """What a worker waits for between two mails: its outcomes are recorded, and it has another mail or ends.
 
-    def __init__(self, account: Account) -> None:
+    With `ahead` it has a mail and asks for the one after it, as far as there are more than free connections can take.
+    """
+
+    def __init__(self, account: Account, *, ahead: bool) -> None:
         self.account = account
+        self.ahead = ahead
         self.is_recorded = True
         """Whether its outcomes are recorded as far as is known: False if the store could not take them."""
         self.next: asyncio.Future[Claimed | None] = asyncio.get_running_loop().create_future()
@@ -80,6 +85,7 @@ class Sender:
         self._deliverer = Deliverer(store, accounts, limits, burst_guard, compose)
         self._recorder = OutcomeRecorder(store)
         self._turns: list[Turn] = []
+        self._have_more: set[Account] = set()
         self._workers: set[asyncio.Task[None]] = set()
         self._is_ending = False
         self._probes: set[asyncio.Task[None]] = set()
@@ -149,7 +155,7 @@ class Sender:
             is_recorded = await recording
             for turn in turns:
                 turn.is_recorded = is_recorded
-                if is_recorded:
+                if is_recorded or turn.ahead:
                     turn.end()
             self._turns = [turn for turn in self._turns if not turn.next.done()]
         if not is_recorded:
@@ -185,12 +191,17 @@ class Sender:
             if health.breaker.state not in (State.CLOSED, State.HALF_OPEN):
                 continue
             # Outcomes that the store could not take keep their connections.
-            idle = [turn for turn in turns if turn.account is account and turn.is_recorded]
+            its = [turn for turn in turns if turn.account is account and turn.is_recorded]
+            idle = [turn for turn in its if not turn.ahead]
+            is_full = health.breaker.state is State.CLOSED and account.is_full(self._limits.connections)
+            more = [turn for turn in its if turn.ahead] if is_full else []
             async with account.claiming:
                 room = account.room(self._limits.connections, len(idle))
-                claim = await self._claim_for(account, room)
-                self._assign(account, claim.starts, idle if await recording else ())
-            if claim.again_at and len(claim.starts) < room:
+                claim = await self._claim_for(account, room + len(more))
+                self._assign(account, claim.starts, *((idle[:room], more) if await recording else ((), ())))
+            found_all = len(claim.starts) < room + len(more)
+            (self._have_more.discard if found_all else self._have_more.add)(account)
+            if claim.again_at and found_all:
                 waits.append(seconds_until(claim.again_at))
                 if waits[-1] == 0:
                     # There can be expired mails in front of those that can be sent.
@@ -224,15 +235,18 @@ class Sender:
             log_quota_used_up(health)
         return claim
 
-    def _assign(self, account: Account, starts: Iterable[Start], idle: Sequence[Turn]) -> None:
-        """Hand claimed mails to workers that wait for one, and begin further workers as long as there is room."""
+    def _assign(self, account: Account, starts: Iterable[Start], idle: Sequence[Turn], more: Sequence[Turn]) -> None:
+        """Hand claimed mails to workers that wait for one, to further workers if there is room, and then ahead."""
         waiting = iter([turn for turn in idle if not turn.next.done()])
+        ahead = iter([turn for turn in more if not turn.next.done()])
         for start in starts:
             turn = next(waiting, None)
             if turn is None and not account.room(self._limits.connections):
-                # It was claimed for a worker whose outcome could not be recorded.
-                self._recorder.add([handed_back(start.mail)])
-                continue
+                turn = next(ahead, None)
+                if turn is None:
+                    # It was claimed for a worker whose outcome could not be recorded.
+                    self._recorder.add([handed_back(start.mail)])
+                    continue
             claimed = Claimed(start, _monotonic(), account.health.breaker.begin_trial())
             if turn:
                 turn.end(claimed)
@@ -244,22 +258,57 @@ class Sender:
     # Delivering and recording
 
     async def _work(self, account: Account, first: Claimed) -> None:
-        claimed: Claimed | None = first
-        while claimed:
-            outcomes = await self._deliver(account, claimed)
-            account.health.moved(_monotonic())
-            self._recorder.add(outcomes)
-            turn = Turn(account)
-            self._turns.append(turn)
-            self._store.wake.set()
-            claimed = await turn.next
+        """Deliver mails one after the other, as long as there are any."""
+        turn: Turn | None = None
 
-    async def _deliver(self, account: Account, claimed: Claimed) -> list[Mail]:
+        def ask_ahead() -> Turn | None:
+            return self._ask(account, ahead=True) if account in self._have_more else None
+
+        def take() -> Claimed | None:
+            nonlocal turn
+            claimed = turn.next.result() if turn and turn.next.done() else None
+            if turn is None or turn.next.done():
+                turn = ask_ahead()
+            return claimed
+
+        ahead = Ahead(take)
+        claimed: Claimed | None = first
+        try:
+            while claimed:
+                self._recorder.add(await self._deliver(account, claimed, ahead))
+                account.health.moved(_monotonic())
+                self._store.wake.set()
+                claimed, ahead.mail = ahead.mail, None
+                if claimed is None and turn:
+                    claimed = await turn.next
+                    turn = ask_ahead() if claimed else None
+                if claimed is None:
+                    claimed = await self._ask(account).next
+        except Exception:
+            self._give_up(account, ahead, turn)
+            raise
+
+    def _give_up(self, account: Account, ahead: Ahead, turn: Turn | None) -> None:
+        """Hand back what a worker that has failed unexpectedly had claimed ahead."""
+        if ahead.begun:
+            account.pool.release(ahead.begun.connection)
+        claimed = [ahead.mail, turn.next.result() if turn and turn.next.done() else None]
+        self._recorder.add([handed_back(each.mail) for each in claimed if each])
+        if turn:
+            turn.next.cancel()
+
+    def _ask(self, account: Account, *, ahead: bool = False) -> Turn:
+        turn = Turn(account, ahead=ahead)
+        self._turns.append(turn)
+        self._store.wake.set()
+        return turn
+
+    async def _deliver(self, account: Account, claimed: Claimed, ahead: Ahead) -> list[Mail]:
         """Deliver one mail; whatever is logged meanwhile says which mail it was."""
         mail = claimed.mail
         with bound_contextvars(**ids(mail.id, mail.event, mail.booking, mail.traceparent)):
             try:
-                return await self._deliverer.deliver(account, claimed, claimed.trial)
+                return await self._deliverer.deliver(account, claimed, claimed.trial, ahead)
             finally:
                 account.health.breaker.end_trial(claimed.trial)
 

@@ -43,10 +43,11 @@ MUTANTS = (
     Mutant(
         "sent-before-the-reply",
         "notifier/actors/delivering.py",
-        "        if not self._limits.retry.hold_uncertain:\n",
-        "        from notifier.domain.mail import Reply, sent\n"
-        '        await self._store.record([sent(mail, Reply(250, "2.0.0 OK"), clock.now())], clock.now())\n'
-        "        if not self._limits.retry.hold_uncertain:\n",
+        "                    result = await connection.send_content(composed, following)\n",
+        "                    from notifier.domain.mail import Reply, sent\n"
+        '                    mail = sent(claimed.mail, Reply(250, "2.0.0 OK"), clock.now())\n'
+        "                    await self._store.record([mail], clock.now())\n"
+        "                    result = await connection.send_content(composed, following)\n",
         ("tests/unit/actors/test_sender.py::test_a_mail_whose_reply_was_lost_is_sent_again_with_the_same_bytes",),
     ),
     Mutant(
@@ -68,8 +69,8 @@ MUTANTS = (
     Mutant(
         "no-guard-after-a-stall",
         "notifier/actors/delivering.py",
-        "        self._burst_guard.started(_monotonic())\n",
-        "",
+        "            raise NoSlotError\n        self._burst_guard.started(_monotonic())\n",
+        "            raise NoSlotError\n",
         ("tests/unit/actors/test_sender.py::test_the_rate_holds_after_a_stall",),
     ),
     Mutant(
@@ -96,8 +97,8 @@ MUTANTS = (
     Mutant(
         "started-after-expiry",
         "notifier/actors/delivering.py",
-        "if has_expired or is_late",
-        "if is_late",
+        "not (has_expired or is_late or self._is_ending)",
+        "not (is_late or self._is_ending)",
         ("tests/unit/actors/test_delivering.py::test_nothing_starts_after_its_expiry",),
     ),
     Mutant(
@@ -364,6 +365,20 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "starts-ahead-not-counted",
+        "notifier/actors/delivering.py",
+        "        self._burst_guard.started(_monotonic())\n        ahead.begun",
+        "        ahead.begun",
+        ("tests/unit/actors/test_ahead.py::test_the_rate_holds_for_mails_that_begin_ahead",),
+    ),
+    Mutant(
+        "mails-ahead-of-free-connections",
+        "notifier/actors/delivering.py",
+        "return self.health.under_way >= connections or not self.pool.can_grow",
+        "return True",
+        ("tests/unit/actors/test_sender_accounts.py::test_each_account_has_connections_of_its_own",),
+    ),
+    Mutant(
         "odd-server-costs-the-mail",
         "notifier/actors/delivering.py",
         "if not (result.out_of_step or (connection",
@@ -382,8 +397,8 @@ MUTANTS = (
     Mutant(
         "unrecorded-outcome-frees-its-connection",
         "notifier/actors/sender.py",
-        "idle if await recording else ()",
-        "idle",
+        "if await recording else ((), ())",
+        "if await recording or True else ((), ())",
         ("tests/unit/actors/test_recording.py::test_a_worker_whose_outcome_is_not_recorded_gets_no_mail",),
     ),
     Mutant(
@@ -446,8 +461,8 @@ MUTANTS = (
     Mutant(
         "started-long-after-its-claim",
         "notifier/actors/delivering.py",
-        "if has_expired or is_late or",
-        "if has_expired or",
+        "not (has_expired or is_late or self._is_ending)",
+        "not (has_expired or self._is_ending)",
         ("tests/unit/actors/test_delivering.py::test_a_mail_that_waited_long_for_a_login_is_claimed_again",),
     ),
     Mutant(
@@ -469,7 +484,7 @@ MUTANTS = (
     Mutant(
         "started-on-a-paused-account",
         "notifier/actors/delivering.py",
-        "health.breaker.lets_start(trial) and not self._store.paused",
+        "health.breaker.lets_start(claimed.trial) and not self._store.paused",
         "not self._store.paused",
         (
             "tests/unit/actors/test_sender_pauses.py::test_a_mail_that_waits_does_not_start_on_an_account_that_was_paused",
@@ -534,16 +549,16 @@ MUTANTS = (
     Mutant(
         "no-second-look-before-a-second-start",
         "notifier/actors/delivering.py",
-        "                await self._wait_for_slot(account.health, claimed, trial)\n",
-        "                if fresh is False:\n"
-        "                    await self._wait_for_slot(account.health, claimed, trial)\n",
+        "                    await self._wait_for_slot(account.health, claimed)\n",
+        "                    if fresh is False:\n"
+        "                        await self._wait_for_slot(account.health, claimed)\n",
         ("tests/unit/actors/test_delivering.py::test_nothing_starts_a_second_time_after_its_expiry",),
     ),
     Mutant(
         "interrupted-dialogue-leaves-its-connection-in-use",
         "notifier/actors/delivering.py",
-        "            finally:\n                account.pool.release(connection)\n",
-        "            except ZeroDivisionError:\n                account.pool.release(connection)\n",
+        "            finally:\n                if not (ahead and ahead.continues_on",
+        "            except ZeroDivisionError:\n                if not (ahead and ahead.continues_on",
         ("tests/unit/actors/test_delivering.py::test_a_stop_abandons_mails_that_wait_for_their_slot",),
     ),
     Mutant(
