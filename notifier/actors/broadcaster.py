@@ -16,6 +16,9 @@ log = structlog.get_logger(__name__)
 
 BATCH_WINDOW = 0.025
 """Seconds that an event waits for others, so that they share a frame; it does not wait if the frame is full."""
+FRAME_GAP = 0.01
+"""Seconds between two full frames. One message can make 2,100 events: sent at once, they would be more than a client
+that reads at a normal speed may be behind."""
 POLL = 10.0
 """Seconds after which the log is read even without a notification that it has grown."""
 
@@ -155,6 +158,7 @@ async def broadcast(
                     log.exception("an observer of the events failed")
             if len(events) < MAX_EVENTS and not ending:
                 break  # events that are logged meanwhile also wait for others
+            await asyncio.sleep(FRAME_GAP)
         if ending:
             return
         await clock.first_of(store.beyond(hub.position), stop.wait(), within=min(POLL, hub.beat(loop.time())))

@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 MAX_LINES = 10_000
 """Lines that can wait if stderr is not read; later ones are dropped and counted."""
 BATCH_SIZE = 100
-"""Texts that are written together."""
+"""Lines that are written together, or a few more."""
 FLUSH_TIMEOUT = 4.0
 """Seconds that writing the last lines can take when the service ends."""
 
@@ -83,15 +83,19 @@ class _Stderr:
         """Write texts until one is None, many of them in one write if they come quickly."""
         ending = False
         while not (ending and queue.empty()):
-            found = [queue.get()]
+            texts: list[str] = []
+            lines = 0
             with suppress(Empty):
-                while len(found) < BATCH_SIZE:
-                    found.append(queue.get_nowait())
-            ending = ending or None in found
-            texts = [each for each in found if each]
+                while lines < BATCH_SIZE:
+                    found = queue.get(block=not texts and not ending)
+                    if found is None:
+                        ending = True
+                    else:
+                        texts.append(found[0])
+                        lines += found[1]
             with self._counting:
-                self._waiting -= sum(lines for _, lines in texts)
-            _write_all(descriptor, "".join(text for text, _ in texts).encode(errors="backslashreplace"))
+                self._waiting -= lines
+            _write_all(descriptor, "".join(texts).encode(errors="backslashreplace"))
             self._report_dropped(descriptor)
 
     def _report_dropped(self, descriptor: int) -> None:

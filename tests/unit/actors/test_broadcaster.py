@@ -249,6 +249,21 @@ async def test_a_full_frame_is_sent_without_waiting(monkeypatch: pytest.MonkeyPa
     assert sent == [0, 0, 0, 100, 100]
 
 
+async def test_a_burst_is_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients have time to read one full frame before the next one comes."""
+    gap = 0.05
+    monkeypatch.setattr(broadcaster, "FRAME_GAP", gap)
+    store: Any = Growing()
+    store.head = 301
+    hub, watcher, stop = Hub(STORE, 0), Watcher(), asyncio.Event()
+    began = asyncio.get_running_loop().time()
+    hub.add(watcher, began)
+    stop.set()
+    await broadcast(store, hub, (), lambda: None, stop)
+    assert [len(json.loads(frame)["events"]) for frame in watcher.frames] == [100, 100, 100, 1]
+    assert asyncio.get_running_loop().time() - began > 2.9 * gap
+
+
 async def test_the_log_is_broadcast_as_it_grows_and_to_its_end(tmp_path: Path) -> None:
     """Events that were stored before the stop are still broadcast, in order and once."""
     store = await SqliteStore.open(tmp_path / "n.db")

@@ -165,6 +165,13 @@ MUTANTS = (
         ("tests/unit/actors/test_broadcaster.py::test_a_full_frame_is_sent_without_waiting",),
     ),
     Mutant(
+        "burst-sent-at-once",
+        "notifier/actors/broadcaster.py",
+        "            await asyncio.sleep(FRAME_GAP)\n",
+        "",
+        ("tests/unit/actors/test_broadcaster.py::test_a_burst_is_spread",),
+    ),
+    Mutant(
         "small-frames-to-many-clients",
         "notifier/actors/broadcaster.py",
         "if len(events) < MAX_EVENTS and not ending:",
