@@ -4,9 +4,11 @@ The service runs as a process, as a user runs it, and so does every peer. On a s
 round mean anything, so each round measures all subjects of a stage one after the other, in alternating order.
 """
 
+import asyncio
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -140,6 +142,9 @@ def main(
 
 
 async def _all(stages: Sequence[Stage], versions: Versions, rounds: int, place: Place) -> list[Line]:
+    if task := asyncio.current_task():
+        # Otherwise SIGTERM would leave the services running.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     found: list[Line] = []
     for stage in stages:
         found += await measure(stage, versions, rounds, place, lambda line: typer.echo(line, err=True))
@@ -151,4 +156,6 @@ if __name__ == "__main__":
         typer.run(main)
     except NotifierError as error:
         typer.echo(str(error), err=True)
+        sys.exit(1)
+    except asyncio.CancelledError:
         sys.exit(1)

@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import psutil
@@ -68,7 +68,7 @@ async def child(program: str, *words: str) -> AsyncIterator[Child]:
         running.ready = await running.answer()
         yield running
     finally:
-        if process.returncode is None:
+        with suppress(ProcessLookupError):  # it has ended, and the event loop does not know yet
             process.kill()
         await process.wait()
 

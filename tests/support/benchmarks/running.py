@@ -6,9 +6,8 @@ import signal
 import sys
 import time
 import uuid
-from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -18,16 +17,21 @@ from support.benchmarks.children import Child, child
 from support.benchmarks.versions import Version
 
 from notifier.demo.publisher import publish
+from notifier.domain.mail import Status
 from notifier.errors import NotifierError
 from notifier.feed.client import FeedClient
-from notifier.feed.protocol import ResultFrame
+from notifier.feed.protocol import ResultFrame, SnapshotFrame
 from notifier.gateways.topology import EVENTS, declare
 from notifier.settings import AmqpSettings, FeedSettings
 
 START_TIMEOUT = 60.0
 """Seconds within which a service must start."""
+STOP_TIMEOUT = 60.0
+"""Seconds after SIGTERM after which a service is killed."""
 PATIENCE = 600.0
 """Seconds after which a benchmark stops waiting for results."""
+MAX_UNFINISHED = 200
+"""Submitted messages without a result; the service accepts 500."""
 _POLL = 0.005
 
 
@@ -85,7 +89,16 @@ class Service:
     async def command(self, name: str, args: Mapping[str, object] | None = None) -> None:
         """Run a command of the feed and wait for its result."""
         async with FeedClient.connect(self.feed, snapshot=0, filter={"mail": "none"}) as client:
-            await _result(client, await client.command(name, args or {}))
+            await client.command(name, args or {})
+            await _result(client)
+
+    async def mails(self) -> int:
+        """Return the number of all mails."""
+        async with FeedClient.connect(self.feed, snapshot=0) as client:
+            async for frame in client:
+                if isinstance(frame, SnapshotFrame):
+                    return sum(getattr(frame.totals, status) for status in Status)
+        raise NotifierError("the service ended without a snapshot")
 
     async def give(self, messages: Iterable[dict[str, Any]], rate: float = 0) -> dict[str, float]:
         """Publish messages, or submit them without a broker, `rate` a second (0: as fast as possible).
@@ -102,25 +115,26 @@ class Service:
     async def _submit(self, messages: Iterable[dict[str, Any]], rate: float, times: dict[str, float]) -> None:
         loop = asyncio.get_running_loop()
         async with FeedClient.connect(self.feed, snapshot=0, filter={"mail": "none"}) as client:
-            started, window = loop.time(), deque[str]()
+            started, unfinished = loop.time(), set[object]()
             for n, message in enumerate(messages):
                 if rate:
                     await asyncio.sleep(max(0.0, started + n / rate - loop.time()))
                 times[message["id"]] = time.time()
-                window.append(await client.command("submit", {"message": message}))
-                if len(window) >= 200:
-                    await _result(client, window.popleft())
-            while window:
-                await _result(client, window.popleft())
+                unfinished.add(await client.command("submit", {"message": message}))
+                if len(unfinished) >= MAX_UNFINISHED:
+                    unfinished.remove(await _result(client))
+            while unfinished:  # results come in any order
+                unfinished.remove(await _result(client))
 
 
-async def _result(client: FeedClient, id_: str) -> None:
+async def _result(client: FeedClient) -> object:
+    """Wait for the next result of a command and return its id. Raises NotifierError if the service refused it."""
     async with asyncio.timeout(PATIENCE):
-        async for frame in client:
-            if isinstance(frame, ResultFrame) and frame.id == id_:
-                if not frame.ok:
-                    raise NotifierError(f"the service refused a command: {frame.error}")
-                return
+        while not isinstance(frame := await client.frame(), ResultFrame):
+            pass
+    if not frame.ok:
+        raise NotifierError(f"the service refused a command: {frame.error}")
+    return frame.id
 
 
 class Results:
@@ -163,24 +177,22 @@ class Subject(NamedTuple):
 
 @asynccontextmanager
 async def served(
-    version: Version, broker: str | None, folder: Path, *sink: str, **changes: str
+    version: Version, broker: str | None, folder: Path, *sink: str, counts: bool = True
 ) -> AsyncIterator[Subject]:
     """Run a service of a version with an empty database in `folder`, and an SMTP server of its own.
 
-    `sink` are the arguments of the SMTP server. `changes` are settings without their prefix.
+    `sink` are the arguments of the SMTP server. With `counts` the broker keeps the events, to be counted.
     """
     names = Names.new()
     async with AsyncExitStack() as stack:
         receiver = await stack.enter_async_context(child("sink", *sink))
-        results = await stack.enter_async_context(counted(broker, names))
-        environ = environment(folder, receiver.ready["port"], broker, names, changes)
+        results = await stack.enter_async_context(counted(broker, names, counts=counts))
+        environ = environment(folder, receiver.ready["port"], broker, names)
         service = await stack.enter_async_context(started(version, environ))
         yield Subject(service, receiver, results, folder)
 
 
-def environment(
-    folder: Path, smtp_port: int, broker: str | None, names: Names, changes: Mapping[str, str]
-) -> dict[str, str]:
+def environment(folder: Path, smtp_port: int, broker: str | None, names: Names) -> dict[str, str]:
     """Return the variables of a service that sends without a rate limit."""
     values = {
         "DATABASE_URL": f"sqlite:///{folder / 'notifier.db'}",
@@ -192,7 +204,6 @@ def environment(
         "AMQP_EXCHANGE": names.exchange,
         "AMQP_QUEUE": names.queue,
         "LOG_FORMAT": "json",
-        **changes,
     }
     return {f"NOTIFIER_{name}": value for name, value in values.items()}
 
@@ -226,14 +237,14 @@ async def started(version: Version, environ: Mapping[str, str]) -> AsyncIterator
         await ready(service)
         yield service
     finally:
-        if process.returncode is None:
+        with suppress(ProcessLookupError):  # it has ended, and the event loop does not know yet
             process.terminate()
-            try:
-                async with asyncio.timeout(30):
-                    await process.wait()
-            except TimeoutError:
-                process.kill()
-        await process.wait()
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
         if reading:
             await reading
 
@@ -273,7 +284,7 @@ async def _is_ready(port: int) -> bool:
 
 
 @asynccontextmanager
-async def counted(broker: str | None, names: Names) -> AsyncIterator[Results]:
+async def counted(broker: str | None, names: Names, *, counts: bool = True) -> AsyncIterator[Results]:
     """Declare exchange and queue, and count the events until the block ends; then delete both."""
     if broker is None:
         yield Results(None, "")
@@ -285,7 +296,8 @@ async def counted(broker: str | None, names: Names) -> AsyncIterator[Results]:
         values = {"AMQP_URL": broker, "AMQP_EXCHANGE": names.exchange, "AMQP_QUEUE": names.queue}
         await declare(connection, AmqpSettings.model_validate({f"NOTIFIER_{name}": values[name] for name in values}))
         queue = (await channel.queue_declare(exclusive=True)).queue or ""
-        await channel.queue_bind(queue, EVENTS, routing_key="#")
+        if counts:
+            await channel.queue_bind(queue, EVENTS, routing_key="#")
         try:
             yield Results(channel, queue)
         finally:

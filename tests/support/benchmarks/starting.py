@@ -33,7 +33,7 @@ async def starting(place: Place, version: Version) -> Values:
     """Start the service on an existing database, run commands, and let it idle."""
     names, starts = Names.new(), list[_Timed]()
     async with child("sink") as sink, counted(place.broker, names):
-        environ = environment(place.folder, sink.ready["port"], place.broker, names, {})
+        environ = environment(place.folder, sink.ready["port"], place.broker, names)
         async with started(version, environ):
             pass  # creates the database, and the compiled files of Python
         for _ in range(place.sizes.starts - 1):

@@ -6,13 +6,14 @@ import sys
 import time
 import zlib
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 
 from support.benchmarks import workload
 from support.benchmarks.children import Child, child
 from support.benchmarks.measures import percentile
 from support.benchmarks.results import Figure, Goal, Values
-from support.benchmarks.running import Names, Service, clean_environment, environment, started
+from support.benchmarks.running import Names, Service, clean_environment, environment, served, started
 from support.benchmarks.stage import Place, Stage
 from support.benchmarks.starting import NO_WORSE
 from support.benchmarks.versions import Version
@@ -26,6 +27,8 @@ DUE_RATE = 20
 """Mails that become due each second while the latency is measured."""
 LEAD = 2.0
 """Seconds until the first of them is due, so that it is stored before."""
+PORTION = 5000
+"""Messages that are published before the next ones are."""
 CLAIMS, CLAIMED = 8, 8
 """Claims that are timed, and the mails of each."""
 _PROBE = Path(__file__).with_name("probe.py")
@@ -35,10 +38,10 @@ async def waiting(place: Place, version: Version) -> Values:
     """Measure a service with very many mails that are not due; the database is filled once for each version."""
     folder = place.kept / f"waiting-{zlib.crc32(bytes(version.root)):08x}"
     async with child("sink") as sink:
-        environ = environment(folder, sink.ready["port"], None, Names("bench", "bench"), {})
+        environ = environment(folder, sink.ready["port"], None, Names("bench", "bench"))
         if not folder.exists():
             folder.mkdir(parents=True)
-            await _fill(version, environ, place.sizes.waiting)
+            await _fill(place, version, folder, place.sizes.waiting)
         began = time.perf_counter()
         async with started(version, environ) as service:
             start = time.perf_counter() - began
@@ -62,10 +65,16 @@ async def waiting(place: Place, version: Version) -> Values:
     }
 
 
-async def _fill(version: Version, environ: dict[str, str], mails: int) -> None:
+async def _fill(place: Place, version: Version, folder: Path, mails: int) -> None:
     """Let the service itself take in the mails, so that its tables are as it would write them."""
-    async with started(version, environ) as service:
-        await service.give(workload.scheduled(mails // ADDRESSES, "million", clock.now(), ADDRESSES))
+    async with served(version, place.broker, folder, counts=False) as subject:
+        messages = workload.scheduled(mails // ADDRESSES, "million", clock.now(), ADDRESSES)
+        given = 0
+        # In portions, so that the broker need not keep all of them.
+        while portion := len(await subject.service.give(islice(messages, PORTION))):
+            given += portion * ADDRESSES
+            while await subject.service.mails() < given:  # noqa: ASYNC110 - another process is waited for
+                await asyncio.sleep(0.1)
 
 
 async def _due(service: Service, count: int, sink: Child) -> list[float]:

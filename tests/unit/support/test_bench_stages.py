@@ -1,5 +1,6 @@
 """The smallest form of each stage that needs no broker, on real processes: the benchmark must keep working."""
 
+import asyncio
 from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
@@ -10,6 +11,7 @@ from support.benchmarks.bench import STAGES, measure
 from support.benchmarks.results import Subject
 from support.benchmarks.stage import SMALLEST, Place, Stage
 from support.benchmarks.versions import THIS
+from support.parts import PATIENCE
 
 MAY_BE_ZERO = ("written to disk", "processor time", "idle service")
 """Nothing is written to a disk by a test on `tmpfs`, and short times of the processor are counted in steps of 10 ms."""
@@ -21,7 +23,8 @@ async def test_a_stage_measures_all_of_its_figures(stage: Stage, tmp_path: Path)
     """Every figure is a positive number. A stage raises an error if a mail or an event is missing or repeated."""
     said: list[str] = []
     place = Place(None, tmp_path, tmp_path / "kept", SMALLEST)
-    found = await measure(stage, {"this": THIS}, 1, place, said.append)
+    async with asyncio.timeout(10 * PATIENCE):
+        found = await measure(stage, {"this": THIS}, 1, place, said.append)
     assert [line.label for line in found] == [figure.label for figure in stage.figures]
     for line in found:
         assert line.this is not None, line
