@@ -39,6 +39,17 @@ async def test_an_answer_that_nobody_waits_for_any_more_costs_no_share() -> None
     assert share.reserve(0, asyncio.get_running_loop().time()) < 1
 
 
+async def test_an_answer_that_is_given_up_gives_back_only_its_own_bytes() -> None:
+    """Those of the answers before it were sent and stay counted."""
+    share, loop = Share(), asyncio.get_running_loop()
+    share.reserve(100 * MAX_RATE, loop.time())
+    gone = asyncio.create_task(share.take(MAX_RATE))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
+    assert 50 < share.reserve(0, loop.time()) < 99.1
+
+
 def test_viewers_are_sent_32_mib_and_2048_answers_a_second() -> None:
     """The limit of the bytes is far above what viewers need, and the one of the answers bounds their number."""
     assert (MAX_RATE, MAX_RATE / MIN_ANSWER) == (32 * 1024 * 1024, 2048)

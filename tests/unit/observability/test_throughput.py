@@ -36,6 +36,14 @@ def test_each_event_counts_as_what_it_is(event: StoredEvent, rates: Rates) -> No
     assert meter.rates(101.0) == rates
 
 
+def test_several_events_of_a_second_are_added_up() -> None:
+    """Whether they are logged together or one after the other."""
+    meter = Throughput()
+    meter.count([NEW, NEW, SENT, SENT, FAILED, FAILED], 100.2)
+    meter.count([NEW, SENT, FAILED], 100.9)
+    assert meter.rates(101.0) == Rates(received=0.3, sent=0.3, failed=0.3)
+
+
 def test_the_running_second_does_not_count_yet() -> None:
     """A rate is over whole seconds, so it does not sink at the start of each."""
     meter = Throughput()
