@@ -38,6 +38,7 @@ class QueueConsumer:
         self._deliveries = deliveries
         self._unacknowledged: dict[int, str] = {}
         self._acknowledging = asyncio.Lock()
+        self._is_closing = False
 
     @classmethod
     async def open(
@@ -73,14 +74,22 @@ class QueueConsumer:
 
     async def close(self) -> None:
         """Close the channel; the broker requeues what is not acknowledged, if the queue still exists."""
+        # The broker closes the connection if anything follows on the channel.
+        async with self._acknowledging:
+            self._is_closing = True
         with suppress(Unreachable):
             await self._calls.answered(self.channel.close())
 
     async def acknowledge(self, tags: Collection[int], within: float) -> None:
-        """Acknowledge these deliveries and no other; one frame covers all that precede the first unacknowledged one."""
+        """Acknowledge these deliveries and no other; one frame covers all that precede the first unacknowledged one.
+
+        Raises Unreachable if the channel is closed, or after `within` seconds in which the frames cannot be written.
+        """
         # Two calls must not write at the same time: the one frame of the second call would cover deliveries that the
         # first is still acknowledging one by one, and the broker closes a channel that acknowledges a delivery twice.
         async with self._acknowledging:
+            if self._is_closing:
+                raise Unreachable("the channel is closed")
             for tag in tags:
                 self._unacknowledged.pop(tag, None)
             first_left = min(self._unacknowledged, default=sys.maxsize)

@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import pytest
+from support.parts import PATIENCE
 from support.rabbit import Rabbit
 from support.sessions import consuming, delivered, stuck
 
@@ -87,3 +88,26 @@ async def test_acknowledging_twice_at_the_same_time_loses_no_channel(rabbit: Rab
             # The broker answers this after it has read the acknowledgements.
             await consumer.channel.basic_qos(prefetch_count=500)
     assert await rabbit.ready() == 0
+
+
+async def test_nothing_is_acknowledged_on_a_channel_that_is_being_closed(rabbit: Rabbit) -> None:
+    """The broker cancels a consumer whose queue is deleted; acknowledging what it delivered loses no connection."""
+    extra = f"{rabbit.queue}-extra"
+    async with consuming(rabbit, NOTIFIER_AMQP_EXTRA_QUEUES=extra) as session:
+        for turns in range(9):
+            await rabbit.channel.queue_declare(extra)
+            await session.consume(extra)
+            for _ in range(20):
+                await rabbit.channel.basic_publish(b"{}", routing_key=extra)
+            deliveries = await delivered(session, 20)
+            await rabbit.channel.queue_delete(extra)
+            async with asyncio.timeout(PATIENCE):
+                while extra not in session.not_consumed:  # noqa: ASYNC110 - a session sends no signal
+                    await asyncio.sleep(0.001)
+            closing = asyncio.create_task(session.close_discarded())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await session.acknowledge(deliveries)
+            await closing
+        await rabbit.publish(b"{}")
+        await session.acknowledge(await delivered(session, 1))

@@ -101,6 +101,13 @@ MUTANTS = (
         ("tests/unit/gateways/test_queue_consumer.py::test_acknowledging_twice_at_the_same_time_loses_no_channel",),
     ),
     Mutant(
+        "acknowledged-on-a-closing-channel",
+        "notifier/gateways/queue_consumer.py",
+        "            self._is_closing = True\n",
+        "            self._is_closing = False\n",
+        ("tests/unit/gateways/test_queue_consumer.py::test_nothing_is_acknowledged_on_a_channel_that_is_being_closed",),
+    ),
+    Mutant(
         "pieces-of-a-frame-joined-again-and-again",
         "notifier/gateways/frame_reader.py",
         "            pieces.append(piece)\n",
