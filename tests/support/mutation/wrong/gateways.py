@@ -237,8 +237,8 @@ MUTANTS = (
     Mutant(
         "publish-without-a-limit",
         "notifier/gateways/publisher.py",
-        "within=CONFIRM_TIMEOUT",
-        "within=1000.0",
+        "answered(publishing, within=CONFIRM_TIMEOUT, ",
+        "answered(publishing, within=1000.0, ",
         ("tests/unit/gateways/test_publisher.py::test_a_publish_that_is_not_confirmed_has_a_time_limit",),
     ),
     Mutant(
@@ -441,8 +441,8 @@ MUTANTS = (
     Mutant(
         "full-queue-of-somebody-else-is-a-lost-broker",
         "notifier/gateways/publisher.py",
-        "                if isinstance(result, BaseException) and not _is_nack(result):\n",
-        "                if isinstance(result, BaseException):\n",
+        "        return await answer\n",
+        "        if await answer < len(messages):\n            raise TimeoutError\n        return await answer\n",
         ("tests/unit/actors/test_reporter.py::test_a_full_queue_delays_results_until_it_has_room",),
     ),
     Mutant(
