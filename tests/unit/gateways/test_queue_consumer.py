@@ -5,9 +5,11 @@ import json
 from typing import Any
 
 import pytest
+from pamqp import frame
+from pamqp.commands import Channel
 from support.parts import PATIENCE
 from support.rabbit import Rabbit
-from support.sessions import consuming, delivered, stuck
+from support.sessions import channel_of, consuming, delivered, stuck
 
 from notifier.errors import Unreachable
 
@@ -93,21 +95,27 @@ async def test_acknowledging_twice_at_the_same_time_loses_no_channel(rabbit: Rab
 async def test_nothing_is_acknowledged_on_a_channel_that_is_being_closed(rabbit: Rabbit) -> None:
     """The broker cancels a consumer whose queue is deleted; acknowledging what it delivered loses no connection."""
     extra = f"{rabbit.queue}-extra"
-    async with consuming(rabbit, NOTIFIER_AMQP_EXTRA_QUEUES=extra) as session:
-        for turns in range(9):
-            await rabbit.channel.queue_declare(extra)
-            await session.consume(extra)
-            for _ in range(20):
-                await rabbit.channel.basic_publish(b"{}", routing_key=extra)
-            deliveries = await delivered(session, 20)
-            await rabbit.channel.queue_delete(extra)
-            async with asyncio.timeout(PATIENCE):
-                while extra not in session.not_consumed:  # noqa: ASYNC110 - a session sends no signal
-                    await asyncio.sleep(0.001)
-            closing = asyncio.create_task(session.close_discarded())
-            for _ in range(turns):
-                await asyncio.sleep(0)
-            await session.acknowledge(deliveries)
-            await closing
+    await rabbit.channel.queue_declare(extra)
+    async with consuming(rabbit, NOTIFIER_AMQP_EXTRA_QUEUES=extra) as session, asyncio.timeout(PATIENCE):
+        await rabbit.channel.basic_publish(b"{}", routing_key=extra)
+        deliveries = await delivered(session, 1)
+        while extra in session.not_consumed:  # noqa: ASYNC110 - a session sends no signal
+            await asyncio.sleep(0.001)
+        queue = channel_of(session, extra).write_queue
+        put, is_closing = queue.put, asyncio.Event()
+
+        async def noted(frames: Any) -> None:
+            await put(frames)
+            if isinstance(frame.unmarshal(frames.payload)[2], Channel.Close):
+                is_closing.set()
+
+        queue.put = noted
+        await rabbit.channel.queue_delete(extra)
+        while extra not in session.not_consumed:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        closing = asyncio.create_task(session.close_discarded())
+        await is_closing.wait()
+        await session.acknowledge(deliveries)
+        await closing
         await rabbit.publish(b"{}")
         await session.acknowledge(await delivered(session, 1))
