@@ -12,7 +12,7 @@ from support.faults.victim import Victim
 from support.look import LOST, Watch, free_port, live, rows, wait_row, wait_rows, wait_same
 from support.parts import PATIENCE, changed, request, serving, submit, wait_event
 from support.privacy import OPERATOR_TOKEN, VIEWER_TOKEN
-from support.samples import booking_event
+from support.samples import upcoming_booking
 
 from notifier import clock
 from notifier.demo.inbox import Inbox
@@ -162,7 +162,7 @@ async def test_a_filter_is_in_the_address(settings: Settings, watch: Watch, path
 async def test_a_booking_reference_finds_mails_that_are_not_in_the_list(settings: Settings, watch: Watch) -> None:
     """A search for a booking reference finds mails in the store, however long ago they changed."""
     async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
-        booked = (await submit(client, booking_event()))["mails"]
+        booked = (await submit(client, upcoming_booking()))["mails"]
         await wait_event(client, "mail.sent")
         for start in range(0, 620, 100):
             to = [f"p{start + n}@example.com" for n in range(100)]

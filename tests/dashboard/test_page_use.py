@@ -10,7 +10,7 @@ from playwright.async_api import Page
 from support.look import LOST, Watch, free_port, live, wait_row, wait_rows, wait_same
 from support.parts import PATIENCE, changed, request, serving, submit, wait_event
 from support.places import PICTURES
-from support.samples import booking_event
+from support.samples import upcoming_booking
 
 from notifier.demo.inbox import Inbox
 from notifier.feed import protocol
@@ -33,7 +33,7 @@ async def focused(page: Page) -> str:
 
 async def varied(client: FeedClient) -> None:
     """Submit mails that end in different ways; the inbox rejects the second temporarily, the third permanently."""
-    await submit(client, booking_event())
+    await submit(client, upcoming_booking())
     for number in (2, 3):
         await submit(client, request(number))
     await wait_event(client, "mail.failed")
@@ -48,7 +48,7 @@ def refuses(_: str, rest: str) -> str | None:
 async def test_everything_works_by_keyboard(settings: Settings, inbox: Inbox, watch: Watch) -> None:
     """Search, move, open, read, close, pause and list the shortcuts, without a mouse."""
     async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client, watch(feed) as page:
-        await submit(client, booking_event())
+        await submit(client, upcoming_booking())
         for number in (1, 2):
             await submit(client, request(number, send_at=LATER))
         await inbox.wait_for(1, PATIENCE)
@@ -93,7 +93,7 @@ async def test_hostile_markup_stays_text(environ: dict[str, str], watch: Watch) 
         ):
             page.on("dialog", lambda dialog: pytest.fail(f"a script ran: {dialog.message}"))
             passengers = [{"name": HOSTILE, "email": "asha@example.com"}]
-            await submit(client, booking_event(passengers=passengers, booking="<i>RX</i>"))
+            await submit(client, upcoming_booking(passengers=passengers, booking="<i>RX</i>"))
             data = {"subject": HOSTILE, "html": f"<p>{HOSTILE}</p><iframe src='javascript:alert(3)'></iframe>"}
             (id_,) = (await submit(client, request(1, **data)))["mails"]
             await wait_event(client, "mail.failed", id=id_)
@@ -114,7 +114,7 @@ async def test_the_drawer_shows_the_whole_mail(environ: dict[str, str], watch: W
     async with Inbox(reply=lambda phase, _: next(replies, None) if phase == "RCPT" else None) as inbox:
         settings = changed(environ, SMTP_URL=inbox.url, RETRY_DELAYS="1h")
         async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client, watch(feed) as page:
-            confirmation, _ = (await submit(client, booking_event()))["mails"]
+            confirmation, _ = (await submit(client, upcoming_booking()))["mails"]
             row = await wait_row(page, confirmation, "Retrying")
             await row.locator(".open").click()
             drawer = page.locator("#drawer")

@@ -45,6 +45,12 @@ def booking_event(**changes: Any) -> dict[str, Any]:
     return event
 
 
+def upcoming_booking(**changes: Any) -> dict[str, Any]:
+    """Build the same with a departure in a hundred years, for tests on the real clock: its reminder must not be due."""
+    flights = [flight_data(departs_at="2126-12-01T09:30:00+05:30", arrives_at="2126-12-01T12:20:00+05:30")]
+    return booking_event(**{"flights": flights, **changes})
+
+
 def flight_data(**changes: Any) -> dict[str, Any]:
     """Build a flight as in a booking message; `from_` stands for `from`."""
     data = {

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from support.parts import request
 from support.readings import READINESS, STATS
-from support.samples import RULES, booking_event
+from support.samples import RULES, upcoming_booking
 from websockets.asyncio.server import Server
 
 from notifier import clock
@@ -107,7 +107,7 @@ class Stage:
             event = (
                 request(new)
                 if len(messages) < requests
-                else booking_event(id=f"b{new}", booking=f"B{new % 3}", version=new)
+                else upcoming_booking(id=f"b{new}", booking=f"B{new % 3}", version=new)
             )
             messages.append(decode(msgspec.json.encode(event), Origin(received_at=clock.now())))
         await self.store.add(messages, RULES, clock.now())

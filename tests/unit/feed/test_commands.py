@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 from support.parts import changed, request, result, serving, submit, wait_event, wait_frame
-from support.samples import NOW, RULES, booking_event
+from support.samples import NOW, RULES, upcoming_booking
 
 from notifier import clock
 from notifier.demo.inbox import Inbox
@@ -77,9 +77,9 @@ async def test_a_failed_mail_of_a_cancelled_booking_cannot_be_retried(environ: d
     async with Inbox(reply=lambda phase, _: "550 5.1.1 no such user" if phase == "RCPT" else None) as inbox:
         settings = changed(environ, SMTP_URL=inbox.url)
         async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
-            await client.command("submit", {"message": booking_event(time=timestamp(clock.now()))})
+            await client.command("submit", {"message": upcoming_booking(time=timestamp(clock.now()))})
             failed = await wait_event(client, "mail.failed", kind="booking.confirmation")
-            await submit(client, booking_event(id="end", type="booking.cancelled", version=2))
+            await submit(client, upcoming_booking(id="end", type="booking.cancelled", version=2))
             id_ = await client.command("mail.retry", {"id": failed["id"]})
             frame = await wait_frame(client, lambda frame: frame.get("id") == id_)
             assert frame["error"] == {

@@ -8,7 +8,7 @@ import pytest
 from support.pages import get
 from support.parts import result, serving, submit
 from support.readings import READINESS
-from support.samples import booking_event
+from support.samples import upcoming_booking
 from support.wire import dialled, drained
 from websockets.datastructures import Headers
 from websockets.http11 import Request
@@ -109,7 +109,7 @@ async def test_asking_a_service_that_is_not_there_is_unreachable(settings: Setti
 
 async def test_the_page_of_a_mail_can_be_got_once(settings: Settings) -> None:
     """The preview is sandboxed, runs and loads nothing, and only our own page may frame it."""
-    message = booking_event()
+    message = upcoming_booking()
     async with serving(settings) as feed, FeedClient.connect(feed, snapshot=0) as client:
         id_ = (await submit(client, message))["mails"][0]
         shown = await result(client, await client.command("mail.show", {"id": id_, "preview": True}))

@@ -25,7 +25,7 @@ from support.parts import (
     wait_frame,
 )
 from support.privacy import OPERATOR_TOKEN, VIEWER_TOKEN
-from support.samples import booking_event
+from support.samples import upcoming_booking
 from support.wire import close_code, raw
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
@@ -74,7 +74,7 @@ async def test_a_client_is_welcomed_with_a_snapshot_and_then_follows(settings: S
 async def test_events_are_cloudevents_with_masked_addresses(settings: Settings) -> None:
     """Each event has the CloudEvents fields and the mail as everyone may see it."""
     async with serving(settings) as feed, FeedClient.connect(feed) as client:
-        await submit(client, booking_event())
+        await submit(client, upcoming_booking())
         frame = await wait_frame(client, lambda frame: bool(frame.get("events")))
     event = frame["events"][0]
     assert {"specversion", "id", "source", "type", "time", "subject", "data"} <= event.keys()
@@ -154,7 +154,7 @@ async def test_a_client_sees_only_what_its_filter_lets_pass(settings: Settings) 
         await client.filter("f1", {"kind": ["flight.reminder"]}, 5)
         snapshot = await wait_frame(client, lambda frame: frame["type"] == "snapshot" and frame.get("id") == "f1")
         assert snapshot["mails"] == []
-        await submit(client, booking_event())
+        await submit(client, upcoming_booking())
         mail = await wait_event(client, "mail.pending")
         assert mail["kind"] == "flight.reminder"
 
