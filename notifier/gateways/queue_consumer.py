@@ -7,7 +7,8 @@ from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
-from aiormq.abc import AbstractChannel, AbstractConnection
+from aiormq.abc import AbstractChannel, AbstractConnection, ChannelFrame
+from pamqp.commands import Basic
 
 from notifier.errors import Unreachable
 from notifier.gateways.connection import Calls, answered, open_channel
@@ -99,10 +100,17 @@ class QueueConsumer:
             await answered(self._acknowledge(together, singly), within=within, unless=self._calls.ended)
 
     async def _acknowledge(self, together: Collection[int], singly: Collection[int]) -> None:
-        if together:
-            await self.channel.basic_ack(max(together), multiple=True, wait=False)
-        for tag in singly:
-            await self.channel.basic_ack(tag, wait=False)
+        acks = [Basic.Ack(max(together), multiple=True)] if together else []
+        acks += [Basic.Ack(tag) for tag in singly]
+        if not acks:
+            return
+        # aiormq refuses the first if the broker has closed the channel. The others are a single write, and so do not
+        # fill the write queue: what waited for room there would follow the answer to the closing, after which the
+        # broker closes the connection, and that answer is lost if it finds the queue full.
+        await self.channel.basic_ack(acks[0].delivery_tag, acks[0].multiple, wait=False)
+        if len(acks) > 1:
+            frames = ChannelFrame.marshall(self.channel.number, acks[1:])
+            await self.channel.connection.write_queue.put(frames)
 
     async def requeue(self) -> None:
         """Requeue what is not acknowledged."""

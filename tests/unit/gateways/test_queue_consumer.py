@@ -75,21 +75,52 @@ async def test_acknowledging_ends_with_the_session(rabbit: Rabbit) -> None:
                     await acknowledging
 
 
-async def test_acknowledging_twice_at_the_same_time_loses_no_channel(rabbit: Rabbit) -> None:
-    """Dead letters are acknowledged one by one while valid messages are acknowledged together, whoever is first."""
+async def test_an_acknowledgement_is_not_overtaken(rabbit: Rabbit) -> None:
+    """While one call waits for room in the write queue, a later one must not cover its deliveries."""
     async with consuming(rabbit) as session:
         (consumer,) = session.consumers
-        for turns in range(9):
-            await asyncio.gather(*(rabbit.publish(b"{}") for _ in range(100)))
-            deliveries = await delivered(session, 100)
-            singly = asyncio.create_task(session.acknowledge(deliveries[1::2]))
-            for _ in range(turns):
+        channel: Any = consumer.channel
+        await asyncio.gather(*(rabbit.publish(b"{}") for _ in range(3)))
+        first, second, third = await delivered(session, 3)
+        with stuck(session):
+            singly = asyncio.create_task(session.acknowledge([second]))
+            for _ in range(3):
                 await asyncio.sleep(0)
-            await session.acknowledge(deliveries[::2])
-            await singly
-            # The broker answers this after it has read the acknowledgements.
-            await consumer.channel.basic_qos(prefetch_count=500)
-    assert await rabbit.ready() == 0
+            together = asyncio.create_task(session.acknowledge([first, third]))
+            await asyncio.sleep(0)
+            channel.write_queue.get_nowait()
+            written: list[Any] = [frame.unmarshal((await channel.write_queue.get()).payload)[2] for _ in range(2)]
+        await asyncio.gather(singly, together)
+    assert [(each.delivery_tag, each.multiple) for each in written] == [(2, False), (3, True)]
+
+
+async def test_a_channel_that_the_broker_closes_costs_no_connection(rabbit: Rabbit) -> None:
+    """Many deliveries of an extra queue are acknowledged one by one meanwhile; the queue is consumed again."""
+    extra = f"{rabbit.queue}-extra"
+    await rabbit.channel.queue_declare(extra)
+    async with consuming(rabbit, NOTIFIER_AMQP_EXTRA_QUEUES=extra) as session, asyncio.timeout(PATIENCE):
+        for _ in range(200):
+            await rabbit.channel.basic_publish(b"{}", routing_key=extra)
+        for _ in range(10):
+            deliveries = await delivered(session, 200)
+            while extra in session.not_consumed:  # noqa: ASYNC110 - a session sends no signal
+                await asyncio.sleep(0.001)
+            await channel_of(session, extra).basic_ack(1_000_000, wait=False)
+            while extra not in session.not_consumed:
+                # The first delivery is never acknowledged.
+                await session.acknowledge([deliveries.pop() for _ in range(min(20, len(deliveries) - 1))])
+                await asyncio.sleep(0)
+            await session.close_discarded()
+            for _ in range(200 - await waiting(rabbit, extra)):
+                await rabbit.channel.basic_publish(b"{}", routing_key=extra)
+            assert await session.consume(extra)
+        await session.wait(0.1)
+    await rabbit.channel.queue_delete(extra)
+
+
+async def waiting(rabbit: Rabbit, queue: str) -> int:
+    """Return how many messages of a queue wait."""
+    return (await rabbit.channel.queue_declare(queue, passive=True)).message_count or 0
 
 
 async def test_nothing_is_acknowledged_on_a_channel_that_is_being_closed(rabbit: Rabbit) -> None:

@@ -96,9 +96,19 @@ MUTANTS = (
     Mutant(
         "acknowledgements-written-side-by-side",
         "notifier/gateways/queue_consumer.py",
-        "        async with self._acknowledging:\n",
-        "        async with asyncio.Lock():\n",
-        ("tests/unit/gateways/test_queue_consumer.py::test_acknowledging_twice_at_the_same_time_loses_no_channel",),
+        "        async with self._acknowledging:\n            if",
+        "        async with asyncio.Lock():\n            if",
+        ("tests/unit/gateways/test_queue_consumer.py::test_an_acknowledgement_is_not_overtaken",),
+    ),
+    Mutant(
+        "each-acknowledgement-a-write-of-its-own",
+        "notifier/gateways/queue_consumer.py",
+        "            await self.channel.connection.write_queue.put(frames)\n",
+        """\
+            for ack in acks[1:]:
+                await self.channel.basic_ack(ack.delivery_tag, wait=False)
+""",
+        ("tests/unit/gateways/test_queue_consumer.py::test_a_channel_that_the_broker_closes_costs_no_connection",),
     ),
     Mutant(
         "acknowledged-on-a-closing-channel",
