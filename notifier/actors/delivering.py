@@ -249,10 +249,9 @@ class Deliverer:
                         return lacking
                     await self._wait_for_slot(account.health, claimed)
                     marking = self._mark(claimed.mail)
-                result = await self._open(connection, composed, marking)
+                result = await self._open(connection, composed, marking, begun)
                 if result is None:
-                    following = self._begin_next(account, connection, ahead) if ahead else None
-                    result = await connection.send_content(composed, following)
+                    result = await self._send_content(account, connection, composed, ahead)
             finally:
                 if not (ahead and ahead.continues_on(connection)):
                     account.pool.release(connection)
@@ -264,10 +263,15 @@ class Deliverer:
             fresh, connection, begun = True, None, None
 
     async def _open(
-        self, connection: SmtpConnection, composed: ComposedMail, marking: asyncio.Future[None] | None
+        self,
+        connection: SmtpConnection,
+        composed: ComposedMail,
+        marking: asyncio.Future[None] | None,
+        begun: Begun | None,
     ) -> DialogueResult | None:
         """Have the mail accepted up to DATA; return None if its message may be sent, or how the dialogue has ended.
 
+        Raises NoSlotError if a mail that has begun ahead must not be sent any more: the message before was held up.
         With `hold`, the mark is on disk before that, however long it takes; it is written while the commands travel.
         """
         result = await connection.send_envelope(composed)
@@ -277,7 +281,21 @@ class Deliverer:
             except StoreUnusable:
                 if result is None:
                     raise
+        if result is None and begun and _is_overdue(begun.claimed):
+            # Without a message, the server forgets the mail.
+            raise NoSlotError
         return result
+
+    async def _send_content(
+        self, account: Account, connection: SmtpConnection, composed: ComposedMail, ahead: Ahead | None
+    ) -> DialogueResult:
+        """Send the message, and with it the commands of the next mail if that can begin now."""
+        following = self._begin_next(account, connection, ahead) if ahead else None
+        try:
+            return await connection.send_content(composed, following)
+        finally:
+            if following:
+                self._burst_guard.arrived(_monotonic())
 
     def _mark(self, mail: Mail) -> asyncio.Future[None] | None:
         return asyncio.ensure_future(self._store.mark(mail)) if self._limits.retry.hold_uncertain else None
@@ -290,7 +308,7 @@ class Deliverer:
         if not connection.gains_by_mails_ahead:
             return None
         ahead.mail = claimed = ahead.mail or ahead.claimed()
-        if claimed is None or seconds_until(claimed.start.at) or self._burst_guard.delay(_monotonic()):
+        if claimed is None or seconds_until(claimed.start.at) or not self._burst_guard.may_start_ahead(_monotonic()):
             return None
         if not self._may_start(account.health, claimed):
             return None
@@ -300,7 +318,7 @@ class Deliverer:
             return None
         if connection.check_support(composed) or not connection.is_open:
             return None
-        self._burst_guard.started(_monotonic())
+        self._burst_guard.started_ahead()
         ahead.begun = Begun(claimed, composed, connection, self._mark(claimed.mail))
         return composed
 
@@ -320,11 +338,8 @@ class Deliverer:
 
     def _may_start(self, health: TransportHealth, claimed: Claimed) -> bool:
         """Return whether a mail may start now, apart from the rate: since its claim that can have changed."""
-        expires_at = claimed.mail.expires_at
-        has_expired = expires_at is not None and expires_at <= clock.now()
-        is_late = _monotonic() - claimed.since > START_WITHIN
         may_start = health.breaker.lets_start(claimed.trial) and not self._store.paused
-        return not (has_expired or is_late or self._is_ending) and may_start
+        return not (_is_overdue(claimed) or self._is_ending) and may_start
 
     def _judge(self, account: Account, mail: Mail, result: DialogueResult) -> list[Mail]:
         now = clock.now()
@@ -363,6 +378,13 @@ def _reserved(health: TransportHealth) -> Iterator[Trial | None]:
     finally:
         health.breaker.end_trial(trial)
         health.end(_monotonic())
+
+
+def _is_overdue(claimed: Claimed) -> bool:
+    """Return whether a mail has expired, or was claimed so long ago that it must be claimed again."""
+    expires_at = claimed.mail.expires_at
+    has_expired = expires_at is not None and expires_at <= clock.now()
+    return has_expired or _monotonic() - claimed.since > START_WITHIN
 
 
 def _current_task() -> asyncio.Task[Any]:

@@ -71,11 +71,18 @@ class Pipelining:
 
     def __init__(self) -> None:
         self._not_before = 0.0
+        self._ahead_not_before = 0.0
+        self._ahead_pause = ONE_BY_ONE
 
     @property
     def is_allowed(self) -> bool:
         """Whether nothing speaks against it now."""
         return asyncio.get_running_loop().time() >= self._not_before
+
+    @property
+    def is_allowed_ahead(self) -> bool:
+        """Whether the commands of the next mail may travel with the message of this one, too."""
+        return self.is_allowed and asyncio.get_running_loop().time() >= self._ahead_not_before
 
     def refuse(self) -> None:
         """Note that a server offers it and does not speak it."""
@@ -84,6 +91,15 @@ class Pipelining:
     def suspend(self) -> None:
         """Note that a server broke off after commands that travelled together, which may be the reason."""
         self._not_before = max(self._not_before, asyncio.get_running_loop().time() + ONE_BY_ONE)
+
+    def suspend_ahead(self) -> None:
+        """Note that a server broke off after a message with which commands travelled, each time for twice as long.
+
+        If they are the reason, each such message may be sent twice.
+        """
+        if self.is_allowed_ahead:
+            self._ahead_not_before = asyncio.get_running_loop().time() + self._ahead_pause
+            self._ahead_pause *= 2
 
 
 class SmtpConnection:
@@ -116,6 +132,7 @@ class SmtpConnection:
         self._round_trip = math.inf
         self._dot_seconds = 0.0
         self._begun: ComposedMail | None = None
+        self._is_ahead = False
         self._opened: tuple[ComposedMail, DialogueResult | None] | None = None
 
     @property
@@ -131,7 +148,7 @@ class SmtpConnection:
         long to accept a message would hold up the next one.
         """
         is_far = FAR <= self._round_trip < math.inf
-        return self._together and self._pipelining.is_allowed and is_far and self._dot_seconds < SLOW
+        return self._together and self._pipelining.is_allowed_ahead and is_far and self._dot_seconds < SLOW
 
     def has_begun(self, mail: ComposedMail) -> bool:
         """Return whether the commands of a mail have been sent with the message of the one before."""
@@ -156,6 +173,7 @@ class SmtpConnection:
             (_, result), self._opened = self._opened, None
             return result
         is_begun, self._begun = mail is self._begun, None
+        self._is_ahead = is_begun
         self.state = ConnectionState.OUT_OF_STEP
         self._exchanges = []
         self._phase = Phase.MAIL
@@ -189,6 +207,7 @@ class SmtpConnection:
             self._write(b"".join([message, *ahead.values()]), 1 + len(ahead))
             self._phase = Phase.DOT
             self._begun = following
+            self._is_ahead = following is not None
             reply = await self._answer(Phase.DOT, self._timeouts.dot)
             self._dot_seconds = self._exchanges[-1].seconds
             if reply.code not in SUCCESS_CODES and isinstance(self._stream.fault, OutOfStepError):
@@ -295,6 +314,8 @@ class SmtpConnection:
         if out_of_step:
             # Also for the next mail, if its commands have been sent already.
             self._stream.abort()
+        if self._is_ahead and (is_past_dot or not self._exchanges):
+            self._pipelining.suspend_ahead()
         if self._together and out_of_step:
             self._pipelining.refuse()
         elif self._together and not is_past_dot and (self._exchanges or not self.reused):

@@ -2,15 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.benchmarks.measures import most_in_window
-from support.outgoing import add, logged, mails, sending, until
+from support.outgoing import add, all_ended, logged, mails, sending, until
 from support.parts import PATIENCE
 from support.scripted import Answer, HungUpError, Scripted, messages_by_recipient, offer_pipelining, once
 
+from notifier import clock
 from notifier.actors.delivering import Account, Claimed, Deliverer
 from notifier.domain.mail import Mail, Status
 from notifier.gateways import smtp_dialogue
@@ -191,7 +193,7 @@ async def test_a_mail_that_has_begun_ahead_is_marked_before_its_message(store: S
 async def test_the_rate_holds_for_mails_that_begin_ahead(
     store: SqliteStore, begun: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Their start is when their MAIL FROM is written, and counts like any other."""
+    """Each of them counts once, at a time when the server has certainly seen it."""
     starts: list[float] = []
     started: Callable[[BurstGuard, float], None] = BurstGuard.started
 
@@ -206,6 +208,56 @@ async def test_the_rate_holds_for_mails_that_begin_ahead(
     assert begun
     assert (len(starts), server.count("MAIL")) == (60, 60)
     assert most_in_window(starts) <= 31
+
+
+@pytest.mark.parametrize("hangs_up", [True, False])
+async def test_a_server_that_takes_no_commands_behind_a_message_stops_mails_ahead(
+    store: SqliteStore, begun: list[str], *, hangs_up: bool
+) -> None:
+    """Its first fault is the last: no more than one mail is in doubt, and the service waits for one reply in vain."""
+
+    class Abrupt(Scripted):
+        async def _talk(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self.reader: Any = reader
+            await super()._talk(number, reader, writer)
+
+    async def answer(phase: str, _line: bytes) -> None:
+        if phase in ("MAIL", "DOT"):
+            await asyncio.sleep(0.05)
+        if phase == "DOT" and (commands := server.reader._buffer):
+            if hangs_up:
+                raise HungUpError
+            commands.clear()
+
+    await add(store, *range(12))
+    async with Abrupt.running(answer) as server, sending(store, [server.url], connections=1):
+        await logged(store, "mail.sent", 12)
+    assert len(begun) == 1
+    assert server.connections == 2
+    assert len(server.messages) == 12 + hangs_up
+    assert sum(mail.attempt for mail in await mails(store)) == 12 + hangs_up
+
+
+async def test_a_mail_that_expires_behind_a_message_is_not_sent(store: SqliteStore, begun: list[str]) -> None:
+    """Its commands were accepted, but the message before it was held up; no attempt is counted."""
+    expires_at = clock.now() + timedelta(seconds=1.5)
+
+    async def answer(phase: str, _line: bytes) -> None:
+        if phase == "DOT" and len(begun) == 3:
+            await asyncio.sleep((expires_at - clock.now()).total_seconds() + 0.05)
+        elif phase in ("MAIL", "DOT"):
+            await asyncio.sleep(0.05)
+
+    await add(store, *range(3))
+    await add(store, *range(3, 8), expires_at=expires_at.isoformat())
+    async with Scripted.running(answer) as server, sending(store, [server.url], connections=1, timeout="5s"):
+        await logged(store, "mail.expired")
+        await until(lambda: all_ended(store), store)
+    found = await mails(store)
+    sent = [mail.to for mail in found if mail.status is Status.SENT]
+    assert sent == list(messages_by_recipient(server))
+    assert begun[-1] not in sent
+    assert {(mail.status, mail.attempt) for mail in found} == {(Status.SENT, 1), (Status.EXPIRED, 0)}
 
 
 async def test_a_server_that_only_claims_to_take_commands_together_stops_mails_ahead(

@@ -215,3 +215,43 @@ def test_every_rate_that_can_be_set_has_starts(rate: float, last: float | None) 
     assert len(reservation.starts) == 1
     assert reservation.next_start >= NOW
     assert BurstGuard(rate).delay(0) == 0
+
+
+@given(
+    rate=st.sampled_from([1, 2, 5, 20]),
+    steps=st.lists(st.tuples(st.floats(0, 0.2), st.booleans(), st.floats(0, 1)), max_size=120),
+    seen_after=st.floats(0, 1),
+)
+@example(rate=2, steps=[(0.0, True, 0.9)] * 2 + [(1.42, False, 0.0)] + [(0.0, False, 0.0)] * 2, seen_after=1.0)
+def test_the_limit_holds_whenever_a_server_sees_what_was_sent_ahead(
+    rate: int, steps: list[tuple[float, bool, float]], seen_after: float
+) -> None:
+    """Any second has at most RATE + 1 starts at the server, which sees some of them later than they were written."""
+    burst_guard, now = BurstGuard(rate), 0.0
+    arrivals: list[float] = []
+    seen: list[float] = []
+    for gap, is_ahead, takes in steps:
+        now += gap
+        while arrivals and arrivals[0] <= now:
+            burst_guard.arrived(heapq.heappop(arrivals))
+        if is_ahead and burst_guard.may_start_ahead(now):
+            burst_guard.started_ahead()
+            heapq.heappush(arrivals, now + takes)
+            seen.append(now + takes * seen_after)
+        elif not burst_guard.delay(now):
+            burst_guard.started(now)
+            seen.append(now)
+    assert most_in_a_second(seen) <= rate + 1
+
+
+def test_starts_that_are_sent_ahead_leave_a_quarter_of_the_limit() -> None:
+    """What counts for longer than a second must not be all that counts, or the rate would not be reached."""
+    burst_guard = BurstGuard(19)
+    for _ in range(15):
+        assert burst_guard.may_start_ahead(0.0)
+        burst_guard.started_ahead()
+    assert not burst_guard.may_start_ahead(0.0)
+    for _ in range(5):
+        assert burst_guard.delay(0.0) == 0.0
+        burst_guard.started(0.0)
+    assert burst_guard.delay(0.0) > 1.0

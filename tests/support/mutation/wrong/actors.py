@@ -97,9 +97,23 @@ MUTANTS = (
     Mutant(
         "started-after-expiry",
         "notifier/actors/delivering.py",
-        "not (has_expired or is_late or self._is_ending)",
-        "not (is_late or self._is_ending)",
+        "return has_expired or _monotonic()",
+        "return _monotonic()",
         ("tests/unit/actors/test_delivering.py::test_nothing_starts_after_its_expiry",),
+    ),
+    Mutant(
+        "message-follows-after-expiry",
+        "notifier/actors/delivering.py",
+        "        if result is None and begun and _is_overdue(begun.claimed):\n",
+        "        if False:\n",
+        ("tests/unit/actors/test_ahead.py::test_a_mail_that_expires_behind_a_message_is_not_sent",),
+    ),
+    Mutant(
+        "mail-ahead-counts-before-it-is-seen",
+        "notifier/actors/delivering.py",
+        "self._burst_guard.started_ahead()",
+        "self._burst_guard.started(_monotonic())",
+        ("tests/unit/actors/test_ahead.py::test_the_rate_holds_for_mails_that_begin_ahead",),
     ),
     Mutant(
         "stop-waits-for-logins",
@@ -468,8 +482,8 @@ MUTANTS = (
     Mutant(
         "started-long-after-its-claim",
         "notifier/actors/delivering.py",
-        "not (has_expired or is_late or self._is_ending)",
-        "not (has_expired or self._is_ending)",
+        "return has_expired or _monotonic() - claimed.since > START_WITHIN\n",
+        "return has_expired\n",
         ("tests/unit/actors/test_delivering.py::test_a_mail_that_waited_long_for_a_login_is_claimed_again",),
     ),
     Mutant(

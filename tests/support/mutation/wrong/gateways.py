@@ -632,6 +632,13 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "mails-ahead-after-a-break",
+        "notifier/gateways/smtp_dialogue.py",
+        "            self._pipelining.suspend_ahead()\n",
+        "            pass\n",
+        ("tests/unit/actors/test_ahead.py::test_a_server_that_takes_no_commands_behind_a_message_stops_mails_ahead",),
+    ),
+    Mutant(
         "odd-answer-after-the-message-repeats-it",
         "notifier/gateways/smtp_dialogue.py",
         "can_repeat = self._together and out_of_step and not is_past_dot",
