@@ -109,12 +109,18 @@ class Transactions:
             self._timer = asyncio.get_running_loop().call_later(MAX_DEFERRED, self._do_deferred)
 
     async def close(self) -> None:
-        """Do everything that was asked for, then close the connection."""
+        """Do everything that was asked for, then close the connection.
+
+        If this is cancelled, the connection is closed at once, and what has not begun raises StoreUnusable.
+        """
         self._closed = True
         self._do_deferred()
-        if self._worker:
-            await self._worker
-        await self._connection.close()
+        try:
+            if self._worker:
+                # Awaiting the task itself would cancel it too, and its callers would wait for ever.
+                await asyncio.wait((self._worker,))
+        finally:
+            await self._connection.close()
 
     async def _ask(self, work: Work[_T]) -> _T:
         if self._closed:
@@ -221,6 +227,11 @@ def _failed(work: Work[_T], error: BaseException) -> Outcome[_T]:
         unusable = StoreUnusable(str(error))
         unusable.__cause__ = error
         error = unusable
+    elif isinstance(error, StopIteration):
+        # A future refuses it, and the works behind it would never end.
+        wrapped = RuntimeError("a work raised StopIteration")
+        wrapped.__cause__ = error
+        error = wrapped
     return Outcome(None, error, perf_counter() - work.began)
 
 

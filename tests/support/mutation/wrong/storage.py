@@ -707,4 +707,18 @@ if wanted.since is True else 0
         "        self._deferred_is_due = False\n",
         ("tests/unit/storage/sqlite/test_transactions.py::test_a_cursor_is_written_soon_if_nothing_else_is",),
     ),
+    Mutant(
+        "error-that-no-future-takes",
+        "notifier/storage/sqlite/transactions.py",
+        "    elif isinstance(error, StopIteration):\n",
+        "    elif False:\n",
+        ("tests/unit/storage/sqlite/test_transactions.py::test_an_error_that_no_future_takes_keeps_nobody_waiting",),
+    ),
+    Mutant(
+        "closing-that-is-cancelled-ends-the-work",
+        "notifier/storage/sqlite/transactions.py",
+        "                await asyncio.wait((self._worker,))\n",
+        "                await self._worker\n",
+        ("tests/unit/storage/sqlite/test_transactions.py::test_closing_that_is_cancelled_leaves_nobody_waiting",),
+    ),
 )

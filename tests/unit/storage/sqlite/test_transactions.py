@@ -109,6 +109,20 @@ async def test_a_work_that_fails_fails_alone(tmp_path: Path) -> None:
         assert await names(store) == ["w1", "w2", "w3"]
 
 
+async def test_an_error_that_no_future_takes_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """A work that raises StopIteration fails alone, with an error that its caller can be given."""
+    async with opened(tmp_path / "n.db") as store:
+
+        def ends(_: Writes) -> str:
+            return next(iter(()))
+
+        async with asyncio.timeout(5):
+            asked = [store._transact("x", work) for work in (set_meta("w1"), ends, set_meta("w2"))]
+            first, no, second = await asyncio.gather(*asked, return_exceptions=True)
+        assert [first, second] == await names(store) == ["w1", "w2"]
+        assert isinstance(no, RuntimeError)
+
+
 async def test_a_cancelled_caller_takes_nothing_from_the_others(tmp_path: Path) -> None:
     """Its work is part of the commit, with its effects, and the others get their results."""
     async with opened(tmp_path / "n.db") as store:
@@ -261,3 +275,26 @@ async def test_closing_does_everything_that_was_asked_for(tmp_path: Path) -> Non
         await store.check()
     async with opened(tmp_path / "n.db") as store:
         assert await names(store) == ["w0", "w1", "w2"]
+
+
+async def test_closing_that_is_cancelled_leaves_nobody_waiting(tmp_path: Path) -> None:
+    """What was committed equals what returned, the others are refused, and no thread keeps the process from ending."""
+    path = tmp_path / "n.db"
+    async with opened(path) as store:
+        go = threading.Event()
+        first = asyncio.create_task(store._run(lambda _: go.wait(10)))
+        await asyncio.sleep(0.01)
+        asked = [asyncio.create_task(store._transact("x", set_meta(f"w{n}"))) for n in range(3)]
+        closing = asyncio.create_task(store.close())
+        await asyncio.sleep(0.05)
+        closing.cancel()
+        await asyncio.sleep(0)
+        go.set()
+        async with asyncio.timeout(5):
+            results = await asyncio.gather(first, *asked, return_exceptions=True)
+            await asyncio.gather(closing, return_exceptions=True)
+        assert results[0] is True
+        done = [each for each in results[1:] if not isinstance(each, StoreUnusable)]
+        assert not store._writer._thread.is_alive()
+    async with opened(path) as store:
+        assert await names(store) == done
