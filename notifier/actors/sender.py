@@ -15,6 +15,7 @@ from structlog.contextvars import bound_contextvars
 
 from notifier import clock
 from notifier.actors.delivering import (
+    START_WITHIN,
     Account,
     Ahead,
     Claimed,
@@ -42,6 +43,9 @@ EXPIRE_AGAIN = 1.0
 """Seconds between two searches for expired mails: each is a transaction that waits for its turn, and the claim after it
 does so again. No expired mail is claimed in between."""
 
+KEEP_AHEAD = START_WITHIN + 1.0
+"""Seconds after its claim until a mail that waits for the one before it is handed back, so that others can send it."""
+
 
 class Turn:
     """What a worker waits for between two mails: its outcomes are recorded, and it has another mail or ends.
@@ -60,6 +64,67 @@ class Turn:
         """Let the worker go on with a mail, or end."""
         if not self.next.done():
             self.next.set_result(claimed)
+
+
+class Following:
+    """The mails that a worker has claimed beyond the one that it delivers.
+
+    `ask` asks for one more, as far as there are any. A mail that has not begun within KEEP_AHEAD is passed to
+    `hand_back`, because the mail before it may take long.
+    """
+
+    def __init__(self, ask: Callable[[], Turn | None], hand_back: Callable[[Claimed], None]) -> None:
+        self.ahead = Ahead(self._take)
+        self._ask = ask
+        self._hand_back = hand_back
+        self._turn: Turn | None = None
+
+    async def next(self) -> Claimed | None:
+        """Return the mail that must be delivered next, if one has been claimed or asked for."""
+        claimed, self.ahead.mail = self.ahead.mail, None
+        if claimed is None and self._turn:
+            claimed = await self._turn.next
+            self._turn = self._ask_for_one() if claimed else None
+        return claimed
+
+    def give_up(self) -> None:
+        """Hand back all mails that were claimed, because none of them will be delivered."""
+        claimed, self.ahead.mail = [self.ahead.mail, self._got()], None
+        for each in claimed:
+            if each:
+                self._hand_back(each)
+        if self._turn:
+            self._turn.next.cancel()
+        self._turn = None
+
+    def _take(self) -> Claimed | None:
+        claimed = self._got()
+        if self._turn is None or self._turn.next.done():
+            self._turn = self._ask_for_one()
+        return claimed
+
+    def _got(self) -> Claimed | None:
+        return self._turn.next.result() if self._turn and self._turn.next.done() else None
+
+    def _ask_for_one(self) -> Turn | None:
+        if turn := self._ask():
+            turn.next.add_done_callback(self._limit_wait)
+        return turn
+
+    def _limit_wait(self, asked: asyncio.Future[Claimed | None]) -> None:
+        if not asked.cancelled() and (claimed := asked.result()):
+            asyncio.get_running_loop().call_later(KEEP_AHEAD, self._take_back, claimed)
+
+    def _take_back(self, claimed: Claimed) -> None:
+        if self.ahead.begun and self.ahead.begun.claimed is claimed:
+            return
+        if self.ahead.mail is claimed:
+            self.ahead.mail = None
+        elif self._got() is claimed:
+            self._turn = None
+        else:
+            return
+        self._hand_back(claimed)
 
 
 class Sender:
@@ -259,43 +324,25 @@ class Sender:
 
     async def _work(self, account: Account, first: Claimed) -> None:
         """Deliver mails one after the other, as long as there are any."""
-        turn: Turn | None = None
-
-        def ask_ahead() -> Turn | None:
-            return self._ask(account, ahead=True) if account in self._have_more else None
-
-        def take() -> Claimed | None:
-            nonlocal turn
-            claimed = turn.next.result() if turn and turn.next.done() else None
-            if turn is None or turn.next.done():
-                turn = ask_ahead()
-            return claimed
-
-        ahead = Ahead(take)
+        following = Following(
+            lambda: self._ask(account, ahead=True) if account in self._have_more else None, self._hand_back
+        )
         claimed: Claimed | None = first
         try:
             while claimed:
-                self._recorder.add(await self._deliver(account, claimed, ahead))
+                self._recorder.add(await self._deliver(account, claimed, following.ahead))
                 account.health.moved(_monotonic())
                 self._store.wake.set()
-                claimed, ahead.mail = ahead.mail, None
-                if claimed is None and turn:
-                    claimed = await turn.next
-                    turn = ask_ahead() if claimed else None
-                if claimed is None:
-                    claimed = await self._ask(account).next
+                claimed = await following.next() or await self._ask(account).next
         except Exception:
-            self._give_up(account, ahead, turn)
+            if begun := following.ahead.begun:
+                account.pool.release(begun.connection)
+            following.give_up()
             raise
 
-    def _give_up(self, account: Account, ahead: Ahead, turn: Turn | None) -> None:
-        """Hand back what a worker that has failed unexpectedly had claimed ahead."""
-        if ahead.begun:
-            account.pool.release(ahead.begun.connection)
-        claimed = [ahead.mail, turn.next.result() if turn and turn.next.done() else None]
-        self._recorder.add([handed_back(each.mail) for each in claimed if each])
-        if turn:
-            turn.next.cancel()
+    def _hand_back(self, claimed: Claimed) -> None:
+        self._recorder.add([handed_back(claimed.mail)])
+        self._store.wake.set()
 
     def _ask(self, account: Account, *, ahead: bool = False) -> Turn:
         turn = Turn(account, ahead=ahead)

@@ -13,6 +13,7 @@ from support.parts import PATIENCE
 from support.scripted import Answer, HungUpError, Scripted, messages_by_recipient, offer_pipelining, once
 
 from notifier import clock
+from notifier.actors import sender
 from notifier.actors.delivering import Account, Claimed, Deliverer
 from notifier.domain.mail import Mail, Status
 from notifier.gateways import smtp_dialogue
@@ -258,6 +259,29 @@ async def test_a_mail_that_expires_behind_a_message_is_not_sent(store: SqliteSto
     assert sent == list(messages_by_recipient(server))
     assert begun[-1] not in sent
     assert {(mail.status, mail.attempt) for mail in found} == {(Status.SENT, 1), (Status.EXPIRED, 0)}
+
+
+async def test_a_message_that_is_held_up_holds_up_no_mail_that_has_not_begun(
+    store: SqliteStore, begun: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mail that was claimed ahead is handed back, and goes out on another connection meanwhile."""
+    monkeypatch.setattr(sender, "KEEP_AHEAD", 0.2)
+    taken = asyncio.Event()
+
+    async def answer(phase: str, _line: bytes) -> None:
+        if phase == "DOT" and len(server.messages) == 8:
+            await taken.wait()
+        elif phase in ("MAIL", "DOT"):
+            await asyncio.sleep(0.05)
+
+    await add(store, *range(30))
+    async with Scripted.running(answer) as server, sending(store, [server.url], connections=2, timeout="1h"):
+        await logged(store, "mail.sent", 28)
+        taken.set()
+        await logged(store, "mail.sent", 30)
+    assert begun
+    assert set(messages_by_recipient(server).values()) == {1}
+    assert {(mail.status, mail.attempt) for mail in await mails(store)} == {(Status.SENT, 1)}
 
 
 async def test_a_server_that_only_claims_to_take_commands_together_stops_mails_ahead(

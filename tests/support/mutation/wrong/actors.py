@@ -109,6 +109,13 @@ MUTANTS = (
         ("tests/unit/actors/test_ahead.py::test_a_mail_that_expires_behind_a_message_is_not_sent",),
     ),
     Mutant(
+        "mail-ahead-waits-for-ever",
+        "notifier/actors/sender.py",
+        "call_later(KEEP_AHEAD, self._take_back, claimed)",
+        "call_later(3600, self._take_back, claimed)",
+        ("tests/unit/actors/test_ahead.py::test_a_message_that_is_held_up_holds_up_no_mail_that_has_not_begun",),
+    ),
+    Mutant(
         "mail-ahead-counts-before-it-is-seen",
         "notifier/actors/delivering.py",
         "self._burst_guard.started_ahead()",
