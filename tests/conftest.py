@@ -23,7 +23,6 @@ from websockets.asyncio.client import ClientConnection
 
 from notifier.demo.broker import find_broker
 from notifier.demo.inbox import Inbox
-from notifier.gateways import smtp_dialogue
 from notifier.settings import Settings, load
 
 # Test machines are shared, so the duration of an example means nothing.
@@ -152,13 +151,9 @@ async def rabbit(broker_url: str) -> AsyncIterator[Rabbit]:
         yield rabbit
 
 
-@pytest.fixture(params=["one by one", "together", "ahead"])
-def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run a test with scripted SMTP servers that take one command at a time, and with ones that take several.
-
-    In the third case, servers count as distant, so that the commands of a mail travel with the message before it.
-    """
-    if request.param != "one by one":
+@pytest.fixture(params=[False, True], ids=["one by one", "together"])
+def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Run a test twice: with scripted SMTP servers that take one command at a time, and with ones that take several."""
+    if request.param:
         offer_pipelining(monkeypatch)
-    if request.param == "ahead":
-        monkeypatch.setattr(smtp_dialogue, "FAR", 0.0)
+    return bool(request.param)

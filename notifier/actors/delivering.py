@@ -56,10 +56,6 @@ class Account:
         """
         return self.health.room(min(connections, self.pool.capacity) + idle)
 
-    def is_full(self, connections: int) -> bool:
-        """Return whether no further connection can be opened for a mail, so that it may be claimed ahead instead."""
-        return self.health.under_way >= connections or not self.pool.can_grow
-
 
 class Claimed(NamedTuple):
     """A mail that was claimed and has not started yet."""
@@ -75,40 +71,6 @@ class Claimed(NamedTuple):
     def mail(self) -> Mail:
         """The mail as it was claimed."""
         return self.start.mail
-
-
-class Begun(NamedTuple):
-    """A mail whose commands have been sent with the message of the mail before."""
-
-    claimed: Claimed
-    composed: ComposedMail
-    connection: SmtpConnection
-    marking: asyncio.Future[None] | None
-    """The mark of its attempt, if there must be one."""
-
-
-class Ahead:
-    """What comes next on the connection of a worker: a mail that is claimed while the one before is delivered.
-
-    `claimed` returns it, or None if none has been claimed by then; it is called at most once for each mail.
-    """
-
-    def __init__(self, claimed: Callable[[], Claimed | None]) -> None:
-        self.claimed = claimed
-        self.mail: Claimed | None = None
-        self.begun: Begun | None = None
-
-    def take(self, claimed: Claimed) -> Begun | None:
-        """Return how a mail was begun, once; None if it was not."""
-        begun, self.begun = self.begun, None
-        return begun if begun and begun.claimed is claimed else None
-
-    def continues_on(self, connection: SmtpConnection) -> bool:
-        """Return whether a mail has begun on a connection, which must not be given back then."""
-        if self.begun and self.begun.connection is connection and not connection.has_begun(self.begun.composed):
-            # The connection was lost before its commands could be written: it starts as any other mail.
-            self.begun = None
-        return self.begun is not None and self.begun.connection is connection
 
 
 class Limits(NamedTuple):
@@ -149,22 +111,17 @@ class Deliverer:
                 task.cancel()
             await asyncio.sleep(ABANDON_AGAIN)
 
-    async def deliver(
-        self, account: Account, claimed: Claimed, trial: Trial | None, ahead: Ahead | None = None
-    ) -> list[Mail]:
+    async def deliver(self, account: Account, claimed: Claimed, trial: Trial | None) -> list[Mail]:
         """Deliver one mail; return it as it is afterwards, and other mails whose status its result changes.
 
-        `trial` is the account's trial if the mail is the one on trial. The mail that is `ahead` of it, if there is
-        one, must be delivered next, on the connection on which it may have been begun.
+        `trial` is the account's trial if the mail is the one on trial.
         """
         mail, task = claimed.mail, _current_task()
-        begun = ahead.take(claimed) if ahead else None
-        if begun is None:
-            if self._is_ending:
-                return [handed_back(mail)]
-            self._waiting.add(task)
+        if self._is_ending:
+            return [handed_back(mail)]
+        self._waiting.add(task)
         try:
-            return await self._deliver_by_any(account, claimed, trial, ahead, begun)
+            return await self._deliver_by_any(account, claimed, trial)
         except (StoreUnusable, NoSlotError, Busy):
             return [handed_back(mail)]
         except asyncio.CancelledError:
@@ -178,12 +135,10 @@ class Deliverer:
         finally:
             self._waiting.discard(task)
 
-    async def _deliver_by_any(
-        self, account: Account, claimed: Claimed, trial: Trial | None, ahead: Ahead | None, begun: Begun | None
-    ) -> list[Mail]:
+    async def _deliver_by_any(self, account: Account, claimed: Claimed, trial: Trial | None) -> list[Mail]:
         """Try the account that claimed the mail, then others as long as they lack what its address needs."""
-        composed = begun.composed if begun else self._compose(claimed.mail)
-        result = await self._deliver_by(account, claimed._replace(trial=trial), composed, ahead, begun)
+        composed = self._compose(claimed.mail)
+        result = await self._deliver_by(account, claimed, composed, trial)
         if not result.unsupported:
             return self._judge(account, claimed.mail, result)
         if trial:
@@ -205,7 +160,7 @@ class Deliverer:
                     untried.append(other.health)
                     continue
                 booked_on = other
-                result = await self._deliver_by(other, claimed._replace(trial=its_trial), composed)
+                result = await self._deliver_by(other, claimed, composed, its_trial)
             if not result.unsupported:
                 return self._judge(other, claimed.mail, result)
         return [unsupported(claimed.mail, untried, clock.now())]
@@ -220,109 +175,51 @@ class Deliverer:
         return again_at is None
 
     async def _deliver_by(
-        self,
-        account: Account,
-        claimed: Claimed,
-        composed: ComposedMail,
-        ahead: Ahead | None = None,
-        begun: Begun | None = None,
+        self, account: Account, claimed: Claimed, composed: ComposedMail, trial: Trial | None
     ) -> DialogueResult:
         """Deliver a mail through one account; return how the dialogue ended.
 
         If a connection that was used before turns out to be closed, or a server that offers to take commands together
         cannot do that, everything is done again on a new one.
         """
-        connection = begun.connection if begun else None
-        marking = begun.marking if begun else None
         fresh = False
         while True:
             try:
-                connection = connection or await account.pool.acquire(fresh=fresh)
+                connection = await account.pool.acquire(fresh=fresh)
             except Unreachable as error:
                 return DialogueResult(Phase.CONNECT, None, str(error), login_reply=error.said)
             try:
-                if not begun:
-                    if not connection.reused:
-                        # A login has succeeded: there is room for the next one.
-                        self._store.wake.set()
-                    if lacking := connection.check_support(composed):
-                        return lacking
-                    await self._wait_for_slot(account.health, claimed)
-                    marking = self._mark(claimed.mail)
-                result = await self._open(connection, composed, marking, begun)
-                if result is None:
-                    result = await self._send_content(account, connection, composed, ahead)
+                if not connection.reused:
+                    # A login has succeeded: there is room for the next one.
+                    self._store.wake.set()
+                if lacking := connection.check_support(composed):
+                    return lacking
+                await self._wait_for_slot(account.health, claimed, trial)
+                result = await self._converse(connection, claimed.mail, composed)
             finally:
-                if not (ahead and ahead.continues_on(connection)):
-                    account.pool.release(connection)
+                account.pool.release(connection)
             if not (result.out_of_step or (connection.reused and result.found_connection_closed)):
                 return result
             if self._is_ending:
                 raise NoSlotError
             self._waiting.add(_current_task())
-            fresh, connection, begun = True, None, None
+            fresh = True
 
-    async def _open(
-        self,
-        connection: SmtpConnection,
-        composed: ComposedMail,
-        marking: asyncio.Future[None] | None,
-        begun: Begun | None,
-    ) -> DialogueResult | None:
-        """Have the mail accepted up to DATA; return None if its message may be sent, or how the dialogue has ended.
-
-        Raises NoSlotError if a mail that has begun ahead must not be sent any more: the message before was held up.
-        With `hold`, the mark is on disk before that, however long it takes; it is written while the commands travel.
-        """
+    async def _converse(self, connection: SmtpConnection, mail: Mail, composed: ComposedMail) -> DialogueResult:
+        """Hold the dialogue; with `hold`, the mark is on disk before the message is sent, however long that takes."""
+        if not self._limits.retry.hold_uncertain:
+            return await connection.send_envelope(composed) or await connection.send_content(composed)
+        # It is written while the commands travel, so it costs no time of its own.
+        marking = asyncio.ensure_future(self._store.mark(mail))
         result = await connection.send_envelope(composed)
-        if marking:
-            try:
-                await marking
-            except StoreUnusable:
-                if result is None:
-                    raise
-        if result is None and begun and _is_overdue(begun.claimed):
-            # Without a message, the server forgets the mail.
-            raise NoSlotError
-        return result
-
-    async def _send_content(
-        self, account: Account, connection: SmtpConnection, composed: ComposedMail, ahead: Ahead | None
-    ) -> DialogueResult:
-        """Send the message, and with it the commands of the next mail if that can begin now."""
-        following = self._begin_next(account, connection, ahead) if ahead else None
         try:
-            return await connection.send_content(composed, following)
-        finally:
-            if following:
-                self._burst_guard.arrived(_monotonic())
+            await marking
+        except StoreUnusable:
+            if result is None:
+                raise
+        return result or await connection.send_content(composed)
 
-    def _mark(self, mail: Mail) -> asyncio.Future[None] | None:
-        return asyncio.ensure_future(self._store.mark(mail)) if self._limits.retry.hold_uncertain else None
-
-    def _begin_next(self, account: Account, connection: SmtpConnection, ahead: Ahead) -> ComposedMail | None:
-        """Return the next mail if there is one whose commands can travel with the message that is sent now.
-
-        Otherwise it starts after that, as any other mail.
-        """
-        if not connection.gains_by_mails_ahead:
-            return None
-        ahead.mail = claimed = ahead.mail or ahead.claimed()
-        if claimed is None or seconds_until(claimed.start.at) or not self._burst_guard.may_start_ahead(_monotonic()):
-            return None
-        if not self._may_start(account.health, claimed):
-            return None
-        try:
-            composed = self._compose(claimed.mail)
-        except Exception:  # noqa: BLE001 - it is composed again when it is the current mail, whose failures are reported
-            return None
-        if connection.check_support(composed) or not connection.is_open:
-            return None
-        self._burst_guard.started_ahead()
-        ahead.begun = Begun(claimed, composed, connection, self._mark(claimed.mail))
-        return composed
-
-    async def _wait_for_slot(self, health: TransportHealth, claimed: Claimed) -> None:
+    async def _wait_for_slot(self, health: TransportHealth, claimed: Claimed, trial: Trial | None) -> None:
         """Wait until the mail may start; raise NoSlotError if by then it must not.
 
         When this returns, the start is counted and the delivery can no longer be abandoned: MAIL FROM must follow.
@@ -331,15 +228,14 @@ class Deliverer:
         await asyncio.sleep(min(seconds_until(claimed.start.at), AHEAD.total_seconds()))
         while delay := self._burst_guard.delay(_monotonic()):  # noqa: ASYNC110 - another mail may start meanwhile
             await asyncio.sleep(delay)
-        if not self._may_start(health, claimed):
+        expires_at = claimed.mail.expires_at
+        has_expired = expires_at is not None and expires_at <= clock.now()
+        is_late = _monotonic() - claimed.since > START_WITHIN
+        may_start = health.breaker.lets_start(trial) and not self._store.paused
+        if has_expired or is_late or self._is_ending or not may_start:
             raise NoSlotError
         self._burst_guard.started(_monotonic())
         self._waiting.discard(_current_task())
-
-    def _may_start(self, health: TransportHealth, claimed: Claimed) -> bool:
-        """Return whether a mail may start now, apart from the rate: since its claim that can have changed."""
-        may_start = health.breaker.lets_start(claimed.trial) and not self._store.paused
-        return not (_is_overdue(claimed) or self._is_ending) and may_start
 
     def _judge(self, account: Account, mail: Mail, result: DialogueResult) -> list[Mail]:
         now = clock.now()
@@ -378,13 +274,6 @@ def _reserved(health: TransportHealth) -> Iterator[Trial | None]:
     finally:
         health.breaker.end_trial(trial)
         health.end(_monotonic())
-
-
-def _is_overdue(claimed: Claimed) -> bool:
-    """Return whether a mail has expired, or was claimed so long ago that it must be claimed again."""
-    expires_at = claimed.mail.expires_at
-    has_expired = expires_at is not None and expires_at <= clock.now()
-    return has_expired or _monotonic() - claimed.since > START_WITHIN
 
 
 def _current_task() -> asyncio.Task[Any]:

@@ -15,9 +15,7 @@ from structlog.contextvars import bound_contextvars
 
 from notifier import clock
 from notifier.actors.delivering import (
-    START_WITHIN,
     Account,
-    Ahead,
     Claimed,
     Compose,
     Deliverer,
@@ -43,19 +41,12 @@ EXPIRE_AGAIN = 1.0
 """Seconds between two searches for expired mails: each is a transaction that waits for its turn, and the claim after it
 does so again. No expired mail is claimed in between."""
 
-KEEP_AHEAD = START_WITHIN + 1.0
-"""Seconds after its claim until a mail that waits for the one before it is handed back, so that others can send it."""
-
 
 class Turn:
-    """What a worker waits for between two mails: its outcomes are recorded, and it has another mail or ends.
+    """What a worker waits for between two mails: its outcomes are recorded, and it has another mail or ends."""
 
-    With `ahead` it has a mail and asks for the one after it, as far as there are more than free connections can take.
-    """
-
-    def __init__(self, account: Account, *, ahead: bool) -> None:
+    def __init__(self, account: Account) -> None:
         self.account = account
-        self.ahead = ahead
         self.is_recorded = True
         """Whether its outcomes are recorded as far as is known: False if the store could not take them."""
         self.next: asyncio.Future[Claimed | None] = asyncio.get_running_loop().create_future()
@@ -64,67 +55,6 @@ class Turn:
         """Let the worker go on with a mail, or end."""
         if not self.next.done():
             self.next.set_result(claimed)
-
-
-class Following:
-    """The mails that a worker has claimed beyond the one that it delivers.
-
-    `ask` asks for one more, as far as there are any. A mail that has not begun within KEEP_AHEAD is passed to
-    `hand_back`, because the mail before it may take long.
-    """
-
-    def __init__(self, ask: Callable[[], Turn | None], hand_back: Callable[[Claimed], None]) -> None:
-        self.ahead = Ahead(self._take)
-        self._ask = ask
-        self._hand_back = hand_back
-        self._turn: Turn | None = None
-
-    async def next(self) -> Claimed | None:
-        """Return the mail that must be delivered next, if one has been claimed or asked for."""
-        claimed, self.ahead.mail = self.ahead.mail, None
-        if claimed is None and self._turn:
-            claimed = await self._turn.next
-            self._turn = self._ask_for_one() if claimed else None
-        return claimed
-
-    def give_up(self) -> None:
-        """Hand back all mails that were claimed, because none of them will be delivered."""
-        claimed, self.ahead.mail = [self.ahead.mail, self._got()], None
-        for each in claimed:
-            if each:
-                self._hand_back(each)
-        if self._turn:
-            self._turn.next.cancel()
-        self._turn = None
-
-    def _take(self) -> Claimed | None:
-        claimed = self._got()
-        if self._turn is None or self._turn.next.done():
-            self._turn = self._ask_for_one()
-        return claimed
-
-    def _got(self) -> Claimed | None:
-        return self._turn.next.result() if self._turn and self._turn.next.done() else None
-
-    def _ask_for_one(self) -> Turn | None:
-        if turn := self._ask():
-            turn.next.add_done_callback(self._limit_wait)
-        return turn
-
-    def _limit_wait(self, asked: asyncio.Future[Claimed | None]) -> None:
-        if not asked.cancelled() and (claimed := asked.result()):
-            asyncio.get_running_loop().call_later(KEEP_AHEAD, self._take_back, claimed)
-
-    def _take_back(self, claimed: Claimed) -> None:
-        if self.ahead.begun and self.ahead.begun.claimed is claimed:
-            return
-        if self.ahead.mail is claimed:
-            self.ahead.mail = None
-        elif self._got() is claimed:
-            self._turn = None
-        else:
-            return
-        self._hand_back(claimed)
 
 
 class Sender:
@@ -150,7 +80,6 @@ class Sender:
         self._deliverer = Deliverer(store, accounts, limits, burst_guard, compose)
         self._recorder = OutcomeRecorder(store)
         self._turns: list[Turn] = []
-        self._have_more: set[Account] = set()
         self._workers: set[asyncio.Task[None]] = set()
         self._is_ending = False
         self._probes: set[asyncio.Task[None]] = set()
@@ -220,7 +149,7 @@ class Sender:
             is_recorded = await recording
             for turn in turns:
                 turn.is_recorded = is_recorded
-                if is_recorded or turn.ahead:
+                if is_recorded:
                     turn.end()
             self._turns = [turn for turn in self._turns if not turn.next.done()]
         if not is_recorded:
@@ -256,17 +185,12 @@ class Sender:
             if health.breaker.state not in (State.CLOSED, State.HALF_OPEN):
                 continue
             # Outcomes that the store could not take keep their connections.
-            its = [turn for turn in turns if turn.account is account and turn.is_recorded]
-            idle = [turn for turn in its if not turn.ahead]
-            is_full = health.breaker.state is State.CLOSED and account.is_full(self._limits.connections)
-            more = [turn for turn in its if turn.ahead] if is_full else []
+            idle = [turn for turn in turns if turn.account is account and turn.is_recorded]
             async with account.claiming:
                 room = account.room(self._limits.connections, len(idle))
-                claim = await self._claim_for(account, room + len(more))
-                self._assign(account, claim.starts, *((idle[:room], more) if await recording else ((), ())))
-            found_all = len(claim.starts) < room + len(more)
-            (self._have_more.discard if found_all else self._have_more.add)(account)
-            if claim.again_at and found_all:
+                claim = await self._claim_for(account, room)
+                self._assign(account, claim.starts, idle if await recording else ())
+            if claim.again_at and len(claim.starts) < room:
                 waits.append(seconds_until(claim.again_at))
                 if waits[-1] == 0:
                     # There can be expired mails in front of those that can be sent.
@@ -300,18 +224,15 @@ class Sender:
             log_quota_used_up(health)
         return claim
 
-    def _assign(self, account: Account, starts: Iterable[Start], idle: Sequence[Turn], more: Sequence[Turn]) -> None:
-        """Hand claimed mails to workers that wait for one, to further workers if there is room, and then ahead."""
+    def _assign(self, account: Account, starts: Iterable[Start], idle: Sequence[Turn]) -> None:
+        """Hand claimed mails to workers that wait for one, and begin further workers as long as there is room."""
         waiting = iter([turn for turn in idle if not turn.next.done()])
-        ahead = iter([turn for turn in more if not turn.next.done()])
         for start in starts:
             turn = next(waiting, None)
             if turn is None and not account.room(self._limits.connections):
-                turn = next(ahead, None)
-                if turn is None:
-                    # It was claimed for a worker whose outcome could not be recorded.
-                    self._recorder.add([handed_back(start.mail)])
-                    continue
+                # It was claimed for a worker whose outcome could not be recorded.
+                self._recorder.add([handed_back(start.mail)])
+                continue
             claimed = Claimed(start, _monotonic(), account.health.breaker.begin_trial())
             if turn:
                 turn.end(claimed)
@@ -323,39 +244,22 @@ class Sender:
     # Delivering and recording
 
     async def _work(self, account: Account, first: Claimed) -> None:
-        """Deliver mails one after the other, as long as there are any."""
-        following = Following(
-            lambda: self._ask(account, ahead=True) if account in self._have_more else None, self._hand_back
-        )
         claimed: Claimed | None = first
-        try:
-            while claimed:
-                self._recorder.add(await self._deliver(account, claimed, following.ahead))
-                account.health.moved(_monotonic())
-                self._store.wake.set()
-                claimed = await following.next() or await self._ask(account).next
-        except Exception:
-            if begun := following.ahead.begun:
-                account.pool.release(begun.connection)
-            following.give_up()
-            raise
+        while claimed:
+            outcomes = await self._deliver(account, claimed)
+            account.health.moved(_monotonic())
+            self._recorder.add(outcomes)
+            turn = Turn(account)
+            self._turns.append(turn)
+            self._store.wake.set()
+            claimed = await turn.next
 
-    def _hand_back(self, claimed: Claimed) -> None:
-        self._recorder.add([handed_back(claimed.mail)])
-        self._store.wake.set()
-
-    def _ask(self, account: Account, *, ahead: bool = False) -> Turn:
-        turn = Turn(account, ahead=ahead)
-        self._turns.append(turn)
-        self._store.wake.set()
-        return turn
-
-    async def _deliver(self, account: Account, claimed: Claimed, ahead: Ahead) -> list[Mail]:
+    async def _deliver(self, account: Account, claimed: Claimed) -> list[Mail]:
         """Deliver one mail; whatever is logged meanwhile says which mail it was."""
         mail = claimed.mail
         with bound_contextvars(**ids(mail.id, mail.event, mail.booking, mail.traceparent)):
             try:
-                return await self._deliverer.deliver(account, claimed, claimed.trial, ahead)
+                return await self._deliverer.deliver(account, claimed, claimed.trial)
             finally:
                 account.health.breaker.end_trial(claimed.trial)
 

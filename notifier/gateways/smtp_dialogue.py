@@ -1,9 +1,9 @@
 """The dialogue about one mail, from MAIL FROM to the reply after the final dot, on a connection that is logged in.
 
-If the server offers PIPELINING (RFC 2920), MAIL, RCPT and DATA travel together, and to a distant server they travel
-with the message of the mail before; otherwise each of them waits for the reply to the one before it. A server whose
-answers to commands that travelled together do not fit them gets one command at a time from then on. Whatever a server
-sends, a connection is used again only after exactly one complete reply to each command.
+If the server offers PIPELINING (RFC 2920), MAIL, RCPT and DATA travel together; otherwise each of them waits for the
+reply to the one before it. A server whose answers to commands that travelled together do not fit them gets one command
+at a time from then on. Whatever a server sends, a connection is used again only after exactly one complete reply to
+each command.
 
 Each reply has a time limit: SMTP_TIMEOUT, and SMTP_DOT_TIMEOUT for the one after the message. After its MAIL FROM
 a dialogue takes at most 3 x SMTP_TIMEOUT (MAIL, RCPT, DATA) plus SMTP_DOT_TIMEOUT, or one more SMTP_TIMEOUT (RSET,
@@ -29,11 +29,6 @@ QUIT_TIMEOUT = 2.0
 """Seconds to wait for the reply to QUIT."""
 ONE_BY_ONE = 600.0
 """Seconds for which commands do not travel together after a server broke off while it answered such commands."""
-
-FAR = 0.005
-"""Seconds of a round trip from which on the commands of the next mail travel with the message of this one."""
-SLOW = 1.0
-"""Seconds until the reply to a message from which on they do not."""
 
 ReplyObserver = Callable[[str, Phase, float], None]
 """Called for every reply, with the account's name, the phase, and the seconds that the reply took."""
@@ -71,18 +66,11 @@ class Pipelining:
 
     def __init__(self) -> None:
         self._not_before = 0.0
-        self._ahead_not_before = 0.0
-        self._ahead_pause = ONE_BY_ONE
 
     @property
     def is_allowed(self) -> bool:
         """Whether nothing speaks against it now."""
         return asyncio.get_running_loop().time() >= self._not_before
-
-    @property
-    def is_allowed_ahead(self) -> bool:
-        """Whether the commands of the next mail may travel with the message of this one, too."""
-        return self.is_allowed and asyncio.get_running_loop().time() >= self._ahead_not_before
 
     def refuse(self) -> None:
         """Note that a server offers it and does not speak it."""
@@ -91,15 +79,6 @@ class Pipelining:
     def suspend(self) -> None:
         """Note that a server broke off after commands that travelled together, which may be the reason."""
         self._not_before = max(self._not_before, asyncio.get_running_loop().time() + ONE_BY_ONE)
-
-    def suspend_ahead(self) -> None:
-        """Note that a server broke off after a message with which commands travelled, each time for twice as long.
-
-        If they are the reason, each such message may be sent twice.
-        """
-        if self.is_allowed_ahead:
-            self._ahead_not_before = asyncio.get_running_loop().time() + self._ahead_pause
-            self._ahead_pause *= 2
 
 
 class SmtpConnection:
@@ -129,30 +108,11 @@ class SmtpConnection:
         self._phase = Phase.MAIL
         self._exchanges: list[Exchange] = []
         self._waits_since = 0.0
-        self._round_trip = math.inf
-        self._dot_seconds = 0.0
-        self._begun: ComposedMail | None = None
-        self._is_ahead = False
-        self._opened: tuple[ComposedMail, DialogueResult | None] | None = None
 
     @property
     def is_open(self) -> bool:
         """Whether the connection can carry a dialogue: the server has not closed it, and has said nothing unasked."""
         return self._stream.in_step
-
-    @property
-    def gains_by_mails_ahead(self) -> bool:
-        """Whether the commands of the next mail should travel with the message of this one.
-
-        That saves a round trip, so it is useful if the round trip takes longer than our own work. A server that takes
-        long to accept a message would hold up the next one.
-        """
-        is_far = FAR <= self._round_trip < math.inf
-        return self._together and self._pipelining.is_allowed_ahead and is_far and self._dot_seconds < SLOW
-
-    def has_begun(self, mail: ComposedMail) -> bool:
-        """Return whether the commands of a mail have been sent with the message of the one before."""
-        return self._begun is mail or (self._opened is not None and self._opened[0] is mail)
 
     def check_support(self, mail: ComposedMail) -> DialogueResult | None:
         """Return how the dialogue ends before it begins if the server lacks what an address needs; otherwise None."""
@@ -167,65 +127,40 @@ class SmtpConnection:
     async def send_envelope(self, mail: ComposedMail) -> DialogueResult | None:
         """Send MAIL FROM, RCPT TO and DATA; return None if the server waits for the message, or how the dialogue ended.
 
-        If they were sent with the message before, only await the replies. Raises nothing for what the server does.
+        Raises nothing for what the server does.
         """
-        if self._opened and self._opened[0] is mail:
-            (_, result), self._opened = self._opened, None
-            return result
-        is_begun, self._begun = mail is self._begun, None
-        self._is_ahead = is_begun
         self.state = ConnectionState.OUT_OF_STEP
         self._exchanges = []
         self._phase = Phase.MAIL
         try:
             envelope = _envelope(mail)
-            if not is_begun:
-                self._together = "pipelining" in self._extensions and self._pipelining.is_allowed
-                if self._together:
-                    self._write(b"".join(envelope.values()), len(envelope))
+            self._together = "pipelining" in self._extensions and self._pipelining.is_allowed
             rejection = await self._offer(envelope)
-            if not is_begun:
-                self._round_trip = min(self._round_trip, self._exchanges[0].seconds)
             return self._rejected(rejection) if rejection else None
         except ValueError as error:
             return self._result(None, error_text(error))
         except SmtpError as error:
             return self._broken(error)
 
-    async def send_content(self, mail: ComposedMail, following: ComposedMail | None = None) -> DialogueResult:
+    async def send_content(self, mail: ComposedMail) -> DialogueResult:
         """Send the message after `send_envelope` has returned None; return how the dialogue has ended.
 
-        With `following`, the commands of the next mail travel with it. Then that mail must be the next one, and its
-        `send_envelope` awaits the replies. Raises nothing for what the server does.
+        Raises nothing for what the server does.
         """
         try:
             stuffed = mail.content.replace(b"\r\n.", b"\r\n..")
-            message = (b"." if stuffed.startswith(b".") else b"") + stuffed + b".\r\n"
-            ahead = _envelope(following) if following else {}
-            self.reused = self.reused or following is not None
             # If this raises, nothing of the message was sent.
-            self._write(b"".join([message, *ahead.values()]), 1 + len(ahead))
+            self._write((b"." if stuffed.startswith(b".") else b"") + stuffed + b".\r\n", 1)
             self._phase = Phase.DOT
-            self._begun = following
-            self._is_ahead = following is not None
             reply = await self._answer(Phase.DOT, self._timeouts.dot)
-            self._dot_seconds = self._exchanges[-1].seconds
             if reply.code not in SUCCESS_CODES and isinstance(self._stream.fault, OutOfStepError):
                 # With a second reply it is not known which one is the answer to the message.
                 raise self._stream.fault
         except SmtpError as error:
             return self._broken(error)
-        if reply.code == CLOSING:
-            self._stream.abort()
-        elif self._stream.in_step:
+        if reply.code != CLOSING and self._stream.in_step:
             self.state = ConnectionState.IN_STEP
-        result = self._result(reply)
-        if following and reply.code in _REJECTION_CODES and reply.code != CLOSING:
-            # With an odd answer behind it, it is not known either which one is the answer to the message.
-            self._opened = following, await self.send_envelope(following)
-            if self._opened[1] and self._opened[1].out_of_step:
-                return DialogueResult(Phase.DOT, None, self._opened[1].fault, result.exchanges)
-        return result
+        return self._result(reply)
 
     def abort(self) -> None:
         """Close the connection at once."""
@@ -241,12 +176,12 @@ class SmtpConnection:
             self.abort()
 
     async def _offer(self, envelope: dict[Phase, bytes]) -> Reply | None:
-        """Await the replies to the commands, which are sent one at a time unless they travel together.
-
-        Return the first rejection, or None if the server accepted all and waits for the message.
+        """Send the commands; return the first rejection, or None if the server accepted all and waits for the message.
 
         When this returns, every command that was written has its reply, or the connection is closed.
         """
+        if self._together:
+            self._write(b"".join(envelope.values()), len(envelope))
         unanswered = list(envelope)
         for phase, command in envelope.items():
             self._phase = phase
@@ -311,11 +246,6 @@ class SmtpConnection:
 
     def _broken(self, error: SmtpError) -> DialogueResult:
         is_past_dot, out_of_step = self._phase is Phase.DOT, isinstance(error, OutOfStepError)
-        if out_of_step:
-            # Also for the next mail, if its commands have been sent already.
-            self._stream.abort()
-        if self._is_ahead and (is_past_dot or not self._exchanges):
-            self._pipelining.suspend_ahead()
         if self._together and out_of_step:
             self._pipelining.refuse()
         elif self._together and not is_past_dot and (self._exchanges or not self.reused):

@@ -63,11 +63,6 @@ class SmtpPool:
         """
         return min(self._current_limit(), len(self._connected) + 1)
 
-    @property
-    def can_grow(self) -> bool:
-        """Whether the server allows another login, as far as is known."""
-        return len(self._connected) < self._current_limit()
-
     async def probe(self) -> Admission:
         """Prove that the server lets us in, and keep that connection.
 

@@ -75,12 +75,7 @@ class SmtpStream(asyncio.Protocol):
         return self._replies.popleft()
 
     def abort(self) -> None:
-        """Close the connection without sending what is left to send: a peer that reads nothing would hold that up.
-
-        Replies that have arrived and were not asked for yet are dropped.
-        """
-        self._replies.clear()
-        self._break(SmtpError("Connection lost"))
+        """Close the connection without sending what is left to send: a peer that reads nothing would hold that up."""
         self._transport.abort()
 
     def data_received(self, data: bytes) -> None:

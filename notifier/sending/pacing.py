@@ -54,38 +54,14 @@ class BurstGuard:
     def __init__(self, rate: float) -> None:
         # RATE + 1 gaps of the grid take a little longer than this, so that only starts after a stall are delayed.
         self._window = (1 + 0.8 * ((int(rate) + 1) / (PACE * rate) - 1)) if rate > 0 else 0.0
-        self._most = int(rate) + 1
-        self._starts: deque[float] = deque(maxlen=self._most)
-        self._ahead = 0
+        self._starts: deque[float] = deque(maxlen=int(rate) + 1)
 
     def delay(self, now: float) -> float:
         """Return the seconds until one more mail may start (0: now); `now` is the event loop's clock, in seconds."""
-        return self._delay(self._most, now)
-
-    def may_start_ahead(self, now: float) -> bool:
-        """Return whether one more start may be sent with the message before, which is for the server to take first.
-
-        Such a start counts for longer than others, so it must leave a quarter of the limit: then the average
-        does not suffer.
-        """
-        return self._delay(self._most * 3 // 4, now) == 0
-
-    def _delay(self, most: int, now: float) -> float:
-        if self._window == 0:
+        if self._window == 0 or len(self._starts) < (self._starts.maxlen or 0):
             return 0.0
-        if (most := most - self._ahead) <= 0:
-            return self._window
-        return max(0.0, self._starts[-most] + self._window - now) if len(self._starts) >= most else 0.0
+        return max(0.0, self._starts[0] + self._window - now)
 
     def started(self, now: float) -> None:
         """Note a start, at a time of the event loop's clock."""
         self._starts.append(now)
-
-    def started_ahead(self) -> None:
-        """Note a start that the server sees at an unknown time, no later than `arrived` is called for it."""
-        self._ahead += 1
-
-    def arrived(self, now: float) -> None:
-        """Note that the server has seen a start that was sent ahead."""
-        self._ahead -= 1
-        self.started(now)

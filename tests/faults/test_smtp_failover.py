@@ -19,9 +19,9 @@ ON_THE_WAY = 0.1
 """Seconds within which a reply that was sent may not have arrived yet."""
 
 
-@pytest.fixture(params=[(), ("PIPELINING",), ("PIPELINING", "X-DISTANT")], ids=["one by one", "together", "ahead"])
+@pytest.fixture(params=[(), ("PIPELINING",)], ids=["one by one", "together"])
 def extensions(request: pytest.FixtureRequest) -> tuple[str, ...]:
-    """Run each test with a server that takes one command at a time, one that takes several, and a distant one."""
+    """Run each test with a server that takes one command at a time, and with one that takes several."""
     offered: tuple[str, ...] = request.param
     return offered
 

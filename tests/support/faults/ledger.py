@@ -1,8 +1,8 @@
 """An SMTP server that records each phase of each dialogue on disk before it answers.
 
 It is a separate program that shares no code with the service: `python ledger.py JOURNAL [DELAY [EXTENSION...]]`, where
-DELAY is the time in seconds until the reply to a mail, and the extensions are offered in reply to EHLO; with
-X-DISTANT each reply takes 10 ms. Each line of the journal is also printed once it is on disk. Every line of
+DELAY is the time in seconds until the reply to a mail, and the extensions are offered in reply to EHLO. Each line of
+the journal is also printed once it is on disk. Every line of
 standard input is one command, a JSON object. The program ends when its input ends.
 
 `{"close": true}` closes all connections, and `{"release": true}` continues the dialogues that are held. Any other
@@ -200,8 +200,6 @@ class Dialogue:
         await self._say(fault.get("reply", reply) if fault else reply)
 
     async def _say(self, reply: str) -> None:
-        if "X-DISTANT" in REPLIES["EHLO"]:
-            await asyncio.sleep(0.01)
         self._writer.write(self._late + f"{reply}\r\n".encode(errors="surrogateescape"))
         self._late = b""
         await self._writer.drain()

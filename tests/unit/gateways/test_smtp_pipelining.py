@@ -12,10 +12,8 @@ from support.scripted import DEFAULTS, Answer, HungUpError, Scripted, offer_pipe
 
 from notifier.domain.mail import Reply
 from notifier.gateways import smtp_dialogue
-from notifier.gateways.smtp_dialogue import ConnectionState, SmtpConnection
-from notifier.gateways.smtp_pool import SmtpPool
+from notifier.gateways.smtp_dialogue import ConnectionState
 from notifier.gateways.smtp_stream import OutOfStepError
-from notifier.sending.dialogue import ComposedMail, DialogueResult
 from notifier.sending.replies import Phase
 
 OFFER = b"250-here\r\n250 PIPELINING\r\n"
@@ -251,99 +249,6 @@ async def test_an_idle_connection_that_says_something_is_not_used_again(said: by
         connection._stream.data_received(said)
         assert (await pool.deliver(MAIL)).accepted
     assert server.connections == 2
-
-
-# The commands of the next mail, with the message of this one
-
-
-NEXT = ComposedMail(MAIL.sender, "ravi@example.com", b"Subject: next\r\n\r\nnext\r\n")
-
-
-async def begun(pool: SmtpPool) -> tuple[SmtpConnection, DialogueResult]:
-    """Send a mail and with it the commands of the next one."""
-    connection = await pool.acquire()
-    assert await connection.send_envelope(MAIL) is None
-    return connection, await connection.send_content(MAIL, NEXT)
-
-
-async def test_the_commands_of_the_next_mail_travel_with_the_message() -> None:
-    """They are one write, and each mail has its own answers."""
-    async with Scripted.running() as server, smtp_pool(server.url) as pool:
-        connection, first = await begun(pool)
-        assert server.count("MAIL") == 2
-        assert await connection.send_envelope(NEXT) is None
-        second = await connection.send_content(NEXT)
-        assert connection.state is ConnectionState.IN_STEP
-        pool.release(connection)
-    assert (first.accepted, second.accepted) == (True, True)
-    assert server.messages == [MAIL.content + b".\r\n", NEXT.content + b".\r\n"]
-    assert [exchange.phase for exchange in second.exchanges] == [Phase.MAIL, Phase.RCPT, Phase.DATA, Phase.DOT]
-
-
-@pytest.mark.parametrize("dot", [b"250 OK\r\n250 OK\r\n", b"250 OK\r\n550 no\r\n", b"250 OK\r\n354 go on\r\n"])
-async def test_a_second_answer_to_a_message_is_never_that_of_the_next_mail(dot: bytes) -> None:
-    """The message was accepted, and the next mail has not met an answer of its own, so it is tried again."""
-    async with Scripted.running(once("DOT", dot)) as server, smtp_pool(server.url) as pool:
-        connection, first = await begun(pool)
-        second = await connection.send_envelope(NEXT)
-        pool.release(connection)
-        assert not pool._pipelining.is_allowed
-        assert (await pool.deliver(NEXT)).accepted
-    assert second
-    assert (first.accepted, second.out_of_step, len(server.messages)) == (True, True, 2)
-
-
-@pytest.mark.parametrize("dot", [b"451 a word of its own\r\n250 OK\r\n", b"550 no\r\n250 OK\r\n", b"oops\r\n"])
-async def test_a_message_with_two_answers_is_in_doubt_although_the_next_mail_has_begun(dot: bytes) -> None:
-    """It is not known which one is the answer to the message; the next mail is tried again without a doubt."""
-    async with Scripted.running(once("DOT", dot)) as server, smtp_pool(server.url) as pool:
-        connection, first = await begun(pool)
-        second = await connection.send_envelope(NEXT)
-        pool.release(connection)
-    assert second
-    assert (first.phase, first.reply, first.out_of_step) == (Phase.DOT, None, False)
-    assert second.out_of_step or second.found_connection_closed
-
-
-async def test_a_rejected_message_leaves_the_next_mail_in_step() -> None:
-    """Its answers have been read by then, and belong to it."""
-    async with Scripted.running(once("DOT", b"554 5.7.1 spam\r\n")) as server, smtp_pool(server.url) as pool:
-        connection, first = await begun(pool)
-        assert await connection.send_envelope(NEXT) is None
-        second = await connection.send_content(NEXT)
-        pool.release(connection)
-    assert (first.reply and first.reply.code, first.phase, second.accepted) == (554, Phase.DOT, True)
-
-
-@pytest.mark.parametrize("dot", [b"421 4.3.2 bye\r\n", None])
-async def test_a_mail_that_has_begun_on_a_connection_that_closes_was_not_judged(dot: bytes | None) -> None:
-    """It is as if an idle connection had been closed: the mail can be tried at once on a new one."""
-
-    def answer(phase: str, _line: bytes) -> bytes | None:
-        if phase == "DOT" and dot is None:
-            raise HungUpError
-        return dot if phase == "DOT" else None
-
-    async with Scripted.running(answer) as server, smtp_pool(server.url) as pool:
-        connection, first = await begun(pool)
-        second = await connection.send_envelope(NEXT)
-        pool.release(connection)
-        assert pool._pipelining.is_allowed
-    assert second
-    assert (first.phase, first.reply and first.reply.code) == (Phase.DOT, 421 if dot else None)
-    assert (connection.reused, second.found_connection_closed, second.out_of_step) == (True, True, False)
-
-
-async def test_a_mail_does_not_begin_on_a_connection_that_is_lost_before() -> None:
-    """Neither the message nor the commands were written; the connection counts as one that was used before."""
-    async with Scripted.running() as server, smtp_pool(server.url) as pool:
-        connection = await pool.acquire()
-        assert await connection.send_envelope(MAIL) is None
-        connection.abort()
-        first = await connection.send_content(MAIL, NEXT)
-        assert not connection.has_begun(NEXT)
-        pool.release(connection)
-    assert (first.phase, first.reply, connection.reused, server.messages) == (Phase.DATA, None, True, [])
 
 
 def test_no_command_is_accepted_after_a_rejected_one() -> None:

@@ -586,22 +586,6 @@ MUTANTS = (
         ("tests/unit/gateways/test_smtp_pipelining.py::test_no_command_is_accepted_after_a_rejected_one",),
     ),
     Mutant(
-        "answer-paired-with-the-wrong-mail",
-        "notifier/gateways/smtp_dialogue.py",
-        "is_begun, self._begun = mail is self._begun, None",
-        "is_begun, self._begun = False, None",
-        ("tests/unit/gateways/test_smtp_pipelining.py::test_the_commands_of_the_next_mail_travel_with_the_message",),
-    ),
-    Mutant(
-        "replies-outlive-their-connection",
-        "notifier/gateways/smtp_stream.py",
-        "        self._replies.clear()\n",
-        "",
-        (
-            "tests/unit/gateways/test_smtp_pipelining.py::test_a_mail_that_has_begun_on_a_connection_that_closes_was_not_judged",
-        ),
-    ),
-    Mutant(
         "lone-dot-forgotten",
         "notifier/gateways/smtp_dialogue.py",
         "            elif last.code == _START_INPUT:\n",
@@ -630,13 +614,6 @@ MUTANTS = (
         (
             "tests/unit/gateways/test_smtp_pipelining.py::test_a_connection_lost_between_the_answers_is_lost_at_its_command",
         ),
-    ),
-    Mutant(
-        "mails-ahead-after-a-break",
-        "notifier/gateways/smtp_dialogue.py",
-        "            self._pipelining.suspend_ahead()\n",
-        "            pass\n",
-        ("tests/unit/actors/test_ahead.py::test_a_server_that_takes_no_commands_behind_a_message_stops_mails_ahead",),
     ),
     Mutant(
         "odd-answer-after-the-message-repeats-it",

@@ -289,13 +289,6 @@ MUTANTS = (
         ("tests/unit/sending/test_pacing.py::test_the_pace_is_below_the_limit",),
     ),
     Mutant(
-        "mails-on-their-way-are-not-counted",
-        "notifier/sending/pacing.py",
-        "(most := most - self._ahead)",
-        "most",
-        ("tests/unit/sending/test_pacing.py::test_starts_that_are_sent_ahead_leave_a_quarter_of_the_limit",),
-    ),
-    Mutant(
         "four-wrong-addresses-pause-the-account",
         "notifier/sending/refusals.py",
         "MANY = 12\n",
