@@ -51,13 +51,14 @@ async def take(queue: "asyncio.Queue[DeliveredMessage]", count: int) -> list[Del
 
 
 async def test_a_booking_becomes_a_mail_and_its_status_is_published_everywhere(
-    environ: dict[str, str], inbox: Inbox, rabbit: Rabbit, logged_lines: list[Any]
+    environ: dict[str, str], inbox: Inbox, rabbit: Rabbit, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The confirmation is sent, the reminder scheduled, and each status is on the feed and on notifier.events in order.
 
     The trace of the message is in each event, and in each line of the log that is about its mails.
     """
     results = await rabbit.listen("notifier.events", "topic", "mail.#")
+    environ |= {"NOTIFIER_LOG_FORMAT": "json"}
     async with serving(await with_broker(environ, rabbit)) as feed, FeedClient.connect(feed) as client:
         await rabbit.publish(booking(), correlation_id="c1", headers={"traceparent": TRACE})
         events = await events_until(client, "mail.sent")
@@ -82,7 +83,8 @@ async def test_a_booking_becomes_a_mail_and_its_status_is_published_everywhere(
         assert (properties.message_id, properties.correlation_id) == (event["id"], "c1")
         assert (message.routing_key, properties.delivery_mode) == (event["type"], 2)
         assert (headers(message), event["traceparent"]) == ({"traceparent": TRACE}, TRACE)
-    assert [(line["event"], line["traceparent"], line["booking"]) for line in logged_lines if "mail" in line] == [
+    logged = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
+    assert [(line["event"], line["traceparent"], line["booking"]) for line in logged if "mail" in line] == [
         (event["type"], TRACE, "REF001") for event in events
     ]
 
