@@ -258,6 +258,7 @@ async def test_two_mails_do_not_share_the_trial_of_another_account(
             store.wake.set()
             await total(store, Status.PENDING, 1)
             await logged(store, "mail.pending", 3 + 1)
+            await until(lambda: begun > 0, store)
             assert begun == 1
             go_on.set()
             await logged(store, "mail.sent", 3)

@@ -277,6 +277,7 @@ async def test_while_an_account_recovers_the_next_one_gets_the_rest(store: Sqlit
 
     async with Scripted.running(answer) as first, Scripted.running() as second:
         async with sending(store, [first.url, second.url], timeout="1h") as accounts:
+            await until(lambda: accounts[0].room(1) == 1, store)
             await add(store, 0)
             await logged(store, "mail.sent")
             await until(lambda: accounts[0].health.breaker.is_recovering, store)
@@ -357,7 +358,8 @@ async def test_a_recipient_that_pauses_the_account_alone_is_judged_alone(
         return rejection + b"\r\n" if phase == "RCPT" and recipient(line)[:4] == "p99@" else None
 
     async with Scripted.running(answer) as server:
-        async with sending(store, [server.url], delays=(LONG / 2,)):
+        # During a pause there must be time to add a mail, which then is the next one.
+        async with sending(store, [server.url], delays=(LONG / 2,), pauses=(timedelta(milliseconds=500),)):
             await add(store, 99)
             for number in range(2):
                 await logged(store, "mail.pending", 2 * number + 2)  # the mail has paused the account
