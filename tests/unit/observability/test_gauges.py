@@ -111,9 +111,15 @@ def test_a_store_that_cannot_be_read_leaves_the_rest() -> None:
 async def test_a_store_that_is_busy_does_not_hold_up_a_scrape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a query keeps the store busy, a scrape lacks only the store's gauges; afterwards it has them again."""
     monkeypatch.setattr(service, "SCRAPE_TIMEOUT", 0.2)
-    store, done = await SqliteStore.open(tmp_path / "n.db"), threading.Event()
+    store, begun, done = await SqliteStore.open(tmp_path / "n.db"), threading.Event(), threading.Event()
     figures, hub = ServiceStatus(store, None, [], Supervisor()), Hub(store.id, 0)
-    busy = asyncio.create_task(store._reads.query(lambda _: done.wait(PATIENCE)))
+
+    def wait(_: object) -> bool:
+        begun.set()
+        return done.wait(PATIENCE)
+
+    busy = asyncio.create_task(store._reads.query(wait))
+    assert await asyncio.to_thread(begun.wait, PATIENCE)
     without = await service._scrape(Metrics(), figures, hub, 20)
     done.set()
     await busy
